@@ -1,0 +1,275 @@
+//! The committer: one per job and root folder, for live commits and recovery alike.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use deltalake::kernel::StructType;
+use futures::FutureExt;
+use object_store::ObjectStore;
+use thalweg_core::connector::sink::{
+    BoxFuture, Committed, Committer, PendingCommit, Target, TargetExpectation, TargetStatus,
+};
+use thalweg_core::{CheckpointId, Error, Result, durable};
+
+use super::commit::{Commit, RELOADS, recreated, restless};
+use super::decide::{self, Found, Opening};
+use super::entry::{self, Definition};
+use super::maintenance::Upkeep;
+use super::storage::Storage;
+use super::table::{Put, Table};
+use super::{KIND, compatibility, failure, store};
+
+const CHECKPOINT_INTERVAL: u64 = 100;
+
+/// Commits to the Delta tables below one folder.
+///
+/// Its futures want a multi-thread tokio runtime. One commit holds its table; tables do not wait for each other.
+pub struct DeltaCommitter {
+    storage: Storage,
+    tables: Mutex<HashMap<String, Arc<Slot>>>,
+    checkpoint_interval: u64,
+    upkeep_runtime: Option<tokio::runtime::Handle>,
+}
+
+/// A table's place: whoever commits holds it.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// `None` until it is loaded, and again after every error: what is doubtful is read anew.
+    pub(crate) table: tokio::sync::Mutex<Option<Table>>,
+    upkeep: Upkeep,
+}
+
+impl DeltaCommitter {
+    /// Serves the tables below `root`, which is created with the first table.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when `root` is empty.
+    pub fn new(root: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self {
+            storage: Storage::new(root.as_ref())?,
+            tables: Mutex::default(),
+            checkpoint_interval: CHECKPOINT_INTERVAL,
+            upkeep_runtime: None,
+        })
+    }
+
+    /// Writes a checkpoint of the log and removes expired entries every `commits` of ours. Default: 100; 0: never.
+    #[must_use]
+    pub fn checkpoint_every(mut self, commits: u64) -> Self {
+        self.checkpoint_interval = commits;
+        self
+    }
+
+    /// Runs log checkpoints and clean-up on this runtime. Default: the one that commits.
+    #[must_use]
+    pub fn maintain_on(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.upkeep_runtime = Some(runtime);
+        self
+    }
+
+    /// Puts `decorate` around the stores of log and data: fault injection. Locations are absolute paths.
+    #[must_use]
+    pub fn decorate_stores(
+        mut self,
+        decorate: impl Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Send + Sync + 'static,
+    ) -> Self {
+        self.storage = self.storage.decorated(&decorate);
+        self
+    }
+
+    /// Waits until no log checkpoint or clean-up is running.
+    pub async fn maintained(&self) {
+        let slots: Vec<Arc<Slot>> = self.slots().values().cloned().collect();
+        for slot in slots {
+            slot.upkeep.idle().await;
+        }
+    }
+
+    pub(crate) fn checkpoint_interval(&self) -> u64 {
+        if self.checkpoint_interval == 0 { CHECKPOINT_INTERVAL } else { self.checkpoint_interval }
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Slot>>> {
+        // Nothing is left half-done in the map by a panic.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn slot(&self, table: &str) -> Arc<Slot> {
+        Arc::clone(self.slots().entry(table.to_owned()).or_default())
+    }
+
+    pub(crate) async fn open_target(
+        &self,
+        target: &Target,
+        app_id: &str,
+        expected: &TargetExpectation,
+        adopt: bool,
+    ) -> Result<TargetStatus> {
+        let definition = Definition::of(target)?;
+        let slot = self.slot(&target.path);
+        let mut held = slot.table.lock().await;
+        *held = None;
+        let table = self.opened(&definition, target, app_id, expected, adopt).await?;
+        let status = status(&table.0, table.1);
+        *held = Some(table.0);
+        Ok(status)
+    }
+
+    async fn opened(
+        &self,
+        definition: &Definition,
+        target: &Target,
+        app_id: &str,
+        expected: &TargetExpectation,
+        adopt: bool,
+    ) -> Result<(Table, Option<i64>)> {
+        for _ in 0..RELOADS {
+            let Some(mut table) = Table::load(&self.storage, &target.path).await? else {
+                match decide::opening(None, expected, adopt) {
+                    Opening::Create => self.create(definition, &target.path, app_id).await?,
+                    other => return Err(unopened(other, &target.path, None, expected)),
+                }
+                continue;
+            };
+            let txn = table.txn(app_id).await?.flatten();
+            let found = Found { id: table.facts.id.clone(), txn, version: table.version };
+            match decide::opening(Some(&found), expected, adopt) {
+                Opening::Continue => {
+                    check_definition(definition, &table)?;
+                    table.settle(&self.storage).await?;
+                    return Ok((table, txn));
+                }
+                Opening::Adopt => {
+                    check_definition(definition, &table)?;
+                    let claim = entry::claim(&target.path, app_id)?;
+                    if let Put::Failed(error) = table.create(table.version + 1, &claim).await {
+                        return Err(error);
+                    }
+                }
+                other => return Err(unopened(other, &target.path, Some(&found), expected)),
+            }
+        }
+        Err(restless(&target.path))
+    }
+
+    /// Entry 0. Whoever is first makes the table; the others find it.
+    async fn create(&self, definition: &Definition, table: &str, app_id: &str) -> Result<()> {
+        let folder = self.storage.folder(table)?;
+        let made = store::blocking(move || durable::create_folders(&folder)).await;
+        made.map_err(|e| failure::storage("create the folder", table, &e))?;
+        let id = uuid::Uuid::new_v4().to_string();
+        let bytes = definition.creation(table, &id, app_id)?;
+        match Table::put(&self.storage.log(table)?, table, 0, bytes).await {
+            Put::Failed(error) => Err(error),
+            Put::Created(_) | Put::Taken | Put::Unclear => Ok(()),
+        }
+    }
+
+    pub(crate) async fn commit_pending(&self, pending: &PendingCommit) -> Result<Committed> {
+        let slot = self.slot(&pending.path);
+        let mut held = slot.table.lock().await;
+        let result = Commit::of(&self.storage, pending)?.run(&mut held).await;
+        if result.is_err() {
+            *held = None;
+        }
+        let committed = result?;
+        if let Some(table) = held.as_ref()
+            && !committed.replayed
+            && !pending.staged.is_empty()
+        {
+            slot.upkeep.committed(table, self.checkpoint_interval, self.upkeep_runtime.as_ref());
+        }
+        Ok(committed)
+    }
+
+    async fn newest(&self, path: &str) -> Result<u64> {
+        let slot = self.slot(path);
+        let mut held = slot.table.lock().await;
+        *held = Table::load(&self.storage, path).await?;
+        held.as_ref()
+            .map(|t| t.version)
+            .ok_or_else(|| Error::data_loss(format!("table `{path}` is missing")))
+    }
+}
+
+fn status(table: &Table, txn: Option<i64>) -> TargetStatus {
+    // The creating entry's 0 says who made the table; no checkpoint was committed by it.
+    let txn = txn.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0).map(CheckpointId);
+    TargetStatus { id: table.facts.id.clone(), txn, version: table.version }
+}
+
+fn check_definition(definition: &Definition, table: &Table) -> Result<()> {
+    let columns: StructType = serde_json::from_str(&definition.schema).map_err(|_| {
+        Error::incompatible(format!(
+            "the columns planned for table `{}` cannot be read",
+            table.name
+        ))
+    })?;
+    let partitions = definition.partition_columns.iter().map(String::as_str).collect();
+    compatibility::check(&table.name, table.version, &columns, &partitions, &table.facts)
+}
+
+fn unopened(
+    opening: Opening,
+    table: &str,
+    found: Option<&Found>,
+    expected: &TargetExpectation,
+) -> Error {
+    let wanted = expected.txn.unwrap_or_default();
+    let has = found.and_then(|f| f.txn).unwrap_or(0);
+    match opening {
+        Opening::Missing => Error::data_loss(format!(
+            "table `{table}` is missing though this job has written to it; restore it, or start a new chain"
+        )),
+        Opening::Recreated => recreated(table),
+        Opening::Behind => Error::data_loss(format!(
+            "table `{table}` holds checkpoint {has} (version {}) where the manifest knows {wanted} (version {}): it \
+             was restored or replaced; restore its log, or rewind the checkpoints",
+            found.map_or(0, |f| f.version),
+            expected.version.unwrap_or(0)
+        )),
+        Opening::Ahead => Error::incompatible(format!(
+            "table `{table}` holds checkpoint {has} where the manifest knows {wanted}: the checkpoint folder is older \
+             than the table; use the newest one, or start a new chain"
+        )),
+        _ => Error::config(format!(
+            "table `{table}` exists, but no checkpoint of this job knows it; choose another path, or keep its rows \
+             and append to it with --adopt-tables"
+        )),
+    }
+}
+
+impl Committer for DeltaCommitter {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn open<'a>(
+        &'a self,
+        target: &'a Target,
+        app_id: &'a str,
+        expected: &'a TargetExpectation,
+        adopt: bool,
+    ) -> BoxFuture<'a, Result<TargetStatus>> {
+        self.open_target(target, app_id, expected, adopt).boxed()
+    }
+
+    fn commit<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>> {
+        self.commit_pending(pending).boxed()
+    }
+
+    fn version<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64>> {
+        self.newest(path).boxed()
+    }
+}
+
+impl std::fmt::Debug for DeltaCommitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeltaCommitter").field("root", &self.storage.root()).finish_non_exhaustive()
+    }
+}

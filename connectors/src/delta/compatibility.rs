@@ -1,0 +1,204 @@
+//! Whether files with these columns may still be added to a table that others have changed (P15).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use delta_kernel::schema::{ColumnMetadataKey, StructField};
+use deltalake::kernel::StructType;
+use thalweg_core::{Error, Result};
+
+/// Writer features that ask nothing of a blind append as long as no column or setting makes use of them.
+const HARMLESS_FEATURES: [&str; 10] = [
+    "appendOnly",
+    "invariants",
+    "checkConstraints",
+    "changeDataFeed",
+    "generatedColumns",
+    "columnMapping",
+    "timestampNtz",
+    "deletionVectors",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+];
+
+/// A table as its log describes it now.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TableFacts {
+    pub(crate) id: String,
+    pub(crate) schema: StructType,
+    pub(crate) partition_columns: Vec<String>,
+    pub(crate) configuration: BTreeMap<String, String>,
+    pub(crate) writer_version: i32,
+    pub(crate) writer_features: BTreeSet<String>,
+}
+
+/// The first reason why `columns` cannot be added, if there is one. No reason quotes a value of a record.
+pub(crate) fn obstacle(
+    columns: &StructType,
+    partition_columns: &BTreeSet<&str>,
+    table: &TableFacts,
+) -> Option<String> {
+    by_protocol(table)
+        .or_else(|| by_settings(table))
+        .or_else(|| by_partitioning(partition_columns, table))
+        .or_else(|| columns.fields().find_map(|f| by_column(f, table)))
+        .or_else(|| table.schema.fields().find_map(|f| by_missing_column(f, columns)))
+}
+
+/// The same as an error that says what to do.
+pub(crate) fn check(
+    name: &str,
+    version: u64,
+    columns: &StructType,
+    partition_columns: &BTreeSet<&str>,
+    table: &TableFacts,
+) -> Result<()> {
+    match obstacle(columns, partition_columns, table) {
+        None => Ok(()),
+        Some(why) => Err(Error::incompatible(format!(
+            "table `{name}` at version {version} cannot take our files: {why}; undo that change, or give up the \
+             checkpoint with `checkpoints resolve --void`"
+        ))),
+    }
+}
+
+fn by_protocol(table: &TableFacts) -> Option<String> {
+    if table.writer_version > 7 {
+        return Some(format!("it needs writer version {}", table.writer_version));
+    }
+    let asks = table.writer_features.iter().find(|f| !HARMLESS_FEATURES.contains(&f.as_str()))?;
+    Some(format!("it needs the writer feature `{asks}`"))
+}
+
+fn by_settings(table: &TableFacts) -> Option<String> {
+    let set = |key: &str| table.configuration.get(key).map(String::as_str);
+    if let Some(key) = table.configuration.keys().find(|k| k.starts_with("delta.constraints.")) {
+        return Some(format!("it has the constraint `{key}`"));
+    }
+    if set("delta.columnMapping.mode").is_some_and(|mode| mode != "none") {
+        return Some("its columns are mapped to other names".to_owned());
+    }
+    if set("delta.setTransactionRetentionDuration").is_some() {
+        return Some(
+            "`delta.setTransactionRetentionDuration` lets it forget which checkpoints are in"
+                .to_owned(),
+        );
+    }
+    let active = ["delta.enableRowTracking", "delta.enableInCommitTimestamps"];
+    active.into_iter().find(|k| set(k) == Some("true")).map(|key| format!("`{key}` is set"))
+}
+
+fn by_partitioning(ours: &BTreeSet<&str>, table: &TableFacts) -> Option<String> {
+    let theirs: BTreeSet<&str> = table.partition_columns.iter().map(String::as_str).collect();
+    (*ours != theirs).then(|| "it is partitioned by other columns".to_owned())
+}
+
+fn by_column(ours: &StructField, table: &TableFacts) -> Option<String> {
+    let name = ours.name();
+    let Some(theirs) = table.schema.field(name) else {
+        return Some(format!("it has no column `{name}`"));
+    };
+    if theirs.data_type() != ours.data_type() {
+        return Some(format!("column `{name}` has another type"));
+    }
+    if !theirs.is_nullable() && ours.is_nullable() {
+        return Some(format!("column `{name}` must not be null there"));
+    }
+    demanding(theirs)
+}
+
+fn by_missing_column(theirs: &StructField, ours: &StructType) -> Option<String> {
+    if ours.contains(theirs.name()) {
+        return None;
+    }
+    if !theirs.is_nullable() {
+        return Some(format!("it has a new column `{}` that must not be null", theirs.name()));
+    }
+    demanding(theirs)
+}
+
+fn demanding(column: &StructField) -> Option<String> {
+    [
+        (ColumnMetadataKey::Invariants, "an invariant"),
+        (ColumnMetadataKey::GenerationExpression, "a generation expression"),
+        (ColumnMetadataKey::IdentityStart, "an identity"),
+    ]
+    .into_iter()
+    .find(|(key, _)| column.get_config_value(key).is_some())
+    .map(|(_, what)| format!("column `{}` has {what}", column.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deltalake::kernel::{DataType, MetadataValue};
+
+    fn column(name: &str, data_type: DataType) -> StructField {
+        StructField::nullable(name, data_type)
+    }
+
+    fn facts(columns: Vec<StructField>) -> TableFacts {
+        TableFacts {
+            id: "id".to_owned(),
+            schema: StructType::try_new(columns).unwrap(),
+            partition_columns: Vec::new(),
+            configuration: BTreeMap::new(),
+            writer_version: 2,
+            writer_features: BTreeSet::new(),
+        }
+    }
+
+    fn ours() -> Vec<StructField> {
+        vec![column("a", DataType::LONG), column("b", DataType::STRING)]
+    }
+
+    fn why(table: &TableFacts) -> Option<String> {
+        obstacle(&StructType::try_new(ours()).unwrap(), &BTreeSet::new(), table)
+    }
+
+    #[test]
+    fn a_new_nullable_column_in_any_place_and_an_unused_feature_pass() {
+        let mut table = facts(vec![
+            column("b", DataType::STRING),
+            column("new", DataType::DATE),
+            column("a", DataType::LONG),
+        ]);
+        assert_eq!(why(&table), None);
+        table.writer_version = 7;
+        table.writer_features = BTreeSet::from(["checkConstraints".to_owned()]);
+        table.configuration.insert("delta.enableChangeDataFeed".to_owned(), "true".to_owned());
+        assert_eq!(why(&table), None);
+    }
+
+    #[test]
+    fn every_change_that_our_files_do_not_meet_stops() {
+        let dropped = facts(vec![column("a", DataType::LONG)]);
+        let retyped = facts(vec![column("a", DataType::INTEGER), column("b", DataType::STRING)]);
+        let tightened =
+            facts(vec![StructField::not_null("a", DataType::LONG), column("b", DataType::STRING)]);
+        let mut demanded = ours();
+        demanded.push(StructField::not_null("c", DataType::LONG));
+        let mut invariant = ours();
+        let rule = [("delta.invariants", MetadataValue::String("{}".to_owned()))];
+        invariant.push(column("c", DataType::LONG).with_metadata(rule));
+        let mut tables = vec![dropped, retyped, tightened, facts(demanded), facts(invariant)];
+        for (key, value) in [
+            ("delta.constraints.positive", "a > 0"),
+            ("delta.columnMapping.mode", "name"),
+            ("delta.setTransactionRetentionDuration", "interval 1 days"),
+            ("delta.enableRowTracking", "true"),
+        ] {
+            let mut table = facts(ours());
+            table.configuration.insert(key.to_owned(), value.to_owned());
+            tables.push(table);
+        }
+        let mut table = facts(ours());
+        table.partition_columns = vec!["a".to_owned()];
+        tables.push(table);
+        let mut table = facts(ours());
+        table.writer_features = BTreeSet::from(["typeWidening".to_owned()]);
+        tables.push(table);
+        for table in tables {
+            assert!(why(&table).is_some(), "{table:?}");
+        }
+    }
+}

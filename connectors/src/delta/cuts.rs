@@ -1,0 +1,156 @@
+//! Published cuts: one row per checkpoint, saying which version of each table holds exactly the checkpoints up to it
+//! (P18). Readers take the newest row of `meta/checkpoints` and open each table at its version.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow_array::builder::{Int64Builder, ListBuilder, StringBuilder};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use serde_json::json;
+use thalweg_core::connector::sink::{PendingCommit, Staged, Target, TargetExpectation};
+use thalweg_core::{CheckpointId, Error, Result};
+
+use super::committer::DeltaCommitter;
+use super::encode::Recipe;
+use super::{KIND, schema};
+
+/// Where cuts are published.
+const TABLE: &str = "meta/checkpoints";
+
+impl DeltaCommitter {
+    /// Publishes a cut and returns the version of `meta/checkpoints` that holds it. Call it after every table of the
+    /// checkpoint is committed. A cut that is in already is not written again.
+    ///
+    /// **Shape** `checkpoint` Int64, `job` and `chain` Utf8, `committed_at` timestamp, and two lists of equal length:
+    /// `tables` (paths, ascending) and `versions`. **Units** `committed_at`: microseconds since the epoch, UTC.
+    ///
+    /// # Errors
+    /// As [`thalweg_core::connector::sink::Committer::commit`].
+    pub async fn publish_cut(
+        &self,
+        checkpoint: CheckpointId,
+        job: &str,
+        chain: &str,
+        committed_at: i64,
+        versions: &BTreeMap<String, u64>,
+    ) -> Result<u64> {
+        let app_id = format!("{job}/{chain}/meta");
+        let target_id = self.cuts_table(&app_id).await?;
+        let mut pending = PendingCommit {
+            sink: "meta".to_owned(),
+            kind: KIND.to_owned(),
+            path: TABLE.to_owned(),
+            target_id,
+            app_id,
+            checkpoint,
+            rank: u8::MAX,
+            rows: 0,
+            staged: Vec::new(),
+        };
+        if let Some(version) = self.published(&pending).await? {
+            return Ok(version);
+        }
+        let row = row(checkpoint, job, chain, committed_at, versions)?;
+        let staged = self.stage_row(&row).await?;
+        pending.rows = staged.rows;
+        pending.staged = staged.items;
+        self.commit_pending(&pending).await.map(|committed| committed.version)
+    }
+
+    /// The table's id. All jobs below one root share the table, so it is created or joined without asking.
+    async fn cuts_table(&self, app_id: &str) -> Result<String> {
+        if let Some(table) = self.slot(TABLE).table.lock().await.as_mut()
+            && matches!(table.txn(app_id).await?, Some(Some(_)))
+        {
+            return Ok(table.facts.id.clone());
+        }
+        let delta = schema::delta_schema(TABLE, &columns())?;
+        let delta = serde_json::to_string(&delta)
+            .map_err(|_| Error::internal(format!("cannot write down the columns of `{TABLE}`")))?;
+        let definition = json!({
+            "schema": delta,
+            "partition_columns": [],
+            "configuration": {
+                "delta.checkpointInterval": self.checkpoint_interval().to_string(),
+                "delta.logRetentionDuration": "interval 1 days",
+            },
+        });
+        let target = Target { kind: KIND.to_owned(), path: TABLE.to_owned(), definition };
+        self.join(&target, app_id).await
+    }
+
+    async fn join(&self, target: &Target, app_id: &str) -> Result<String> {
+        // What the table remembers of us is not in any manifest, so it is taken as it is found.
+        let expected = TargetExpectation::default();
+        let known = self.txn_of(&target.path, app_id).await?;
+        let expected = TargetExpectation { txn: known.map(CheckpointId), ..expected };
+        Ok(self.open_target(target, app_id, &expected, true).await?.id)
+    }
+
+    async fn txn_of(&self, path: &str, app_id: &str) -> Result<Option<u64>> {
+        let Some(mut table) = super::table::Table::load(self.storage(), path).await? else {
+            return Ok(None);
+        };
+        let txn = table.txn(app_id).await?.flatten();
+        Ok(txn.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0))
+    }
+
+    /// The version, when the cut (or a later one) is in already.
+    async fn published(&self, pending: &PendingCommit) -> Result<Option<u64>> {
+        let slot = self.slot(TABLE);
+        let mut held = slot.table.lock().await;
+        let Some(table) = held.as_mut() else { return Ok(None) };
+        let txn = table.txn(&pending.app_id).await?.flatten();
+        Ok(txn.is_some_and(|n| n >= pending.checkpoint.0 as i64).then_some(table.version))
+    }
+
+    async fn stage_row(&self, row: &RecordBatch) -> Result<Staged> {
+        let recipe = Recipe::new(self.storage(), TABLE, &row.schema(), &[], &BTreeSet::new())?;
+        let mut files = recipe.begin();
+        files.write(&recipe.conform(row)?).await?;
+        files.close().await
+    }
+}
+
+fn columns() -> SchemaRef {
+    let list = |inner| DataType::List(Arc::new(Field::new("element", inner, true)));
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("checkpoint", DataType::Int64, false),
+        Field::new("job", DataType::Utf8, false),
+        Field::new("chain", DataType::Utf8, false),
+        Field::new("committed_at", instant, false),
+        Field::new("tables", list(DataType::Utf8), false),
+        Field::new("versions", list(DataType::Int64), false),
+    ]))
+}
+
+fn row(
+    checkpoint: CheckpointId,
+    job: &str,
+    chain: &str,
+    committed_at: i64,
+    versions: &BTreeMap<String, u64>,
+) -> Result<RecordBatch> {
+    let element = |data_type| Arc::new(Field::new("element", data_type, true));
+    let mut tables = ListBuilder::new(StringBuilder::new()).with_field(element(DataType::Utf8));
+    let mut numbers = ListBuilder::new(Int64Builder::new()).with_field(element(DataType::Int64));
+    for (table, version) in versions {
+        tables.values().append_value(table);
+        numbers.values().append_value(*version as i64);
+    }
+    tables.append(true);
+    numbers.append(true);
+    let instant = TimestampMicrosecondArray::from(vec![committed_at]).with_timezone("UTC");
+    let columns_: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![checkpoint.0 as i64])),
+        Arc::new(StringArray::from(vec![job])),
+        Arc::new(StringArray::from(vec![chain])),
+        Arc::new(instant),
+        Arc::new(tables.finish()),
+        Arc::new(numbers.finish()),
+    ];
+    RecordBatch::try_new(columns(), columns_)
+        .map_err(|_| Error::internal("cannot compose the row of a cut"))
+}

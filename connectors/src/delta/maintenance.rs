@@ -1,0 +1,87 @@
+//! Log checkpoints and clean-up, off the commit path.
+//!
+//! Without checkpoints a reader replays every entry, and without clean-up the log's folder grows by a file per epoch.
+//! Both read and write much, so they run as a task of their own, at most one per table; if one is still running when
+//! the next is due, that one is skipped. They may fail: the next run makes up for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use delta_kernel::Snapshot;
+use deltalake::checkpoints::cleanup_expired_logs_for;
+use deltalake::logstore::{LogStore, LogStoreRef};
+use thalweg_core::Result;
+use tokio::sync::Mutex;
+
+use super::table::{Table, joined};
+use super::{entry, failure};
+
+/// Counts a table's commits and holds the place of its running task.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    commits: AtomicU64,
+    running: Arc<Mutex<()>>,
+}
+
+impl Upkeep {
+    /// Takes note of a commit, and starts a task if one is due and none is running.
+    pub(crate) fn committed(
+        &self,
+        table: &Table,
+        interval: u64,
+        runtime: Option<&tokio::runtime::Handle>,
+    ) {
+        let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        if interval == 0 || commits < interval {
+            return;
+        }
+        let Ok(place) = Arc::clone(&self.running).try_lock_owned() else { return };
+        self.commits.store(0, Ordering::Relaxed);
+        let (log, name) = (Arc::clone(table.log()), table.name.clone());
+        let (version, retention) = (table.version, table.retention());
+        let work = async move {
+            if let Err(error) = maintain(&log, &name, version, retention).await {
+                tracing::warn!(table = %name, version, %error, "log maintenance failed");
+            }
+            drop(place);
+        };
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(work)),
+            None => drop(tokio::spawn(work)),
+        }
+    }
+
+    pub(crate) async fn idle(&self) {
+        drop(self.running.lock().await);
+    }
+}
+
+async fn maintain(
+    log: &LogStoreRef,
+    name: &str,
+    version: u64,
+    retention: Option<Duration>,
+) -> Result<()> {
+    checkpoint(log, name, version).await?;
+    let mut removed = 0;
+    if let Some(retention) = retention {
+        let expired =
+            entry::now_millis() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        removed = cleanup_expired_logs_for(version, log.as_ref(), expired, None)
+            .await
+            .map_err(|e| failure::storage("clean up the log", name, &e))?;
+    }
+    tracing::debug!(table = %name, version, removed, "log checkpoint written");
+    Ok(())
+}
+
+async fn checkpoint(log: &LogStoreRef, name: &str, version: u64) -> Result<()> {
+    let (engine, url) = (log.engine(None), log.root_url().clone());
+    let write = move || {
+        let snapshot = Snapshot::builder_for(url).at_version(version).build(engine.as_ref())?;
+        snapshot.checkpoint(engine.as_ref(), None).map(drop)
+    };
+    joined(name, tokio::task::spawn_blocking(write).await)?
+        .map_err(|e| failure::log("write a log checkpoint", name, &e))
+}

@@ -1,0 +1,48 @@
+//! Delta Lake tables as sinks: rows appear once, whatever crashes.
+//!
+//! A table is a folder of Parquet files and a log of numbered JSON entries; a file belongs to the table when an entry
+//! says so. Thalweg splits an append in two. The *writers* put the rows of one epoch into Parquet files that no
+//! entry names yet, sync them, and describe them as `add` actions, which travel in the manifest ([`DeltaSink`]). Once
+//! the manifest exists, the *committer* creates one log entry that holds the actions of all writers and a `txn`
+//! action with the checkpoint's number ([`DeltaCommitter`]). Creating an entry is atomic and fails when its number is
+//! taken, so an entry either names all files of the epoch or does not exist; and the `txn` tells whoever comes later
+//! that the epoch is in.
+//!
+//! Invariants:
+//! * One entry per table and epoch; the epoch's number never goes back under one application id.
+//! * What is described is durable; what is committed is durable before it is reported (`DurableStore`).
+//! * No entry is created whose predecessor does not stand (P13), no file is named that does not exist (P14), and none
+//!   whose columns the table no longer has (P15). The decisions are pure functions in `decide` and `compatibility`.
+//! * The commit path neither lists the log nor holds the table's files in memory, so a commit costs the same after a
+//!   million others. Log checkpoints and clean-up run beside it (`maintenance`).
+//! * Texts of Delta, Arrow and Parquet errors can quote values: they never enter ours (`failure`).
+//!
+//! It does not know graphs, barriers or manifests, and it never chooses between epochs: it does what it is told or
+//! says why it cannot.
+
+mod commit;
+mod committer;
+mod compatibility;
+mod cuts;
+mod decide;
+mod encode;
+mod entry;
+mod failure;
+mod maintenance;
+mod schema;
+mod sink;
+mod storage;
+mod store;
+mod table;
+mod writer;
+
+pub use committer::DeltaCommitter;
+pub use sink::DeltaSink;
+pub use store::DurableStore;
+
+/// What [`thalweg_core::connector::sink::Target::kind`] says for a Delta table.
+pub const KIND: &str = "delta";
+
+/// Delta's Arrow is ours: batches are handed over without a copy. Fails to compile when the versions part.
+const _: fn(arrow_array::RecordBatch) -> deltalake::arrow::record_batch::RecordBatch =
+    |batch| batch;

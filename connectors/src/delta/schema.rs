@@ -1,0 +1,232 @@
+//! Columns: what Delta can hold, and how a batch is relabelled to what its files look like.
+//!
+//! **Shape** The accepted types are those that Delta stores as they are, under protocol (1, 2): booleans, signed
+//! integers, floats, UTF-8, binary, dates, decimals, timestamps in microseconds UTC, and lists and structs of these.
+//! Nothing is cast: a column of another type is refused when the graph is built.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StructArray, cast::AsArray};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use deltalake::kernel::StructType;
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use thalweg_core::sensitivity::sensitivities;
+use thalweg_core::{Error, ErrorKind, Result};
+
+/// Delta's name for a list's inner field.
+const ELEMENT: &str = "element";
+
+/// How many columns get minima and maxima in the log.
+const INDEXED_COLUMNS: usize = 32;
+
+/// The columns as they are written: marks and other metadata removed, inner fields named as Delta names them.
+pub(crate) fn file_schema(table: &str, input: &Schema) -> Result<SchemaRef> {
+    let mut seen = std::collections::BTreeSet::new();
+    let fields: Vec<FieldRef> = input
+        .fields()
+        .iter()
+        .map(|field| {
+            let name = field.name();
+            if name.is_empty()
+                || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='])
+            {
+                return Err(refused(table, name, "has a name that Delta Lake does not allow"));
+            }
+            if !seen.insert(name.to_lowercase()) {
+                return Err(refused(table, name, "exists twice (names are compared without case)"));
+            }
+            file_field(field, name)
+                .map(Arc::new)
+                .ok_or_else(|| refused(table, name, "has a type that Delta Lake cannot store"))
+        })
+        .collect::<Result<_>>()?;
+    if fields.is_empty() {
+        return Err(Error::graph(format!("table `{table}` needs at least one column")));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The same columns as Delta writes them down.
+pub(crate) fn delta_schema(table: &str, file: &Schema) -> Result<StructType> {
+    file.try_into_kernel().map_err(|_| {
+        Error::graph(format!("the columns of table `{table}` cannot be stored by Delta Lake"))
+    })
+}
+
+/// Columns whose least and greatest values may stand in the log: of simple types, without a mark, not partitioned by.
+pub(crate) fn indexed_columns(input: &Schema, partition_by: &[String]) -> Vec<String> {
+    input
+        .fields()
+        .iter()
+        .filter(|f| sensitivities(f).is_empty() && !partition_by.contains(f.name()))
+        .filter(|f| !f.data_type().is_nested() && *f.data_type() != DataType::Binary)
+        .map(|f| f.name().clone())
+        .take(INDEXED_COLUMNS)
+        .collect()
+}
+
+/// Relabels `batch` to `file`, without copying values.
+pub(crate) fn conform(table: &str, batch: &RecordBatch, file: &SchemaRef) -> Result<RecordBatch> {
+    if batch.num_columns() != file.fields().len() {
+        return Err(Error::internal(format!(
+            "table `{table}` expects {} columns and was handed {}",
+            file.fields().len(),
+            batch.num_columns()
+        )));
+    }
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(file.fields())
+        .map(|(column, field)| {
+            if !field.is_nullable() && column.null_count() > 0 {
+                return Err(Error::new(
+                    ErrorKind::InvalidRecord,
+                    format!("column `{}` of table `{table}` must not be null", field.name()),
+                ));
+            }
+            relabel(column, field.data_type()).ok_or_else(|| {
+                Error::internal(format!(
+                    "column `{}` of table `{table}` was handed over with another type",
+                    field.name()
+                ))
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    RecordBatch::try_new(Arc::clone(file), columns).map_err(|_| {
+        Error::internal(format!("a batch for table `{table}` does not fit its columns"))
+    })
+}
+
+/// Bytes that the rows of `batch` take, slices counted as slices.
+pub(crate) fn bytes_of(batch: &RecordBatch) -> usize {
+    let size = |c: &ArrayRef| {
+        c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size())
+    };
+    batch.columns().iter().map(size).sum()
+}
+
+fn file_field(field: &Field, name: &str) -> Option<Field> {
+    Some(Field::new(name, file_type(field.data_type())?, field.is_nullable()))
+}
+
+fn file_type(data_type: &DataType) -> Option<DataType> {
+    Some(match data_type {
+        DataType::Boolean
+        | DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Utf8
+        | DataType::Binary
+        | DataType::Date32 => data_type.clone(),
+        DataType::Decimal128(_, scale) if *scale >= 0 => data_type.clone(),
+        DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if is_utc(zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+        }
+        DataType::List(inner) => DataType::List(Arc::new(file_field(inner, ELEMENT)?)),
+        DataType::Struct(inner) if !inner.is_empty() => DataType::Struct(
+            inner.iter().map(|f| file_field(f, f.name())).collect::<Option<Fields>>()?,
+        ),
+        _ => return None,
+    })
+}
+
+fn is_utc(zone: &str) -> bool {
+    zone.eq_ignore_ascii_case("utc") || zone == "+00:00" || zone == "Z"
+}
+
+fn relabel(column: &ArrayRef, wanted: &DataType) -> Option<ArrayRef> {
+    if column.data_type() == wanted {
+        return Some(Arc::clone(column));
+    }
+    match (column.data_type(), wanted) {
+        (DataType::Timestamp(TimeUnit::Microsecond, Some(zone)), DataType::Timestamp(_, to))
+            if is_utc(zone) =>
+        {
+            let column = column.as_primitive::<arrow_array::types::TimestampMicrosecondType>();
+            Some(Arc::new(column.clone().with_timezone_opt(to.clone())))
+        }
+        (DataType::List(_), DataType::List(inner)) => {
+            let (_, offsets, values, nulls) = column.as_list::<i32>().clone().into_parts();
+            let values = relabel(&values, inner.data_type())?;
+            Some(Arc::new(ListArray::try_new(Arc::clone(inner), offsets, values, nulls).ok()?))
+        }
+        (DataType::Struct(_), DataType::Struct(fields)) => {
+            let (_, columns, nulls) = column.as_struct().clone().into_parts();
+            let columns = columns
+                .iter()
+                .zip(fields)
+                .map(|(c, f)| relabel(c, f.data_type()))
+                .collect::<Option<Vec<_>>>()?;
+            Some(Arc::new(StructArray::try_new(fields.clone(), columns, nulls).ok()?))
+        }
+        _ => None,
+    }
+}
+
+fn refused(table: &str, column: &str, why: &str) -> Error {
+    Error::graph(format!("column `{column}` of table `{table}` {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::types::Int32Type;
+    use thalweg_core::sensitivity::{Sensitivity, mark};
+
+    #[test]
+    fn types_that_would_change_or_need_a_newer_protocol_are_refused() {
+        let refused = [
+            DataType::UInt64,
+            DataType::LargeUtf8,
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+            DataType::Null,
+        ];
+        for data_type in refused {
+            let schema = Schema::new(vec![Field::new("c", data_type.clone(), true)]);
+            let error = file_schema("t", &schema).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidGraph, "{data_type}");
+        }
+    }
+
+    #[test]
+    fn names_differing_only_in_case_are_refused() {
+        let field = |name: &str| Field::new(name, DataType::Int32, true);
+        assert!(file_schema("t", &Schema::new(vec![field("a"), field("A")])).is_err());
+        assert!(file_schema("t", &Schema::new(vec![field("a b")])).is_err());
+    }
+
+    #[test]
+    fn marked_columns_lose_their_mark_and_get_no_minimum_in_the_log() {
+        let name = mark(Field::new("name", DataType::Utf8, true), [Sensitivity::PhiName]);
+        let input = Schema::new(vec![name, Field::new("n", DataType::Int64, false)]);
+        assert!(file_schema("t", &input).unwrap().field(0).metadata().is_empty());
+        assert_eq!(indexed_columns(&input, &[]), ["n"]);
+    }
+
+    #[test]
+    fn lists_are_relabelled_to_deltas_element_without_copying() {
+        let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), None]), None]);
+        let input = Schema::new(vec![Field::new("l", list.data_type().clone(), true)]);
+        let file = file_schema("t", &input).unwrap();
+        let batch = RecordBatch::try_new(Arc::new(input), vec![Arc::new(list)]).unwrap();
+        let conformed = conform("t", &batch, &file).unwrap();
+        assert_eq!(conformed.num_rows(), 2);
+        assert!(matches!(file.field(0).data_type(), DataType::List(f) if f.name() == ELEMENT));
+    }
+
+    #[test]
+    fn a_null_where_none_may_be_names_the_column_only() {
+        let open = Arc::new(Schema::new(vec![Field::new("c", DataType::Int32, true)]));
+        let strict = Arc::new(Schema::new(vec![Field::new("c", DataType::Int32, false)]));
+        let column = arrow_array::Int32Array::from(vec![Some(4711), None]);
+        let batch = RecordBatch::try_new(open, vec![Arc::new(column)]).unwrap();
+        let error = conform("t", &batch, &strict).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRecord);
+        assert!(!error.to_string().contains("4711"));
+    }
+}

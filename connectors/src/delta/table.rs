@@ -1,0 +1,266 @@
+//! What the committer knows about a live table, and the single steps by which it looks and writes.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use delta_kernel::Snapshot;
+use deltalake::kernel::Add;
+use deltalake::logstore::{LogStore, LogStoreRef, commit_uri_from_version};
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions};
+use thalweg_core::{Error, Result};
+
+use super::compatibility::TableFacts;
+use super::storage::Storage;
+use super::{entry, failure, store};
+
+/// A table as far as we have read its log. Everything here can be had again by loading it anew.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: String,
+    pub(crate) facts: TableFacts,
+    /// The newest version that we know.
+    pub(crate) version: u64,
+    log: LogStoreRef,
+    /// Which object entry `version` is (`None`: others have cleaned it, a log checkpoint stands for it).
+    anchor: Option<String>,
+    snapshot: Arc<Snapshot>,
+    txns: HashMap<String, Option<i64>>,
+    /// Application ids whose columns were compared with `facts`.
+    checked: HashSet<String>,
+}
+
+/// What became of an attempt to create an entry.
+pub(crate) enum Put {
+    /// It stands; which object it is.
+    Created(Option<String>),
+    /// The version is taken.
+    Taken,
+    /// Unknown: it may or may not stand.
+    Unclear,
+    /// The local folder refused; this attempt is over.
+    Failed(Error),
+}
+
+/// Another's entry and which object it is.
+pub(crate) struct Foreign {
+    pub(crate) read: entry::Read,
+    pub(crate) tag: Option<String>,
+}
+
+impl Table {
+    /// Reads the log by listing. `None` when there is no table.
+    pub(crate) async fn load(storage: &Storage, name: &str) -> Result<Option<Self>> {
+        let log = storage.log(name)?;
+        let exists = log.is_delta_table_location().await;
+        if !exists.map_err(|e| failure::storage("look for the log", name, &e))? {
+            return Ok(None);
+        }
+        let (engine, url) = (log.engine(None), log.root_url().clone());
+        let build = move || Snapshot::builder_for(url).build(engine.as_ref());
+        let snapshot = joined(name, tokio::task::spawn_blocking(build).await)?
+            .map_err(|e| failure::log("read the log", name, &e))?;
+        let mut table = Self {
+            name: name.to_owned(),
+            facts: facts(name, &snapshot)?,
+            version: snapshot.version(),
+            log,
+            anchor: None,
+            snapshot,
+            txns: HashMap::new(),
+            checked: HashSet::new(),
+        };
+        table.anchor = table.tag(table.version).await?;
+        Ok(Some(table))
+    }
+
+    /// Creates entry `v` of the table `name`, which need not exist yet.
+    pub(crate) async fn put(log: &LogStoreRef, name: &str, v: u64, bytes: Bytes) -> Put {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = log.object_store(None);
+        match put.put_opts(&commit_uri_from_version(Some(v)), bytes.into(), options).await {
+            Ok(result) => Put::Created(result.e_tag),
+            Err(StoreError::AlreadyExists { .. }) => Put::Taken,
+            // A sync that failed is never tried again on the same file: the next attempt looks anew (P20).
+            Err(error) if failure::io_kind(&error).is_some() => {
+                Put::Failed(failure::storage(format!("create log entry {v}"), name, &error))
+            }
+            Err(_) => Put::Unclear,
+        }
+    }
+
+    /// Creates entry `v` of this table.
+    pub(crate) async fn create(&self, v: u64, bytes: &Bytes) -> Put {
+        Self::put(&self.log, &self.name, v, bytes.clone()).await
+    }
+
+    /// Whether entry `version` still is the object that we know; `None` if we know none.
+    pub(crate) async fn anchored(&self) -> Result<Option<bool>> {
+        match &self.anchor {
+            None => Ok(None),
+            known => Ok(Some(self.tag(self.version).await? == *known)),
+        }
+    }
+
+    /// The version in `_last_checkpoint`, if there is one.
+    pub(crate) async fn last_checkpoint(&self) -> Result<Option<u64>> {
+        #[derive(serde::Deserialize)]
+        struct Hint {
+            version: u64,
+        }
+        let path = self.log.log_path().clone().join("_last_checkpoint");
+        let bytes = match self.log.object_store(None).get(&path).await {
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(e) => return Err(failure::storage("read the last checkpoint", &self.name, &e)),
+            Ok(found) => found.bytes().await,
+        };
+        let bytes =
+            bytes.map_err(|e| failure::storage("read the last checkpoint", &self.name, &e))?;
+        // A hint that cannot be read is no hint: readers list the log then, and so must we.
+        Ok(Some(serde_json::from_slice::<Hint>(&bytes).map_or(u64::MAX, |hint| hint.version)))
+    }
+
+    /// What stands at `v`, seen by `app_id`.
+    pub(crate) async fn read(&self, v: u64, app_id: &str) -> Result<Option<Foreign>> {
+        let what = || format!("read log entry {v}");
+        let found = match self.log.object_store(None).get(&commit_uri_from_version(Some(v))).await {
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            other => other.map_err(|e| failure::storage(what(), &self.name, &e))?,
+        };
+        let tag = found.meta.e_tag.clone();
+        let bytes = found.bytes().await.map_err(|e| failure::storage(what(), &self.name, &e))?;
+        Ok(Some(Foreign { read: entry::read(&self.name, v, &bytes, app_id)?, tag }))
+    }
+
+    /// Takes note that `v` stands.
+    pub(crate) fn advance(&mut self, v: u64, tag: Option<String>, txns: Vec<(String, i64)>) {
+        self.version = v;
+        self.anchor = tag;
+        for (app_id, n) in txns {
+            self.txns.insert(app_id, Some(n));
+        }
+    }
+
+    /// The newest `txn` of `app_id`; `None` when it has to be read from a snapshot that is no longer the newest.
+    pub(crate) async fn txn(&mut self, app_id: &str) -> Result<Option<Option<i64>>> {
+        if let Some(txn) = self.txns.get(app_id) {
+            return Ok(Some(*txn));
+        }
+        if self.version != self.snapshot.version() {
+            return Ok(None);
+        }
+        let (snapshot, id) = (Arc::clone(&self.snapshot), app_id.to_owned());
+        let engine = self.log.engine(None);
+        let read = move || snapshot.get_app_id_version(&id, engine.as_ref());
+        let txn = joined(&self.name, tokio::task::spawn_blocking(read).await)?
+            .map_err(|e| failure::log("read the transactions", &self.name, &e))?;
+        self.txns.insert(app_id.to_owned(), txn);
+        Ok(Some(txn))
+    }
+
+    pub(crate) fn is_checked(&self, app_id: &str) -> bool {
+        self.checked.contains(app_id)
+    }
+
+    pub(crate) fn mark_checked(&mut self, app_id: &str) {
+        self.checked.insert(app_id.to_owned());
+    }
+
+    pub(crate) fn log(&self) -> &LogStoreRef {
+        &self.log
+    }
+
+    /// How long entries are kept, and whether they may be removed at all.
+    pub(crate) fn retention(&self) -> Option<std::time::Duration> {
+        let properties = self.snapshot.table_properties();
+        let wanted = properties.enable_expired_log_cleanup.unwrap_or(true);
+        let days_30 = std::time::Duration::from_hours(30 * 24);
+        wanted.then(|| properties.log_retention_duration.unwrap_or(days_30))
+    }
+
+    /// Makes what we found durable: whoever wrote it may have been cut off before it was (P20).
+    pub(crate) async fn settle(&self, storage: &Storage) -> Result<()> {
+        let folder = storage.folder(&self.name)?;
+        let file = folder.join(commit_uri_from_version(Some(self.version)).as_ref());
+        let root = storage.root().to_path_buf();
+        let sync = move || {
+            if file.exists() {
+                return thalweg_core::durable::sync_file(&file, &root);
+            }
+            file.parent().map_or(Ok(()), thalweg_core::durable::sync_folder)
+        };
+        store::blocking(sync).await.map_err(|e| failure::storage("sync the log", &self.name, &e))
+    }
+
+    async fn tag(&self, v: u64) -> Result<Option<String>> {
+        match self.log.object_store(None).head(&commit_uri_from_version(Some(v))).await {
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Ok(meta) => Ok(meta.e_tag.or_else(|| Some(meta.size.to_string()))),
+            Err(e) => Err(failure::storage("look for a log entry", &self.name, &e)),
+        }
+    }
+}
+
+/// Every file exists with its size (P14).
+pub(crate) async fn check_files(storage: &Storage, name: &str, adds: &[Add]) -> Result<()> {
+    use futures::{StreamExt, TryStreamExt};
+    let data = storage.data(name)?;
+    let check = |add: &Add| {
+        let (data, path, size) = (Arc::clone(&data), Path::parse(&add.path), add.size);
+        async move {
+            let gone = |what: &str| {
+                Error::data_loss(format!(
+                    "a file that waits to be committed to table `{name}` {what}; restore it, or give up the \
+                     checkpoint with `checkpoints resolve --void`"
+                ))
+            };
+            match data.head(&path.map_err(|_| gone("has an impossible name"))?).await {
+                Ok(meta) if i64::try_from(meta.size) == Ok(size) => Ok(()),
+                Ok(_) => Err(gone("has another size than it was written with")),
+                Err(StoreError::NotFound { .. }) => Err(gone("is missing")),
+                Err(e) => Err(failure::storage("look for a data file", name, &e)),
+            }
+        }
+    };
+    let checks: Vec<_> = adds.iter().map(check).collect();
+    futures::stream::iter(checks).buffer_unordered(16).try_collect().await
+}
+
+/// The names of the columns by which the files are partitioned.
+pub(crate) fn partitions(adds: &[Add]) -> BTreeSet<&str> {
+    adds.first()
+        .map(|a| a.partition_values.keys().map(String::as_str).collect())
+        .unwrap_or_default()
+}
+
+fn facts(name: &str, snapshot: &Snapshot) -> Result<TableFacts> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Protocol {
+        min_writer_version: i32,
+        #[serde(default)]
+        writer_features: Option<BTreeSet<String>>,
+    }
+    let configuration = snapshot.table_configuration();
+    let metadata = configuration.metadata();
+    let schema = metadata.parse_schema().map_err(|e| failure::log("read the columns", name, &e))?;
+    let protocol: Protocol = serde_json::to_value(configuration.protocol())
+        .and_then(serde_json::from_value)
+        .map_err(|e| failure::log("read the protocol", name, &e))?;
+    Ok(TableFacts {
+        id: metadata.id().to_owned(),
+        schema,
+        partition_columns: metadata.partition_columns().to_vec(),
+        configuration: metadata.configuration().clone().into_iter().collect(),
+        writer_version: protocol.min_writer_version,
+        writer_features: protocol.writer_features.unwrap_or_default(),
+    })
+}
+
+pub(crate) fn joined<T>(
+    name: &str,
+    result: std::result::Result<T, tokio::task::JoinError>,
+) -> Result<T> {
+    result.map_err(|_| Error::internal(format!("a task on the log of table `{name}` ended early")))
+}

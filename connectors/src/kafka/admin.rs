@@ -1,0 +1,72 @@
+//! Creates topics, for tools.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+use thalweg_core::{Error, Result};
+
+use super::client;
+use super::config::KafkaConfig;
+use super::topic::TopicClient;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Creates `topic` with `partitions` partitions and the broker's default replication, unless it exists. Returns how
+/// many partitions it has. Blocking, and callable from anywhere.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::Transient`] when no broker answers, [`thalweg_core::ErrorKind::InvalidConfig`] when it
+/// refuses.
+pub fn ensure_topic(
+    bootstrap_servers: &str,
+    topic: &str,
+    partitions: i32,
+    properties: &BTreeMap<String, String>,
+) -> Result<usize> {
+    let mut config = KafkaConfig::new(bootstrap_servers, topic);
+    config.properties.clone_from(properties);
+    let existing = TopicClient::new(&config)?;
+    if let Some(partitions) = existing.partitions()? {
+        return Ok(partitions.len());
+    }
+    let admin: AdminClient<DefaultClientContext> =
+        client::base(bootstrap_servers, &[("client.id", "thalweg-admin")], properties)?
+            .create()
+            .map_err(client::creation_error)?;
+    let refused = |why: &str| {
+        Error::config(format!(
+            "kafka at {bootstrap_servers} does not create topic `{topic}`: {}",
+            client::one_line(why)
+        ))
+    };
+    let answers = wait(async {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+        let options =
+            AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+        admin.create_topics([&new], &options).await
+    })?
+    .map_err(|error| refused(&error.to_string()))?;
+    for answer in answers {
+        match answer {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(refused(&code.to_string())),
+        }
+    }
+    existing.partitions()?.map(|partitions| partitions.len()).ok_or_else(|| existing.missing())
+}
+
+/// Waits for `future` on a thread of its own, so that a caller inside a runtime may call too.
+fn wait<F: Future<Output: Send> + Send>(future: F) -> Result<F::Output> {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            runtime.map(|runtime| runtime.block_on(future))
+        });
+        worker.join().ok()
+    })
+    .ok_or_else(|| Error::internal("waiting for kafka panicked"))?
+    .map_err(|error| Error::internal("cannot start a runtime").with_source(error))
+}

@@ -1,0 +1,228 @@
+//! Making librdkafka clients: settings, what they log, and their errors in our words.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use thalweg_core::{Error, Result};
+use tracing::{debug, warn};
+
+use super::config::{KafkaConfig, is_secret};
+
+/// Settings that exactness depends on; nobody else may set them.
+const OURS: [&str; 9] = [
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "isolation.level",
+    "allow.auto.create.topics",
+];
+
+/// Settings that suit a reader which is drained by a bounded queue; `properties` may override them.
+const TUNING: [(&str, &str); 8] = [
+    ("client.id", "thalweg"),
+    ("check.crcs", "true"),
+    // Prefetched bytes are memory that no checkpoint accounts for.
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.max.bytes", "16777216"),
+    // A small queue is refilled at once and not after the default second.
+    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.wait.max.ms", "20"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("socket.keepalive.enable", "true"),
+];
+
+/// A group name for consumers that have none: librdkafka assigns partitions only under some name. Nothing is ever
+/// committed under it, and it is never joined.
+const NO_GROUP: &str = "thalweg-no-group";
+
+/// A consumer that reads nothing until partitions are assigned to it.
+pub(super) fn consumer(config: &KafkaConfig) -> Result<BaseConsumer<Events>> {
+    let mut client = base(&config.bootstrap_servers, &TUNING, &config.properties)?;
+    client
+        .set("group.id", config.group_id.as_deref().unwrap_or(NO_GROUP))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("allow.auto.create.topics", "false");
+    client.create_with_context(Events::default()).map_err(creation_error)
+}
+
+/// The settings shared by all clients: `tuning`, over it the user's `properties`.
+pub(super) fn base(
+    bootstrap_servers: &str,
+    tuning: &[(&str, &str)],
+    properties: &BTreeMap<String, String>,
+) -> Result<ClientConfig> {
+    if bootstrap_servers.trim().is_empty() {
+        return Err(Error::config("no kafka broker is named: pass --bootstrap host:port"));
+    }
+    if let Some(key) = properties.keys().find(|key| OURS.contains(&key.as_str())) {
+        return Err(Error::config(format!(
+            "kafka property `{key}` is set by thalweg itself: remove it"
+        )));
+    }
+    let mut client = ClientConfig::new();
+    client.set_log_level(RDKafkaLogLevel::Warning);
+    for (key, value) in tuning {
+        client.set(*key, *value);
+    }
+    for (key, value) in properties {
+        client.set(key, value);
+    }
+    client.set("bootstrap.servers", bootstrap_servers);
+    Ok(client)
+}
+
+/// Why a client could not be made, without showing a secret.
+pub(super) fn creation_error(error: KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, _, key, _) if is_secret(&key) => {
+            Error::config(format!("kafka property `{key}` has an invalid value"))
+        }
+        KafkaError::ClientConfig(_, why, key, _) => {
+            let hint = if why.contains("not available") || why.contains("OpenSSL") {
+                " (TLS and SASL need a build with feature `kafka-tls`)"
+            } else {
+                ""
+            };
+            Error::config(format!("kafka property `{key}`: {}{hint}", one_line(&why)))
+        }
+        other => {
+            Error::config(format!("cannot make a kafka client: {}", one_line(&other.to_string())))
+        }
+    }
+}
+
+/// `text` without line breaks.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// librdkafka's code behind `error`, if it has one.
+pub(super) fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    error.rdkafka_error_code()
+}
+
+/// What went wrong, in librdkafka's words.
+pub(super) fn reason(error: &KafkaError) -> String {
+    one_line(&code(error).map_or_else(|| error.to_string(), |code| code.to_string()))
+}
+
+/// Receives what librdkafka has to say beside messages.
+#[derive(Debug)]
+pub(super) struct Events {
+    eof: AtomicI64,
+    last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { eof: AtomicI64::new(-1), last_error: Mutex::new(None) }
+    }
+}
+
+impl Events {
+    /// The offset of the partition end just reported; it arrives beside the event, on the polling thread.
+    pub(super) fn take_eof_offset(&self) -> Option<i64> {
+        Some(self.eof.swap(-1, Ordering::Relaxed)).filter(|&offset| offset >= 0)
+    }
+
+    /// The last error that was not about the end of a partition, once.
+    pub(super) fn take_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.last_error.lock().ok().and_then(|mut last| last.take())
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(target: "librdkafka", facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match code(&error) {
+            Some(RDKafkaErrorCode::PartitionEOF) => {
+                self.eof.store(eof_offset(reason).unwrap_or(-1), Ordering::Relaxed);
+            }
+            Some(code) => {
+                debug!(target: "librdkafka", %code, "{reason}");
+                if let Ok(mut last) = self.last_error.lock() {
+                    *last = Some((code, one_line(reason)));
+                }
+            }
+            None => debug!(target: "librdkafka", "{reason}"),
+        }
+    }
+}
+
+impl ConsumerContext for Events {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            warn!(%error, "cannot show positions to lag tools");
+        }
+    }
+}
+
+/// The offset in librdkafka's `... reached end of partition at offset 42 (HighwaterMark 42)`: the safe API hands out
+/// the partition alone. A test holds the two libraries together.
+fn eof_offset(reason: &str) -> Option<i64> {
+    let (_, rest) = reason.split_once("end of partition at offset ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rdkafka::consumer::Consumer;
+    use rdkafka::topic_partition_list::Offset;
+
+    use super::super::{DemoBroker, TopicWriter};
+    use super::*;
+
+    #[test]
+    fn the_offset_of_a_partition_end_is_found_in_what_librdkafka_says() {
+        let broker = DemoBroker::start("events", 1).unwrap();
+        let writer =
+            TopicWriter::new(broker.bootstrap_servers(), "events", &BTreeMap::new()).unwrap();
+        for _ in 0..7 {
+            writer.send(None, Some(b"x"), None).unwrap();
+        }
+        writer.flush(Duration::from_secs(10)).unwrap();
+        let consumer = consumer(&KafkaConfig::new(broker.bootstrap_servers(), "events")).unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset("events", 0, Offset::Offset(0)).unwrap();
+        consumer.incremental_assign(&list).unwrap();
+        for _ in 0..100 {
+            if let Some(Err(KafkaError::PartitionEOF(0))) =
+                consumer.poll(Duration::from_millis(100))
+            {
+                assert_eq!(consumer.context().take_eof_offset(), Some(7));
+                assert_eq!(consumer.context().take_eof_offset(), None);
+                return;
+            }
+        }
+        panic!("no end was reported");
+    }
+
+    #[test]
+    fn a_wrong_secret_is_not_shown() {
+        let mut config = KafkaConfig::new("127.0.0.1:1", "events");
+        config.properties.insert("ssl.key.password".into(), "hunter2".into());
+        let error = consumer(&config).map(drop).unwrap_err();
+        assert!(error.to_string().contains("ssl.key.password"), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,57 @@
+//! Words and policy for positions, partitions and topics that are gone.
+
+use thalweg_core::{Error, Result};
+use tracing::warn;
+
+use super::config::{KafkaConfig, OnDataLoss};
+
+/// A position that the broker does not have.
+pub(super) struct Loss {
+    pub(super) partition: i32,
+    pub(super) position: i64,
+    pub(super) low: i64,
+    /// The end, when the position may lie behind it.
+    pub(super) high: Option<i64>,
+}
+
+impl Loss {
+    fn text(&self, topic: &str) -> String {
+        let Self { partition, position, low, high } = self;
+        match high {
+            Some(high) if position > high => format!(
+                "topic `{topic}` partition {partition} ends at offset {high}, before position {position}: it was truncated or re-created"
+            ),
+            _ => format!(
+                "topic `{topic}` partition {partition} begins at offset {low}, behind position {position}: the messages between were deleted before they were read"
+            ),
+        }
+    }
+
+    /// An error, or a warning if the policy is to go on at the first offset.
+    pub(super) fn report(&self, config: &KafkaConfig) -> Result<()> {
+        let text = self.text(&config.topic);
+        match config.on_data_loss {
+            OnDataLoss::Fail => Err(Error::data_loss(format!(
+                "{text}; pass --fresh for a new run, or set on_data_loss = \"reset\" to go on at the partition's first offset"
+            ))),
+            OnDataLoss::Reset => {
+                warn!(topic = %config.topic, partition = self.partition, to = self.low, "position reset: {text}");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The error for a topic that was there and is not any more.
+pub(super) fn deleted(topic: &str) -> Error {
+    Error::data_loss(format!(
+        "topic `{topic}` does not exist any more; create and fill it again and pass --fresh for a new run"
+    ))
+}
+
+/// The error for a partition that was there and is not any more.
+pub(super) fn no_partition(topic: &str, partition: i32) -> Error {
+    Error::data_loss(format!(
+        "topic `{topic}` has no partition {partition} any more: it was re-created with fewer; pass --fresh for a new run"
+    ))
+}

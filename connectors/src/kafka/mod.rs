@@ -1,0 +1,22 @@
+//! Kafka: a source with exact positions, a bulk producer for tools, and a broker in the process for demos.
+//!
+//! Partitions are assigned with explicit offsets, never subscribed to, and group offsets are written for lag tools
+//! only: where reading goes on is decided by checkpoints alone. An offset that is gone is an error or a counted
+//! reset, never a silent jump.
+
+pub mod admin;
+mod client;
+pub mod config;
+pub mod demo_broker;
+mod loss;
+pub mod producer;
+mod reader;
+pub mod source;
+mod topic;
+mod trouble;
+
+pub use admin::ensure_topic;
+pub use config::{KafkaConfig, OnDataLoss, Start};
+pub use demo_broker::DemoBroker;
+pub use producer::TopicWriter;
+pub use source::KafkaSource;

@@ -1,0 +1,273 @@
+//! Reads partitions from explicit offsets and hands out their messages in batches.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use arrow_schema::SchemaRef;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Message, Timestamp};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use thalweg_core::connector::decode::Decoder;
+use thalweg_core::connector::source::{Polled, SourceReader, Split, SplitBatch};
+use thalweg_core::{Error, Result};
+
+use super::client::{self, Events};
+use super::config::KafkaConfig;
+use super::source::partition_of;
+use super::topic::TopicClient;
+use super::trouble::Health;
+use crate::clock::now_micros;
+use crate::provenance::MessageBatcher;
+
+/// How long the first row of a batch waits for more when the broker has nothing ready.
+const LINGER_MICROS: i64 = 5_000;
+
+pub(super) struct KafkaReader {
+    pub(super) config: Arc<KafkaConfig>,
+    pub(super) consumer: BaseConsumer<Events>,
+    /// Asks for offsets when the consumer says that a position is gone.
+    pub(super) topic: Option<TopicClient>,
+    schema: SchemaRef,
+    decoder: Box<dyn Decoder>,
+    bounded: bool,
+    pub(super) resets: Arc<AtomicU64>,
+    pub(super) partitions: BTreeMap<i32, Partition>,
+    /// Decided but not yet handed out, at most a batch for each partition.
+    ready: VecDeque<Polled>,
+    pub(super) health: Health,
+}
+
+/// A partition that is being read.
+pub(super) struct Partition {
+    split: String,
+    /// Behind the last message taken, so also behind all rows of `rows`.
+    pub(super) position: i64,
+    pub(super) end: Option<i64>,
+    rows: MessageBatcher,
+    /// When the first of `rows` was read, in µs.
+    since: i64,
+}
+
+impl Partition {
+    fn is_finished(&self) -> bool {
+        self.end.is_some_and(|end| self.position >= end)
+    }
+}
+
+impl SourceReader for KafkaReader {
+    fn assign(&mut self, splits: Vec<Split>) -> Result<()> {
+        let mut list = TopicPartitionList::with_capacity(splits.len());
+        for split in splits {
+            if split.is_finished() {
+                continue;
+            }
+            let number = partition_of(&split.id)?;
+            self.add(&mut list, number, split.position)?;
+            let partition = Partition {
+                split: split.id,
+                position: split.position,
+                end: split.end,
+                rows: MessageBatcher::new(&self.config.topic, number, Arc::clone(&self.schema)),
+                since: 0,
+            };
+            if self.partitions.insert(number, partition).is_some() {
+                return Err(Error::internal(format!("partition {number} was assigned twice")));
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        self.consumer.incremental_assign(&list).map_err(|e| self.broken("assign partitions", &e))
+    }
+
+    fn poll(&mut self, max_wait: Duration) -> Result<Polled> {
+        if let Some(polled) = self.ready.pop_front() {
+            return Ok(polled);
+        }
+        if self.bounded && self.partitions.is_empty() {
+            return Ok(Polled::Exhausted);
+        }
+        let max_wait = max_wait.min(Duration::from_hours(1)).as_micros() as i64;
+        let started = now_micros();
+        let oldest = self.partitions.values().filter(|p| p.rows.rows() > 0).map(|p| p.since).min();
+        let mut first = oldest;
+        let deadline = oldest.unwrap_or(started).min(started) + max_wait;
+        let mut asked = false;
+        loop {
+            let now = now_micros();
+            // A clock that was set back ends the wait too.
+            let over = asked && !(started..deadline).contains(&now);
+            if over || !self.ready.is_empty() {
+                break;
+            }
+            asked = true;
+            let until = first.map_or(deadline, |first| deadline.min(first + LINGER_MICROS));
+            let timeout = Duration::from_micros(until.saturating_sub(now).max(0) as u64);
+            match self.consumer.poll(timeout) {
+                None => break,
+                Some(Ok(message)) => {
+                    let Some(partition) = self.partitions.get_mut(&message.partition()) else {
+                        continue;
+                    };
+                    let offset = message.offset();
+                    if offset < partition.position {
+                        // Left over from before a re-assignment.
+                        continue;
+                    }
+                    let full = if partition.end.is_some_and(|end| offset >= end) {
+                        partition.position = partition.end.unwrap_or(offset);
+                        true
+                    } else {
+                        if partition.rows.rows() == 0 {
+                            partition.since = now;
+                            first.get_or_insert(now);
+                        }
+                        partition.position = offset + 1;
+                        let timestamp = micros(message.timestamp());
+                        partition.rows.push(offset, offset + 1, timestamp, message.payload());
+                        partition.rows.is_full() || partition.is_finished()
+                    };
+                    let number = message.partition();
+                    drop(message);
+                    self.present();
+                    if full {
+                        self.hand_out(number, None)?;
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(number))) => {
+                    self.present();
+                    self.at_end(number)?;
+                }
+                Some(Err(error)) => self.trouble(&error)?,
+            }
+        }
+        self.hand_out_old()?;
+        Ok(self.ready.pop_front().unwrap_or(Polled::Nothing))
+    }
+}
+
+impl KafkaReader {
+    pub(super) fn new(
+        config: Arc<KafkaConfig>,
+        schema: SchemaRef,
+        decoder: Box<dyn Decoder>,
+        bounded: bool,
+        resets: Arc<AtomicU64>,
+    ) -> Result<Self> {
+        Ok(Self {
+            consumer: client::consumer(&config)?,
+            config,
+            topic: None,
+            schema,
+            decoder,
+            bounded,
+            resets,
+            partitions: BTreeMap::new(),
+            ready: VecDeque::new(),
+            health: Health::default(),
+        })
+    }
+
+    /// Queues a partition's rows, then `beyond` if its position moved past them without a row. Lets go of a
+    /// partition that has been read to its end.
+    pub(super) fn hand_out(&mut self, number: i32, beyond: Option<i64>) -> Result<()> {
+        let Some(partition) = self.partitions.get_mut(&number) else {
+            return Ok(());
+        };
+        let mut behind_rows = None;
+        if partition.rows.rows() > 0 {
+            let (batch, next_positions) =
+                partition.rows.finish(self.decoder.as_mut(), now_micros())?;
+            behind_rows = next_positions.last().copied();
+            let split = partition.split.clone();
+            self.ready.push_back(Polled::Rows(SplitBatch { split, batch, next_positions }));
+        }
+        if let Some(position) = beyond {
+            partition.position = position;
+        }
+        if behind_rows != Some(partition.position) && (beyond.is_some() || partition.is_finished())
+        {
+            self.ready.push_back(Polled::Advanced {
+                split: partition.split.clone(),
+                position: partition.position,
+            });
+        }
+        if partition.is_finished() {
+            self.partitions.remove(&number);
+            self.let_go(number)?;
+        }
+        Ok(())
+    }
+
+    /// Queues all rows that have waited long enough: those of this poll if nothing else is ready, otherwise only
+    /// those that an earlier poll left behind, so that a busy partition cannot hold back a quiet one.
+    fn hand_out_old(&mut self) -> Result<()> {
+        let all = self.ready.is_empty();
+        let now = now_micros();
+        let old: Vec<i32> = self
+            .partitions
+            .iter()
+            .filter(|(_, p)| {
+                p.rows.rows() > 0 && (all || !(0..LINGER_MICROS).contains(&(now - p.since)))
+            })
+            .map(|(&number, _)| number)
+            .collect();
+        for number in old {
+            self.hand_out(number, None)?;
+        }
+        Ok(())
+    }
+
+    /// The end of a partition, for now: beyond the last message there may be control and aborted records.
+    fn at_end(&mut self, number: i32) -> Result<()> {
+        let reported = self.consumer.context().take_eof_offset();
+        let Some(partition) = self.partitions.get(&number) else {
+            return Ok(());
+        };
+        let Some(offset) = reported else {
+            return Ok(());
+        };
+        let offset = partition.end.map_or(offset, |end| offset.min(end));
+        if offset > partition.position { self.hand_out(number, Some(offset)) } else { Ok(()) }
+    }
+
+    fn let_go(&self, number: i32) -> Result<()> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition(&self.config.topic, number);
+        self.consumer
+            .incremental_unassign(&list)
+            .map_err(|e| self.broken("let go of partitions", &e))
+    }
+
+    pub(super) fn add(
+        &self,
+        list: &mut TopicPartitionList,
+        number: i32,
+        position: i64,
+    ) -> Result<()> {
+        list.add_partition_offset(&self.config.topic, number, Offset::Offset(position))
+            .map_err(|e| self.broken("assign partitions", &e))
+    }
+
+    pub(super) fn broken(&self, what: &str, error: &KafkaError) -> Error {
+        Error::transient(format!(
+            "cannot {what} of topic `{}` at {}: {}",
+            self.config.topic,
+            self.config.bootstrap_servers,
+            client::reason(error)
+        ))
+    }
+}
+
+/// The broker's time in µs, whoever set it.
+fn micros(timestamp: Timestamp) -> Option<i64> {
+    match timestamp {
+        Timestamp::NotAvailable => None,
+        Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) => {
+            Some(millis.saturating_mul(1_000))
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! A topic as a source: a split for each partition, its position the next offset to read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use arrow_schema::SchemaRef;
+use thalweg_core::connector::decode::Format;
+use thalweg_core::connector::source::{Source, SourceReader, Split};
+use thalweg_core::{Error, Result};
+use tracing::info;
+
+use super::client;
+use super::config::{KafkaConfig, Start};
+use super::loss::{Loss, deleted, no_partition};
+use super::reader::KafkaReader;
+use super::topic::{Ask, PATIENCE, TopicClient};
+use crate::clock::now_micros;
+use crate::provenance::source_schema;
+
+/// How old the ends may be from which [`Source::lag`] is computed.
+const LAG_MEMORY_MICROS: i64 = 1_000_000;
+
+/// How long asking for the ends may take.
+const LAG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A Kafka topic.
+///
+/// **Shape.** The provenance columns of [`crate::provenance::source_schema`], then those of the format; a row for
+/// each committed message, tombstones (null payload) and empty payloads included. Keys and headers are not read.
+///
+/// **Time.** `kafka_timestamp` is the broker's, whether set by the producer or at the append; null where a message
+/// has none.
+///
+/// **Guarded.** The cluster (by id) and every position (by the offsets that the broker still has), at each start and
+/// while reading. Messages of aborted transactions are never seen.
+///
+/// **Not guarded**, because the client library does not show topic ids and leader epochs: a topic that was deleted and
+/// created again and has meanwhile grown past our position, and a log cut short by an unclean leader election that
+/// has likewise grown again. Both look like more of the same log.
+#[derive(Debug)]
+pub struct KafkaSource {
+    config: Arc<KafkaConfig>,
+    format: Arc<dyn Format>,
+    schema: SchemaRef,
+    bounded: bool,
+    client: OnceLock<TopicClient>,
+    ends: Mutex<Option<(i64, BTreeMap<i32, i64>)>>,
+    resets: Arc<AtomicU64>,
+}
+
+impl KafkaSource {
+    /// The topic of `config`, its messages decoded by `format`. Nothing is contacted yet.
+    pub fn new(config: KafkaConfig, format: Arc<dyn Format>) -> Self {
+        Self {
+            config: Arc::new(config),
+            schema: source_schema(format.as_ref()),
+            format,
+            bounded: false,
+            client: OnceLock::new(),
+            ends: Mutex::new(None),
+            resets: Arc::default(),
+        }
+    }
+
+    /// Reads up to the last stable offset that each partition has when the chain begins, and no further.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.bounded = true;
+        self
+    }
+
+    /// How often readers have reset a lost position to its partition's beginning
+    /// ([`OnDataLoss::Reset`](super::OnDataLoss::Reset)).
+    pub fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Relaxed)
+    }
+
+    fn client(&self) -> Result<&TopicClient> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = TopicClient::new(&self.config)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    fn partitions(&self) -> Result<Vec<i32>> {
+        let client = self.client()?;
+        client.partitions()?.ok_or_else(|| client.missing())
+    }
+}
+
+impl Source for KafkaSource {
+    fn describe(&self) -> String {
+        format!("kafka topic {} at {}", self.config.topic, self.config.bootstrap_servers)
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.bounded
+    }
+
+    fn identity(&self) -> Result<BTreeMap<String, String>> {
+        // The question for partitions gives the clear error when nobody answers.
+        self.partitions()?;
+        let mut identity = BTreeMap::from([("topic".to_owned(), self.config.topic.clone())]);
+        identity.extend(self.client()?.cluster_id().map(|id| ("cluster".to_owned(), id)));
+        Ok(identity)
+    }
+
+    fn start_splits(&self) -> Result<Vec<Split>> {
+        let partitions = self.partitions()?;
+        let client = self.client()?;
+        let low = client.offsets(&partitions, Ask::Low, PATIENCE)?;
+        // The end is asked for last, so that it is behind every start.
+        let start = match self.config.start {
+            Start::Earliest => low.clone(),
+            Start::Latest => BTreeMap::new(),
+            // A message has whole milliseconds: the first at or behind a time is that of the time rounded up.
+            Start::Timestamp(micros) => {
+                let millis = micros.div_euclid(1_000) + i64::from(micros.rem_euclid(1_000) > 0);
+                client.offsets(&partitions, Ask::At(millis), PATIENCE)?
+            }
+        };
+        let high = client.offsets(&partitions, Ask::High, PATIENCE)?;
+        let mut splits = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let (Some(&low), Some(&high)) = (low.get(&partition), high.get(&partition)) else {
+                return Err(Error::transient(format!(
+                    "no offsets of partition {partition} are known"
+                )));
+            };
+            let position = start.get(&partition).copied().unwrap_or(high).max(low);
+            splits.push(Split {
+                id: split_id(partition),
+                position,
+                end: self.bounded.then_some(high.max(position)),
+                properties: BTreeMap::new(),
+            });
+        }
+        Ok(splits)
+    }
+
+    fn discover(&self, known: &[Split]) -> Result<Vec<Split>> {
+        if self.bounded {
+            return Ok(Vec::new());
+        }
+        let known: BTreeSet<&str> = known.iter().map(|split| split.id.as_str()).collect();
+        let mut new = self.partitions()?;
+        new.retain(|&partition| !known.contains(split_id(partition).as_str()));
+        let low = self.client()?.offsets(&new, Ask::Low, PATIENCE)?;
+        let mut splits = Vec::with_capacity(low.len());
+        for (partition, low) in low {
+            if low > 0 {
+                Loss { partition, position: 0, low, high: None }.report(&self.config)?;
+            }
+            info!(topic = %self.config.topic, partition, position = low, "partition found");
+            splits.push(Split {
+                id: split_id(partition),
+                position: low,
+                end: None,
+                properties: BTreeMap::new(),
+            });
+        }
+        Ok(splits)
+    }
+
+    fn discovery_interval(&self) -> Option<Duration> {
+        (!self.bounded).then_some(self.config.discovery_interval)
+    }
+
+    fn verify(&self, identity: &BTreeMap<String, String>, restored: &[Split]) -> Result<()> {
+        let client = self.client()?;
+        let topic = &self.config.topic;
+        let existing = client.partitions()?;
+        if let Some(remembered) = identity.get("topic").filter(|remembered| *remembered != topic) {
+            return Err(Error::incompatible(format!(
+                "the checkpoint is of topic `{remembered}` and not of `{topic}`: pass --topic {remembered}, or --fresh for a new run"
+            )));
+        }
+        if let (Some(then), Some(now)) = (identity.get("cluster"), client.cluster_id())
+            && *then != now
+        {
+            return Err(Error::incompatible(format!(
+                "the checkpoint is of kafka cluster {then}, but {} is cluster {now}: pass the old --bootstrap, or --fresh for a new run",
+                self.config.bootstrap_servers
+            )));
+        }
+        let mut positions = BTreeMap::new();
+        for split in restored.iter().filter(|split| !split.is_finished()) {
+            positions.insert(partition_of(&split.id)?, split.position);
+        }
+        let partitions: Vec<i32> = positions.keys().copied().collect();
+        let existing = existing.ok_or_else(|| deleted(topic))?;
+        if let Some(gone) = partitions.iter().find(|p| !existing.contains(p)) {
+            return Err(no_partition(topic, *gone));
+        }
+        let low = client.offsets(&partitions, Ask::Low, PATIENCE)?;
+        let high = client.offsets(&partitions, Ask::High, PATIENCE)?;
+        for (partition, position) in positions {
+            let (Some(&low), Some(&high)) = (low.get(&partition), high.get(&partition)) else {
+                continue;
+            };
+            if position < low || position > high {
+                Loss { partition, position, low, high: Some(high) }.report(&self.config)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Box<dyn SourceReader>> {
+        Ok(Box::new(KafkaReader::new(
+            Arc::clone(&self.config),
+            Arc::clone(&self.schema),
+            self.format.decoder(),
+            self.bounded,
+            Arc::clone(&self.resets),
+        )?))
+    }
+
+    fn committed(&self, splits: &[Split]) -> Result<()> {
+        if self.config.group_id.is_none() {
+            return Ok(());
+        }
+        let mut positions = Vec::with_capacity(splits.len());
+        for split in splits {
+            positions.push((partition_of(&split.id)?, split.position));
+        }
+        self.client()?.commit(&positions)
+    }
+
+    fn lag(&self, splits: &[Split]) -> Option<u64> {
+        let partitions: Vec<i32> = splits.iter().flat_map(|s| partition_of(&s.id)).collect();
+        let mut ends = self.ends.lock().ok()?;
+        let now = now_micros();
+        let fresh = ends.as_ref().is_some_and(|(at, ends)| {
+            (0..LAG_MEMORY_MICROS).contains(&(now - at))
+                && partitions.iter().all(|partition| ends.contains_key(partition))
+        });
+        if !fresh {
+            let asked = self.client().ok()?.offsets(&partitions, Ask::High, LAG_PATIENCE).ok()?;
+            *ends = Some((now, asked));
+        }
+        let (_, ends) = ends.as_ref()?;
+        let behind = splits.iter().map(|split| {
+            let end = split.end.or_else(|| ends.get(&partition_of(&split.id).ok()?).copied())?;
+            Some(u64::try_from(end - split.position).unwrap_or(0))
+        });
+        behind.sum()
+    }
+}
+
+/// The name of a partition's split.
+pub(super) fn split_id(partition: i32) -> String {
+    format!("partition-{partition:05}")
+}
+
+/// The partition that a split's name means.
+pub(super) fn partition_of(id: &str) -> Result<i32> {
+    let number = id.strip_prefix("partition-").and_then(|number| number.parse::<i32>().ok());
+    number.filter(|&partition| partition >= 0 && split_id(partition) == id).ok_or_else(|| {
+        Error::incompatible(format!("split `{}` is not of a kafka topic", client::one_line(id)))
+    })
+}

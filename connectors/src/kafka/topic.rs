@@ -1,0 +1,259 @@
+//! Questions about a topic: its partitions, their first and last offsets, the cluster it is in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use thalweg_core::{Error, Result};
+
+use super::client::{self, Events};
+use super::config::KafkaConfig;
+use crate::clock::now_micros;
+
+/// How long a broker may take to answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pause between two attempts; spent polling, which also drains librdkafka's events.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Which offset of a partition to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// The first that the broker has.
+    Low,
+    /// The last stable one: up to here readers of committed messages can read.
+    High,
+    /// That of the first message with this timestamp (ms) or a later one; absent if there is none.
+    At(i64),
+}
+
+/// A client for metadata and offsets; never assigned a partition.
+pub(super) struct TopicClient {
+    consumer: BaseConsumer<Events>,
+    servers: String,
+    topic: String,
+}
+
+impl std::fmt::Debug for TopicClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TopicClient({} at {})", self.topic, self.servers)
+    }
+}
+
+impl TopicClient {
+    pub(super) fn new(config: &KafkaConfig) -> Result<Self> {
+        Ok(Self {
+            consumer: client::consumer(config)?,
+            servers: config.bootstrap_servers.clone(),
+            topic: config.topic.clone(),
+        })
+    }
+
+    /// The topic's partitions, ascending, whether or not they have a leader; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub(super) fn partitions(&self) -> Result<Option<Vec<i32>>> {
+        let started = now_micros();
+        let mut denials = 0;
+        loop {
+            let slice = Duration::from_secs(1);
+            let problem = match self.consumer.fetch_metadata(Some(&self.topic), slice) {
+                Ok(metadata) => {
+                    let topic = metadata.topics().iter().find(|t| t.name() == self.topic);
+                    match topic.and_then(MetadataTopic::error) {
+                        Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => {
+                            // A broker that has just started may not know its topics yet.
+                            denials += 1;
+                            if denials == 8 {
+                                return Ok(None);
+                            }
+                            None
+                        }
+                        Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION) => {
+                            return Err(Error::config(format!(
+                                "`{}` is no topic name",
+                                self.topic
+                            )));
+                        }
+                        Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
+                            return Err(forbidden(&self.topic, &self.servers));
+                        }
+                        Some(error) => Some(RDKafkaErrorCode::from(error)),
+                        None => {
+                            let partitions =
+                                topic.map(MetadataTopic::partitions).unwrap_or_default();
+                            let mut ids: Vec<i32> =
+                                partitions.iter().map(MetadataPartition::id).collect();
+                            ids.sort_unstable();
+                            let dense = ids.iter().enumerate().all(|(i, &id)| id == i as i32);
+                            if !ids.is_empty() && dense {
+                                return Ok(Some(ids));
+                            }
+                            Some(RDKafkaErrorCode::LeaderNotAvailable)
+                        }
+                    }
+                }
+                Err(KafkaError::MetadataFetch(code)) => Some(code),
+                Err(error) => return Err(self.failed("read the metadata", &error)),
+            };
+            self.pause();
+            let reason = self.consumer.context().take_error();
+            if let Some((RDKafkaErrorCode::Authentication, reason)) = reason {
+                // The broker answers: waiting does not help.
+                return Err(Error::config(format!(
+                    "kafka at {} refuses the credentials: {reason}",
+                    self.servers
+                )));
+            }
+            let waited = now_micros().saturating_sub(started);
+            if waited < 0 || waited as u128 >= PATIENCE.as_micros() {
+                return Err(match problem {
+                    None => return Ok(None),
+                    Some(_) => match reason {
+                        Some((RDKafkaErrorCode::SSL | RDKafkaErrorCode::Resolve, reason)) => {
+                            Error::transient(format!(
+                                "cannot reach kafka at {}: {reason}",
+                                self.servers
+                            ))
+                        }
+                        _ => self.unreachable(),
+                    },
+                });
+            }
+        }
+    }
+
+    /// An offset for each of `partitions`; those without an answer to [`Ask::At`] are absent.
+    pub(super) fn offsets(
+        &self,
+        partitions: &[i32],
+        ask: Ask,
+        patience: Duration,
+    ) -> Result<BTreeMap<i32, i64>> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let started = now_micros();
+        loop {
+            let answer = self.ask(partitions, ask, patience);
+            let waited = now_micros() - started;
+            let over = !(0..patience.as_micros() as i64).contains(&waited);
+            match answer {
+                // A leader that is just changing.
+                Err(error) if error.kind().is_retryable() && !over => self.pause(),
+                answer => return answer,
+            }
+        }
+    }
+
+    fn ask(&self, partitions: &[i32], ask: Ask, patience: Duration) -> Result<BTreeMap<i32, i64>> {
+        let mut question = TopicPartitionList::with_capacity(partitions.len());
+        for &partition in partitions {
+            // A logical offset in place of a time asks for the first or the last offset.
+            let at = match ask {
+                Ask::Low => Offset::Beginning,
+                Ask::High => Offset::End,
+                Ask::At(millis) => Offset::Offset(millis.max(0)),
+            };
+            question
+                .add_partition_offset(&self.topic, partition, at)
+                .map_err(|e| self.failed("ask for offsets", &e))?;
+        }
+        let answer = self
+            .consumer
+            .offsets_for_times(question, patience)
+            .map_err(|e| self.failed("read the offsets", &e))?;
+        let mut offsets = BTreeMap::new();
+        for element in answer.elements_for_topic(&self.topic) {
+            element.error().map_err(|e| self.failed("read the offsets", &e))?;
+            match element.offset() {
+                Offset::Offset(offset) => {
+                    offsets.insert(element.partition(), offset);
+                }
+                Offset::End if matches!(ask, Ask::At(_)) => {}
+                _ => return Err(self.unreachable()),
+            }
+        }
+        if !matches!(ask, Ask::At(_)) && partitions.iter().any(|p| !offsets.contains_key(p)) {
+            return Err(self.unreachable());
+        }
+        Ok(offsets)
+    }
+
+    /// The cluster's id, where it has one.
+    pub(super) fn cluster_id(&self) -> Option<String> {
+        self.consumer.client().fetch_cluster_id(PATIENCE)
+    }
+
+    /// Writes group offsets; failures arrive later and are logged.
+    pub(super) fn commit(&self, positions: &[(i32, i64)]) -> Result<()> {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for &(partition, position) in positions {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(position))
+                .map_err(|e| self.failed("show positions to lag tools", &e))?;
+        }
+        self.consumer
+            .commit(&list, CommitMode::Async)
+            .map_err(|e| self.failed("show positions to lag tools", &e))?;
+        // Serves the answers to earlier commits.
+        drop(self.consumer.poll(Duration::ZERO));
+        Ok(())
+    }
+
+    /// The error for a topic that should be there.
+    pub(super) fn missing(&self) -> Error {
+        Error::config(format!(
+            "topic `{}` does not exist at {}: create it or pass --topic",
+            self.topic, self.servers
+        ))
+    }
+
+    fn pause(&self) {
+        drop(self.consumer.poll(PAUSE));
+    }
+
+    fn unreachable(&self) -> Error {
+        Error::transient(format!(
+            "cannot reach kafka at {} within {} s: is it running?",
+            self.servers,
+            PATIENCE.as_secs()
+        ))
+    }
+
+    fn failed(&self, what: &str, error: &KafkaError) -> Error {
+        use RDKafkaErrorCode as Code;
+        match client::code(error) {
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::Resolve,
+            ) => self.unreachable(),
+            Some(Code::LeaderNotAvailable | Code::NotLeaderForPartition) => {
+                Error::transient(format!(
+                    "topic `{}` has partitions without leader at {}: is every broker running?",
+                    self.topic, self.servers
+                ))
+            }
+            Some(Code::TopicAuthorizationFailed) => forbidden(&self.topic, &self.servers),
+            _ => Error::transient(format!(
+                "cannot {what} of topic `{}` at {}: {}",
+                self.topic,
+                self.servers,
+                client::reason(error)
+            )),
+        }
+    }
+}
+
+/// The error for a topic that we may not read.
+pub(super) fn forbidden(topic: &str, servers: &str) -> Error {
+    Error::config(format!(
+        "no permission to read topic `{topic}` at {servers}: grant READ and DESCRIBE on it"
+    ))
+}

@@ -1,0 +1,152 @@
+//! What a reader does about events that are not messages.
+
+use std::sync::atomic::Ordering;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use thalweg_core::{Error, Result};
+use tracing::{info, warn};
+
+use super::client;
+use super::loss::{Loss, deleted, no_partition};
+use super::reader::KafkaReader;
+use super::topic::{Ask, PATIENCE, TopicClient, forbidden};
+
+/// Spurious `offset out of range` answers in a row, without a message between, before they are believed.
+const MAX_DENIALS: u32 = 20;
+
+/// How the reader's broker is doing.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// The broker is away, and that has been said.
+    away: bool,
+    denials: u32,
+}
+
+impl KafkaReader {
+    /// The broker has answered: says once that it is back.
+    pub(super) fn present(&mut self) {
+        self.health.denials = 0;
+        if self.health.away {
+            self.health.away = false;
+            info!(topic = %self.config.topic, "kafka answers again");
+        }
+    }
+
+    /// Deals with an event that is not a message. Most pass; what would lose or skip a message does not.
+    pub(super) fn trouble(&mut self, error: &KafkaError) -> Result<()> {
+        let Some(code) = client::code(error) else {
+            return Err(self.broken("read", error));
+        };
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            return Err(self.broken("read", error));
+        }
+        match code {
+            Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::CoordinatorNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::NotCoordinator => {
+                if !self.health.away {
+                    self.health.away = true;
+                    warn!(
+                        topic = %self.config.topic, servers = %self.config.bootstrap_servers, %code,
+                        "no answer from kafka, reading goes on when it is back"
+                    );
+                }
+                Ok(())
+            }
+            // Reading needs no group; showing positions does, and says so itself.
+            Code::GroupAuthorizationFailed => Ok(()),
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.out_of_range(),
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                self.unknown_partition()
+            }
+            Code::TopicAuthorizationFailed => {
+                Err(forbidden(&self.config.topic, &self.config.bootstrap_servers))
+            }
+            // librdkafka skips what it cannot unpack: stop before the messages behind it arrive.
+            Code::BadCompression | Code::NotImplemented => Err(Error::config(format!(
+                "topic `{}` has messages in a compression that this build cannot read: use gzip, snappy or lz4",
+                self.config.topic
+            ))),
+            _ => Err(self.broken("read", error)),
+        }
+    }
+
+    /// A fetch was refused because of its offset. The broker is asked, because a follower that lags says the same.
+    fn out_of_range(&mut self) -> Result<()> {
+        let numbers: Vec<i32> = self.partitions.keys().copied().collect();
+        let topic = self.topic()?;
+        let low = topic.offsets(&numbers, Ask::Low, PATIENCE)?;
+        let high = topic.offsets(&numbers, Ask::High, PATIENCE)?;
+        let mut list = TopicPartitionList::new();
+        let mut lost = false;
+        for &number in &numbers {
+            let (Some(&low), Some(&high), Some(partition)) =
+                (low.get(&number), high.get(&number), self.partitions.get(&number))
+            else {
+                continue;
+            };
+            let mut position = partition.position;
+            if position < low || position > high {
+                lost = true;
+                Loss { partition: number, position, low, high: Some(high) }.report(&self.config)?;
+                self.resets.fetch_add(1, Ordering::Relaxed);
+                position = partition.end.map_or(low, |end| low.min(end));
+                self.hand_out(number, Some(position))?;
+            }
+            if self.partitions.contains_key(&number) {
+                self.add(&mut list, number, position)?;
+            }
+        }
+        self.health.denials = if lost { 0 } else { self.health.denials + 1 };
+        if self.health.denials >= MAX_DENIALS {
+            return Err(Error::transient(format!(
+                "kafka refuses the positions in topic `{}` although it has them",
+                self.config.topic
+            )));
+        }
+        if !lost {
+            warn!(topic = %self.config.topic, "kafka refused an offset that it has: asking again");
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        // librdkafka has stopped fetching the refused partition, and which it was is not shown: begin all of them
+        // again. What it had prefetched is dropped and read once more.
+        let assigned = self.consumer.incremental_unassign(&list);
+        assigned
+            .and_then(|()| self.consumer.incremental_assign(&list))
+            .map_err(|e| self.broken("assign partitions", &e))
+    }
+
+    /// Somebody does not know a partition: gone, or a broker that is not up to date.
+    fn unknown_partition(&mut self) -> Result<()> {
+        let existing = match self.topic()?.partitions() {
+            Ok(existing) => existing,
+            // No answer: the consumer keeps trying, and says so again.
+            Err(error) if error.kind().is_retryable() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let name = &self.config.topic;
+        let existing = existing.ok_or_else(|| deleted(name))?;
+        match self.partitions.keys().find(|number| !existing.contains(number)) {
+            Some(&gone) => Err(no_partition(name, gone)),
+            None => Ok(()),
+        }
+    }
+
+    fn topic(&mut self) -> Result<&TopicClient> {
+        if self.topic.is_none() {
+            self.topic = Some(TopicClient::new(&self.config)?);
+        }
+        self.topic.as_ref().ok_or_else(|| Error::internal("a client vanished"))
+    }
+}

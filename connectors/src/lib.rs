@@ -1,0 +1,13 @@
+//! Where Thalweg touches the world: sources and sinks for Kafka, Delta Lake, files, and memory.
+
+pub mod clock;
+#[cfg(feature = "delta")]
+pub mod delta;
+pub mod file;
+pub mod generator;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod memory;
+pub mod provenance;
+#[cfg(feature = "test-util")]
+pub mod testing;

@@ -1,0 +1,177 @@
+//! What the Kafka tests share: a format without columns, and a record of what a reader said.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::Fields;
+use thalweg_connectors::kafka::{KafkaConfig, KafkaSource, TopicWriter};
+use thalweg_core::Result;
+use thalweg_core::connector::decode::{Decoder, Format, Messages};
+use thalweg_core::connector::source::{Polled, Source, SourceReader, Split};
+
+pub(crate) const WAIT: Duration = Duration::from_millis(50);
+
+/// Decodes nothing: the provenance columns are enough here.
+#[derive(Debug)]
+pub(crate) struct Raw;
+
+impl Format for Raw {
+    fn fields(&self) -> Fields {
+        Fields::empty()
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(Self)
+    }
+}
+
+impl Decoder for Raw {
+    fn decode(&mut self, _: Messages<'_>) -> Result<Vec<ArrayRef>> {
+        Ok(Vec::new())
+    }
+}
+
+pub(crate) fn source(config: KafkaConfig) -> KafkaSource {
+    KafkaSource::new(config, Arc::new(Raw))
+}
+
+pub(crate) fn writer(servers: &str, topic: &str) -> TopicWriter {
+    TopicWriter::new(servers, topic, &BTreeMap::new()).unwrap()
+}
+
+/// Sends `count` numbered messages round the partitions and waits for them.
+pub(crate) fn produce(
+    servers: &str,
+    topic: &str,
+    partitions: i32,
+    numbers: std::ops::Range<usize>,
+) {
+    let writer = writer(servers, topic);
+    for number in numbers {
+        let partition = number as i32 % partitions;
+        writer.send_to(partition, Some(number.to_string().as_bytes()), None).unwrap();
+    }
+    writer.flush(Duration::from_secs(30)).unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) offset: i64,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) payload: Option<String>,
+}
+
+/// Everything a reader has said, checked on the way in.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) rows: BTreeMap<String, Vec<Row>>,
+    pub(crate) positions: BTreeMap<String, i64>,
+    pub(crate) exhausted: bool,
+}
+
+impl Seen {
+    pub(crate) fn count(&self) -> usize {
+        self.rows.values().map(Vec::len).sum()
+    }
+
+    pub(crate) fn payloads(&self) -> Vec<String> {
+        let mut all: Vec<String> =
+            self.rows.values().flatten().filter_map(|row| row.payload.clone()).collect();
+        all.sort_by_key(|text| (text.len(), text.clone()));
+        all
+    }
+
+    pub(crate) fn take(&mut self, polled: Polled) {
+        match polled {
+            Polled::Nothing => {}
+            Polled::Exhausted => self.exhausted = true,
+            Polled::Advanced { split, position } => {
+                self.positions.insert(split, position);
+            }
+            Polled::Rows(rows) => {
+                let number: i32 = rows.split.strip_prefix("partition-").unwrap().parse().unwrap();
+                let column = |name: &str| rows.batch.column_by_name(name).unwrap();
+                assert!(
+                    column("partition")
+                        .as_primitive::<arrow_array::types::Int32Type>()
+                        .values()
+                        .iter()
+                        .all(|&p| p == number)
+                );
+                let offsets = column("offset").as_primitive::<Int64Type>();
+                let times = column("kafka_timestamp").as_primitive::<TimestampMicrosecondType>();
+                let payloads = column("payload").as_binary::<i32>();
+                assert_eq!(rows.next_positions.len(), rows.batch.num_rows());
+                assert!(rows.batch.num_rows() > 0);
+                let seen = self.rows.entry(rows.split.clone()).or_default();
+                for row in 0..rows.batch.num_rows() {
+                    let offset = offsets.value(row);
+                    assert!(
+                        self.positions.get(&rows.split).is_none_or(|&next| offset >= next),
+                        "{} goes back to {offset}",
+                        rows.split
+                    );
+                    assert_eq!(rows.next_positions[row], offset + 1);
+                    self.positions.insert(rows.split.clone(), offset + 1);
+                    let payload = (!payloads.is_null(row))
+                        .then(|| String::from_utf8(payloads.value(row).to_vec()).unwrap());
+                    let timestamp = (!times.is_null(row)).then(|| times.value(row));
+                    seen.push(Row { offset, timestamp, payload });
+                }
+            }
+        }
+    }
+
+    /// Polls until `done`, at most a minute.
+    pub(crate) fn read(
+        &mut self,
+        reader: &mut dyn SourceReader,
+        mut done: impl FnMut(&Self) -> bool,
+    ) {
+        for _ in 0..1200 {
+            if done(self) {
+                return;
+            }
+            self.take(reader.poll(WAIT).unwrap());
+        }
+        panic!("still waiting: {} rows, {:?}, {}", self.count(), self.positions, self.exhausted);
+    }
+}
+
+/// Polls until the reader fails, at most a minute; rows are put aside.
+pub(crate) fn failure(reader: &mut dyn SourceReader, seen: &mut Seen) -> thalweg_core::Error {
+    for _ in 0..1200 {
+        match reader.poll(WAIT) {
+            Ok(polled) => seen.take(polled),
+            Err(error) => return error,
+        }
+    }
+    panic!("no error came")
+}
+
+/// A reader of all of `source`'s splits, from `splits`.
+pub(crate) fn reader(source: &dyn Source, splits: Vec<Split>) -> Box<dyn SourceReader> {
+    let mut reader = source.reader().unwrap();
+    reader.assign(splits).unwrap();
+    reader
+}
+
+/// The positions of `splits`, as a checkpoint would keep them.
+pub(crate) fn at(splits: &[Split], positions: &BTreeMap<String, i64>) -> Vec<Split> {
+    let mut splits = splits.to_vec();
+    for split in &mut splits {
+        if let Some(&position) = positions.get(&split.id) {
+            split.position = position;
+        }
+    }
+    splits
+}
+
+pub(crate) fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}

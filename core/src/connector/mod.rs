@@ -1,0 +1,5 @@
+//! The contracts between the runtime and the outside world.
+
+pub mod decode;
+pub mod sink;
+pub mod source;

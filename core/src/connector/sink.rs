@@ -1,0 +1,228 @@
+//! The contract of a sink: writers that stage, a committer that makes visible.
+//!
+//! A writer stages rows and, at a barrier, closes what it has staged and describes it as JSON. Those descriptions
+//! enter the manifest. Only after the manifest exists does the committer make them visible, from the manifest's
+//! bytes alone (P11), so that a sink that has been renamed or removed since is finished all the same.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::sensitivity::Clearance;
+use crate::{Attempt, CheckpointId, Result, SubtaskIndex};
+
+/// A boxed future that can be sent between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where a sink's rows go, as the genesis manifest remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Which committer serves it: `delta`, `memory`.
+    pub kind: String,
+    /// Its place, relative to the committer's root: `silver/events`.
+    pub path: String,
+    /// What to create when it does not exist: schema, partitioning, properties. In the committer's own words.
+    pub definition: Value,
+}
+
+/// What must be true of a target before anything is read (P12).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetExpectation {
+    /// The target's own identity: chosen at genesis, so that a target made by a crashed start is recognised.
+    pub id: Option<String>,
+    /// The newest checkpoint that was committed to it by this chain.
+    pub txn: Option<CheckpointId>,
+    /// A version that must exist. `None`: nothing was promised yet, and an absent target is created with `id`.
+    pub version: Option<u64>,
+}
+
+/// What a committer found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetStatus {
+    /// The target's own identity.
+    pub id: String,
+    /// The newest checkpoint that the target remembers for the app id.
+    pub txn: Option<CheckpointId>,
+    /// Its newest version.
+    pub version: u64,
+}
+
+/// Everything that is needed to make one sink's share of one checkpoint visible.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PendingCommit {
+    /// The sink's uid, for messages.
+    pub sink: String,
+    /// Which committer serves it.
+    pub kind: String,
+    /// The target's place, relative to the committer's root.
+    pub path: String,
+    /// The target's own identity.
+    pub target_id: String,
+    /// Who commits: job / chain / shard / sink (P3).
+    pub app_id: String,
+    /// The checkpoint that is committed.
+    pub checkpoint: CheckpointId,
+    /// Targets of a lower rank are committed first (gold after bronze and silver, P18).
+    pub rank: u8,
+    /// Rows in it.
+    pub rows: u64,
+    /// What the writers staged (Delta: `add` actions).
+    pub staged: Vec<Value>,
+}
+
+/// The result of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The version that holds exactly the checkpoints up to this one.
+    pub version: u64,
+    /// Whether it had been there already.
+    pub replayed: bool,
+}
+
+/// Makes staged rows visible. One per kind and job; serves live commits and recovery alike. Never runs on an Arbiter.
+pub trait Committer: Send + Sync + Debug {
+    /// The kind of target it serves.
+    fn kind(&self) -> &'static str;
+
+    /// Creates the target if it is absent and nothing is expected of it, checks it against `expected` otherwise.
+    ///
+    /// `adopt` allows rows in a target that no manifest knows (P3).
+    ///
+    /// # Errors
+    /// Terminal when the target was removed, re-created, is behind or ahead of `expected`, or cannot take the
+    /// schema (P12).
+    fn open<'a>(
+        &'a self,
+        target: &'a Target,
+        app_id: &'a str,
+        expected: &'a TargetExpectation,
+        adopt: bool,
+    ) -> BoxFuture<'a, Result<TargetStatus>>;
+
+    /// Commits exactly once: done already is a success, another's newer commit is fenced, an unclear outcome is read
+    /// and decided (P5, P12–P15).
+    fn commit<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>>;
+
+    /// The target's newest version now.
+    fn version<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64>>;
+
+    /// Rows in the target now, when the committer can tell (P19).
+    fn count_rows<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<u64>>> {
+        let _ = path;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Tells readers which versions of all targets belong to one instant; after every commit of the checkpoint.
+    /// Publishing a cut again does nothing.
+    fn publish_cut<'a>(&'a self, cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
+        let _ = cut;
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// An instant at which all targets of a kind belong together (P18).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The job's name.
+    pub job: String,
+    /// The chain of manifests.
+    pub chain: String,
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// When its manifest was made, µs.
+    pub created_at: i64,
+    /// The version of each target, by path, that holds exactly the checkpoints up to this one.
+    pub versions: std::collections::BTreeMap<String, u64>,
+}
+
+/// Which subtask a writer serves.
+#[derive(Debug, Clone)]
+pub struct WriterContext {
+    /// The parallel instance.
+    pub subtask: SubtaskIndex,
+    /// The attempt, part of staged names.
+    pub attempt: Attempt,
+    /// The columns of every batch, sensitivity marks included (a writer strips them).
+    pub schema: SchemaRef,
+    /// The multi-thread runtime on which storage work runs.
+    pub io: IoHandle,
+}
+
+/// Spawns futures on the runtime's I/O threads; core knows no executor, so it is handed in.
+#[derive(Clone)]
+pub struct IoHandle(std::sync::Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>);
+
+impl IoHandle {
+    /// Wraps a spawn function.
+    pub fn new(spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static) -> Self {
+        Self(std::sync::Arc::new(spawn))
+    }
+
+    /// Runs `future` on the I/O threads, detached.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        (self.0)(Box::pin(future));
+    }
+}
+
+impl Debug for IoHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IoHandle")
+    }
+}
+
+/// What one writer staged for one checkpoint. Nothing staged: no rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Staged {
+    /// Descriptions for the committer, durable by the time they are handed over.
+    pub items: Vec<Value>,
+    /// Rows in them.
+    pub rows: u64,
+}
+
+/// A sink as data. Cheap to clone behind an `Arc`.
+pub trait Sink: Send + Sync + Debug {
+    /// One line for people: `delta silver/events`.
+    fn describe(&self) -> String;
+
+    /// Which sensitivities may enter.
+    fn clearance(&self) -> Clearance {
+        Clearance::none()
+    }
+
+    /// Where the rows of `input` go, and what to create there.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidGraph`] when the sink cannot take these columns.
+    fn target(&self, input: &SchemaRef) -> Result<Target>;
+
+    /// Targets of a lower rank are committed first.
+    fn rank(&self) -> u8 {
+        0
+    }
+
+    /// Writers to run; `None` for as many as its input has. Small tables are best written by one.
+    fn parallelism(&self) -> Option<u32> {
+        None
+    }
+
+    /// A writer for one subtask.
+    fn writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>>;
+
+    /// The committer of this kind of target.
+    fn committer(&self) -> std::sync::Arc<dyn Committer>;
+}
+
+/// Stages rows. Never blocks a thread: it waits in its futures.
+pub trait SinkWriter: Send {
+    /// Takes rows of the current epoch; resolves when there is room for more (this is the back-pressure).
+    fn write(&mut self, batch: RecordBatch) -> BoxFuture<'_, Result<()>>;
+
+    /// Ends the epoch: rows written after this call belong to the next. Returns at once; the future resolves when what
+    /// was staged is durable, while the next epoch is already being written.
+    fn close_epoch(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Staged>>;
+}

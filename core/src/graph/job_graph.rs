@@ -1,0 +1,148 @@
+//! The immutable, checked graph.
+
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+
+use crate::OperatorUid;
+use crate::connector::sink::Sink;
+use crate::connector::source::Source;
+use crate::operator::SharedFactory;
+use crate::watermark::WatermarkStrategy;
+
+/// Index of a node in its graph. Nodes are in topological order: an edge leads from a lower to a higher one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub usize);
+
+/// How rows are spread over the subtasks of the next node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Partitioning {
+    /// Subtask i to subtask i: no exchange, the two are chained.
+    Forward,
+    /// By key group of these columns; no columns means one group for all.
+    Hash(Vec<String>),
+    /// Batch by batch in turn.
+    Rebalance,
+}
+
+/// From one node's output to another node.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// Producer.
+    pub from: NodeId,
+    /// Side output of the producer; `None` is the main one.
+    pub tag: Option<&'static str>,
+    /// Consumer.
+    pub to: NodeId,
+    /// How rows are spread.
+    pub partitioning: Partitioning,
+}
+
+/// A source with its watermarks.
+#[derive(Debug, Clone)]
+pub struct SourceNode {
+    /// Where rows come from.
+    pub source: Arc<dyn Source>,
+    /// How event time is told; `None` for a stream without event time.
+    pub watermarks: Option<WatermarkStrategy>,
+}
+
+/// What a node does.
+#[derive(Debug, Clone)]
+pub enum NodeKind {
+    /// Reads.
+    Source(SourceNode),
+    /// Computes.
+    Operator(SharedFactory),
+    /// Writes.
+    Sink(Arc<dyn Sink>),
+}
+
+/// One node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its stable name.
+    pub uid: OperatorUid,
+    /// What it does.
+    pub kind: NodeKind,
+    /// Columns in; for a source, the source's own.
+    pub input_schema: SchemaRef,
+    /// Columns out of the main output; empty for a sink.
+    pub output_schema: SchemaRef,
+    /// Parallelism asked for here; `None` for the job's.
+    pub parallelism: Option<u32>,
+}
+
+/// A checked graph, ready to run.
+#[derive(Debug, Clone)]
+pub struct JobGraph {
+    pub(crate) name: String,
+    pub(crate) max_parallelism: u16,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) edges: Vec<Edge>,
+}
+
+impl JobGraph {
+    /// The job's name, the first part of every app id.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of key groups.
+    pub fn max_parallelism(&self) -> u16 {
+        self.max_parallelism
+    }
+
+    /// Nodes in topological order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Edges, in the order in which they were drawn.
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// The node of an id.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0)
+    }
+
+    /// Edges out of a node.
+    pub fn outputs(&self, id: NodeId) -> impl Iterator<Item = &Edge> {
+        self.edges.iter().filter(move |e| e.from == id)
+    }
+
+    /// Edges into a node.
+    pub fn inputs(&self, id: NodeId) -> impl Iterator<Item = &Edge> {
+        self.edges.iter().filter(move |e| e.to == id)
+    }
+
+    /// Names what a checkpoint must fit: job, key groups, nodes, columns and edges; not parallelism or tuning.
+    ///
+    /// Two graphs with the same text can share checkpoints; the manifest stores it.
+    pub fn fingerprint(&self) -> Vec<String> {
+        let mut lines = vec![format!("job {} groups {}", self.name, self.max_parallelism)];
+        for node in &self.nodes {
+            let kind = match &node.kind {
+                NodeKind::Source(_) => "source",
+                NodeKind::Operator(_) => "operator",
+                NodeKind::Sink(_) => "sink",
+            };
+            let columns: Vec<String> = node
+                .output_schema
+                .fields()
+                .iter()
+                .map(|f| format!("{}:{}", f.name(), f.data_type()))
+                .collect();
+            lines.push(format!("{kind} {} -> {}", node.uid, columns.join(",")));
+        }
+        for edge in &self.edges {
+            if let (Some(from), Some(to)) = (self.node(edge.from), self.node(edge.to)) {
+                let tag = edge.tag.unwrap_or("");
+                lines.push(format!("edge {}[{tag}] -> {} {:?}", from.uid, to.uid, edge.partitioning));
+            }
+        }
+        lines
+    }
+}

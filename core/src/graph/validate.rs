@@ -1,0 +1,192 @@
+//! Everything that can be wrong with a graph, found at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use arrow_schema::SchemaRef;
+
+use super::job_graph::{JobGraph, NodeId, NodeKind, Partitioning};
+use crate::OperatorUid;
+use crate::sensitivity::sensitivities;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    place: Option<String>,
+    text: String,
+}
+
+impl Problem {
+    pub(crate) fn at(uid: &OperatorUid, text: impl Into<String>) -> Self {
+        Self::named(uid.as_str(), text)
+    }
+
+    pub(crate) fn named(place: &str, text: impl Into<String>) -> Self {
+        Self { place: Some(place.to_owned()), text: text.into() }
+    }
+
+    pub(crate) fn of_graph(text: impl Into<String>) -> Self {
+        Self { place: None, text: text.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "node `{place}`: {}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+/// All problems of a graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphErrors(pub(crate) Vec<Problem>);
+
+impl GraphErrors {
+    /// The problems, in the order in which the graph was written.
+    pub fn problems(&self) -> &[Problem] {
+        &self.0
+    }
+}
+
+impl fmt::Display for GraphErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        write!(f, "the graph has {} problem(s): {}", texts.len(), texts.join("; "))
+    }
+}
+
+impl std::error::Error for GraphErrors {}
+
+impl From<GraphErrors> for crate::Error {
+    fn from(errors: GraphErrors) -> Self {
+        Self::graph(errors.to_string())
+    }
+}
+
+pub(crate) fn check(
+    graph: &JobGraph,
+    side_outputs: &BTreeMap<(usize, &'static str), SchemaRef>,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    check_uids(graph, &mut problems);
+    check_shape(graph, &mut problems);
+    check_keys(graph, &mut problems);
+    check_clearances(graph, side_outputs, &mut problems);
+    problems
+}
+
+fn check_uids(graph: &JobGraph, problems: &mut Vec<Problem>) {
+    let mut seen = BTreeSet::new();
+    for node in &graph.nodes {
+        if !seen.insert(&node.uid) {
+            problems.push(Problem::at(&node.uid, "this uid is used twice"));
+        }
+    }
+}
+
+fn check_shape(graph: &JobGraph, problems: &mut Vec<Problem>) {
+    if graph.max_parallelism == 0 || graph.max_parallelism > 32_768 {
+        problems.push(Problem::of_graph("max parallelism must be 1 to 32768"));
+    }
+    if !graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Source(_))) {
+        problems.push(Problem::of_graph("there is no source"));
+    }
+    if !graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Sink(_))) {
+        problems.push(Problem::of_graph("there is no sink"));
+    }
+    for (index, node) in graph.nodes.iter().enumerate() {
+        if let Some(p) = node.parallelism
+            && (p == 0 || p > u32::from(graph.max_parallelism))
+        {
+            let limit = graph.max_parallelism;
+            problems.push(Problem::at(&node.uid, format!("parallelism must be 1 to {limit}")));
+        }
+        let mut names = BTreeSet::new();
+        for field in node.output_schema.fields() {
+            if !names.insert(field.name()) {
+                let text = format!("column `{}` occurs twice", field.name());
+                problems.push(Problem::at(&node.uid, text));
+            }
+        }
+        let consumed = graph.outputs(NodeId(index)).next().is_some();
+        if !consumed && !matches!(node.kind, NodeKind::Sink(_)) {
+            problems.push(Problem::at(&node.uid, "nothing consumes its rows: add a sink"));
+        }
+    }
+}
+
+fn check_keys(graph: &JobGraph, problems: &mut Vec<Problem>) {
+    for edge in &graph.edges {
+        let (Partitioning::Hash(keys), Some(to)) = (&edge.partitioning, graph.node(edge.to)) else {
+            continue;
+        };
+        for key in keys {
+            match to.input_schema.field_with_name(key) {
+                Err(_) => problems.push(Problem::at(&to.uid, format!("key column `{key}` is not in its input"))),
+                Ok(field) if field.data_type().is_floating() || field.data_type().is_nested() => {
+                    let text = format!("column `{key}` of type {} cannot be a key", field.data_type());
+                    problems.push(Problem::at(&to.uid, text));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// No column may reach a sink that is not cleared for it; the problem names the way it took.
+fn check_clearances(
+    graph: &JobGraph,
+    side_outputs: &BTreeMap<(usize, &'static str), SchemaRef>,
+    problems: &mut Vec<Problem>,
+) {
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let NodeKind::Sink(sink) = &node.kind else { continue };
+        let clearance = sink.clearance();
+        for field in node.input_schema.fields() {
+            for sensitivity in sensitivities(field) {
+                if clearance.allows(sensitivity) {
+                    continue;
+                }
+                let path = path_of(graph, side_outputs, NodeId(index), field.name());
+                problems.push(Problem::at(
+                    &node.uid,
+                    format!(
+                        "column `{}` ({sensitivity}) reaches this sink unmasked by {path}; mask or drop it, or clear the sink",
+                        field.name()
+                    ),
+                ));
+            }
+        }
+    }
+}
+
+/// The nodes from where the marked column appears down to the sink.
+fn path_of(
+    graph: &JobGraph,
+    side_outputs: &BTreeMap<(usize, &'static str), SchemaRef>,
+    sink: NodeId,
+    column: &str,
+) -> String {
+    let mut names = Vec::new();
+    let mut at = Some(sink);
+    while let Some(id) = at {
+        let Some(node) = graph.node(id) else { break };
+        names.push(node.uid.as_str().to_owned());
+        at = graph
+            .inputs(id)
+            .find(|edge| {
+                let schema = match edge.tag {
+                    None => graph.node(edge.from).map(|n| &n.output_schema),
+                    Some(tag) => side_outputs.get(&(edge.from.0, tag)),
+                };
+                schema.is_some_and(|s| {
+                    s.field_with_name(column).is_ok_and(|f| !sensitivities(f).is_empty())
+                })
+            })
+            .map(|edge| edge.from);
+    }
+    names.reverse();
+    names.join(" -> ")
+}

@@ -1,0 +1,222 @@
+//! Operators with keyed state and event-time timers, written against record types.
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
+
+use super::{Collector, Context, OpenContext, Operator, OperatorFactory, SideOutput, StateBlob, StateChunk};
+use crate::element::Watermark;
+use crate::key::for_each_key;
+use crate::record::{Batch, Record};
+use crate::state::{
+    Key, KeyedStore, ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState,
+    ValueStateDescriptor,
+};
+use crate::time::EventTime;
+use crate::{Error, Result};
+
+/// An operator that remembers things per key. `Clone` makes the copies for the subtasks.
+pub trait KeyedOperator: Clone + Debug + Send + Sync + 'static {
+    /// Records in.
+    type In: Record;
+    /// Records out.
+    type Out: Record;
+
+    /// Takes rows whose keys are [`KeyedContext::keys`], a key each.
+    fn process(
+        &mut self,
+        batch: Batch<Self::In>,
+        context: &KeyedContext,
+        out: &mut Collector,
+    ) -> Result<()>;
+
+    /// A timer that was set for `key` has come due.
+    fn on_timer(
+        &mut self,
+        key: &Key,
+        time: EventTime,
+        context: &KeyedContext,
+        out: &mut Collector,
+    ) -> Result<()> {
+        let _ = (key, time, context, out);
+        Ok(())
+    }
+
+    /// Side outputs: tag name and columns.
+    fn side_outputs(&self) -> Vec<SideOutput> {
+        Vec::new()
+    }
+}
+
+/// What a keyed operator may ask for.
+#[derive(Debug)]
+pub struct KeyedContext {
+    store: Rc<RefCell<KeyedStore>>,
+    keys: Vec<Key>,
+    watermark: Watermark,
+}
+
+impl KeyedContext {
+    /// The key of each row of the batch.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// How far event time has advanced.
+    pub fn watermark(&self) -> Watermark {
+        self.watermark
+    }
+
+    fn handle(&self, name: &'static str, version: u16) -> crate::state::Handle {
+        crate::state::Handle { store: Rc::clone(&self.store), name, version }
+    }
+
+    /// One value per key.
+    pub fn value_state<T>(&self, descriptor: &ValueStateDescriptor<T>) -> ValueState<T> {
+        ValueState { handle: self.handle(descriptor.name, descriptor.version), types: PhantomData }
+    }
+
+    /// A list per key.
+    pub fn list_state<T>(&self, descriptor: &ListStateDescriptor<T>) -> ListState<T> {
+        ListState { handle: self.handle(descriptor.name, descriptor.version), types: PhantomData }
+    }
+
+    /// A map per key.
+    pub fn map_state<K, V>(&self, descriptor: &MapStateDescriptor<K, V>) -> MapState<K, V> {
+        MapState { handle: self.handle(descriptor.name, descriptor.version), types: PhantomData }
+    }
+
+    /// Calls [`KeyedOperator::on_timer`] once the watermark reaches `time`; setting it twice is the same as once.
+    pub fn set_timer(&self, key: &Key, time: EventTime) {
+        self.store.borrow_mut().set_timer(key, time);
+    }
+
+    /// Takes a timer back.
+    pub fn clear_timer(&self, key: &Key, time: EventTime) {
+        self.store.borrow_mut().clear_timer(key, time);
+    }
+}
+
+/// Puts a [`KeyedOperator`] into a graph: `KeyedFactory::new(operator, ["patient_id"])`.
+#[derive(Debug)]
+pub struct KeyedFactory<O> {
+    operator: O,
+    key_columns: Vec<&'static str>,
+}
+
+impl<O: KeyedOperator> KeyedFactory<O> {
+    /// `operator`, its state kept per value of `key_columns`.
+    pub fn new(operator: O, key_columns: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { operator, key_columns: key_columns.into_iter().collect() }
+    }
+}
+
+impl<O: KeyedOperator> OperatorFactory for KeyedFactory<O> {
+    fn describe(&self) -> String {
+        let name = std::any::type_name::<O>().rsplit("::").next().unwrap_or("keyed");
+        format!("{name} by {}", self.key_columns.join(", "))
+    }
+
+    fn output_schema(&self, _input: &SchemaRef) -> Result<SchemaRef> {
+        Ok(O::Out::schema())
+    }
+
+    fn side_outputs(&self, _input: &SchemaRef) -> Result<Vec<SideOutput>> {
+        Ok(self.operator.side_outputs())
+    }
+
+    fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
+        let columns: Vec<usize> = self
+            .key_columns
+            .iter()
+            .map(|c| context.input_schema.index_of(c).map_err(|_| missing_key(c)))
+            .collect::<Result<_>>()?;
+        Ok(Box::new(Keyed {
+            operator: self.operator.clone(),
+            max_parallelism: context.max_parallelism,
+            columns,
+            store: KeyedStore::default(),
+        }))
+    }
+}
+
+fn missing_key(column: &str) -> Error {
+    Error::graph(format!("key column `{column}` is not in the input"))
+}
+
+struct Keyed<O> {
+    operator: O,
+    max_parallelism: u16,
+    columns: Vec<usize>,
+    store: KeyedStore,
+}
+
+impl<O: KeyedOperator> Keyed<O> {
+    /// Lends the store to a context for the length of a call; contexts are not `Send`, operators are.
+    fn with_context<T>(
+        &mut self,
+        keys: Vec<Key>,
+        watermark: Watermark,
+        call: impl FnOnce(&mut O, &KeyedContext) -> Result<T>,
+    ) -> Result<T> {
+        let store = Rc::new(RefCell::new(std::mem::take(&mut self.store)));
+        let context = KeyedContext { store: Rc::clone(&store), keys, watermark };
+        let result = call(&mut self.operator, &context);
+        drop(context);
+        self.store = Rc::try_unwrap(store)
+            .map_err(|_| Error::internal("an operator kept a state handle beyond its call"))?
+            .into_inner();
+        result
+    }
+
+    fn keys(&self, batch: &RecordBatch) -> Result<Vec<Key>> {
+        let columns: Vec<ArrayRef> =
+            self.columns.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+        let mut keys = Vec::with_capacity(batch.num_rows());
+        for_each_key(&columns, batch.num_rows(), |_, bytes| {
+            keys.push(Key::new(bytes, self.max_parallelism));
+        })?;
+        Ok(keys)
+    }
+}
+
+impl<O: KeyedOperator> Operator for Keyed<O> {
+    fn process(
+        &mut self,
+        batch: RecordBatch,
+        context: &Context<'_>,
+        out: &mut Collector,
+    ) -> Result<()> {
+        let keys = self.keys(&batch)?;
+        self.with_context(keys, context.watermark, |operator, keyed| {
+            operator.process(Batch::new(batch), keyed, out)
+        })
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Watermark,
+        _context: &Context<'_>,
+        out: &mut Collector,
+    ) -> Result<()> {
+        while let Some((time, key)) = self.store.take_timer(watermark.0) {
+            self.with_context(Vec::new(), watermark, |operator, keyed| {
+                operator.on_timer(&key, time, keyed, out)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<StateChunk>> {
+        Ok(self.store.snapshot())
+    }
+
+    fn restore(&mut self, blobs: Vec<StateBlob>) -> Result<()> {
+        self.store.restore(blobs)
+    }
+}

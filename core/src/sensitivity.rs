@@ -1,0 +1,139 @@
+//! What a column may disclose, and what a sink is cleared for.
+//!
+//! The mark travels in the Arrow field's metadata, so it survives every operator that keeps the field. A graph in
+//! which a marked column reaches a sink without the clearance does not build (architecture, "Privacy is a type").
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+
+use arrow_schema::{Field, Schema};
+use serde::{Deserialize, Serialize};
+
+/// Key of the mark in an Arrow field's metadata.
+pub const SENSITIVITY_KEY: &str = "thalweg.sensitivity";
+
+/// What a column's values disclose about a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Sensitivity {
+    /// A person's name.
+    PhiName,
+    /// A social security number.
+    PhiSsn,
+    /// A telephone number.
+    PhiPhone,
+    /// A date of birth.
+    PhiDob,
+    /// A postal address.
+    PhiAddress,
+    /// An identifier such as a medical record number.
+    PhiId,
+    /// A date directly related to a person.
+    PhiDate,
+    /// An event as received: may hold anything.
+    PhiRaw,
+}
+
+impl Sensitivity {
+    /// Every mark there is.
+    pub const ALL: [Self; 8] = [
+        Self::PhiName,
+        Self::PhiSsn,
+        Self::PhiPhone,
+        Self::PhiDob,
+        Self::PhiAddress,
+        Self::PhiId,
+        Self::PhiDate,
+        Self::PhiRaw,
+    ];
+
+    /// The name in field metadata and in `#[record(sensitivity = "…")]`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PhiName => "phi.name",
+            Self::PhiSsn => "phi.ssn",
+            Self::PhiPhone => "phi.phone",
+            Self::PhiDob => "phi.dob",
+            Self::PhiAddress => "phi.address",
+            Self::PhiId => "phi.id",
+            Self::PhiDate => "phi.date",
+            Self::PhiRaw => "phi.raw",
+        }
+    }
+
+    /// The mark called `name`, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == name)
+    }
+}
+
+impl fmt::Display for Sensitivity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The marks of a field; several are joined by a comma (an opaque `map` unites those of its inputs).
+/// A mark of an unknown name counts as [`Sensitivity::PhiRaw`]: unknown fails closed.
+pub fn sensitivities(field: &Field) -> BTreeSet<Sensitivity> {
+    field.metadata().get(SENSITIVITY_KEY).map_or_else(BTreeSet::new, |marks| {
+        marks
+            .split(',')
+            .filter(|m| !m.is_empty())
+            .map(|m| Sensitivity::from_name(m).unwrap_or(Sensitivity::PhiRaw))
+            .collect()
+    })
+}
+
+/// The union of the marks of every field of a schema.
+pub fn all_sensitivities(schema: &Schema) -> BTreeSet<Sensitivity> {
+    schema.fields().iter().flat_map(|f| sensitivities(f)).collect()
+}
+
+/// The same field with exactly these marks.
+///
+/// ```
+/// use arrow_schema::{DataType, Field};
+/// use thalweg_core::sensitivity::{Sensitivity, mark, sensitivities};
+/// let field = mark(Field::new("name", DataType::Utf8, true), [Sensitivity::PhiName]);
+/// assert!(sensitivities(&field).contains(&Sensitivity::PhiName));
+/// assert!(sensitivities(&mark(field, [])).is_empty());
+/// ```
+#[must_use]
+pub fn mark(field: Field, marks: impl IntoIterator<Item = Sensitivity>) -> Field {
+    let marks: Vec<&str> =
+        marks.into_iter().collect::<BTreeSet<_>>().into_iter().map(Sensitivity::as_str).collect();
+    let mut metadata: HashMap<String, String> = field.metadata().clone();
+    if marks.is_empty() {
+        metadata.remove(SENSITIVITY_KEY);
+    } else {
+        metadata.insert(SENSITIVITY_KEY.to_owned(), marks.join(","));
+    }
+    field.with_metadata(metadata)
+}
+
+/// What a sink may receive. The default is nothing at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clearance(BTreeSet<Sensitivity>);
+
+impl Clearance {
+    /// Cleared for unmarked columns only.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Cleared for these marks besides unmarked columns.
+    pub fn of(marks: impl IntoIterator<Item = Sensitivity>) -> Self {
+        Self(marks.into_iter().collect())
+    }
+
+    /// Cleared for everything: a store that is itself protected, or a test.
+    pub fn all() -> Self {
+        Self::of(Sensitivity::ALL)
+    }
+
+    /// Whether columns with this mark may enter.
+    pub fn allows(&self, sensitivity: Sensitivity) -> bool {
+        self.0.contains(&sensitivity)
+    }
+}

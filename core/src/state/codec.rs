@@ -1,0 +1,45 @@
+//! The one file that knows bincode: how values of keyed state become bytes.
+//!
+//! Every stored value carries a version in front, so that a later release can migrate it. Decoding is limited, so
+//! that damaged bytes cannot ask for all memory.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Error, Result};
+
+const LIMIT: usize = 1 << 30;
+
+/// `version` and the value.
+///
+/// ```
+/// use thalweg_core::state::codec;
+/// let bytes = codec::encode(1, &(7_i64, "x"))?;
+/// assert_eq!(codec::decode::<(i64, String)>(1, &bytes)?, (7, "x".to_owned()));
+/// assert!(codec::decode::<(i64, String)>(2, &bytes).is_err());
+/// # Ok::<(), thalweg_core::Error>(())
+/// ```
+pub fn encode<T: Serialize + ?Sized>(version: u16, value: &T) -> Result<Vec<u8>> {
+    let mut bytes = version.to_le_bytes().to_vec();
+    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
+        .map_err(|_| Error::internal("a state value cannot be encoded"))?;
+    Ok(bytes)
+}
+
+/// The value, if it is of this version and nothing is left over.
+///
+/// # Errors
+/// [`crate::ErrorKind::IncompatibleState`] for another version, [`crate::ErrorKind::Corrupt`] for damaged bytes.
+pub fn decode<T: DeserializeOwned>(version: u16, bytes: &[u8]) -> Result<T> {
+    let corrupt = || Error::corrupt("a state value is damaged");
+    let (head, body) = bytes.split_first_chunk::<2>().ok_or_else(corrupt)?;
+    let found = u16::from_le_bytes(*head);
+    if found != version {
+        return Err(Error::incompatible(format!(
+            "state of version {found} where {version} is known: use the release that wrote it"
+        )));
+    }
+    let config = bincode::config::standard().with_limit::<LIMIT>();
+    let (value, used) = bincode::serde::decode_from_slice(body, config).map_err(|_| corrupt())?;
+    if used == body.len() { Ok(value) } else { Err(corrupt()) }
+}

@@ -1,0 +1,11 @@
+//! Keyed state: what a [`crate::operator::KeyedOperator`] remembers per key.
+
+pub mod codec;
+mod descriptor;
+mod store;
+
+pub use descriptor::{
+    ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
+};
+pub(crate) use descriptor::Handle;
+pub use store::{Key, KeyedStore};

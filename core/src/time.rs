@@ -1,0 +1,17 @@
+//! Event time and the clock as a trait: core and operators never read the wall clock.
+
+use std::fmt::Debug;
+
+/// Event time: microseconds since the Unix epoch, UTC.
+pub type EventTime = i64;
+
+/// Microseconds in a second, the unit of every event time.
+pub const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Where the runtime takes processing time from; tests hand in one they move themselves.
+pub trait Clock: Send + Sync + Debug {
+    /// Microseconds since the Unix epoch, UTC. May jump, since people set clocks.
+    fn now_micros(&self) -> i64;
+    /// Time since an arbitrary start that never goes back: what intervals and idleness are measured with.
+    fn monotonic(&self) -> std::time::Duration;
+}

@@ -1,0 +1,269 @@
+//! Watermarks: generated per split inside the source, merged as a minimum everywhere else.
+//!
+//! Beside the stream's watermark each row learns its own split's running watermark *before* it, in the column
+//! [`ROW_WATERMARK`]. Lateness is judged by that column alone, so that batch cuts, parallelism and restarts do not
+//! show (P22).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+
+use crate::element::Watermark;
+use crate::record::{Column, Timestamp};
+use crate::time::EventTime;
+use crate::{Error, Result};
+
+/// Name of the column that a watermarked source adds: `Int64`, µs, null while the split has no watermark yet.
+pub const ROW_WATERMARK: &str = "row_watermark";
+
+/// How a source's watermarks are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatermarkStrategy {
+    /// The column that holds event time; rows without one do not count.
+    pub event_time: &'static str,
+    /// How far out of order rows may be.
+    pub out_of_orderness: Duration,
+    /// After how long without rows a split no longer holds the others back; never, when `None`.
+    pub idle_after: Option<Duration>,
+    /// Rows further ahead of their arrival than this do not move the watermark (E11); the column of arrivals.
+    pub future_cap: Option<(&'static str, Duration)>,
+}
+
+impl WatermarkStrategy {
+    /// Rows of `event_time` are at most `bound` out of order.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::record::{Column, Timestamp};
+    /// use thalweg_core::watermark::WatermarkStrategy;
+    /// let at: Column<Timestamp> = Column::nullable("event_time");
+    /// let strategy = WatermarkStrategy::bounded_out_of_orderness(at, Duration::from_secs(30))
+    ///     .with_idleness(Duration::from_secs(60));
+    /// assert_eq!(strategy.event_time, "event_time");
+    /// ```
+    pub fn bounded_out_of_orderness(event_time: Column<Timestamp>, bound: Duration) -> Self {
+        Self {
+            event_time: event_time.name(),
+            out_of_orderness: bound,
+            idle_after: None,
+            future_cap: None,
+        }
+    }
+
+    /// A split without rows for `after` stops holding the watermark back until its next row.
+    #[must_use]
+    pub fn with_idleness(mut self, after: Duration) -> Self {
+        self.idle_after = Some(after);
+        self
+    }
+
+    /// Rows more than `ahead` of their `arrival` do not move the watermark.
+    #[must_use]
+    pub fn with_future_cap(mut self, arrival: Column<Timestamp>, ahead: Duration) -> Self {
+        self.future_cap = Some((arrival.name(), ahead));
+        self
+    }
+
+    /// The source's schema with [`ROW_WATERMARK`] behind it.
+    pub fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        for column in
+            std::iter::once(self.event_time).chain(self.future_cap.iter().map(|(c, _)| *c))
+        {
+            let field = input
+                .field_with_name(column)
+                .map_err(|_| Error::graph(format!("watermark column `{column}` is not in the source")))?;
+            if !matches!(field.data_type(), DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, _)) {
+                return Err(Error::graph(format!(
+                    "watermark column `{column}` must be a timestamp in microseconds"
+                )));
+            }
+        }
+        let mut fields: Vec<Arc<Field>> = input.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(ROW_WATERMARK, DataType::Int64, true)));
+        Ok(Arc::new(Schema::new(fields)))
+    }
+}
+
+/// The watermarks of the splits of one subtask.
+#[derive(Debug)]
+pub struct SplitWatermarks {
+    strategy: WatermarkStrategy,
+    schema: SchemaRef,
+    splits: BTreeMap<String, SplitState>,
+    emitted: Watermark,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SplitState {
+    /// The split's running watermark; `None` before its first row.
+    watermark: Option<EventTime>,
+    last_row: Duration,
+    finished: bool,
+}
+
+/// What the subtask as a whole says about event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceTime {
+    /// At least one split counts; this is their minimum, never lower than said before.
+    At(Watermark),
+    /// No split counts: all are idle, or there are none.
+    Idle,
+}
+
+impl SplitWatermarks {
+    /// No splits yet; `input` is the source's own schema.
+    pub fn new(strategy: WatermarkStrategy, input: &SchemaRef) -> Result<Self> {
+        let schema = strategy.output_schema(input)?;
+        Ok(Self { strategy, schema, splits: BTreeMap::new(), emitted: Watermark::MIN })
+    }
+
+    /// Adds a split with what a checkpoint remembers of it. An unread split holds the others back from the start.
+    pub fn add(&mut self, split: &str, watermark: Option<EventTime>, finished: bool, now: Duration) {
+        let state = SplitState { watermark, last_row: now, finished };
+        self.splits.insert(split.to_owned(), state);
+    }
+
+    /// The split has been read to its end: it no longer holds anything back.
+    pub fn finish(&mut self, split: &str) {
+        if let Some(state) = self.splits.get_mut(split) {
+            state.finished = true;
+        }
+    }
+
+    /// What a checkpoint remembers of the split.
+    pub fn of_split(&self, split: &str) -> Option<EventTime> {
+        self.splits.get(split).and_then(|s| s.watermark)
+    }
+
+    /// Appends [`ROW_WATERMARK`] and advances the split by the rows' event times. `now` is monotonic time.
+    pub fn observe(&mut self, split: &str, batch: &RecordBatch, now: Duration) -> Result<RecordBatch> {
+        let internal = || Error::internal("a source batch without its event-time column");
+        let state =
+            self.splits.get_mut(split).ok_or_else(|| Error::internal("rows of an unknown split"))?;
+        let times = timestamps(batch, self.strategy.event_time).ok_or_else(internal)?;
+        let arrivals = match &self.strategy.future_cap {
+            Some((column, ahead)) => {
+                Some((timestamps(batch, column).ok_or_else(internal)?, micros(*ahead)))
+            }
+            None => None,
+        };
+        let bound = micros(self.strategy.out_of_orderness);
+        state.last_row = now;
+        let mut before = Int64Array::builder(batch.num_rows());
+        let mut running = state.watermark;
+        for row in 0..batch.num_rows() {
+            before.append_option(running);
+            if times.is_null(row) {
+                continue;
+            }
+            let time = times.value(row);
+            let ahead = arrivals.as_ref().is_some_and(|(arrival, cap)| {
+                arrival.is_valid(row) && time > arrival.value(row).saturating_add(*cap)
+            });
+            if !ahead {
+                running = running.max(Some(time.saturating_sub(bound)));
+            }
+        }
+        state.watermark = running;
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(before.finish()));
+        RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|_| internal())
+    }
+
+    /// What to say now. `caught_up` tells that no rows are waiting behind back-pressure: only then may a split fall
+    /// idle (E4).
+    pub fn current(&mut self, now: Duration, caught_up: bool) -> SourceTime {
+        let mut unfinished = false;
+        let mut low: Option<Watermark> = None;
+        for state in self.splits.values().filter(|s| !s.finished) {
+            unfinished = true;
+            let idle = caught_up
+                && self.strategy.idle_after.is_some_and(|d| now.saturating_sub(state.last_row) >= d);
+            if !idle {
+                let own = state.watermark.map_or(Watermark::MIN, Watermark);
+                low = Some(low.map_or(own, |l| l.min(own)));
+            }
+        }
+        match low {
+            Some(low) => {
+                self.emitted = self.emitted.max(low);
+                SourceTime::At(self.emitted)
+            }
+            None if unfinished || self.splits.is_empty() => SourceTime::Idle,
+            None => {
+                self.emitted = Watermark::MAX;
+                SourceTime::At(Watermark::MAX)
+            }
+        }
+    }
+}
+
+fn timestamps<'a>(
+    batch: &'a RecordBatch,
+    column: &str,
+) -> Option<&'a arrow_array::TimestampMicrosecondArray> {
+    batch.column_by_name(column)?.as_primitive_opt::<TimestampMicrosecondType>()
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The minimum over a subtask's input channels.
+#[derive(Debug)]
+pub struct InputWatermarks {
+    channels: Vec<(Watermark, bool)>,
+    current: Watermark,
+}
+
+impl InputWatermarks {
+    /// `channels` inputs, starting at what a checkpoint remembers (P23).
+    pub fn new(channels: usize, restored: Watermark) -> Self {
+        Self { channels: vec![(Watermark::MIN, false); channels], current: restored }
+    }
+
+    /// Where event time stands.
+    pub fn current(&self) -> Watermark {
+        self.current
+    }
+
+    /// A watermark came in; returns the new minimum if it has risen.
+    pub fn advance(&mut self, channel: usize, watermark: Watermark) -> Option<Watermark> {
+        if let Some((own, idle)) = self.channels.get_mut(channel) {
+            *own = (*own).max(watermark);
+            *idle = false;
+        }
+        self.risen()
+    }
+
+    /// A channel fell idle or came back; returns the new minimum if it has risen.
+    pub fn set_idle(&mut self, channel: usize, idle: bool) -> Option<Watermark> {
+        if let Some(state) = self.channels.get_mut(channel) {
+            state.1 = idle;
+        }
+        self.risen()
+    }
+
+    /// Whether every channel is idle.
+    pub fn all_idle(&self) -> bool {
+        self.channels.iter().all(|(_, idle)| *idle)
+    }
+
+    fn risen(&mut self) -> Option<Watermark> {
+        let low = self.channels.iter().filter(|(_, idle)| !idle).map(|(w, _)| *w).min()?;
+        if low > self.current {
+            self.current = low;
+            return Some(low);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+#[path = "watermark/tests.rs"]
+mod tests;

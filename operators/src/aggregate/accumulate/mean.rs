@@ -1,0 +1,64 @@
+//! The arithmetic mean as a count and a sum; null without a value.
+
+use std::sync::Arc;
+
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{ArrayRef, Float64Array, Int64Array};
+use thalweg_core::Result;
+
+use super::{Accumulator, Slots, floats, primitive};
+
+/// Count and sum per group, side by side.
+#[derive(Debug, Default)]
+pub(in super::super) struct Mean(Slots<Slot>);
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Slot {
+    count: i64,
+    sum: f64,
+}
+
+impl Accumulator for Mean {
+    fn grow(&mut self, groups: usize) {
+        self.0.grow(groups);
+    }
+
+    fn update(&mut self, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
+        let (values, nulls) = floats(values)?;
+        self.0.each(groups, &values, nulls, |slot, value| {
+            if !value.is_nan() {
+                slot.count += 1;
+                slot.sum += value;
+            }
+        });
+        Ok(())
+    }
+
+    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+        let counts = primitive::<Int64Type>(state, 0)?.values();
+        let sums = primitive::<Float64Type>(state, 1)?.values();
+        self.0.each_row(groups, |slot, row| {
+            if let (Some(count), Some(sum)) = (counts.get(row), sums.get(row)) {
+                slot.count = slot.count.wrapping_add(*count);
+                slot.sum += sum;
+            }
+        });
+        Ok(())
+    }
+
+    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![
+            Arc::new(Int64Array::from_iter_values(self.0.of(groups).map(|slot| slot.count))),
+            Arc::new(Float64Array::from_iter_values(self.0.of(groups).map(|slot| slot.sum))),
+        ])
+    }
+
+    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
+        let means = self.0.of(groups).map(|s| (s.count > 0).then(|| s.sum / s.count as f64));
+        Ok(Arc::new(means.collect::<Float64Array>()))
+    }
+
+    fn clear(&mut self, groups: &[u32]) {
+        self.0.clear(groups);
+    }
+}

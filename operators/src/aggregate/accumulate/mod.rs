@@ -1,0 +1,149 @@
+//! What is remembered per group for one aggregate of one column: plain vectors indexed by group.
+//!
+//! An accumulator is mergeable (its state leaves and enters as Arrow columns, in any order and any number of pieces)
+//! and forgets groups that have been emitted. Values that are null or NaN do not count.
+
+mod count;
+mod deviation;
+mod distinct;
+mod extreme;
+mod mean;
+mod percentile;
+mod sum;
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray};
+use arrow_buffer::NullBuffer;
+use arrow_schema::DataType;
+use thalweg_core::{Error, Result};
+
+pub(super) use count::Count;
+pub(super) use deviation::Deviation;
+pub(super) use distinct::{Distinct, item as distinct_item};
+pub(super) use extreme::{Extreme, Greatest, Least};
+pub(super) use mean::Mean;
+pub(super) use percentile::Percentile;
+pub(super) use sum::Sum;
+
+/// State of one aggregate for every group.
+pub(super) trait Accumulator: Send + Debug {
+    /// Makes room for groups `0..groups`, new ones empty.
+    fn grow(&mut self, groups: usize);
+
+    /// Adds each row's value to its group; `values` is `None` for an aggregate that needs none.
+    fn update(&mut self, groups: &[u32], values: Option<&ArrayRef>) -> Result<()>;
+
+    /// Adds state that [`Self::state`] gave to the groups of its rows.
+    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()>;
+
+    /// The state of `groups`, in their order.
+    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>>;
+
+    /// The results of `groups`, in their order.
+    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef>;
+
+    /// Empties `groups`.
+    fn clear(&mut self, groups: &[u32]);
+
+    /// Roughly the memory taken beside the fixed size per group.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// A value per group.
+#[derive(Debug, Default)]
+struct Slots<T>(Vec<T>);
+
+impl<T: Default> Slots<T> {
+    fn grow(&mut self, groups: usize) {
+        if self.0.len() < groups {
+            self.0.resize_with(groups, T::default);
+        }
+    }
+
+    fn of<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = &'a T> {
+        groups.iter().filter_map(|group| self.0.get(*group as usize))
+    }
+
+    fn clear(&mut self, groups: &[u32]) {
+        for group in groups {
+            if let Some(slot) = self.0.get_mut(*group as usize) {
+                *slot = T::default();
+            }
+        }
+    }
+
+    /// Calls `add` with the slot and the value of every row that has one.
+    #[inline]
+    fn each<V: Copy>(
+        &mut self,
+        groups: &[u32],
+        values: &[V],
+        nulls: Option<&NullBuffer>,
+        mut add: impl FnMut(&mut T, V),
+    ) {
+        let slots = self.0.as_mut_slice();
+        match nulls.filter(|nulls| nulls.null_count() > 0) {
+            None => {
+                for (group, value) in groups.iter().zip(values) {
+                    if let Some(slot) = slots.get_mut(*group as usize) {
+                        add(slot, *value);
+                    }
+                }
+            }
+            Some(nulls) => {
+                for row in nulls.valid_indices() {
+                    if let (Some(group), Some(value)) = (groups.get(row), values.get(row))
+                        && let Some(slot) = slots.get_mut(*group as usize)
+                    {
+                        add(slot, *value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls `add` with the slot and the number of every row.
+    fn each_row(&mut self, groups: &[u32], mut add: impl FnMut(&mut T, usize)) {
+        for (row, group) in groups.iter().enumerate() {
+            if let Some(slot) = self.0.get_mut(*group as usize) {
+                add(slot, row);
+            }
+        }
+    }
+}
+
+fn wrong_column() -> Error {
+    Error::internal("an aggregate was given a column of another type than it was planned for")
+}
+
+/// Whether [`floats`] can read it.
+pub(super) fn is_numeric(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Float64 | DataType::Int64 | DataType::Int32)
+}
+
+/// Numbers as `f64`: borrowed if they are, else converted a column at a time.
+fn floats(values: Option<&ArrayRef>) -> Result<(Cow<'_, [f64]>, Option<&NullBuffer>)> {
+    let values = values.ok_or_else(wrong_column)?;
+    let numbers = match values.data_type() {
+        DataType::Float64 => Cow::Borrowed(&**values.as_primitive::<Float64Type>().values()),
+        DataType::Int64 => {
+            values.as_primitive::<Int64Type>().values().iter().map(|v| *v as f64).collect()
+        }
+        DataType::Int32 => {
+            values.as_primitive::<Int32Type>().values().iter().map(|v| f64::from(*v)).collect()
+        }
+        _ => return Err(wrong_column()),
+    };
+    Ok((numbers, values.nulls()))
+}
+
+/// One state column.
+fn primitive<T: ArrowPrimitiveType>(state: &[ArrayRef], at: usize) -> Result<&PrimitiveArray<T>> {
+    state.get(at).and_then(|c| c.as_primitive_opt::<T>()).ok_or_else(wrong_column)
+}

@@ -1,0 +1,198 @@
+//! Which group a row belongs to: window and key, interned to a dense number that the accumulators index by.
+//!
+//! All open windows share one table, so a batch that touches many windows costs no more than one that touches a
+//! single one. A window that is taken out gives its numbers back. Equal input gives equal numbers: no order here
+//! depends on a hash map's.
+
+use std::collections::BTreeMap;
+
+use arrow_array::{ArrayRef, TimestampMicrosecondArray};
+use hashbrown::HashTable;
+use thalweg_core::time::EventTime;
+use thalweg_core::{Error, Result};
+
+use super::keys::{KeyColumn, KeyValues};
+
+/// The groups of all open windows.
+#[derive(Debug)]
+pub(super) struct GroupTable {
+    index: HashTable<Entry>,
+    /// By group: start of the window, stable hash of the key, the key itself.
+    starts: Vec<EventTime>,
+    hashes: Vec<u64>,
+    keys: Vec<KeyColumn>,
+    /// The groups of each open window, in the order in which they were met.
+    windows: BTreeMap<EventTime, Vec<u32>>,
+    free: Vec<u32>,
+    text_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    mixed: u64,
+    group: u32,
+}
+
+/// A key's stable hash and its window in one: the product's high half carries what the aligned start lacks in low
+/// bits.
+#[inline]
+fn mix(hash: u64, start: EventTime) -> u64 {
+    let spread = start.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ spread ^ (spread >> 32)
+}
+
+impl GroupTable {
+    pub(super) fn new(keys: Vec<KeyColumn>) -> Self {
+        Self {
+            index: HashTable::new(),
+            starts: Vec::new(),
+            hashes: Vec::new(),
+            keys,
+            windows: BTreeMap::new(),
+            free: Vec::new(),
+            text_bytes: 0,
+        }
+    }
+
+    /// Finds or makes the group of each row: `starts` its window, `hashes` its key's stable hash, `values` the key.
+    pub(super) fn intern(
+        &mut self,
+        starts: &[EventTime],
+        hashes: &[u64],
+        values: &[KeyValues<'_>],
+        groups: &mut Vec<u32>,
+    ) -> Result<()> {
+        groups.clear();
+        groups.reserve(starts.len());
+        // Rows come in runs when there are few keys; with no key all are one run.
+        let mut last: Option<(EventTime, u64, u32)> = None;
+        for (row, (start, hash)) in starts.iter().copied().zip(hashes.iter().copied()).enumerate() {
+            if let Some((s, h, group)) = last
+                && s == start
+                && h == hash
+                && self.has_key(group, values, row)
+            {
+                groups.push(group);
+                continue;
+            }
+            let mixed = mix(hash, start);
+            let found = self.index.find(mixed, |entry| {
+                entry.mixed == mixed
+                    && self.starts.get(entry.group as usize) == Some(&start)
+                    && self.has_key(entry.group, values, row)
+            });
+            let group = match found {
+                Some(entry) => entry.group,
+                None => self.insert(start, hash, values, row)?,
+            };
+            groups.push(group);
+            last = Some((start, hash, group));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn has_key(&self, group: u32, values: &[KeyValues<'_>], row: usize) -> bool {
+        self.keys.iter().zip(values).all(|(key, values)| key.is(group as usize, values, row))
+    }
+
+    fn insert(
+        &mut self,
+        start: EventTime,
+        hash: u64,
+        values: &[KeyValues<'_>],
+        row: usize,
+    ) -> Result<u32> {
+        let group = match self.free.pop() {
+            Some(group) => group,
+            None => u32::try_from(self.starts.len())
+                .map_err(|_| Error::internal("an aggregate holds more than 2^32 groups"))?,
+        };
+        let at = group as usize;
+        if let (Some(s), Some(h)) = (self.starts.get_mut(at), self.hashes.get_mut(at)) {
+            (*s, *h) = (start, hash);
+        } else {
+            self.starts.push(start);
+            self.hashes.push(hash);
+        }
+        for (key, values) in self.keys.iter_mut().zip(values) {
+            self.text_bytes += key.set(at, values, row);
+        }
+        let mixed = mix(hash, start);
+        self.index.insert_unique(mixed, Entry { mixed, group }, |entry| entry.mixed);
+        self.windows.entry(start).or_default().push(group);
+        Ok(group)
+    }
+
+    /// Groups in use.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// One past the highest number ever given.
+    pub(super) fn slots(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Roughly the memory that the table takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots() * (48 + 16 * self.keys.len()) + self.text_bytes
+    }
+
+    /// The groups of every open window, windows ascending.
+    pub(super) fn open(&self) -> impl Iterator<Item = u32> {
+        self.windows.values().flatten().copied()
+    }
+
+    /// Takes out the windows for which `is_closed` says so of their start, which must be a prefix of time. Their
+    /// groups come by window and key and stay readable until [`Self::release`].
+    pub(super) fn take(&mut self, is_closed: impl Fn(EventTime) -> bool) -> Vec<u32> {
+        let mut taken = Vec::new();
+        while let Some(window) = self.windows.first_entry()
+            && is_closed(*window.key())
+        {
+            let mut groups = window.remove();
+            groups.sort_unstable_by(|a, b| {
+                self.keys
+                    .iter()
+                    .map(|key| key.compare(*a as usize, *b as usize))
+                    .find(|order| order.is_ne())
+                    .unwrap_or(std::cmp::Ordering::Equal)
+            });
+            taken.append(&mut groups);
+        }
+        taken
+    }
+
+    /// Gives the numbers of groups that were taken out back.
+    pub(super) fn release(&mut self, groups: &[u32]) {
+        for group in groups {
+            let at = *group as usize;
+            if let (Some(start), Some(hash)) = (self.starts.get(at), self.hashes.get(at))
+                && let Ok(entry) =
+                    self.index.find_entry(mix(*hash, *start), |entry| entry.group == *group)
+            {
+                entry.remove();
+                self.free.push(*group);
+            }
+            for key in &mut self.keys {
+                self.text_bytes -= key.clear(at);
+            }
+        }
+    }
+
+    pub(super) fn key_hash(&self, group: u32) -> u64 {
+        self.hashes.get(group as usize).copied().unwrap_or_default()
+    }
+
+    /// Starts of the windows of `groups`.
+    pub(super) fn starts(&self, groups: &[u32]) -> TimestampMicrosecondArray {
+        let starts = groups.iter().filter_map(|group| self.starts.get(*group as usize).copied());
+        TimestampMicrosecondArray::from_iter_values(starts).with_timezone("UTC")
+    }
+
+    /// The key columns of `groups`.
+    pub(super) fn key_arrays(&self, groups: &[u32]) -> impl Iterator<Item = ArrayRef> {
+        self.keys.iter().map(|key| key.array(groups))
+    }
+}

@@ -1,0 +1,142 @@
+//! The phase behind the exchange: merges partial rows and emits each window once, when event time has passed it.
+//!
+//! Rows leave by window and key, so equal input gives equal output whatever the order in which partial rows came.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use thalweg_core::element::Watermark;
+use thalweg_core::key::{KeyGroup, hash_keys, key_group_of};
+use thalweg_core::operator::{
+    Collector, Context, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
+};
+use thalweg_core::time::EventTime;
+use thalweg_core::{Error, Result};
+
+use super::Aggregate;
+use super::plan::Plan;
+use super::snapshot::{CHUNK, Snapshots};
+use super::store::WindowStore;
+
+/// Makes the phase behind the exchange. See [`Aggregate::merge`].
+#[derive(Debug, Clone)]
+pub struct MergeFactory {
+    pub(super) aggregate: Arc<Aggregate>,
+}
+
+impl OperatorFactory for MergeFactory {
+    fn describe(&self) -> String {
+        self.aggregate.describe()
+    }
+
+    fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        Ok(Plan::of_partials(&self.aggregate, input)?.results)
+    }
+
+    fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
+        let plan = Arc::new(Plan::of_partials(&self.aggregate, &context.input_schema)?);
+        Ok(Box::new(Merge {
+            store: WindowStore::new(Arc::clone(&plan))?,
+            plan,
+            fired: Watermark::MIN.0,
+            restored: Vec::new(),
+            snapshots: Snapshots::default(),
+            open: context,
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Merge {
+    plan: Arc<Plan>,
+    store: WindowStore,
+    /// Every window that is closed at this watermark has been emitted.
+    fired: EventTime,
+    /// The same per key group as of the restore; instances may have been apart. Sorted.
+    restored: Vec<(KeyGroup, EventTime)>,
+    snapshots: Snapshots,
+    open: OpenContext,
+}
+
+impl Merge {
+    /// A window is emitted once: rows for one that was must not come (lateness was decided upstream).
+    fn refuse_closed(&self, batch: &RecordBatch) -> Result<()> {
+        let again =
+            || Error::internal("rows came for a window that had been emitted: window handling is wrong");
+        let starts = WindowStore::starts(batch)?.values();
+        let Some(earliest) = starts.iter().min() else { return Ok(()) };
+        if self.plan.is_closed(*earliest, self.fired) {
+            return Err(again());
+        }
+        let furthest = self.restored.iter().map(|(_, watermark)| *watermark).max();
+        if !furthest.is_some_and(|watermark| self.plan.is_closed(*earliest, watermark)) {
+            return Ok(());
+        }
+        let keys = batch.columns().iter().skip(1).take(self.plan.key_fields.len());
+        let keys: Vec<_> = keys.map(Arc::clone).collect();
+        let mut hashes = Vec::new();
+        hash_keys(&keys, batch.num_rows(), &mut hashes)?;
+        for (start, hash) in starts.iter().zip(hashes) {
+            let group = key_group_of(hash, self.open.max_parallelism);
+            if let Ok(at) = self.restored.binary_search_by_key(&group, |(group, _)| *group)
+                && let Some((_, watermark)) = self.restored.get(at)
+                && self.plan.is_closed(*start, *watermark)
+            {
+                return Err(again());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Operator for Merge {
+    fn process(
+        &mut self,
+        batch: RecordBatch,
+        _context: &Context<'_>,
+        _out: &mut Collector,
+    ) -> Result<()> {
+        self.refuse_closed(&batch)?;
+        self.snapshots.forget();
+        self.store.merge(&batch)
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Watermark,
+        _context: &Context<'_>,
+        out: &mut Collector,
+    ) -> Result<()> {
+        if watermark.0 > self.fired {
+            self.snapshots.forget();
+            self.fired = watermark.0;
+        }
+        self.store.emit_results(self.fired, out)
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<StateChunk>> {
+        let furthest = self.restored.iter().map(|(_, watermark)| *watermark).max();
+        let watermark = self.fired.max(furthest.unwrap_or(EventTime::MIN));
+        self.snapshots.take(&self.store, &self.plan, watermark, self.open.max_parallelism)
+    }
+
+    fn restore(&mut self, blobs: Vec<StateBlob>) -> Result<()> {
+        for blob in blobs {
+            if blob.name != CHUNK {
+                return Err(Error::incompatible("unknown state of an aggregate in the checkpoint"));
+            }
+            if !self.open.key_groups.contains(blob.key_group) {
+                return Err(Error::internal("an aggregate was handed state of another subtask"));
+            }
+            let watermark = Snapshots::restore(&mut self.store, &self.plan, &blob.bytes)?;
+            self.restored.push((blob.key_group, watermark));
+        }
+        self.restored.sort_unstable();
+        // Of several watermarks of a group the highest counts; sorted, it is the last.
+        self.restored.reverse();
+        self.restored.dedup_by_key(|(group, _)| *group);
+        self.restored.reverse();
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! An aggregate resolved against the columns it meets, before anything runs.
+//!
+//! Between the phases a row is `[window_start, keys…, state columns…]`; the same columns are stored in checkpoints.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use thalweg_core::window::{TumblingEventTimeWindows, WindowAssigner};
+use thalweg_core::{Error, Result};
+
+use super::Aggregate;
+use super::function::Function;
+use super::keys::is_key_type;
+
+/// Start of the window, its first µs.
+pub const WINDOW_START: &str = "window_start";
+/// End of the window, the first µs behind it.
+pub const WINDOW_END: &str = "window_end";
+
+/// What both phases know.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) windows: TumblingEventTimeWindows,
+    pub(super) allowed_lateness: i64,
+    pub(super) calls: Vec<PlannedCall>,
+    pub(super) key_fields: Vec<Field>,
+    /// Columns between the phases.
+    pub(super) partial: SchemaRef,
+    /// Columns of the results.
+    pub(super) results: SchemaRef,
+}
+
+/// One aggregate and its state columns.
+#[derive(Debug)]
+pub(super) struct PlannedCall {
+    pub(super) function: Function,
+    pub(super) state: Vec<Field>,
+}
+
+/// Where the phase before the exchange finds what it reads, as positions among `columns`.
+#[derive(Debug)]
+pub(super) struct RowColumns {
+    /// Columns of the input that are read at all: event time, the keys, then the values.
+    pub(super) columns: Vec<usize>,
+    /// Per aggregate, the position of its values among `columns`.
+    pub(super) values: Vec<Option<usize>>,
+}
+
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// The field called `name`, if it is one of few columns with that name: exactly one.
+fn find<'a>(schema: &'a Schema, name: &str) -> Result<(usize, &'a Field)> {
+    schema
+        .column_with_name(name)
+        .ok_or_else(|| Error::graph(format!("aggregated column `{name}` is not in the input")))
+}
+
+impl Plan {
+    /// The plan for rows as they come from upstream.
+    pub(super) fn of_rows(aggregate: &Aggregate, input: &Schema) -> Result<(Self, RowColumns)> {
+        let (time_at, time) = find(input, aggregate.event_time.0)?;
+        if !matches!(time.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
+            return Err(Error::graph(format!(
+                "event-time column `{}` must be a timestamp in microseconds",
+                time.name()
+            )));
+        }
+        let start =
+            Field::new(WINDOW_START, timestamp(), false).with_metadata(time.metadata().clone());
+        let mut columns = vec![time_at];
+        let mut keys = Vec::new();
+        for key in &aggregate.keys {
+            let (at, field) = find(input, key.0)?;
+            columns.push(at);
+            keys.push(field.clone().with_nullable(false));
+        }
+        let mut calls = Vec::new();
+        let mut values = Vec::new();
+        for call in &aggregate.calls {
+            let mut of = None;
+            let mut field = None;
+            if let Some(column) = call.column {
+                let (at, found) = find(input, column.0)?;
+                call.function.check(found)?;
+                field = Some(found);
+                // A column that several aggregates share is taken once.
+                let known = columns.iter().position(|known| *known == at);
+                of = Some(known.unwrap_or(columns.len()));
+                if known.is_none() {
+                    columns.push(at);
+                }
+            }
+            values.push(of);
+            let state = call.function.state_fields(&call.output, field);
+            calls.push(PlannedCall { function: call.function, state });
+        }
+        Ok((Self::new(aggregate, start, keys, calls)?, RowColumns { columns, values }))
+    }
+
+    /// The plan for what the phase before the exchange emits.
+    pub(super) fn of_partials(aggregate: &Aggregate, input: &Schema) -> Result<Self> {
+        let other = || Error::graph("the input of a merge is not what its partial phase emits");
+        let fields: Vec<Field> = input.fields().iter().map(|f| f.as_ref().clone()).collect();
+        let (start, mut rest) = fields.split_first().ok_or_else(other)?;
+        let keys = rest.split_off(..aggregate.keys.len()).ok_or_else(other)?;
+        let names = aggregate.keys.iter().map(|k| k.0);
+        if *start.data_type() != timestamp() || !keys.iter().map(Field::name).eq(names) {
+            return Err(other());
+        }
+        let mut calls = Vec::new();
+        for call in &aggregate.calls {
+            let state = rest.split_off(..call.function.width()).ok_or_else(other)?;
+            if !call.function.owns(&call.output, state) {
+                return Err(other());
+            }
+            calls.push(PlannedCall { function: call.function, state: state.to_vec() });
+        }
+        if !rest.is_empty() {
+            return Err(other());
+        }
+        Self::new(aggregate, start.clone(), keys.to_vec(), calls)
+    }
+
+    fn new(
+        aggregate: &Aggregate,
+        start: Field,
+        key_fields: Vec<Field>,
+        calls: Vec<PlannedCall>,
+    ) -> Result<Self> {
+        aggregate.windows.check()?;
+        if let Some(key) = key_fields.iter().find(|f| !is_key_type(f.data_type())) {
+            return Err(Error::graph(format!(
+                "column `{}` of type {} cannot be a key",
+                key.name(),
+                key.data_type()
+            )));
+        }
+        let end = Field::new(WINDOW_END, timestamp(), false).with_metadata(start.metadata().clone());
+        let mut partial = vec![start.clone()];
+        let mut results = vec![start, end];
+        partial.extend(key_fields.iter().cloned());
+        results.extend(key_fields.iter().cloned());
+        for (planned, call) in calls.iter().zip(&aggregate.calls) {
+            partial.extend(planned.state.iter().cloned());
+            results.push(planned.function.result_field(&call.output, &planned.state));
+        }
+        for columns in [&results, &partial] {
+            let mut names = BTreeSet::new();
+            if let Some(twice) = columns.iter().find(|f| !names.insert(f.name())) {
+                return Err(Error::graph(format!(
+                    "an aggregate would emit two columns called `{}`",
+                    twice.name()
+                )));
+            }
+        }
+        Ok(Self {
+            windows: aggregate.windows,
+            allowed_lateness: aggregate.allowed_lateness,
+            calls,
+            key_fields,
+            partial: Arc::new(Schema::new(partial)),
+            results: Arc::new(Schema::new(results)),
+        })
+    }
+
+    /// Whether nothing more can enter the window that starts at `start` once event time has reached `watermark`.
+    pub(super) fn is_closed(&self, start: i64, watermark: i64) -> bool {
+        self.windows.window_at(start).closes_at(self.allowed_lateness) <= watermark
+    }
+}

@@ -1,0 +1,189 @@
+//! What an aggregate gives for rows that a person can check.
+
+use super::*;
+use crate::aggregate::tests::Row;
+
+fn at(time: i64, kind: &'static str, value: f64) -> Row {
+    Row { time, kind: Some(kind), value: Some(value), ..Row::default() }
+}
+
+/// Pushes `rows` through one instance of each phase to the end of time.
+#[track_caller]
+fn check(aggregate: Aggregate, rows: &[Row], expected: &[&str]) {
+    let mut job = Job::new(aggregate, 1, 1);
+    job.push(0, rows).unwrap();
+    job.advance(i64::MAX).unwrap();
+    assert_eq!(job.table(), expected);
+}
+
+#[test]
+fn every_function_gives_its_value() {
+    let aggregate = tumbling(10)
+        .by(KIND)
+        .count("n")
+        .count_distinct(PATIENT, "patients")
+        .sum(VALUE, "sum")
+        .mean(VALUE, "mean")
+        .min(VALUE, "min")
+        .max(VALUE, "max")
+        .stddev(VALUE, "stddev")
+        .percentile(VALUE, 0.0, "p0")
+        .percentile(VALUE, 1.0, "p100");
+    let mut rows = vec![at(1, "a", 2.0), at(2, "a", 4.0), at(9, "a", 6.0), at(10, "a", 7.5)];
+    rows[0].patient = Some(1);
+    rows[1].patient = Some(1);
+    rows[2].patient = Some(-5);
+    rows.push(at(3, "b", -1.0));
+    check(
+        aggregate,
+        &rows,
+        &["0 10 a 3 2 12 4 2 6 2 2 6", "0 10 b 1 0 -1 -1 -1 -1 - -1 -1", "10 20 a 1 0 7.5 7.5 7.5 7.5 - 7.5 7.5"],
+    );
+}
+
+#[test]
+fn integers_keep_their_type_where_a_value_is_kept() {
+    let aggregate = tumbling(10)
+        .min(SMALL, "min")
+        .max(SMALL, "max")
+        .mean(SMALL, "mean")
+        .sum(PATIENT, "sum")
+        .min(PATIENT, "least")
+        .stddev(PATIENT, "stddev")
+        .percentile(SMALL, 0.5, "p50");
+    let row = |small, patient| Row { small, patient, ..Row::default() };
+    check(
+        aggregate,
+        &[row(Some(-3), Some(i64::MAX)), row(Some(i32::MAX), None), row(None, Some(i64::MAX))],
+        &["0 10 -3 2147483647 1073741822 18446744073709552000 9223372036854775807 0 -3"],
+    );
+}
+
+#[test]
+fn null_and_nan_are_no_values_and_minus_zero_is_zero() {
+    let aggregate = || {
+        let all = tumbling(10).count("n").sum(VALUE, "sum").mean(VALUE, "mean").min(VALUE, "min");
+        all.max(VALUE, "max").stddev(VALUE, "stddev").percentile(VALUE, 0.5, "p50")
+    };
+    let row = |value| Row { value, ..Row::default() };
+    check(aggregate(), &[row(None), row(Some(f64::NAN))], &["0 10 2 - - - - - -"]);
+    check(aggregate(), &[row(Some(f64::NAN)), row(Some(3.0)), row(None)], &["0 10 3 3 3 3 3 - 3"]);
+    check(tumbling(10).max(VALUE, "max"), &[row(Some(-0.0))], &["0 10 0"]);
+    check(tumbling(10).min(VALUE, "min"), &[row(Some(0.0)), row(Some(-0.0))], &["0 10 0"]);
+}
+
+#[test]
+fn infinities_are_the_ends_of_a_percentile() {
+    let rows = [f64::INFINITY, 1.0, f64::NEG_INFINITY].map(|v| at(0, "a", v));
+    check(
+        tumbling(10).percentile(VALUE, 0.5, "p50").max(VALUE, "max"),
+        &rows,
+        &["0 10 1 inf"],
+    );
+}
+
+#[test]
+fn rows_with_a_null_in_any_key_are_left_out() {
+    let row = |kind, ward, oxygen| Row { kind, ward, oxygen, ..Row::default() };
+    check(
+        tumbling(10).by(KIND).by(WARD).by(OXYGEN).count("n"),
+        &[
+            row(Some("b"), Some(1), Some(true)),
+            row(None, Some(1), Some(true)),
+            row(Some("b"), None, Some(true)),
+            row(Some("b"), Some(1), None),
+            row(Some("b"), Some(1), Some(false)),
+            row(Some(""), Some(7), Some(false)),
+            row(Some("b"), Some(-1), Some(false)),
+            row(Some("b"), Some(1), Some(true)),
+        ],
+        &["0 10  7 false 1", "0 10 b -1 false 1", "0 10 b 1 false 1", "0 10 b 1 true 2"],
+    );
+    check(tumbling(10).by(KIND).count("n"), &[row(None, None, None)], &[]);
+}
+
+#[test]
+fn times_at_both_ends_of_the_world_have_windows() {
+    let row = |time| Row { time, ..Row::default() };
+    check(
+        tumbling(10).count("n"),
+        &[row(i64::MAX), row(i64::MIN), row(-1), row(0), row(i64::MAX - 1), row(i64::MIN + 1)],
+        &[
+            "-9223372036854775808 -9223372036854775800 2",
+            "-10 0 1",
+            "0 10 1",
+            "9223372036854775800 9223372036854775807 2",
+        ],
+    );
+}
+
+#[test]
+fn a_window_is_emitted_once_the_watermark_reaches_its_end_and_lateness() {
+    for (lateness, watermark, fires) in
+        [(0, 9, false), (0, 10, true), (5, 14, false), (5, 15, true), (5, i64::MAX, true)]
+    {
+        let aggregate = tumbling(10).count("n").allowed_lateness(Duration::from_micros(lateness));
+        let mut job = Job::new(aggregate, 2, 1);
+        job.push(0, &[at(9, "a", 1.0)]).unwrap();
+        job.push(1, &[at(3, "a", 1.0)]).unwrap();
+        job.advance(watermark).unwrap();
+        assert_eq!(job.table(), if fires { vec!["0 10 2"] } else { vec![] });
+        job.advance(i64::MAX).unwrap();
+        assert_eq!(job.table(), ["0 10 2"]);
+    }
+}
+
+#[test]
+fn the_partial_phase_sends_few_rows_and_never_holds_many_groups() {
+    let rows: Vec<Row> =
+        (0..1000).map(|i| Row { patient: Some(i % 100), ..Row::default() }).collect();
+    for (limit, exchanged) in [(1000, 100), (99, 1000)] {
+        let mut job = Job::new(tumbling(10).by(PATIENT).count("n").partial_groups(limit), 1, 3);
+        for rows in rows.chunks(100) {
+            job.push(0, rows).unwrap();
+        }
+        job.advance(10).unwrap();
+        assert_eq!(job.exchanged, exchanged);
+        assert_eq!(job.table().len(), 100);
+        assert!(job.table().iter().all(|row| row.ends_with(" 10")));
+    }
+    let aggregate = tumbling(10).count_distinct(PATIENT, "patients").partial_bytes(0);
+    let mut job = Job::new(aggregate, 1, 1);
+    job.push(0, &rows).unwrap();
+    assert_eq!(job.exchanged, 1);
+}
+
+#[test]
+fn a_row_for_an_emitted_window_is_an_error_without_values() {
+    let mut job = Job::new(tumbling(10).by(KIND).count("n"), 1, 1);
+    job.push(0, &[at(1, "secret", 1.0)]).unwrap();
+    job.advance(10).unwrap();
+    job.push(0, &[at(2, "secret", 1.0)]).unwrap();
+    let error = job.advance(11).unwrap_err();
+    assert_eq!(error.kind(), thalweg_core::ErrorKind::Internal);
+    assert!(!format!("{error:?}").contains("secret"));
+}
+
+#[test]
+fn a_row_without_an_event_time_is_an_error() {
+    let aggregate = tumbling(10).count("n");
+    let mut partial = instances(&aggregate.partial(), &schema(), 1).remove(0);
+    let rows = batch(&[Row::default()]);
+    let mut columns = rows.columns().to_vec();
+    columns[0] = Arc::new(TimestampMicrosecondArray::from(vec![None]).with_timezone("UTC"));
+    let fields: Vec<_> =
+        schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    assert!(partial.call(Watermark::MIN, |o, context, out| o.process(rows, context, out)).is_err());
+}
+
+#[test]
+fn many_windows_leave_in_batches_of_bounded_size() {
+    let rows: Vec<Row> = (0..20_000).rev().map(|time| Row { time, ..Row::default() }).collect();
+    let mut job = Job::new(tumbling(1).count("n"), 1, 1);
+    job.push(0, &rows).unwrap();
+    job.advance(i64::MAX).unwrap();
+    assert_eq!(job.table().len(), 20_000);
+    assert_eq!(job.table()[19_999], "19999 20000 1");
+    assert!(job.results.iter().all(|b| b.num_rows() <= 8192));
+}

@@ -1,0 +1,193 @@
+//! Snapshots: what is stored, when it is shared, and what is refused.
+
+use proptest::prelude::*;
+use thalweg_core::ErrorKind;
+use thalweg_core::key::KeyGroup;
+
+use super::*;
+
+fn everything() -> Aggregate {
+    tumbling(10)
+        .by(KIND)
+        .by(PATIENT)
+        .count("n")
+        .count_distinct(SMALL_TEXT, "kinds")
+        .count_distinct(PATIENT, "patients")
+        .sum(VALUE, "sum")
+        .mean(VALUE, "mean")
+        .min(SMALL, "min")
+        .max(VALUE, "max")
+        .stddev(VALUE, "stddev")
+        .percentile(VALUE, 0.9, "p90")
+}
+
+const SMALL_TEXT: Column<Utf8> = KIND;
+
+fn rows() -> Vec<Row> {
+    (0..200)
+        .map(|i| Row {
+            time: i % 40,
+            kind: Some(["a", "b", "c"][(i % 3) as usize]),
+            patient: Some(i % 11),
+            value: (i % 4 != 0).then_some(i as f64 / 7.0),
+            small: Some(i as i32),
+            ..Row::default()
+        })
+        .collect()
+}
+
+fn filled(aggregate: Aggregate) -> Job {
+    let mut job = Job::new(aggregate, 2, 2);
+    job.push(0, &rows()[..120]).unwrap();
+    job.push(1, &rows()[120..]).unwrap();
+    job
+}
+
+#[test]
+fn a_restored_job_gives_what_an_undisturbed_one_gives() {
+    let mut undisturbed = filled(everything());
+    undisturbed.advance(20).unwrap();
+    undisturbed.checkpoint().unwrap();
+    undisturbed.advance(i64::MAX).unwrap();
+    let mut expected = undisturbed.table();
+    expected.sort();
+    for (partials, merges) in [(1, 1), (3, 4), (2, 2)] {
+        let mut job = filled(everything());
+        job.advance(20).unwrap();
+        let blobs = job.checkpoint().unwrap();
+        job.restore(&blobs, partials, merges).unwrap();
+        job.advance(i64::MAX).unwrap();
+        let mut table = job.table();
+        table.sort();
+        assert_eq!(table, expected);
+    }
+}
+
+#[test]
+fn unchanged_state_hands_out_the_same_chunks() {
+    let mut job = filled(everything());
+    job.checkpoint().unwrap();
+    let chunks = |job: &mut Job| -> Vec<_> {
+        job.merges.iter_mut().flat_map(|m| m.operator.snapshot().unwrap()).collect()
+    };
+    let same = |a: &[thalweg_core::operator::StateChunk], b: &[thalweg_core::operator::StateChunk]| {
+        a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(&a.payload, &b.payload))
+    };
+    let first = chunks(&mut job);
+    assert!(same(&first, &chunks(&mut job)));
+    job.advance(1).unwrap();
+    let second = chunks(&mut job);
+    assert!(!same(&first, &second));
+    job.advance(1).unwrap();
+    assert!(same(&second, &chunks(&mut job)));
+    job.push(0, &rows()).unwrap();
+    job.checkpoint().unwrap();
+    assert!(!same(&second, &chunks(&mut job)));
+}
+
+#[test]
+fn a_snapshot_does_not_change_with_what_comes_after_it() {
+    let mut job = filled(everything());
+    job.checkpoint().unwrap();
+    let chunks: Vec<_> =
+        job.merges.iter_mut().flat_map(|m| m.operator.snapshot().unwrap()).collect();
+    let before: Vec<_> = chunks.iter().map(|c| c.payload.encode().unwrap()).collect();
+    job.push(0, &rows()).unwrap();
+    job.advance(20).unwrap();
+    let after: Vec<_> = chunks.iter().map(|c| c.payload.encode().unwrap()).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn emitted_windows_leave_nothing_behind() {
+    let mut job = filled(everything());
+    assert!(!job.checkpoint().unwrap().is_empty());
+    job.advance(40).unwrap();
+    assert!(job.checkpoint().unwrap().is_empty());
+}
+
+#[test]
+fn no_window_is_emitted_twice_when_instances_were_apart() {
+    // Key groups of instance 0 had fired, those of instance 1 had not: after the restore each group knows.
+    let mut job = Job::new(tumbling(10).by(PATIENT).count("n"), 1, 2);
+    let all: Vec<Row> = (0..64)
+        .flat_map(|i| [3, 13].map(|time| Row { time, patient: Some(i), ..Row::default() }))
+        .collect();
+    job.push(0, &all).unwrap();
+    job.checkpoint().unwrap();
+    let ahead = Watermark(10);
+    let emitted = job.merges[0].call(ahead, |o, context, out| o.on_watermark(ahead, context, out));
+    job.results.extend(emitted.unwrap());
+    let fired = job.table().len();
+    assert!(fired > 0 && fired < 64);
+    let blobs = job.checkpoint().unwrap();
+    job.restore(&blobs, 1, 3).unwrap();
+    let fired: Vec<i64> = job
+        .table()
+        .iter()
+        .map(|row| row.split(' ').nth(2).unwrap().parse().unwrap())
+        .collect();
+    for patient in 0..64 {
+        job.push(0, &[Row { time: 4, patient: Some(patient), ..Row::default() }]).unwrap();
+        let pushed = job.checkpoint();
+        assert_eq!(pushed.is_err(), fired.contains(&patient), "{patient}");
+    }
+}
+
+#[track_caller]
+fn refused(aggregate: Aggregate, blobs: &[StateBlob], kind: ErrorKind) {
+    let error = Job::new(aggregate, 1, 1).restore(blobs, 1, 1).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error:?}");
+}
+
+#[test]
+fn state_of_another_aggregate_is_incompatible() {
+    let aggregate = || tumbling(10).by(KIND).mean(VALUE, "m");
+    let mut blobs = filled(aggregate()).checkpoint().unwrap();
+    for other in [
+        tumbling(20).by(KIND).mean(VALUE, "m"),
+        tumbling(10).by(PATIENT).mean(VALUE, "m"),
+        tumbling(10).by(KIND).mean(VALUE, "other"),
+        tumbling(10).by(KIND).sum(VALUE, "m"),
+        aggregate().count("n"),
+    ] {
+        refused(other, &blobs, ErrorKind::IncompatibleState);
+    }
+    Job::new(aggregate(), 1, 1).restore(&blobs, 1, 1).unwrap();
+    blobs[0].name = "keyed".to_owned();
+    refused(aggregate(), &blobs, ErrorKind::IncompatibleState);
+}
+
+#[test]
+fn state_of_another_subtask_is_refused() {
+    let mut job = filled(everything());
+    let mut blobs = job.checkpoint().unwrap();
+    blobs[0].key_group = KeyGroup(MAX_PARALLELISM);
+    let error = job.merges[0].operator.restore(blobs).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn damaged_state_is_corrupt_and_never_a_panic(
+        which in 0usize..100,
+        at in 0usize..100_000,
+        flip in 1u8..,
+        cut in proptest::option::of(0usize..100_000),
+    ) {
+        let mut blobs = filled(everything()).checkpoint().unwrap();
+        let which = which % blobs.len();
+        let bytes = &mut blobs[which].bytes;
+        let at = at % bytes.len();
+        bytes[at] ^= flip;
+        if let Some(cut) = cut {
+            bytes.truncate(cut % bytes.len());
+        }
+        let error = Job::new(everything(), 1, 1).restore(&blobs, 1, 1).unwrap_err();
+        // The version itself is the one thing that the checksum does not cover.
+        let kind = if at < 2 && cut.is_none() { ErrorKind::IncompatibleState } else { ErrorKind::Corrupt };
+        prop_assert!(error.kind() == kind || at < 2, "{:?}", error);
+    }
+}

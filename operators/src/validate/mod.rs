@@ -1,0 +1,244 @@
+//! Declarative rules with reason codes: good rows go on, bad ones leave by a side output and say why.
+//!
+//! `rules` evaluates a batch into bits, knowing nothing of streams; this module cuts the batch by them. A bad row is
+//! never an error of the job.
+
+mod reasons;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use thalweg_core::operator::{
+    Collector, Context, OpenContext, Operator, OperatorFactory, OutputTag, SideOutput,
+};
+use thalweg_core::record::{ColumnType, Utf8List};
+use thalweg_core::{Error, Result};
+
+use crate::{ColumnRef, batch};
+use reasons::DecodeErrors;
+use rules::{Bound, Condition, Rule};
+
+/// Name of the side output with the rejected rows.
+pub const REJECTED: &str = "rejected";
+
+/// The column of the side output that says why: every code that applies.
+pub const REASON_CODES: &str = "reason_codes";
+
+/// Splits rows into valid and rejected ones.
+///
+/// **Shape**: the main output is the valid rows in order, with the input's columns except that of
+/// [`Validate::decode_errors`]; a required column cannot be null any more. The side output [`REJECTED`] is the other
+/// rows in order, with the same columns as they were and [`REASON_CODES`] (list of text): first the decoder's codes
+/// as it gave them, then those of the violated rules in the order of their declaration, none twice.
+/// A batch without a bad row is passed on without a copy.
+///
+/// **Rules** judge what was decoded. A null violates only [`Validate::required`], and not even that when the decoder
+/// has a code about the same subject (`patient_id.type` explains why `patient_id` is null, so `patient_id.missing`
+/// is not added; the subject is what stands before the last dot). When nothing at all could be read
+/// ([`Validate::unreadable`]), no rule is applied.
+///
+/// **Errors**: the graph does not build when a column is missing or of the wrong type, or when a range is empty.
+///
+/// ```
+/// use thalweg_operators::Validate;
+/// let vitals = Validate::new()
+///     .required("patient_id", "patient_id.missing")
+///     .one_of("event_type", ["vitals", "lab_result", "medication"], "event_type.unknown")
+///     .in_range("heart_rate", 20..=300, "heart_rate.range")
+///     .decode_errors("decode_errors")
+///     .unreadable(["json.malformed"]);
+/// # let _ = vitals;
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Validate {
+    rules: Vec<Rule>,
+    decode_errors: Option<&'static str>,
+    unreadable: Vec<&'static str>,
+}
+
+impl Validate {
+    /// No rules: every row is valid.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The side output of rejected rows, as records of `R`.
+    pub const fn rejected<R>() -> OutputTag<R> {
+        OutputTag::new(REJECTED)
+    }
+
+    /// A null is a violation.
+    #[must_use]
+    pub fn required(self, column: impl ColumnRef, code: &'static str) -> Self {
+        self.rule(code, Condition::Required(column.column_name()))
+    }
+
+    /// A number outside of `range` is a violation, bounds belonging to the range; so are NaN and the infinities.
+    /// 64-bit integers are compared as floating-point numbers.
+    #[must_use]
+    pub fn in_range<N: Into<f64> + Copy>(
+        self,
+        column: impl ColumnRef,
+        range: RangeInclusive<N>,
+        code: &'static str,
+    ) -> Self {
+        let range = (*range.start()).into()..=(*range.end()).into();
+        self.rule(code, Condition::InRange(column.column_name(), range))
+    }
+
+    /// A text that is none of `values` is a violation; letter case matters.
+    #[must_use]
+    pub fn one_of<V: Into<String>>(
+        self,
+        column: impl ColumnRef,
+        values: impl IntoIterator<Item = V>,
+        code: &'static str,
+    ) -> Self {
+        let values = values.into_iter().map(Into::into).collect();
+        self.rule(code, Condition::OneOf(column.column_name(), values))
+    }
+
+    /// A row for which `violated` answers true is in violation; false and null are fine. Must be deterministic.
+    #[must_use]
+    pub fn check(
+        self,
+        code: &'static str,
+        violated: impl Fn(&RecordBatch) -> Result<BooleanArray> + Send + Sync + 'static,
+    ) -> Self {
+        self.rule(code, Condition::Check(Arc::new(violated)))
+    }
+
+    /// Column `column` (list of text, may be null) holds what the decoder found wrong; a row with anything in it is
+    /// rejected.
+    #[must_use]
+    pub fn decode_errors(mut self, column: impl ColumnRef) -> Self {
+        self.decode_errors = Some(column.column_name());
+        self
+    }
+
+    /// Codes of the decoder that say that nothing of the message could be read: its nulls mean nothing, and only
+    /// the decoder's codes are reported.
+    #[must_use]
+    pub fn unreadable(mut self, codes: impl IntoIterator<Item = &'static str>) -> Self {
+        self.unreadable.extend(codes);
+        self
+    }
+
+    fn rule(mut self, code: &'static str, condition: Condition) -> Self {
+        self.rules.push(Rule { code, condition });
+        self
+    }
+
+    fn bind(&self, input: &Schema) -> Result<Vec<Bound>> {
+        self.rules.iter().map(|rule| rule.bind(input)).collect()
+    }
+
+    /// Positions of the columns that are passed on.
+    fn kept(&self, input: &Schema) -> Result<Vec<usize>> {
+        let dropped = self.decode_errors.map(|c| batch::index_of(input, c)).transpose()?;
+        Ok((0..input.fields().len()).filter(|i| Some(*i) != dropped).collect())
+    }
+
+    fn kept_fields(&self, input: &Schema) -> Result<Vec<Field>> {
+        let kept = self.kept(input)?;
+        Ok(kept.iter().map(|i| input.field(*i).clone()).collect())
+    }
+
+    fn rejected_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        let mut fields = self.kept_fields(input)?;
+        if fields.iter().any(|f| f.name() == REASON_CODES) {
+            return Err(Error::graph(format!("the input has a column `{REASON_CODES}` already")));
+        }
+        fields.push(Field::new(REASON_CODES, Utf8List::data_type(), false));
+        Ok(Arc::new(Schema::new(fields).with_metadata(input.metadata().clone())))
+    }
+}
+
+impl OperatorFactory for Validate {
+    fn describe(&self) -> String {
+        let codes: Vec<&str> = self.rules.iter().map(|r| r.code).collect();
+        format!("validate {}", codes.join(", "))
+    }
+
+    fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        self.bind(input)?;
+        if let Some(column) = self.decode_errors {
+            let field = batch::field_of(input, column)?;
+            let is_codes =
+                matches!(field.data_type(), DataType::List(item) if *item.data_type() == DataType::Utf8);
+            if !is_codes {
+                return Err(Error::graph(format!("column `{column}` must be a list of text")));
+            }
+        }
+        let required: BTreeSet<&str> = self.rules.iter().filter_map(Rule::required_column).collect();
+        let fields = self.kept_fields(input)?.into_iter().map(|field| {
+            let nullable = field.is_nullable() && !required.contains(field.name().as_str());
+            field.with_nullable(nullable)
+        });
+        let schema = Schema::new(fields.collect::<Vec<_>>());
+        Ok(Arc::new(schema.with_metadata(input.metadata().clone())))
+    }
+
+    fn side_outputs(&self, input: &SchemaRef) -> Result<Vec<SideOutput>> {
+        Ok(vec![SideOutput { tag: REJECTED, schema: self.rejected_schema(input)? }])
+    }
+
+    fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
+        let input = &context.input_schema;
+        Ok(Box::new(Validating {
+            rules: self.bind(input)?,
+            decode_errors: self.decode_errors.map(|c| batch::index_of(input, c)).transpose()?,
+            unreadable: self.unreadable.clone(),
+            kept: self.kept(input)?,
+            valid_schema: self.output_schema(input)?,
+            rejected_schema: self.rejected_schema(input)?,
+        }))
+    }
+}
+
+struct Validating {
+    rules: Vec<Bound>,
+    decode_errors: Option<usize>,
+    unreadable: Vec<&'static str>,
+    kept: Vec<usize>,
+    valid_schema: SchemaRef,
+    rejected_schema: SchemaRef,
+}
+
+impl Operator for Validating {
+    fn process(
+        &mut self,
+        batch: RecordBatch,
+        _context: &Context<'_>,
+        out: &mut Collector,
+    ) -> Result<()> {
+        let rows = batch.num_rows();
+        let decoded = match self.decode_errors {
+            None => DecodeErrors::none(),
+            Some(index) => DecodeErrors::new(batch::column(&batch, index)?)?,
+        };
+        let violations = rules::evaluate(&self.rules, &batch)?;
+        let columns = batch::columns(&batch, &self.kept)?;
+        if violations.is_empty() && decoded.is_empty() {
+            out.emit(batch::assemble(&self.valid_schema, columns, rows)?);
+            return Ok(());
+        }
+        let judged = reasons::judge(rows, &violations, &decoded, &self.unreadable);
+        let (valid, valid_rows) = batch::filter_columns(&columns, &judged.valid)?;
+        let (mut rejected, rejected_rows) = batch::filter_columns(&columns, &judged.rejected)?;
+        debug_assert_eq!(rows, valid_rows + rejected_rows, "no row is lost");
+        rejected.push(Arc::new(judged.codes));
+        out.emit(batch::assemble(&self.valid_schema, valid, valid_rows)?);
+        out.side_output(
+            REJECTED,
+            batch::assemble(&self.rejected_schema, rejected, rejected_rows)?,
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! One try at running a job: restore, deploy, run, tear down. When it returns, nothing of it is left: no actor, no
+//! reader, no storage work (P6).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use actix::{Actor, Arbiter};
+use thalweg_core::connector::sink::IoHandle;
+use thalweg_core::graph::NodeKind;
+use thalweg_core::{Attempt, Error, Result};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::checkpoint::coordinator::{
+    Begin, Completed, Coordinator, CoordinatorPlan, EndJob, SourceAddress,
+};
+use crate::checkpoint::recover::{JobContext, Restored, genesis, restore};
+use crate::checkpoint::state_files::StateStore;
+use crate::deploy::Deployment;
+use crate::execution_graph::ExecutionGraph;
+use crate::job::{Command, Limits};
+use crate::metrics::JobMetrics;
+use crate::settings::Settings;
+use crate::subtask::{Budget, SubtaskActor};
+
+/// What every attempt of a job uses.
+pub(crate) struct AttemptPlan {
+    pub(crate) context: JobContext,
+    pub(crate) settings: Settings,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<JobMetrics>,
+    pub(crate) io: Handle,
+    pub(crate) arbiters: Vec<Arbiter>,
+    pub(crate) commands: watch::Receiver<Command>,
+}
+
+impl AttemptPlan {
+    /// Runs one attempt to its end. `fresh` begins a new chain first.
+    pub(crate) async fn run(&self, attempt: Attempt, fresh: bool) -> Result<Completed> {
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        let Some(restored) = self.restore(&token, fresh).await? else {
+            return Ok(Completed::Finished);
+        };
+        let (cancel, cancelled) = watch::channel(false);
+        let (alive, mut gone) = mpsc::channel(1);
+        let mut readers = Vec::new();
+        let run = self.deploy_and_run(attempt, token, restored, (cancelled, alive), &mut readers);
+        let result = run.await;
+        // Everything of this attempt ends before anything else begins.
+        cancel.send_replace(true);
+        while gone.recv().await.is_some() {}
+        let joined = self.io.spawn_blocking(move || {
+            for reader in readers {
+                // A panic was reported through the queue already.
+                drop(reader.join());
+            }
+        });
+        drop(joined.await);
+        result
+    }
+
+    async fn restore(&self, token: &str, fresh: bool) -> Result<Option<Restored>> {
+        let (context, token) = (self.context.clone(), token.to_owned());
+        let work = async move {
+            if fresh && !context.storage.list("")?.is_empty() {
+                // The old chain is rolled forward before it is closed (P4).
+                crate::checkpoint::recover::roll_forward_if_any(&context).await?;
+            }
+            tokio::task::block_in_place(|| genesis(&context, &token, fresh))?;
+            restore(&context, &token).await
+        };
+        let restored = self.io.spawn(work).await;
+        restored.map_err(|_| Error::internal("restoring panicked"))?
+    }
+
+    async fn deploy_and_run(
+        &self,
+        attempt: Attempt,
+        token: String,
+        restored: Restored,
+        (cancelled, alive): (watch::Receiver<bool>, mpsc::Sender<()>),
+        readers: &mut Vec<std::thread::JoinHandle<()>>,
+    ) -> Result<Completed> {
+        for sink in &restored.manifest.sinks {
+            self.metrics.set_committed(sink.uid.as_str(), sink.rows);
+        }
+        let execution = ExecutionGraph::new(&self.context.graph, self.settings.parallelism)?;
+        let activity = Arc::new(AtomicU64::new(0));
+        let budget = self.budget(&restored);
+        let io = self.io_handle(alive.clone());
+        let (done, ended) = oneshot::channel();
+        let store = Arc::new(StateStore {
+            storage: Arc::clone(&self.context.storage),
+            key: Arc::clone(&self.context.key),
+            chain: restored.manifest.chain.clone(),
+            token: token.clone(),
+        });
+        let context = self.context.clone();
+        // The coordinator needs the restored manifest, the subtasks their state: the state is not cloned.
+        let restored = Arc::new(restored);
+        let for_coordinator = Restored {
+            manifest: restored.manifest.clone(),
+            digest: restored.digest.clone(),
+            state: std::collections::BTreeMap::new(),
+            discovered: restored.discovered.clone(),
+        };
+        let coordinator = Coordinator::new(CoordinatorPlan {
+            attempt,
+            token,
+            context: context.clone(),
+            settings: self.settings.clone(),
+            metrics: Arc::clone(&self.metrics),
+            subtasks: execution.subtasks(),
+            restored: for_coordinator,
+            io: io.clone(),
+            activity: Arc::clone(&activity),
+            end_drains: self.limits.drain || self.is_bounded(),
+            done,
+        })
+        .start();
+        let deployed = Deployment {
+            attempt,
+            context: &context,
+            execution: &execution,
+            settings: &self.settings,
+            metrics: &self.metrics,
+            restored: &restored,
+            store,
+            io,
+            events: coordinator.clone().recipient(),
+            cancel: cancelled,
+            alive,
+            budget,
+            activity,
+        }
+        .build();
+        let deployed = deployed?;
+        readers.extend(deployed.readers);
+        let mut addresses = Vec::new();
+        for (index, plan) in deployed.plans.into_iter().enumerate() {
+            let arbiter = self
+                .arbiters
+                .get(index % self.arbiters.len().max(1))
+                .ok_or_else(|| Error::internal("no worker threads"))?;
+            let start = move |_: &mut actix::Context<SubtaskActor>| SubtaskActor::new(plan);
+            addresses.push(SubtaskActor::start_in_arbiter(&arbiter.handle(), start));
+        }
+        let sources: Vec<SourceAddress> = deployed
+            .sources
+            .into_iter()
+            .filter_map(|(uid, subtask)| {
+                addresses.get(subtask).map(|a| SourceAddress { uid, address: a.clone() })
+            })
+            .collect();
+        let dead = |_| Error::internal("the checkpoint coordinator is gone");
+        coordinator.send(Begin(sources)).await.map_err(dead)?;
+        self.watch_until(coordinator, ended).await
+    }
+
+    /// Passes the job's commands on until the attempt ends.
+    async fn watch_until(
+        &self,
+        coordinator: actix::Addr<Coordinator>,
+        mut ended: oneshot::Receiver<Result<Completed>>,
+    ) -> Result<Completed> {
+        let mut commands = self.commands.clone();
+        commands.mark_changed();
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut ended => {
+                    return result.unwrap_or_else(|_| Err(Error::internal("the checkpoint coordinator died")));
+                }
+                changed = commands.changed() => {
+                    let command = *commands.borrow_and_update();
+                    match command {
+                        _ if changed.is_err() => {
+                            // The handle is gone: nobody can ask for anything any more.
+                            return ended.await.unwrap_or_else(|_| Err(Error::internal("the checkpoint coordinator died")));
+                        }
+                        Command::Run => {}
+                        Command::Stop => drop(coordinator.try_send(EndJob(false))),
+                        Command::Drain => drop(coordinator.try_send(EndJob(true))),
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.context.graph.nodes().iter().all(|n| match &n.kind {
+            NodeKind::Source(source) => source.source.is_bounded(),
+            _ => true,
+        })
+    }
+
+    /// `--events N`: N less what the manifest counts already (P21).
+    fn budget(&self, restored: &Restored) -> Budget {
+        let read: u64 = restored.manifest.sources.iter().map(|s| s.rows).sum();
+        Budget(self.limits.events.map(|limit| {
+            let left = limit.saturating_sub(read);
+            Arc::new(AtomicI64::new(i64::try_from(left).unwrap_or(i64::MAX)))
+        }))
+    }
+
+    fn io_handle(&self, alive: mpsc::Sender<()>) -> IoHandle {
+        let runtime = self.io.clone();
+        IoHandle::new(move |future| {
+            let alive = alive.clone();
+            runtime.spawn(async move {
+                future.await;
+                drop(alive);
+            });
+        })
+    }
+}

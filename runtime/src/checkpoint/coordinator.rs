@@ -1,0 +1,504 @@
+//! The actor that acts out the pure coordinator of core for one attempt.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use thalweg_core::checkpoint::manifest::{SplitSnapshot, StateFile};
+use thalweg_core::checkpoint::resolve::expired;
+use thalweg_core::checkpoint::{Action, CheckpointCoordinator, Fact, Manifest, ManifestKind};
+use thalweg_core::connector::sink::{IoHandle, PendingCommit, Staged};
+use thalweg_core::graph::NodeKind;
+use thalweg_core::{Attempt, Barrier, BarrierKind, CheckpointId, Error, OperatorUid, Result};
+use tokio::sync::oneshot;
+
+use super::finish::finish;
+use super::recover::{JobContext, Restored};
+use super::state_files::sha256;
+use super::storage::create_resolved;
+use crate::metrics::JobMetrics;
+use crate::settings::Settings;
+use crate::subtask::{AddSplits, Inject, Pace, SourceReport, SubtaskActor, SubtaskEvent, SubtaskReport};
+use crate::subtask::Event;
+
+/// How an attempt ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Completed {
+    /// Stopped with a checkpoint; can be resumed.
+    Stopped,
+    /// The input has been read to its end and everything is flushed.
+    Finished,
+}
+
+/// A source subtask that takes orders.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceAddress {
+    pub(crate) uid: OperatorUid,
+    pub(crate) address: Addr<SubtaskActor>,
+}
+
+/// What the actor is started with.
+pub(crate) struct CoordinatorPlan {
+    pub(crate) attempt: Attempt,
+    pub(crate) token: String,
+    pub(crate) context: JobContext,
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<JobMetrics>,
+    pub(crate) subtasks: usize,
+    pub(crate) restored: Restored,
+    pub(crate) io: IoHandle,
+    pub(crate) activity: Arc<AtomicU64>,
+    /// Whether reading everything there is to read finishes the job or merely stops it.
+    pub(crate) end_drains: bool,
+    pub(crate) done: oneshot::Sender<Result<Completed>>,
+}
+
+/// The coordinator of one attempt.
+pub(crate) struct Coordinator {
+    attempt: Attempt,
+    token: String,
+    context: JobContext,
+    settings: Settings,
+    metrics: Arc<JobMetrics>,
+    protocol: CheckpointCoordinator,
+    io: IoHandle,
+    activity: Arc<AtomicU64>,
+    injected_activity: Option<u64>,
+    end_drains: bool,
+    sources: Vec<SourceAddress>,
+    exhausted: Vec<usize>,
+    reports: Vec<(usize, SubtaskReport)>,
+    /// The newest stored manifest, its expectations updated by finishing it, and the digest of its stored bytes.
+    parent: Manifest,
+    parent_digest: String,
+    /// Rows per source at the attempt's start.
+    base_rows: BTreeMap<OperatorUid, u64>,
+    known_splits: BTreeMap<OperatorUid, Vec<SplitSnapshot>>,
+    barrier_at: Duration,
+    paused: bool,
+    warned: bool,
+    done: Option<oneshot::Sender<Result<Completed>>>,
+}
+
+/// The sources are deployed: reading may begin.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Begin(pub(crate) Vec<SourceAddress>);
+
+/// Stop with a checkpoint, or (`true`) drain and finish.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct EndJob(pub(crate) bool);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+enum IoDone {
+    Stored(Result<(Box<Manifest>, String)>),
+    Finished(CheckpointId, Result<BTreeMap<String, u64>>),
+    Discovered(OperatorUid, Result<Vec<SplitSnapshot>>),
+}
+
+impl Coordinator {
+    pub(crate) fn new(plan: CoordinatorPlan) -> Self {
+        let manifest = plan.restored.manifest;
+        Self {
+            attempt: plan.attempt,
+            token: plan.token,
+            protocol: CheckpointCoordinator::new(plan.subtasks, manifest.number),
+            base_rows: manifest.sources.iter().map(|s| (s.uid.clone(), s.rows)).collect(),
+            known_splits: manifest.sources.iter().map(|s| (s.uid.clone(), s.splits.clone())).collect(),
+            context: plan.context,
+            settings: plan.settings,
+            metrics: plan.metrics,
+            io: plan.io,
+            activity: plan.activity,
+            injected_activity: None,
+            end_drains: plan.end_drains,
+            sources: Vec::new(),
+            exhausted: Vec::new(),
+            reports: Vec::new(),
+            parent: manifest,
+            parent_digest: plan.restored.digest,
+            barrier_at: Duration::ZERO,
+            paused: false,
+            warned: false,
+            done: Some(plan.done),
+        }
+    }
+
+    fn end(&mut self, result: Result<Completed>, context: &mut Context<Self>) {
+        if let Some(done) = self.done.take() {
+            // Nobody listens when the job master is gone already.
+            drop(done.send(result));
+        }
+        context.stop();
+    }
+
+    fn fact(&mut self, fact: Fact, context: &mut Context<Self>) {
+        let acted = self.protocol.on(fact).and_then(|actions| {
+            actions.into_iter().try_for_each(|action| self.act(action, context))
+        });
+        if let Err(error) = acted {
+            self.end(Err(error), context);
+        }
+    }
+
+    fn act(&mut self, action: Action, context: &mut Context<Self>) -> Result<()> {
+        match action {
+            Action::Inject(barrier) => self.inject(barrier),
+            Action::Store(id) => self.store(id, context)?,
+            Action::Finish(id) => self.finish(id, context),
+            Action::Complete(finished) => {
+                let completed = if finished { Completed::Finished } else { Completed::Stopped };
+                self.end(Ok(completed), context);
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "control plane: one per checkpoint and source")]
+    fn inject(&mut self, barrier: Barrier) {
+        self.barrier_at = self.context.clock.monotonic();
+        self.warned = false;
+        self.injected_activity = Some(self.activity.load(Ordering::Acquire));
+        for source in &self.sources {
+            source.address.do_send(Inject(self.attempt, barrier));
+        }
+    }
+
+    fn store(&mut self, id: CheckpointId, context: &mut Context<Self>) -> Result<()> {
+        let reports = std::mem::take(&mut self.reports);
+        let finished = matches!(self.protocol.open_kind(), Some(BarrierKind::Final));
+        let manifest = self.manifest(id, reports, finished)?;
+        let (job, parent_digest) = (self.context.clone(), self.parent_digest.clone());
+        let parent = self.parent.number;
+        let address = context.address();
+        self.io.spawn(async move {
+            let stored = tokio::task::spawn_blocking(move || store(&job, manifest, parent, &parent_digest));
+            let result = stored.await.unwrap_or_else(|_| Err(Error::internal("storing a manifest panicked")));
+            tell(&address, IoDone::Stored(result.map(|(m, d)| (Box::new(m), d))));
+        });
+        Ok(())
+    }
+
+    /// M(n) out of M(n-1) and the subtasks' reports. Pure but for the clock.
+    fn manifest(
+        &self,
+        id: CheckpointId,
+        reports: Vec<(usize, SubtaskReport)>,
+        finished: bool,
+    ) -> Result<Manifest> {
+        let mut sources = self.parent.sources.clone();
+        let mut state: Vec<StateFile> = Vec::new();
+        let mut staged: BTreeMap<OperatorUid, Staged> = BTreeMap::new();
+        let mut read: BTreeMap<OperatorUid, Vec<SourceReport>> = BTreeMap::new();
+        for (_, report) in reports {
+            state.extend(report.state);
+            for (uid, part) in report.staged {
+                let all = staged.entry(uid).or_default();
+                all.items.extend(part.items);
+                all.rows += part.rows;
+            }
+            if let Some(source) = report.source {
+                read.entry(source.uid.clone()).or_default().push(source);
+            }
+        }
+        state.sort_by(|a, b| (&a.uid, a.subtask).cmp(&(&b.uid, b.subtask)));
+        for source in &mut sources {
+            let Some(parts) = read.remove(&source.uid) else { continue };
+            source.rows = self.base_rows.get(&source.uid).copied().unwrap_or_default()
+                + parts.iter().map(|p| p.rows).sum::<u64>();
+            source.splits = parts.into_iter().flat_map(|p| p.splits).collect();
+            source.splits.sort_by(|a, b| a.split.id.cmp(&b.split.id));
+        }
+        let mut sinks = self.parent.sinks.clone();
+        let mut pending = Vec::new();
+        for sink in &mut sinks {
+            let Some(part) = staged.remove(&sink.uid) else { continue };
+            if part.items.is_empty() {
+                continue;
+            }
+            sink.rows += part.rows;
+            pending.push(PendingCommit {
+                sink: sink.uid.to_string(),
+                kind: sink.target.kind.clone(),
+                path: sink.target.path.clone(),
+                target_id: sink.expected.id.clone().unwrap_or_default(),
+                app_id: sink.app_id.clone(),
+                checkpoint: id,
+                rank: sink.rank,
+                rows: part.rows,
+                staged: part.items,
+            });
+        }
+        Ok(Manifest {
+            number: id,
+            attempt: self.token.clone(),
+            parent: Some(self.parent_digest.clone()),
+            kind: ManifestKind::Checkpoint,
+            finished,
+            created_at: self.context.clock.now_micros(),
+            fingerprint: self.context.graph.fingerprint(),
+            sources,
+            state,
+            sinks,
+            pending,
+            ..self.parent.clone()
+        })
+    }
+
+    fn finish(&mut self, id: CheckpointId, context: &mut Context<Self>) {
+        let (committers, manifest) = (self.context.committers.clone(), self.parent.clone());
+        let address = context.address();
+        self.io.spawn(async move {
+            let result = finish(&committers, &manifest).await;
+            tell(&address, IoDone::Finished(id, result));
+        });
+    }
+
+    fn finished(&mut self, id: CheckpointId, versions: &BTreeMap<String, u64>) {
+        self.parent.sinks = self.parent.expectations(versions);
+        let clock = &self.context.clock;
+        self.metrics.checkpoint.store(id.0, Ordering::Relaxed);
+        self.metrics.checkpoint_at.store(clock.now_micros(), Ordering::Relaxed);
+        let took = clock.monotonic().saturating_sub(self.barrier_at);
+        self.metrics.checkpoint_micros.store(took.as_micros() as u64, Ordering::Relaxed);
+        for sink in &self.parent.sinks {
+            self.metrics.set_committed(sink.uid.as_str(), sink.rows);
+        }
+        tracing::debug!(checkpoint = %id, took_ms = took.as_millis() as u64, "checkpoint finished");
+        let (job, keep) = (self.context.clone(), self.settings.keep_checkpoints);
+        let splits = self.parent.sources.clone();
+        self.io.spawn(async move {
+            let cleaning = tokio::task::spawn_blocking(move || {
+                if let Err(error) = collect_garbage(&job, id, keep) {
+                    tracing::warn!(%error, "old checkpoints could not be cleaned up");
+                }
+                tell_sources(&job, &splits);
+            });
+            drop(cleaning.await);
+        });
+    }
+
+    /// Looks at the clock: slow checkpoints are told and sources paused, never skipped (P1, P16).
+    #[expect(clippy::disallowed_methods, reason = "control plane: rare")]
+    fn watch(&mut self) {
+        let open_for = if self.protocol.is_busy() {
+            self.context.clock.monotonic().saturating_sub(self.barrier_at)
+        } else {
+            Duration::ZERO
+        };
+        if open_for > self.settings.slow_checkpoint && !self.warned {
+            self.warned = true;
+            tracing::warn!(seconds = open_for.as_secs(), "a checkpoint is slow; sources are paused");
+        }
+        let limit = (self.settings.checkpoint_interval * 3).max(Duration::from_secs(2));
+        let pause = open_for > limit;
+        if pause != self.paused {
+            self.paused = pause;
+            for source in &self.sources {
+                source.address.do_send(Pace(self.attempt, !pause));
+            }
+        }
+    }
+
+    fn discover(&mut self, uid: &OperatorUid, context: &mut Context<Self>) {
+        let Some(node) = self.context.graph.nodes().iter().find(|n| n.uid == *uid) else { return };
+        let NodeKind::Source(source) = &node.kind else { return };
+        let source = Arc::clone(&source.source);
+        let known = self.known_splits.get(uid).cloned().unwrap_or_default();
+        let (uid, address) = (uid.clone(), context.address());
+        self.io.spawn(async move {
+            let known: Vec<_> = known.into_iter().map(|s| s.split).collect();
+            let found = tokio::task::spawn_blocking(move || source.discover(&known)).await;
+            let found = found.unwrap_or_else(|_| Err(Error::internal("looking for splits panicked")));
+            let found = found.map(|splits| {
+                splits.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect()
+            });
+            tell(&address, IoDone::Discovered(uid, found));
+        });
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "control plane: rare")]
+    fn add_splits(&mut self, uid: &OperatorUid, new: Vec<SplitSnapshot>) {
+        let owners: Vec<_> = self.sources.iter().filter(|s| s.uid == *uid).collect();
+        let known = self.known_splits.entry(uid.clone()).or_default();
+        for split in new {
+            if owners.is_empty() || known.iter().any(|k| k.split.id == split.split.id) {
+                continue;
+            }
+            tracing::info!(source = %uid, split = split.split.id, "found a new split");
+            if let Some(owner) = owners.get(known.len() % owners.len()) {
+                owner.address.do_send(AddSplits(self.attempt, vec![split.clone()]));
+            }
+            known.push(split);
+        }
+    }
+}
+
+impl Actor for Coordinator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(self.settings.checkpoint_interval, |actor, context| {
+            let activity = actor.activity.load(Ordering::Acquire);
+            if actor.injected_activity != Some(activity) && activity > 0 {
+                actor.fact(Fact::IntervalPassed, context);
+            }
+        });
+        context.run_interval(Duration::from_millis(250), |actor, _| actor.watch());
+        for node in self.context.graph.nodes() {
+            if let NodeKind::Source(source) = &node.kind
+                && let Some(interval) = source.source.discovery_interval()
+            {
+                let uid = node.uid.clone();
+                context.run_interval(interval, move |actor, context| actor.discover(&uid, context));
+            }
+        }
+    }
+}
+
+impl Handler<Begin> for Coordinator {
+    type Result = ();
+    fn handle(&mut self, begin: Begin, _: &mut Self::Context) {
+        self.sources = begin.0;
+    }
+}
+
+impl Handler<EndJob> for Coordinator {
+    type Result = ();
+    fn handle(&mut self, end: EndJob, context: &mut Self::Context) {
+        let fact = if end.0 { Fact::DrainRequested } else { Fact::StopRequested };
+        self.fact(fact, context);
+    }
+}
+
+impl Handler<SubtaskEvent> for Coordinator {
+    type Result = ();
+    fn handle(&mut self, message: SubtaskEvent, context: &mut Self::Context) {
+        if message.attempt != self.attempt {
+            return;
+        }
+        match message.event {
+            Event::Acknowledged(id, report) => {
+                self.reports.push((message.subtask, report));
+                self.fact(Fact::Acknowledged(message.subtask, id), context);
+            }
+            Event::Exhausted => {
+                if !self.exhausted.contains(&message.subtask) {
+                    self.exhausted.push(message.subtask);
+                }
+                if self.exhausted.len() == self.sources.len() {
+                    let fact =
+                        if self.end_drains { Fact::InputExhausted } else { Fact::StopRequested };
+                    self.fact(fact, context);
+                }
+            }
+            Event::Failed(error) => self.end(Err(error), context),
+        }
+    }
+}
+
+impl Handler<IoDone> for Coordinator {
+    type Result = ();
+    fn handle(&mut self, message: IoDone, context: &mut Self::Context) {
+        match message {
+            IoDone::Stored(Ok((manifest, digest))) => {
+                let id = manifest.number;
+                self.parent = *manifest;
+                self.parent_digest = digest;
+                self.fact(Fact::Stored(id), context);
+            }
+            IoDone::Finished(id, Ok(versions)) => {
+                self.finished(id, &versions);
+                self.fact(Fact::Finished(id), context);
+            }
+            IoDone::Discovered(uid, Ok(splits)) => self.add_splits(&uid, splits),
+            IoDone::Discovered(uid, Err(error)) if error.kind().is_retryable() => {
+                tracing::warn!(source = %uid, %error, "cannot look for new splits now");
+            }
+            IoDone::Stored(Err(error))
+            | IoDone::Finished(_, Err(error))
+            | IoDone::Discovered(_, Err(error)) => self.end(Err(error), context),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "control plane: one answer per request")]
+fn tell(address: &Addr<Coordinator>, message: IoDone) {
+    address.do_send(message);
+}
+
+/// Seals positions, creates M(n), and checks that its parent still stands (P7). Blocking.
+fn store(
+    job: &JobContext,
+    mut manifest: Manifest,
+    parent: CheckpointId,
+    parent_digest: &str,
+) -> Result<(Manifest, String)> {
+    for snapshot in &mut manifest.sources {
+        let node = job.graph.nodes().iter().find(|n| n.uid == snapshot.uid);
+        if let Some(NodeKind::Source(source)) = node.map(|n| &n.kind) {
+            for split in &mut snapshot.splits {
+                source.source.seal_position(&mut split.split)?;
+            }
+        }
+    }
+    let bytes = manifest.encode()?;
+    create_resolved(job.storage.as_ref(), &Manifest::name(manifest.number), &bytes)?;
+    match job.storage.read(&Manifest::name(parent))? {
+        Some(stored) if sha256(&stored) == parent_digest => {}
+        _ => {
+            return Err(Error::fenced(format!(
+                "checkpoint {parent} is gone or changed: another process owns this job; this one stops"
+            )));
+        }
+    }
+    Ok((manifest, sha256(&bytes)))
+}
+
+/// Deletes expired manifests one by one, ascending, and state files that no retained manifest names (P7).
+fn collect_garbage(job: &JobContext, head: CheckpointId, keep: u64) -> Result<()> {
+    let storage = job.storage.as_ref();
+    let numbers: Vec<CheckpointId> =
+        storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
+    let gone = expired(&numbers, head, keep);
+    // Manifests expire one at a time once a job is under way; the state files follow now and then.
+    for number in &gone {
+        storage.delete(&Manifest::name(*number))?;
+    }
+    if gone.is_empty() || head.0 % 16 != 0 {
+        return Ok(());
+    }
+    let mut named = std::collections::BTreeSet::new();
+    for number in numbers.iter().filter(|n| !gone.contains(n)) {
+        if let Some(bytes) = storage.read(&Manifest::name(*number))? {
+            named.extend(Manifest::decode(&bytes)?.state.into_iter().map(|s| s.path));
+        }
+    }
+    let mut files = storage.list("state")?;
+    files.sort();
+    for name in files {
+        let path = format!("state/{name}");
+        let written = name.get(..20).and_then(|n| n.parse::<u64>().ok());
+        // Files of checkpoints that are still being taken are named by no manifest yet.
+        if written.is_some_and(|n| n <= head.0) && !named.contains(&path) {
+            storage.delete(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// For lag tools only: nothing depends on it.
+fn tell_sources(job: &JobContext, sources: &[thalweg_core::checkpoint::manifest::SourceSnapshot]) {
+    for snapshot in sources {
+        let node = job.graph.nodes().iter().find(|n| n.uid == snapshot.uid);
+        let Some(NodeKind::Source(source)) = node.map(|n| &n.kind) else { continue };
+        let splits: Vec<_> = snapshot.splits.iter().map(|s| s.split.clone()).collect();
+        if let Err(error) = source.source.committed(&splits) {
+            tracing::debug!(source = %snapshot.uid, %error, "positions could not be published");
+        }
+    }
+}

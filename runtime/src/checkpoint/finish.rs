@@ -1,0 +1,82 @@
+//! `finish(M(n))`: makes a decided checkpoint visible, from the manifest's bytes alone. The same function serves the
+//! live path and recovery (P11).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use thalweg_core::checkpoint::Manifest;
+use thalweg_core::connector::sink::{Committer, Cut, PendingCommit};
+use thalweg_core::{Error, Result};
+
+/// The committers of a job, by kind.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Committers(pub(crate) BTreeMap<&'static str, Arc<dyn Committer>>);
+
+impl Committers {
+    /// The committer of a kind.
+    pub(crate) fn get(&self, kind: &str) -> Result<&Arc<dyn Committer>> {
+        self.0.get(kind).ok_or_else(|| {
+            Error::incompatible(format!(
+                "the checkpoint has commits for sinks of kind `{kind}`, which this program does not have"
+            ))
+        })
+    }
+}
+
+/// Commits everything that is pending, rank by rank, then publishes the cut (P18). Returns the version of each sink.
+pub(crate) async fn finish(
+    committers: &Committers,
+    manifest: &Manifest,
+) -> Result<BTreeMap<String, u64>> {
+    let mut by_rank: BTreeMap<u8, Vec<&PendingCommit>> = BTreeMap::new();
+    for pending in &manifest.pending {
+        by_rank.entry(pending.rank).or_default().push(pending);
+    }
+    let mut versions = BTreeMap::new();
+    for commits in by_rank.into_values() {
+        let done = try_join_all(commits.into_iter().map(|pending| async move {
+            let committed = committers
+                .get(&pending.kind)?
+                .commit(pending)
+                .await
+                .map_err(|e| e.at(format!("sink `{}`", pending.sink)))?;
+            Ok::<_, Error>((pending.sink.clone(), committed.version))
+        }))
+        .await?;
+        versions.extend(done);
+    }
+    if !manifest.pending.is_empty() {
+        publish(committers, manifest, &versions).await?;
+    }
+    Ok(versions)
+}
+
+/// Only this job appends rows to its tables, and the next epoch is not committed before this returns: so each table's
+/// newest version holds exactly the epochs up to this one, whatever others did to it in between.
+async fn publish(
+    committers: &Committers,
+    manifest: &Manifest,
+    committed: &BTreeMap<String, u64>,
+) -> Result<()> {
+    for (kind, committer) in &committers.0 {
+        let mut versions = BTreeMap::new();
+        for sink in manifest.sinks.iter().filter(|s| s.target.kind == *kind) {
+            let version = match committed.get(sink.uid.as_str()) {
+                Some(version) => *version,
+                None => committer.version(&sink.target.path).await?,
+            };
+            versions.insert(sink.target.path.clone(), version);
+        }
+        committer
+            .publish_cut(&Cut {
+                job: manifest.job.clone(),
+                chain: manifest.chain.clone(),
+                checkpoint: manifest.number,
+                created_at: manifest.created_at,
+                versions,
+            })
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Acting out the checkpoint protocol: storage, genesis, recovery, finishing, the coordinator actor.
+
+pub(crate) mod coordinator;
+pub(crate) mod finish;
+pub(crate) mod recover;
+pub(crate) mod state_files;
+pub mod storage;

@@ -1,0 +1,317 @@
+//! From whatever a store holds to a state that an attempt can start from (P2, P3, P10, P12).
+//!
+//! Order: newest manifest, finish it, check the targets, check the graph, check the input, read the state; only then
+//! does anything run. Everything here is asynchronous storage work and happens on the I/O runtime.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use thalweg_core::checkpoint::manifest::{FORMAT, SinkSnapshot, SourceSnapshot, SplitSnapshot};
+use thalweg_core::checkpoint::resolve::newest;
+use thalweg_core::checkpoint::{Manifest, ManifestKind};
+use thalweg_core::connector::sink::TargetExpectation;
+use thalweg_core::crypto::MasterKey;
+use thalweg_core::graph::{JobGraph, NodeKind};
+use thalweg_core::operator::StateBlob;
+use thalweg_core::time::Clock;
+use thalweg_core::{CheckpointId, Error, OperatorUid, Result};
+
+use super::finish::{Committers, finish};
+use super::state_files::{StateStore, sha256};
+use super::storage::{CheckpointStorage, create_resolved};
+
+/// What every step of an attempt needs.
+#[derive(Debug, Clone)]
+pub(crate) struct JobContext {
+    pub(crate) graph: Arc<JobGraph>,
+    pub(crate) storage: Arc<dyn CheckpointStorage>,
+    pub(crate) key: Arc<MasterKey>,
+    pub(crate) committers: Committers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) adopt: bool,
+}
+
+/// Where an attempt starts.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    /// The newest manifest, finished. Its sinks' expectations are those of *now*.
+    pub(crate) manifest: Manifest,
+    /// SHA-256 of its stored bytes.
+    pub(crate) digest: String,
+    /// Operator state, by operator.
+    pub(crate) state: BTreeMap<OperatorUid, Vec<StateBlob>>,
+    /// Splits found since, at their beginnings, by source.
+    pub(crate) discovered: BTreeMap<OperatorUid, Vec<SplitSnapshot>>,
+}
+
+/// The newest manifest of a store with its bytes.
+pub(crate) fn read_newest(storage: &dyn CheckpointStorage) -> Result<Option<(Manifest, Vec<u8>)>> {
+    // A garbage collector may delete between listing and reading: list again then (P7).
+    let mut missing = None;
+    loop {
+        let mut numbers: Vec<CheckpointId> =
+            storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
+        let Some(head) = newest(&mut numbers)? else { return Ok(None) };
+        if let Some(bytes) = storage.read(&Manifest::name(head))? {
+            let manifest = Manifest::decode(&bytes)?;
+            if manifest.number != head {
+                return Err(Error::corrupt(format!("manifest {head} says it is {}", manifest.number)));
+            }
+            return Ok(Some((manifest, bytes)));
+        }
+        if missing == Some(head) {
+            return Err(Error::corrupt(format!("manifest {head} is listed but cannot be read")));
+        }
+        missing = Some(head);
+    }
+}
+
+/// Makes M(0), or closes the old chain and makes the first manifest of a new one (`fresh`).
+pub(crate) fn genesis(context: &JobContext, token: &str, fresh: bool) -> Result<()> {
+    let newest = read_newest(context.storage.as_ref())?;
+    let (number, parent, known) = match &newest {
+        None => (CheckpointId::GENESIS, None, BTreeMap::new()),
+        Some((head, bytes)) if fresh => {
+            let sealed = seal(context, head, bytes, token)?;
+            let known: BTreeMap<String, SinkSnapshot> =
+                head.sinks.iter().map(|s| (s.target.path.clone(), s.clone())).collect();
+            (head.number.next().next(), Some(sealed), known)
+        }
+        Some(_) => return Ok(()),
+    };
+    let chain = uuid::Uuid::new_v4().simple().to_string();
+    let mut sources = Vec::new();
+    let mut sinks = Vec::new();
+    for node in context.graph.nodes() {
+        match &node.kind {
+            NodeKind::Source(source) => {
+                let identity = source.source.identity()?;
+                let mut splits = source.source.start_splits()?;
+                for split in &mut splits {
+                    source.source.seal_position(split)?;
+                }
+                splits.sort_by(|a, b| a.id.cmp(&b.id));
+                let splits =
+                    splits.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect();
+                sources.push(SourceSnapshot { uid: node.uid.clone(), identity, splits, rows: 0 });
+            }
+            NodeKind::Sink(sink) => {
+                let target = sink.target(&node.input_schema)?;
+                // A new chain over tables that the old one knew goes on in them.
+                let expected = match known.get(&target.path) {
+                    Some(old) => TargetExpectation { txn: None, ..old.expected.clone() },
+                    None => unknown_target(&chain, &target.path),
+                };
+                let app_id = Manifest::app_id(context.graph.name(), &chain, node.uid.as_str());
+                let rank = sink.rank();
+                let rows = known.get(&target.path).map_or(0, |old| old.rows);
+                sinks.push(SinkSnapshot { uid: node.uid.clone(), target, app_id, expected, rank, rows });
+            }
+            NodeKind::Operator(_) => {}
+        }
+    }
+    let manifest = Manifest {
+        format: FORMAT,
+        job: context.graph.name().to_owned(),
+        chain,
+        shard: "0 of 1".to_owned(),
+        number,
+        attempt: token.to_owned(),
+        parent,
+        kind: ManifestKind::Genesis,
+        finished: false,
+        created_at: context.clock.now_micros(),
+        max_parallelism: context.graph.max_parallelism(),
+        fingerprint: context.graph.fingerprint(),
+        key_ids: vec![context.key.key_id().to_string()],
+        sources,
+        state: Vec::new(),
+        sinks,
+        pending: Vec::new(),
+    };
+    create_resolved(context.storage.as_ref(), &Manifest::name(number), &manifest.encode()?)
+}
+
+/// A target that no manifest knows: its id follows from chain and path, so that one made by a start that crashed is
+/// recognised as ours.
+fn unknown_target(chain: &str, path: &str) -> TargetExpectation {
+    let digest = sha256(format!("{chain}/{path}").as_bytes());
+    let part = |from: usize, to: usize| digest.get(from..to).unwrap_or_default().to_owned();
+    let id = [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-");
+    TargetExpectation { id: Some(id), txn: None, version: None }
+}
+
+/// Closes a chain at head+1; returns the digest of what it wrote.
+fn seal(context: &JobContext, head: &Manifest, bytes: &[u8], token: &str) -> Result<String> {
+    let sealed = Manifest {
+        number: head.number.next(),
+        attempt: token.to_owned(),
+        parent: Some(sha256(bytes)),
+        kind: ManifestKind::Sealed,
+        created_at: context.clock.now_micros(),
+        pending: Vec::new(),
+        ..head.clone()
+    };
+    let bytes = sealed.encode()?;
+    create_resolved(context.storage.as_ref(), &Manifest::name(sealed.number), &bytes)?;
+    Ok(sha256(&bytes))
+}
+
+/// Finishes the newest manifest and opens its targets. Used by restarts, and before sealing or rewinding.
+pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, String)> {
+    let Some((mut manifest, bytes)) = read_newest(context.storage.as_ref())? else {
+        return Err(Error::corrupt(format!(
+            "the checkpoints in {} are gone",
+            context.storage.describe()
+        )));
+    };
+    check_keys(context, &manifest)?;
+    if manifest.job != context.graph.name() {
+        return Err(Error::incompatible(format!(
+            "the checkpoints in {} belong to job `{}`",
+            context.storage.describe(),
+            manifest.job
+        )));
+    }
+    let opened = open_targets(context, &manifest).await?;
+    let committed = finish(&context.committers, &manifest).await?;
+    let mut versions = opened;
+    versions.extend(committed);
+    manifest.sinks = manifest.expectations(&versions);
+    Ok((manifest, sha256(&bytes)))
+}
+
+fn check_keys(context: &JobContext, manifest: &Manifest) -> Result<()> {
+    let ours = context.key.key_id().to_string();
+    if let Some(other) = manifest.key_ids.iter().find(|id| **id != ours) {
+        return Err(Error::config(format!(
+            "the newest checkpoint was sealed with key {other}, but the key given is {ours}: set THALWEG_PHI_KEY or --key-file to that key"
+        )));
+    }
+    Ok(())
+}
+
+/// Opens or creates every target and compares it with what the manifest expects (P12).
+async fn open_targets(context: &JobContext, manifest: &Manifest) -> Result<BTreeMap<String, u64>> {
+    let mut versions = BTreeMap::new();
+    for sink in &manifest.sinks {
+        let place = || format!("sink `{}`", sink.uid);
+        let status = context
+            .committers
+            .get(&sink.target.kind)?
+            .open(&sink.target, &sink.app_id, &sink.expected, context.adopt)
+            .await
+            .map_err(|e| e.at(place()))?;
+        if status.txn > Some(manifest.number) {
+            return Err(Error::fenced(format!(
+                "table {} has a commit of checkpoint {} while the newest manifest is {}: another process owns this job, or the checkpoint folder is an old copy",
+                sink.target.path,
+                status.txn.unwrap_or_default(),
+                manifest.number
+            )));
+        }
+        versions.insert(sink.uid.to_string(), status.version);
+    }
+    Ok(versions)
+}
+
+/// Everything an attempt needs, or `None` when the job had been finished with this very input.
+pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<Restored>> {
+    let (mut manifest, digest) = roll_forward(context).await?;
+    if manifest.kind == ManifestKind::Sealed {
+        return Err(Error::incompatible(
+            "this chain of checkpoints is closed and its successor was never begun: start one with --fresh",
+        ));
+    }
+    check_graph(context, &manifest)?;
+    let mut discovered = BTreeMap::new();
+    for node in context.graph.nodes() {
+        let NodeKind::Source(source) = &node.kind else { continue };
+        let place = |e: Error| e.at(format!("source `{}`", node.uid));
+        let known = manifest.sources.iter().find(|s| s.uid == node.uid).ok_or_else(|| {
+            Error::incompatible(format!("the checkpoint does not know source `{}`", node.uid))
+        })?;
+        let splits: Vec<_> = known.splits.iter().map(|s| s.split.clone()).collect();
+        let verified = tokio::task::block_in_place(|| source.source.verify(&known.identity, &splits));
+        verified.map_err(place)?;
+        if !manifest.finished {
+            let new = tokio::task::block_in_place(|| source.source.discover(&splits)).map_err(place)?;
+            discovered.insert(
+                node.uid.clone(),
+                new.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect(),
+            );
+        }
+    }
+    add_new_sinks(context, &mut manifest).await?;
+    if manifest.finished {
+        return Ok(None);
+    }
+    let store = StateStore {
+        storage: Arc::clone(&context.storage),
+        key: Arc::clone(&context.key),
+        chain: manifest.chain.clone(),
+        token: token.to_owned(),
+    };
+    let state = store.read(&manifest.state)?;
+    Ok(Some(Restored { manifest, digest, state, discovered }))
+}
+
+fn check_graph(context: &JobContext, manifest: &Manifest) -> Result<()> {
+    let graph = &context.graph;
+    if manifest.max_parallelism != graph.max_parallelism() {
+        return Err(Error::incompatible(format!(
+            "the checkpoint has {} key groups, the graph {}: key groups are fixed for the life of a job",
+            manifest.max_parallelism,
+            graph.max_parallelism()
+        )));
+    }
+    let uids: BTreeSet<&OperatorUid> = graph.nodes().iter().map(|n| &n.uid).collect();
+    let holders = manifest.state.iter().map(|s| &s.uid);
+    if let Some(gone) = holders.chain(manifest.sources.iter().map(|s| &s.uid)).find(|u| !uids.contains(u))
+    {
+        return Err(Error::incompatible(format!(
+            "the checkpoint holds state of node `{gone}`, which the graph no longer has: bring it back, or begin anew with --fresh"
+        )));
+    }
+    Ok(())
+}
+
+/// A sink that the manifest does not know gets a target of its own; one that the graph lost is forgotten.
+async fn add_new_sinks(context: &JobContext, manifest: &mut Manifest) -> Result<()> {
+    let mut sinks = Vec::new();
+    for node in context.graph.nodes() {
+        let NodeKind::Sink(sink) = &node.kind else { continue };
+        let target = sink.target(&node.input_schema)?;
+        let known = manifest.sinks.iter().find(|s| s.uid == node.uid && s.target.path == target.path);
+        let mut snapshot = match known {
+            Some(known) => SinkSnapshot { target, rank: sink.rank(), ..known.clone() },
+            None => SinkSnapshot {
+                uid: node.uid.clone(),
+                app_id: Manifest::app_id(context.graph.name(), &manifest.chain, node.uid.as_str()),
+                expected: unknown_target(&manifest.chain, &target.path),
+                rank: sink.rank(),
+                rows: 0,
+                target,
+            },
+        };
+        let status = context
+            .committers
+            .get(&snapshot.target.kind)?
+            .open(&snapshot.target, &snapshot.app_id, &snapshot.expected, context.adopt)
+            .await
+            .map_err(|e| e.at(format!("sink `{}`", node.uid)))?;
+        snapshot.expected.id = Some(status.id);
+        snapshot.expected.version = Some(status.version);
+        sinks.push(snapshot);
+    }
+    manifest.sinks = sinks;
+    Ok(())
+}
+
+/// As [`roll_forward`], for a store that may hold nothing yet.
+pub(crate) async fn roll_forward_if_any(context: &JobContext) -> Result<()> {
+    if read_newest(context.storage.as_ref())?.is_some() {
+        roll_forward(context).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! Makes the subtasks of one attempt: channels, chains, writers, readers, each with its share of the restored state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::thread::JoinHandle;
+
+use actix::Recipient;
+use thalweg_core::checkpoint::manifest::SplitSnapshot;
+use thalweg_core::connector::sink::{IoHandle, WriterContext};
+use thalweg_core::graph::{JobGraph, Node, NodeId, NodeKind};
+use thalweg_core::key::KeyGroupRange;
+use thalweg_core::operator::OpenContext;
+use thalweg_core::watermark::{SourceTime, SplitWatermarks};
+use thalweg_core::{Attempt, Error, OperatorUid, Result, SubtaskIndex, Watermark};
+use tokio::sync::{mpsc, watch};
+
+use crate::checkpoint::recover::{JobContext, Restored};
+use crate::checkpoint::state_files::StateStore;
+use crate::exchange::{InputGate, Partitioner, Receiver, channel};
+use crate::execution_graph::{ExecutionGraph, Task};
+use crate::metrics::{JobMetrics, NodeMetrics};
+use crate::settings::Settings;
+use crate::subtask::{
+    Budget, Chain, ChainNode, Checkpointer, Emitter, OutgoingEdge, Output, Pump, SinkSlot,
+    SourceWork, SubtaskEvent, SubtaskPlan, Target, TaskWork, Work,
+};
+
+/// What all subtasks of an attempt share.
+pub(crate) struct Deployment<'a> {
+    pub(crate) attempt: Attempt,
+    pub(crate) context: &'a JobContext,
+    pub(crate) execution: &'a ExecutionGraph,
+    pub(crate) settings: &'a Settings,
+    pub(crate) metrics: &'a JobMetrics,
+    pub(crate) restored: &'a Restored,
+    pub(crate) store: Arc<StateStore>,
+    pub(crate) io: IoHandle,
+    pub(crate) events: Recipient<SubtaskEvent>,
+    pub(crate) cancel: watch::Receiver<bool>,
+    pub(crate) alive: mpsc::Sender<()>,
+    pub(crate) budget: Budget,
+    pub(crate) activity: Arc<AtomicU64>,
+}
+
+/// The subtasks, and what must be joined when they end.
+pub(crate) struct Deployed {
+    pub(crate) plans: Vec<SubtaskPlan>,
+    /// Source subtasks: source and index into `plans`.
+    pub(crate) sources: Vec<(OperatorUid, usize)>,
+    pub(crate) readers: Vec<JoinHandle<()>>,
+}
+
+/// The ends of all exchanges, by task and subtask.
+struct Wiring {
+    inputs: BTreeMap<(usize, u32), Vec<Receiver>>,
+    /// Outgoing edges of each subtask, with the node and output they leave from.
+    outputs: BTreeMap<(usize, u32), Vec<(NodeId, Option<&'static str>, OutgoingEdge)>>,
+}
+
+impl Deployment<'_> {
+    pub(crate) fn build(&self) -> Result<Deployed> {
+        let mut wiring = self.wire()?;
+        let mut deployed = Deployed { plans: Vec::new(), sources: Vec::new(), readers: Vec::new() };
+        for (index, task) in self.execution.tasks.iter().enumerate() {
+            for subtask in 0..task.parallelism {
+                self.subtask(index, task, subtask, &mut wiring, &mut deployed)?;
+            }
+        }
+        Ok(deployed)
+    }
+
+    fn graph(&self) -> &JobGraph {
+        &self.context.graph
+    }
+
+    fn node(&self, id: NodeId) -> Result<&Node> {
+        self.graph().node(id).ok_or_else(|| Error::internal("a task names an unknown node"))
+    }
+
+    fn wire(&self) -> Result<Wiring> {
+        let mut wiring = Wiring { inputs: BTreeMap::new(), outputs: BTreeMap::new() };
+        for (index, task) in self.execution.tasks.iter().enumerate() {
+            let Some(exchange) = &task.input else { continue };
+            let upstream = self
+                .execution
+                .tasks
+                .iter()
+                .position(|t| t.nodes.contains(&exchange.from))
+                .ok_or_else(|| Error::internal("an exchange from an unknown task"))?;
+            let from = self.execution.tasks.get(upstream).map_or(1, |t| t.parallelism);
+            for sender_index in 0..from {
+                let mut senders = Vec::new();
+                for subtask in 0..task.parallelism {
+                    let (sender, receiver) = channel(self.settings.channel_rows);
+                    senders.push(sender);
+                    wiring.inputs.entry((index, subtask)).or_default().push(receiver);
+                }
+                let partitioner = Partitioner::new(
+                    exchange.partitioning.clone(),
+                    task.parallelism,
+                    self.graph().max_parallelism(),
+                    sender_index,
+                );
+                wiring.outputs.entry((upstream, sender_index)).or_default().push((
+                    exchange.from,
+                    exchange.tag,
+                    OutgoingEdge { partitioner, senders },
+                ));
+            }
+        }
+        Ok(wiring)
+    }
+
+    fn subtask(
+        &self,
+        index: usize,
+        task: &Task,
+        subtask: u32,
+        wiring: &mut Wiring,
+        deployed: &mut Deployed,
+    ) -> Result<()> {
+        let head = task.nodes.first().ok_or_else(|| Error::internal("an empty task"))?;
+        let head = self.node(*head)?;
+        let number = deployed.plans.len();
+        let (chain, emitter) = self.chain(index, task, subtask, wiring)?;
+        let (give_back, returned) = std::sync::mpsc::channel();
+        let checkpointer = Checkpointer {
+            attempt: self.attempt,
+            subtask: number,
+            events: self.events.clone(),
+            io: self.io.clone(),
+            store: Arc::clone(&self.store),
+            previous: Vec::new(),
+            returned,
+            give_back,
+        };
+        let mut orders = None;
+        let work = if let NodeKind::Source(_) = &head.kind {
+            let (sender, receiver) = mpsc::channel(64);
+            orders = Some(sender);
+            deployed.sources.push((head.uid.clone(), number));
+            let (source, reader) =
+                self.source(head, task, subtask, (chain, emitter, checkpointer), receiver)?;
+            deployed.readers.push(reader);
+            Work::Source(Box::new(source))
+        } else {
+            let inputs = wiring.inputs.remove(&(index, subtask)).unwrap_or_default();
+            let gate = InputGate::new(inputs, self.restored.manifest.number);
+            Work::Task(Box::new(TaskWork { gate, chain, emitter, checkpointer }))
+        };
+        deployed.plans.push(SubtaskPlan {
+            attempt: self.attempt,
+            subtask: number,
+            name: format!("chain `{}`, subtask {subtask}", head.uid),
+            work,
+            orders,
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+            alive: self.alive.clone(),
+        });
+        Ok(())
+    }
+
+    fn open_context(&self, node: &Node, task: &Task, subtask: u32) -> OpenContext {
+        let groups = self.graph().max_parallelism();
+        OpenContext {
+            uid: node.uid.clone(),
+            subtask: SubtaskIndex(subtask),
+            parallelism: task.parallelism,
+            max_parallelism: groups,
+            key_groups: KeyGroupRange::of_subtask(subtask, task.parallelism, groups),
+            input_schema: Arc::clone(&node.input_schema),
+        }
+    }
+
+    /// The task's operators and sinks, wired to each other and to the exchanges behind them.
+    fn chain(
+        &self,
+        index: usize,
+        task: &Task,
+        subtask: u32,
+        wiring: &mut Wiring,
+    ) -> Result<(Chain, Emitter)> {
+        let mut emitter = Emitter { edges: Vec::new(), sinks: Vec::new() };
+        let mut places: BTreeMap<NodeId, Target> = BTreeMap::new();
+        let mut nodes: Vec<(NodeId, ChainNode)> = Vec::new();
+        for (position, id) in task.nodes.iter().enumerate() {
+            let node = self.node(*id)?;
+            let open = self.open_context(node, task, subtask);
+            let mut outputs = Vec::new();
+            let mut operator = None;
+            let mut metrics = self.metrics.node(node.uid.as_str());
+            match &node.kind {
+                NodeKind::Source(_) => {}
+                NodeKind::Operator(factory) => {
+                    let mut made = factory.create(open.clone())?;
+                    let blobs = self.restored.state.get(&node.uid).map_or_else(Vec::new, |all| {
+                        all.iter().filter(|b| open.key_groups.contains(b.key_group)).cloned().collect()
+                    });
+                    if !blobs.is_empty() {
+                        let restored = made.restore(blobs);
+                        restored.map_err(|e| e.at(format!("operator `{}`", node.uid)))?;
+                    }
+                    operator = Some(made);
+                }
+                NodeKind::Sink(sink) => {
+                    let writer = sink.writer(WriterContext {
+                        subtask: SubtaskIndex(subtask),
+                        attempt: self.attempt,
+                        schema: Arc::clone(&node.input_schema),
+                        io: self.io.clone(),
+                    })?;
+                    let slot = Target::Sink(emitter.sinks.len());
+                    let uid = node.uid.clone();
+                    emitter.sinks.push(SinkSlot { uid, writer, metrics: Arc::clone(&metrics) });
+                    if position > 0 {
+                        places.insert(*id, slot);
+                        continue;
+                    }
+                    // A sink at the head: rows pass through to it, and are counted there.
+                    outputs.push(Output { tag: None, target: slot });
+                    metrics = Arc::new(NodeMetrics::default());
+                }
+            }
+            places.insert(*id, Target::Operator(nodes.len()));
+            nodes.push((*id, ChainNode { open, operator, outputs, metrics }));
+        }
+        for (id, node) in &mut nodes {
+            for edge in self.graph().outputs(*id) {
+                if task.nodes.contains(&edge.to)
+                    && let Some(target) = places.get(&edge.to)
+                {
+                    node.outputs.push(Output { tag: edge.tag, target: *target });
+                }
+            }
+        }
+        for (from, tag, edge) in wiring.outputs.remove(&(index, subtask)).unwrap_or_default() {
+            let target = Target::Edge(emitter.edges.len());
+            emitter.edges.push(edge);
+            if let Some((_, node)) = nodes.iter_mut().find(|(id, _)| *id == from) {
+                node.outputs.push(Output { tag, target });
+            }
+        }
+        Ok((Chain::new(nodes.into_iter().map(|(_, n)| n).collect()), emitter))
+    }
+
+    fn source(
+        &self,
+        node: &Node,
+        task: &Task,
+        subtask: u32,
+        (chain, emitter, checkpointer): (Chain, Emitter, Checkpointer),
+        orders: mpsc::Receiver<crate::subtask::Order>,
+    ) -> Result<(SourceWork, JoinHandle<()>)> {
+        let NodeKind::Source(source) = &node.kind else {
+            return Err(Error::internal("a source subtask without a source"));
+        };
+        let known = self.restored.manifest.sources.iter().filter(|s| s.uid == node.uid);
+        let found = self.restored.discovered.get(&node.uid).into_iter().flatten();
+        let all: Vec<SplitSnapshot> =
+            known.flat_map(|s| &s.splits).chain(found).cloned().collect();
+        let mine: Vec<SplitSnapshot> = all
+            .into_iter()
+            .enumerate()
+            .filter(|(i, _)| *i as u32 % task.parallelism == subtask)
+            .map(|(_, s)| s)
+            .collect();
+        let now = self.context.clock.monotonic();
+        let watermarks = match &source.watermarks {
+            None => None,
+            Some(strategy) => {
+                let mut watermarks = SplitWatermarks::new(strategy.clone(), &node.input_schema)?;
+                for s in &mine {
+                    watermarks.add(&s.split.id, s.watermark, s.split.is_finished(), now);
+                }
+                Some(watermarks)
+            }
+        };
+        let unfinished =
+            mine.iter().filter(|s| !s.split.is_finished()).map(|s| s.split.clone()).collect();
+        let name = format!("{}-{subtask}", node.uid);
+        let (pump, reader) = Pump::start(&name, source.source.reader()?, unfinished)?;
+        let work = SourceWork {
+            uid: node.uid.clone(),
+            pump,
+            orders,
+            watermarks,
+            splits: mine.into_iter().map(|s| (s.split.id.clone(), s)).collect(),
+            chain,
+            emitter,
+            checkpointer,
+            clock: Arc::clone(&self.context.clock),
+            budget: self.budget.clone(),
+            activity: Arc::clone(&self.activity),
+            high: Arc::new(AtomicI64::new(i64::MIN)),
+            rows: 0,
+            said: SourceTime::At(Watermark::MIN),
+            exhausted: false,
+            paused: false,
+        };
+        Ok((work, reader))
+    }
+}

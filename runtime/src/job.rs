@@ -1,0 +1,302 @@
+//! The outside of a job: build it, start it, stop it, wait for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix::Arbiter;
+use thalweg_core::checkpoint::Manifest;
+use thalweg_core::crypto::MasterKey;
+use thalweg_core::graph::{JobGraph, NodeKind};
+use thalweg_core::restart::RestartDecision;
+use thalweg_core::time::Clock;
+use thalweg_core::{Attempt, Error, Result, error};
+use tokio::sync::watch;
+
+use crate::attempt::AttemptPlan;
+use crate::checkpoint::coordinator::Completed;
+use crate::checkpoint::finish::Committers;
+use crate::checkpoint::recover::{JobContext, read_newest};
+use crate::checkpoint::storage::CheckpointStorage;
+use crate::clock::SystemClock;
+use crate::metrics::JobMetrics;
+use crate::settings::Settings;
+
+/// What is asked of a running job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    Run,
+    Stop,
+    Drain,
+}
+
+/// When a job ends by itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Limits {
+    pub(crate) events: Option<u64>,
+    pub(crate) drain: bool,
+}
+
+/// Puts a job together. Settings are data, components are objects.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct JobBuilder {
+    graph: JobGraph,
+    storage: Arc<dyn CheckpointStorage>,
+    key: Arc<MasterKey>,
+    settings: Settings,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    fresh: bool,
+    adopt: bool,
+}
+
+impl JobBuilder {
+    /// A job over `graph` whose checkpoints go to `storage`, its state sealed with `key`.
+    pub fn new(graph: JobGraph, storage: Arc<dyn CheckpointStorage>, key: Arc<MasterKey>) -> Self {
+        Self {
+            graph,
+            storage,
+            key,
+            settings: Settings::default(),
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock::default()),
+            fresh: false,
+            adopt: false,
+        }
+    }
+
+    /// Default: [`Settings::default`].
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Reads at most this many rows in the life of the chain. Default: no limit.
+    pub fn events(mut self, events: Option<u64>) -> Self {
+        self.limits.events = events;
+        self
+    }
+
+    /// Whether an unbounded input that reaches its limit is flushed and finished rather than stopped. Default: stopped.
+    pub fn drain_at_end(mut self, drain: bool) -> Self {
+        self.limits.drain = drain;
+        self
+    }
+
+    /// Closes an existing chain of checkpoints and begins a new one over the same tables. Default: go on.
+    pub fn fresh(mut self, fresh: bool) -> Self {
+        self.fresh = fresh;
+        self
+    }
+
+    /// Allows tables with rows that no checkpoint knows (P3). Default: refused.
+    pub fn adopt_tables(mut self, adopt: bool) -> Self {
+        self.adopt = adopt;
+        self
+    }
+
+    /// Default: the machine's clocks.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &JobGraph {
+        &self.graph
+    }
+
+    pub(crate) fn into_context(self) -> JobContext {
+        let mut committers = Committers::default();
+        for node in self.graph.nodes() {
+            if let NodeKind::Sink(sink) = &node.kind {
+                let committer = sink.committer();
+                committers.0.entry(committer.kind()).or_insert(committer);
+            }
+        }
+        JobContext {
+            graph: Arc::new(self.graph),
+            storage: self.storage,
+            key: self.key,
+            committers,
+            clock: self.clock,
+            adopt: self.adopt,
+        }
+    }
+
+    /// Starts the job on threads of its own.
+    ///
+    /// # Errors
+    /// Threads cannot be started. Everything else is told by [`JobHandle::join`].
+    pub fn start(self) -> Result<JobHandle> {
+        let metrics = Arc::new(JobMetrics::default());
+        let (command, commands) = watch::channel(Command::Run);
+        let shared = Arc::clone(&metrics);
+        let thread = std::thread::Builder::new()
+            .name("thalweg-job".to_owned())
+            .spawn(move || self.run(&shared, commands))
+            .map_err(|e| error::io("start the job's thread", e))?;
+        Ok(JobHandle { command: Arc::new(command), metrics, thread: Some(thread) })
+    }
+
+    fn run(self, metrics: &Arc<JobMetrics>, commands: watch::Receiver<Command>) -> Result<JobSummary> {
+        let io = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(self.settings.io_threads.max(2))
+            .thread_name("thalweg-io")
+            .enable_all()
+            .build()
+            .map_err(|e| error::io("start the I/O threads", e))?;
+        let handle = io.handle().clone();
+        let result = actix::System::new().block_on(self.attempts(metrics, commands, handle));
+        io.shutdown_timeout(Duration::from_secs(5));
+        result
+    }
+
+    async fn attempts(
+        self,
+        metrics: &Arc<JobMetrics>,
+        commands: watch::Receiver<Command>,
+        io: tokio::runtime::Handle,
+    ) -> Result<JobSummary> {
+        let clock = Arc::clone(&self.clock);
+        let started = clock.monotonic();
+        let workers = self.settings.parallelism.clamp(1, 256);
+        let (settings, limits, mut fresh) = (self.settings.clone(), self.limits.clone(), self.fresh);
+        let plan = AttemptPlan {
+            context: self.into_context(),
+            settings,
+            limits,
+            metrics: Arc::clone(metrics),
+            io,
+            arbiters: (0..workers).map(|_| Arbiter::new()).collect(),
+            commands: commands.clone(),
+        };
+        let strategy = plan.settings.restart_strategy();
+        let mut failures = 0;
+        let mut last_checkpoint = None;
+        for attempt in 1.. {
+            metrics.attempts.store(u64::from(attempt), Ordering::Relaxed);
+            let error = match plan.run(Attempt(attempt), fresh).await {
+                Ok(completed) => {
+                    return summary(&plan, completed, clock.monotonic().saturating_sub(started));
+                }
+                Err(error) => error,
+            };
+            // A row of failures ends with a finished checkpoint.
+            let checkpoint = metrics.checkpoint.load(Ordering::Relaxed);
+            failures = if last_checkpoint == Some(checkpoint) { failures + 1 } else { 1 };
+            last_checkpoint = Some(checkpoint);
+            // A fresh chain is begun once: a genesis that was stored is gone on from.
+            fresh = fresh && !begun_by(&plan, checkpoint);
+            match strategy.decide(error.kind(), failures) {
+                RestartDecision::GiveUp => return Err(error),
+                RestartDecision::After(pause) => {
+                    let text = error::chain(&error);
+                    tracing::warn!(attempt, error = text, pause_ms = pause.as_millis() as u64, "attempt failed; restarting");
+                    let mut stop = commands.clone();
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        _ = stop.wait_for(|c| *c != Command::Run) => return Err(error),
+                    }
+                }
+            }
+        }
+        Err(Error::internal("out of attempts"))
+    }
+}
+
+/// Whether the newest manifest was made by this run's clean start.
+fn begun_by(plan: &AttemptPlan, checkpoint: u64) -> bool {
+    let newest = read_newest(plan.context.storage.as_ref()).ok().flatten();
+    checkpoint > 0
+        || newest.is_some_and(|(m, _)| m.kind == thalweg_core::checkpoint::ManifestKind::Genesis)
+}
+
+fn summary(plan: &AttemptPlan, completed: Completed, elapsed: Duration) -> Result<JobSummary> {
+    let newest = read_newest(plan.context.storage.as_ref())?;
+    let (manifest, _) = newest.ok_or_else(|| Error::corrupt("the checkpoints are gone"))?;
+    Ok(JobSummary::new(&manifest, completed, elapsed, plan.metrics.attempts.load(Ordering::Relaxed)))
+}
+
+/// What a job has done by the time it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSummary {
+    /// The input was read to its end and everything was flushed; else the job can be resumed.
+    pub finished: bool,
+    /// The newest checkpoint.
+    pub checkpoint: u64,
+    /// Rows read since genesis, by source.
+    pub read: BTreeMap<String, u64>,
+    /// Rows committed since genesis, by sink.
+    pub written: BTreeMap<String, u64>,
+    /// Attempts of this run.
+    pub attempts: u64,
+    /// Time of this run.
+    pub elapsed: Duration,
+}
+
+impl JobSummary {
+    fn new(manifest: &Manifest, completed: Completed, elapsed: Duration, attempts: u64) -> Self {
+        Self {
+            finished: completed == Completed::Finished,
+            checkpoint: manifest.number.0,
+            read: manifest.sources.iter().map(|s| (s.uid.to_string(), s.rows)).collect(),
+            written: manifest.sinks.iter().map(|s| (s.uid.to_string(), s.rows)).collect(),
+            attempts,
+            elapsed,
+        }
+    }
+}
+
+/// A running job. Dropping it without [`JobHandle::join`] leaves the job running until the process ends.
+#[derive(Debug)]
+pub struct JobHandle {
+    command: Arc<watch::Sender<Command>>,
+    metrics: Arc<JobMetrics>,
+    thread: Option<JoinHandle<Result<JobSummary>>>,
+}
+
+/// Stops a job from elsewhere, a signal handler say.
+#[derive(Debug, Clone)]
+pub struct JobStopper(Arc<watch::Sender<Command>>);
+
+impl JobStopper {
+    /// Stop with a checkpoint; nothing is flushed, the job can be resumed.
+    pub fn stop(&self) {
+        self.0.send_replace(Command::Stop);
+    }
+
+    /// Read no further, flush every window, finish.
+    pub fn drain(&self) {
+        self.0.send_replace(Command::Drain);
+    }
+}
+
+impl JobHandle {
+    /// Something to stop the job with.
+    pub fn stopper(&self) -> JobStopper {
+        JobStopper(Arc::clone(&self.command))
+    }
+
+    /// Counters that change while the job runs.
+    pub fn metrics(&self) -> &Arc<JobMetrics> {
+        &self.metrics
+    }
+
+    /// Whether the job has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// What ended the job: the first terminal error, or the last retryable one.
+    pub fn join(mut self) -> Result<JobSummary> {
+        let thread = self.thread.take().ok_or_else(|| Error::internal("joined twice"))?;
+        thread.join().map_err(|_| Error::internal("the job's thread panicked"))?
+    }
+}

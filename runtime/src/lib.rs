@@ -1,0 +1,20 @@
+//! Executes a Thalweg graph: actors on worker threads, bounded channels between them, checkpoints, restarts.
+//!
+//! Control plane: actix messages. Data plane: channels bounded in rows. Storage work: a tokio runtime of its own.
+
+mod attempt;
+pub mod checkpoint;
+pub mod cli;
+pub mod clock;
+mod deploy;
+mod exchange;
+mod execution_graph;
+mod job;
+pub mod metrics;
+pub mod settings;
+mod subtask;
+
+pub use checkpoint::storage::{CheckpointStorage, LocalStorage, MemoryStorage};
+pub use job::{JobBuilder, JobHandle, JobStopper, JobSummary};
+pub use metrics::JobMetrics;
+pub use settings::Settings;

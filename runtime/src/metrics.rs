@@ -1,0 +1,62 @@
+//! Counters that the world may look at while the job runs. Labels are uids; values of records never come here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+/// Rows through one node, over all its subtasks.
+#[derive(Debug, Default)]
+pub struct NodeMetrics {
+    /// Rows in (for a source: rows read).
+    pub rows_in: AtomicU64,
+    /// Rows out, side outputs included.
+    pub rows_out: AtomicU64,
+}
+
+/// The metrics of one job; shared by every attempt.
+#[derive(Debug, Default)]
+pub struct JobMetrics {
+    nodes: DashMap<String, Arc<NodeMetrics>>,
+    /// Rows committed per sink since genesis.
+    committed: DashMap<String, u64>,
+    /// Newest finished checkpoint.
+    pub checkpoint: AtomicU64,
+    /// When it was finished, µs since the epoch; 0 before the first.
+    pub checkpoint_at: AtomicI64,
+    /// Time from barrier to finish of the newest checkpoint, µs.
+    pub checkpoint_micros: AtomicU64,
+    /// Attempts begun.
+    pub attempts: AtomicU64,
+    /// Rows between the sources' positions and their ends, when known; -1 when not.
+    pub lag: AtomicI64,
+}
+
+impl JobMetrics {
+    /// The counters of a node.
+    pub fn node(&self, uid: &str) -> Arc<NodeMetrics> {
+        Arc::clone(&self.nodes.entry(uid.to_owned()).or_default())
+    }
+
+    /// Sets what is committed for a sink.
+    pub(crate) fn set_committed(&self, sink: &str, rows: u64) {
+        self.committed.insert(sink.to_owned(), rows);
+    }
+
+    /// Rows committed per sink since genesis, by name.
+    pub fn committed(&self) -> std::collections::BTreeMap<String, u64> {
+        self.committed.iter().map(|e| (e.key().clone(), *e.value())).collect()
+    }
+
+    /// Rows in and out per node, by name.
+    pub fn nodes(&self) -> std::collections::BTreeMap<String, (u64, u64)> {
+        self.nodes
+            .iter()
+            .map(|e| {
+                let node = e.value();
+                let rows_in = node.rows_in.load(Ordering::Relaxed);
+                (e.key().clone(), (rows_in, node.rows_out.load(Ordering::Relaxed)))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,149 @@
+//! The operators of one subtask: rows go from operator to operator by a plain call. What leaves the chain is listed as
+//! effects, in order, for the loop to act on. Nothing here waits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow_array::RecordBatch;
+use thalweg_core::operator::{Collector, Context, OpenContext, Operator, StateChunk};
+use thalweg_core::{Error, OperatorUid, Result, Watermark};
+
+use crate::metrics::NodeMetrics;
+
+/// Where an output leads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target {
+    /// Another operator of this chain.
+    Operator(usize),
+    /// A sink of this subtask.
+    Sink(usize),
+    /// An exchange.
+    Edge(usize),
+}
+
+/// One consumer of a node's output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub(crate) tag: Option<&'static str>,
+    pub(crate) target: Target,
+}
+
+/// An operator, or the head of a chain that begins with a source or a sink.
+pub(crate) struct ChainNode {
+    pub(crate) open: OpenContext,
+    /// `None` passes rows through (a source's place in the chain).
+    pub(crate) operator: Option<Box<dyn Operator>>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) metrics: Arc<NodeMetrics>,
+}
+
+/// What leaves the chain.
+pub(crate) enum Effect {
+    Write { sink: usize, batch: RecordBatch },
+    Send { edge: usize, batch: RecordBatch },
+}
+
+/// The nodes in topological order.
+pub(crate) struct Chain {
+    nodes: Vec<ChainNode>,
+    watermark: Watermark,
+}
+
+impl Chain {
+    pub(crate) fn new(nodes: Vec<ChainNode>) -> Self {
+        Self { nodes, watermark: Watermark::MIN }
+    }
+
+    /// Rows for the head.
+    pub(crate) fn process(&mut self, batch: RecordBatch) -> Result<Vec<Effect>> {
+        let mut effects = Vec::new();
+        self.push(0, batch, &mut effects)?;
+        Ok(effects)
+    }
+
+    /// Event time has advanced: each operator hears it after everything that its upstream emitted because of it.
+    pub(crate) fn advance(&mut self, watermark: Watermark) -> Result<Vec<Effect>> {
+        self.watermark = watermark;
+        self.each(|operator, context, out| operator.on_watermark(watermark, context, out))
+    }
+
+    /// Whatever is buffered without being state comes out now.
+    pub(crate) fn flush(&mut self) -> Result<Vec<Effect>> {
+        self.each(|operator, context, out| operator.before_barrier(context, out))
+    }
+
+    /// The state of every operator.
+    pub(crate) fn snapshot(&mut self) -> Result<Vec<(OpenContext, Vec<StateChunk>)>> {
+        let mut all = Vec::new();
+        for node in &mut self.nodes {
+            if let Some(operator) = &mut node.operator {
+                let chunks = operator.snapshot().map_err(|e| place(e, &node.open.uid))?;
+                all.push((node.open.clone(), chunks));
+            }
+        }
+        Ok(all)
+    }
+
+    fn each(
+        &mut self,
+        mut call: impl FnMut(&mut dyn Operator, &Context<'_>, &mut Collector) -> Result<()>,
+    ) -> Result<Vec<Effect>> {
+        let mut effects = Vec::new();
+        for index in 0..self.nodes.len() {
+            let Some(node) = self.nodes.get_mut(index) else { continue };
+            let Some(operator) = &mut node.operator else { continue };
+            let mut out = Collector::default();
+            let context = Context { watermark: self.watermark, open: &node.open };
+            call(operator.as_mut(), &context, &mut out).map_err(|e| place(e, &node.open.uid))?;
+            self.route(index, out.take(), &mut effects)?;
+        }
+        Ok(effects)
+    }
+
+    fn push(&mut self, index: usize, batch: RecordBatch, effects: &mut Vec<Effect>) -> Result<()> {
+        let watermark = self.watermark;
+        let Some(node) = self.nodes.get_mut(index) else {
+            return Err(Error::internal("a chain without its node"));
+        };
+        node.metrics.rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        let emitted = match &mut node.operator {
+            None => vec![(None, batch)],
+            Some(operator) => {
+                let mut out = Collector::default();
+                let context = Context { watermark, open: &node.open };
+                operator
+                    .process(batch, &context, &mut out)
+                    .map_err(|e| place(e, &node.open.uid))?;
+                out.take()
+            }
+        };
+        self.route(index, emitted, effects)
+    }
+
+    fn route(
+        &mut self,
+        index: usize,
+        emitted: Vec<(Option<&'static str>, RecordBatch)>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<()> {
+        for (tag, batch) in emitted {
+            let Some(node) = self.nodes.get(index) else { continue };
+            node.metrics.rows_out.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            let targets: Vec<Target> =
+                node.outputs.iter().filter(|o| o.tag == tag).map(|o| o.target).collect();
+            for target in targets {
+                // A batch is a handful of reference counts: cloning it copies no rows.
+                match target {
+                    Target::Operator(next) => self.push(next, batch.clone(), effects)?,
+                    Target::Sink(sink) => effects.push(Effect::Write { sink, batch: batch.clone() }),
+                    Target::Edge(edge) => effects.push(Effect::Send { edge, batch: batch.clone() }),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn place(error: Error, uid: &OperatorUid) -> Error {
+    error.at(format!("operator `{uid}`"))
+}

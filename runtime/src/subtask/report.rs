@@ -1,0 +1,145 @@
+//! What a subtask tells the coordinator, and how its part of a checkpoint becomes durable meanwhile.
+
+use std::sync::Arc;
+
+use actix::Recipient;
+use futures::future::try_join_all;
+use thalweg_core::checkpoint::manifest::{SplitSnapshot, StateFile};
+use thalweg_core::connector::sink::{IoHandle, Staged};
+use thalweg_core::operator::{OpenContext, StateChunk};
+use thalweg_core::{Attempt, CheckpointId, Error, OperatorUid, Result};
+
+use super::chain::Chain;
+use super::emitter::Emitter;
+use crate::checkpoint::state_files::StateStore;
+
+/// A source's part of a report.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceReport {
+    pub(crate) uid: OperatorUid,
+    pub(crate) splits: Vec<SplitSnapshot>,
+    /// Rows this subtask emitted in this attempt.
+    pub(crate) rows: u64,
+}
+
+/// Everything that one subtask contributes to one manifest.
+#[derive(Debug, Default)]
+pub(crate) struct SubtaskReport {
+    pub(crate) source: Option<SourceReport>,
+    pub(crate) state: Vec<StateFile>,
+    pub(crate) staged: Vec<(OperatorUid, Staged)>,
+}
+
+/// From a subtask to the coordinator. Messages of another attempt are dropped there (P6).
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct SubtaskEvent {
+    pub(crate) attempt: Attempt,
+    pub(crate) subtask: usize,
+    pub(crate) event: Event,
+}
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    Acknowledged(CheckpointId, SubtaskReport),
+    /// This source subtask has read its bounded input to the end, or its share of the budget.
+    Exhausted,
+    Failed(Error),
+}
+
+/// Takes a subtask's part of a checkpoint.
+pub(crate) struct Checkpointer {
+    pub(crate) attempt: Attempt,
+    pub(crate) subtask: usize,
+    pub(crate) events: Recipient<SubtaskEvent>,
+    pub(crate) io: IoHandle,
+    pub(crate) store: Arc<StateStore>,
+    /// What was stored last per operator: the same chunks again need no new file (P8).
+    pub(crate) previous: Vec<(OperatorUid, Vec<StateChunk>, StateFile)>,
+    pub(crate) returned: std::sync::mpsc::Receiver<(OperatorUid, Vec<StateChunk>, StateFile)>,
+    pub(crate) give_back: std::sync::mpsc::Sender<(OperatorUid, Vec<StateChunk>, StateFile)>,
+}
+
+impl Checkpointer {
+    #[expect(clippy::disallowed_methods, reason = "control plane: at most one event per checkpoint")]
+    pub(crate) fn tell(&self, event: Event) {
+        self.events.do_send(SubtaskEvent { attempt: self.attempt, subtask: self.subtask, event });
+    }
+
+    /// Snapshots the chain, closes the sinks' epoch, and acknowledges once all of it is durable. Returns as soon as
+    /// processing may go on.
+    pub(crate) fn take(
+        &mut self,
+        checkpoint: CheckpointId,
+        chain: &mut Chain,
+        emitter: &mut Emitter,
+        source: Option<SourceReport>,
+    ) -> Result<()> {
+        while let Ok(stored) = self.returned.try_recv() {
+            self.previous.retain(|(uid, ..)| *uid != stored.0);
+            self.previous.push(stored);
+        }
+        let mut kept = Vec::new();
+        let mut fresh = Vec::new();
+        for (open, chunks) in chain.snapshot()? {
+            if chunks.is_empty() {
+                continue;
+            }
+            let same = self.previous.iter().find(|(uid, old, _)| *uid == open.uid && is_same(old, &chunks));
+            match same {
+                Some((_, _, file)) => kept.push(file.clone()),
+                None => fresh.push((open, chunks)),
+            }
+        }
+        let closing: Vec<_> =
+            emitter.sinks.iter_mut().map(|s| s.close_epoch(checkpoint)).collect();
+        let (store, give_back) = (Arc::clone(&self.store), self.give_back.clone());
+        let (attempt, subtask, events) = (self.attempt, self.subtask, self.events.clone());
+        self.io.spawn(async move {
+            let writing = write_state(store, checkpoint, fresh, give_back);
+            let event = match futures::future::try_join(try_join_all(closing), writing).await {
+                Ok((staged, state)) => {
+                    kept.extend(state);
+                    let report = SubtaskReport { source, state: kept, staged };
+                    Event::Acknowledged(checkpoint, report)
+                }
+                Err(error) => Event::Failed(error),
+            };
+            #[expect(clippy::disallowed_methods, reason = "control plane: one per checkpoint")]
+            events.do_send(SubtaskEvent { attempt, subtask, event });
+        });
+        Ok(())
+    }
+}
+
+/// The very same chunks, by pointer.
+fn is_same(old: &[StateChunk], new: &[StateChunk]) -> bool {
+    old.len() == new.len()
+        && old.iter().zip(new).all(|(a, b)| {
+            a.name == b.name && a.key_group == b.key_group && Arc::ptr_eq(&a.payload, &b.payload)
+        })
+}
+
+async fn write_state(
+    store: Arc<StateStore>,
+    checkpoint: CheckpointId,
+    fresh: Vec<(OpenContext, Vec<StateChunk>)>,
+    give_back: std::sync::mpsc::Sender<(OperatorUid, Vec<StateChunk>, StateFile)>,
+) -> Result<Vec<StateFile>> {
+    if fresh.is_empty() {
+        return Ok(Vec::new());
+    }
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut files = Vec::new();
+        for (open, chunks) in fresh {
+            let file = store
+                .write(checkpoint, &open.uid, open.subtask, open.key_groups, &chunks)
+                .map_err(|e| e.at(format!("operator `{}`", open.uid)))?;
+            // Nobody listens any more when the attempt is ending.
+            drop(give_back.send((open.uid, chunks, file.clone())));
+            files.push(file);
+        }
+        Ok(files)
+    });
+    writing.await.map_err(|_| Error::internal("writing state panicked"))?
+}

@@ -1,0 +1,248 @@
+//! The loop of a subtask that begins with a source: rows from the reader, barriers from the coordinator.
+//!
+//! The position that a checkpoint stores is behind the last row that entered the chain before the barrier (P24).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use thalweg_core::checkpoint::manifest::SplitSnapshot;
+use thalweg_core::connector::source::{Polled, SplitBatch};
+use thalweg_core::time::Clock;
+use thalweg_core::watermark::{SourceTime, SplitWatermarks};
+use thalweg_core::{
+    Barrier, BarrierKind, Error, OperatorUid, Result, StreamElement, Watermark,
+};
+use tokio::sync::mpsc;
+
+use super::chain::Chain;
+use super::emitter::Emitter;
+use super::report::{Checkpointer, Event, SourceReport};
+use super::source_pump::Pump;
+
+/// How often idleness is looked at.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Orders from the coordinator.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Inject(Barrier),
+    AddSplits(Vec<SplitSnapshot>),
+    /// Whether to take rows: the coordinator pauses sources while a checkpoint drags on (P16).
+    Pace(bool),
+}
+
+/// Rows that may still be read, over all sources of the job; `None` for no limit.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget(pub(crate) Option<Arc<AtomicI64>>);
+
+impl Budget {
+    /// Takes up to `rows`.
+    fn take(&self, rows: usize) -> usize {
+        let Some(left) = &self.0 else { return rows };
+        let want = rows as i64;
+        let before = left
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |l| Some(l - want.min(l.max(0))))
+            .unwrap_or(0);
+        want.min(before.max(0)) as usize
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.as_ref().is_some_and(|left| left.load(Ordering::Acquire) <= 0)
+    }
+}
+
+/// What the loop owns.
+pub(crate) struct SourceWork {
+    pub(crate) uid: OperatorUid,
+    pub(crate) pump: Pump,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) watermarks: Option<SplitWatermarks>,
+    pub(crate) splits: BTreeMap<String, SplitSnapshot>,
+    pub(crate) chain: Chain,
+    pub(crate) emitter: Emitter,
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) budget: Budget,
+    /// Rises with every row or position: an interval without it needs no checkpoint (P17).
+    pub(crate) activity: Arc<AtomicU64>,
+    /// The highest watermark that any subtask of this source has emitted: one that comes back from idleness goes on
+    /// from there (the exception in P22).
+    pub(crate) high: Arc<AtomicI64>,
+    pub(crate) rows: u64,
+    pub(crate) said: SourceTime,
+    pub(crate) exhausted: bool,
+    pub(crate) paused: bool,
+}
+
+impl SourceWork {
+    /// Runs until the attempt ends or something fails.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        if self.splits.values().all(|s| s.split.is_finished()) && !self.splits.is_empty() {
+            tracing::debug!(source = %self.uid, "every split is finished already");
+        }
+        self.tell_time(true).await?;
+        loop {
+            if self.budget.is_spent() {
+                self.set_exhausted();
+            }
+            tokio::select! {
+                biased;
+                order = self.orders.recv() => match order {
+                    Some(Order::Inject(barrier)) => {
+                        self.barrier(barrier).await?;
+                        if barrier.kind != BarrierKind::Periodic {
+                            return std::future::pending().await;
+                        }
+                    }
+                    Some(Order::AddSplits(splits)) => self.add_splits(splits)?,
+                    Some(Order::Pace(go)) => self.paused = !go,
+                    None => return Ok(()),
+                },
+                item = self.pump.items.recv(), if !self.paused && !self.budget.is_spent() => match item {
+                    Some(item) => self.take(item?).await?,
+                    None => return Err(Error::internal("the source's reader ended by itself")),
+                },
+                _ = tick.tick() => {
+                    let caught_up = self.pump.items.is_empty();
+                    self.tell_time(caught_up).await?;
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, polled: Polled) -> Result<()> {
+        match polled {
+            Polled::Rows(rows) => self.rows(rows).await?,
+            Polled::Advanced { split, position } => {
+                self.activity.fetch_add(1, Ordering::Relaxed);
+                self.advance(&split, position)?;
+                self.tell_time(false).await?;
+            }
+            Polled::Nothing => {}
+            Polled::Exhausted => {
+                self.set_exhausted();
+                self.tell_time(false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn rows(&mut self, mut rows: SplitBatch) -> Result<()> {
+        let allowed = self.budget.take(rows.batch.num_rows());
+        if allowed == 0 {
+            return Ok(());
+        }
+        if allowed < rows.batch.num_rows() {
+            rows.batch = rows.batch.slice(0, allowed);
+            rows.next_positions.truncate(allowed);
+        }
+        let Some(position) = rows.next_positions.last().copied() else {
+            return Err(Error::internal("a source batch without positions"));
+        };
+        self.activity.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.monotonic();
+        let batch = match &mut self.watermarks {
+            Some(watermarks) => watermarks.observe(&rows.split, &rows.batch, now)?,
+            None => rows.batch,
+        };
+        self.rows += batch.num_rows() as u64;
+        let effects = self.chain.process(batch)?;
+        self.emitter.act(effects).await?;
+        self.advance(&rows.split, position)?;
+        self.tell_time(false).await
+    }
+
+    fn advance(&mut self, split: &str, position: i64) -> Result<()> {
+        let state = self
+            .splits
+            .get_mut(split)
+            .ok_or_else(|| Error::internal("a position of an unknown split"))?;
+        if position < state.split.position {
+            return Err(Error::internal("a source's position went back"));
+        }
+        state.split.position = position;
+        if let Some(watermarks) = &mut self.watermarks {
+            state.watermark = watermarks.of_split(split);
+            if state.split.is_finished() {
+                watermarks.finish(split);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how far event time has advanced, if that is news.
+    async fn tell_time(&mut self, caught_up: bool) -> Result<()> {
+        let now = self.clock.monotonic();
+        let Some(watermarks) = &mut self.watermarks else { return Ok(()) };
+        let current = watermarks.current(now, caught_up);
+        if current == self.said {
+            return Ok(());
+        }
+        match current {
+            SourceTime::Idle => self.emitter.broadcast(StreamElement::Idle).await?,
+            SourceTime::At(mut watermark) => {
+                if self.said == SourceTime::Idle {
+                    self.emitter.broadcast(StreamElement::Active).await?;
+                    watermark = watermark.max(Watermark(self.high.load(Ordering::Acquire)));
+                }
+                self.emit(watermark).await?;
+            }
+        }
+        self.said = current;
+        Ok(())
+    }
+
+    async fn emit(&mut self, watermark: Watermark) -> Result<()> {
+        if watermark == Watermark::MIN {
+            return Ok(());
+        }
+        self.activity.fetch_add(1, Ordering::Relaxed);
+        self.high.fetch_max(watermark.0, Ordering::AcqRel);
+        let effects = self.chain.advance(watermark)?;
+        self.emitter.act(effects).await?;
+        self.emitter.broadcast(StreamElement::Watermark(watermark)).await
+    }
+
+    async fn barrier(&mut self, barrier: Barrier) -> Result<()> {
+        if barrier.kind == BarrierKind::Final {
+            // The end of time precedes the final barrier, so that every window fires into its epoch (P21).
+            if self.said == SourceTime::Idle {
+                self.emitter.broadcast(StreamElement::Active).await?;
+            }
+            self.emit(Watermark::MAX).await?;
+            self.said = SourceTime::At(Watermark::MAX);
+        }
+        let effects = self.chain.flush()?;
+        self.emitter.act(effects).await?;
+        let source = SourceReport {
+            uid: self.uid.clone(),
+            splits: self.splits.values().cloned().collect(),
+            rows: self.rows,
+        };
+        self.checkpointer.take(barrier.id, &mut self.chain, &mut self.emitter, Some(source))?;
+        self.emitter.broadcast(StreamElement::Barrier(barrier)).await
+    }
+
+    fn add_splits(&mut self, splits: Vec<SplitSnapshot>) -> Result<()> {
+        let now = self.clock.monotonic();
+        self.activity.fetch_add(1, Ordering::Relaxed);
+        for snapshot in &splits {
+            if let Some(watermarks) = &mut self.watermarks {
+                watermarks.add(&snapshot.split.id, snapshot.watermark, false, now);
+            }
+            self.splits.insert(snapshot.split.id.clone(), snapshot.clone());
+        }
+        self.pump.add(splits.into_iter().map(|s| s.split).collect())
+    }
+
+    fn set_exhausted(&mut self) {
+        if !self.exhausted {
+            self.exhausted = true;
+            self.checkpointer.tell(Event::Exhausted);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The thread on which a source's reader blocks, and the bounded queue through which its rows come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc as control;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thalweg_core::connector::source::{Polled, SourceReader, Split};
+use thalweg_core::{Error, Result};
+use tokio::sync::mpsc;
+
+/// Batches that may wait between reader and subtask.
+const QUEUE: usize = 2;
+/// How long a reader may wait in one poll: also how long stopping may take.
+const MAX_WAIT: Duration = Duration::from_millis(50);
+
+/// The subtask's end.
+pub(crate) struct Pump {
+    pub(crate) items: mpsc::Receiver<Result<Polled>>,
+    splits: control::Sender<Vec<Split>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Pump {
+    /// Starts the thread; it begins with `splits`.
+    pub(crate) fn start(
+        name: &str,
+        mut reader: Box<dyn SourceReader>,
+        splits: Vec<Split>,
+    ) -> Result<(Self, JoinHandle<()>)> {
+        let (items, receiver) = mpsc::channel(QUEUE);
+        let (sender, added) = control::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name(format!("read-{name}"))
+            .spawn(move || {
+                let guarded = std::panic::AssertUnwindSafe(|| {
+                    pump(reader.as_mut(), splits, &added, &items, &stopped)
+                });
+                let failed = match std::panic::catch_unwind(guarded) {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error,
+                    Err(_) => Error::internal("the source's reader panicked"),
+                };
+                // A dead reader must surface, not look like an empty input (F10).
+                drop(items.blocking_send(Err(failed)));
+            })
+            .map_err(|e| Error::transient("cannot start a reader thread").with_source(e))?;
+        Ok((Self { items: receiver, splits: sender, stop }, thread))
+    }
+
+    /// Hands more splits to the reader.
+    pub(crate) fn add(&self, splits: Vec<Split>) -> Result<()> {
+        self.splits.send(splits).map_err(|_| Error::internal("the source's reader is gone"))
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
+fn pump(
+    reader: &mut dyn SourceReader,
+    splits: Vec<Split>,
+    added: &control::Receiver<Vec<Split>>,
+    items: &mpsc::Sender<Result<Polled>>,
+    stop: &AtomicBool,
+) -> Result<()> {
+    reader.assign(splits)?;
+    let mut exhausted = false;
+    while !stop.load(Ordering::Acquire) {
+        // An exhausted reader waits for splits instead of being polled.
+        let more = if exhausted {
+            added.recv_timeout(MAX_WAIT).ok()
+        } else {
+            added.try_recv().ok()
+        };
+        if let Some(splits) = more {
+            exhausted = false;
+            reader.assign(splits)?;
+        }
+        if exhausted {
+            continue;
+        }
+        match reader.poll(MAX_WAIT)? {
+            Polled::Nothing => {}
+            polled => {
+                exhausted = matches!(polled, Polled::Exhausted);
+                if items.blocking_send(Ok(polled)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
