@@ -166,8 +166,7 @@ mod kafka {
         assert_eq!(source.discover(&known).unwrap(), []);
         let error = source.start_splits().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Transient);
-        assert!(error.to_string().contains(&servers), "{error}");
-        println!("{error}");
+        assert!(error.to_string().contains("partitions without leader"), "{error}");
         cluster.partition_leader(TOPIC, 1, Some(1)).unwrap();
         assert_eq!(source.start_splits().unwrap().len(), 2);
     }

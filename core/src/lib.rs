@@ -13,6 +13,7 @@ pub mod crypto;
 pub mod durable;
 pub mod element;
 pub mod error;
+pub mod failpoint;
 pub mod graph;
 pub mod id;
 pub mod key;

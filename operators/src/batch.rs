@@ -25,7 +25,10 @@ pub(crate) fn assemble(
 
 /// The column at `index` of the input schema.
 pub(crate) fn column(batch: &RecordBatch, index: usize) -> Result<&ArrayRef> {
-    batch.columns().get(index).ok_or_else(|| Error::internal("a batch has fewer columns than its schema"))
+    batch
+        .columns()
+        .get(index)
+        .ok_or_else(|| Error::internal("a batch has fewer columns than its schema"))
 }
 
 /// The columns at `indices` of the input schema.
@@ -35,9 +38,9 @@ pub(crate) fn columns(batch: &RecordBatch, indices: &[usize]) -> Result<Vec<Arra
 
 /// Where a column of the input is.
 pub(crate) fn index_of(schema: &Schema, column: &str) -> Result<usize> {
-    schema
-        .index_of(column)
-        .map_err(|_| Error::graph(format!("column `{column}` is not in the input ({})", names(schema))))
+    schema.index_of(column).map_err(|_| {
+        Error::graph(format!("column `{column}` is not in the input ({})", names(schema)))
+    })
 }
 
 /// A column of the input.

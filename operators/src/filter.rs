@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
-use thalweg_core::{Error, Result};
 use thalweg_core::operator::{Collector, Context, OpenContext, Operator, OperatorFactory};
+use thalweg_core::{Error, Result};
 
 use crate::batch;
 

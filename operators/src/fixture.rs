@@ -94,6 +94,9 @@ pub(crate) fn apply(factory: &impl OperatorFactory, batch: &RecordBatch) -> Reco
 pub(crate) fn refusal(factory: &impl OperatorFactory, input: &RecordBatch) -> String {
     let error: Error = factory.output_schema(&input.schema()).unwrap_err();
     assert_eq!(error.kind(), thalweg_core::ErrorKind::InvalidGraph);
-    assert!(factory.create(open(input.schema())).is_err(), "such an instance cannot be made either");
+    assert!(
+        factory.create(open(input.schema())).is_err(),
+        "such an instance cannot be made either"
+    );
     error.to_string()
 }

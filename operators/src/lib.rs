@@ -9,6 +9,8 @@
 //! * [`Mask`]: direct identifiers become what may be shown
 //! * [`Validate`]: rules with reason codes; rejected rows leave by a side output
 //! * [`Seal`]: events as received, encrypted per row
+//! * [`Lateness`]: rows that came after their window had closed leave by a side output
+//! * [`Aggregate`]: one row per key and window, in two phases
 
 pub mod aggregate;
 mod batch;
@@ -24,10 +26,12 @@ pub mod project;
 pub mod seal;
 pub mod validate;
 
+pub use aggregate::Aggregate;
 pub use column::ColumnRef;
 pub use filter::Filter;
+pub use lateness::{LATE, Lateness};
 pub use map::Map;
 pub use mask::Mask;
 pub use project::Project;
 pub use seal::Seal;
-pub use validate::Validate;
+pub use validate::{REJECTED, Validate};

@@ -102,9 +102,15 @@ impl OperatorFactory for Map {
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         let output = (self.schema)(input)?;
         for (column, reason) in &self.declassified {
-            batch::index_of(&output, column)?;
+            if output.index_of(column).is_err() {
+                return Err(Error::graph(format!(
+                    "declassified column `{column}` is not in the output"
+                )));
+            }
             if reason.trim().is_empty() {
-                return Err(Error::graph(format!("column `{column}` is declassified without a reason")));
+                return Err(Error::graph(format!(
+                    "column `{column}` is declassified without a reason"
+                )));
             }
         }
         let inherited = all_sensitivities(input);

@@ -1,3 +1,5 @@
 //! What a file that builds a graph imports: `use thalweg_operators::prelude::*;`.
 
-pub use crate::{ColumnRef, Filter, Map, Mask, Project, Seal, Validate};
+pub use crate::{
+    Aggregate, ColumnRef, Filter, LATE, Lateness, Map, Mask, Project, REJECTED, Seal, Validate,
+};

@@ -54,11 +54,13 @@ impl Project {
 
 impl OperatorFactory for Project {
     fn describe(&self) -> String {
-        let columns: Vec<String> = self
-            .columns
-            .iter()
-            .map(|c| if c.from == c.to { c.to.to_owned() } else { format!("{} as {}", c.from, c.to) })
-            .collect();
+        let columns: Vec<String> =
+            self.columns
+                .iter()
+                .map(|c| {
+                    if c.from == c.to { c.to.to_owned() } else { format!("{} as {}", c.from, c.to) }
+                })
+                .collect();
         format!("project {}", columns.join(", "))
     }
 

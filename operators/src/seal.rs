@@ -82,7 +82,9 @@ impl OperatorFactory for Seal {
         for (name, data_type) in PROVENANCE.into_iter().chain([(PAYLOAD, DataType::Binary)]) {
             let found = batch::field_of(input, name)?.data_type();
             if *found != data_type {
-                return Err(Error::graph(format!("column `{name}` must be {data_type}, not {found}")));
+                return Err(Error::graph(format!(
+                    "column `{name}` must be {data_type}, not {found}"
+                )));
             }
         }
         if input.index_of(KEY_ID).is_ok() {
@@ -182,7 +184,9 @@ impl Sealing {
         let partitions = column_of::<PrimitiveArray<Int32Type>>(batch, self.partition)?;
         let offsets = column_of::<PrimitiveArray<Int64Type>>(batch, self.offset)?;
         if topics.null_count() + partitions.null_count() + offsets.null_count() > 0 {
-            return Err(Error::internal("a row without topic, partition or offset cannot be sealed"));
+            return Err(Error::internal(
+                "a row without topic, partition or offset cannot be sealed",
+            ));
         }
         let mut values = Vec::with_capacity(sealed_len);
         let mut ends = Vec::with_capacity(rows + 1);

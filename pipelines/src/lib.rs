@@ -1,1 +1,3 @@
-//! placeholder
+//! Pipelines built on Thalweg.
+
+pub mod healthcare;

@@ -51,11 +51,13 @@ pub(crate) struct Deployed {
     pub(crate) readers: Vec<JoinHandle<()>>,
 }
 
+/// An exchange, with the node and output it leaves from.
+type Leaving = (NodeId, Option<&'static str>, OutgoingEdge);
+
 /// The ends of all exchanges, by task and subtask.
 struct Wiring {
     inputs: BTreeMap<(usize, u32), Vec<Receiver>>,
-    /// Outgoing edges of each subtask, with the node and output they leave from.
-    outputs: BTreeMap<(usize, u32), Vec<(NodeId, Option<&'static str>, OutgoingEdge)>>,
+    outputs: BTreeMap<(usize, u32), Vec<Leaving>>,
 }
 
 impl Deployment<'_> {

@@ -9,7 +9,9 @@
 //! Vizár, 2015), so segments cannot be swapped, repeated or cut off. Header and the caller's AAD are authenticated
 //! with every segment.
 
-use super::{KeyId, MasterKey, NONCE_LEN, TAG_LEN, append_opened, append_sealed, check_key, cipher};
+use super::{
+    KeyId, MasterKey, NONCE_LEN, TAG_LEN, append_opened, append_sealed, check_key, cipher,
+};
 use crate::{Error, Result};
 
 const MAGIC: [u8; 4] = *b"THWG";

@@ -15,7 +15,9 @@ use aes_gcm::Aes256Gcm;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
-use super::{KeyId, MasterKey, NONCE_LEN, TAG_LEN, append_opened, append_sealed, check_key, cipher};
+use super::{
+    KeyId, MasterKey, NONCE_LEN, TAG_LEN, append_opened, append_sealed, check_key, cipher,
+};
 use crate::{Error, Result};
 
 const VERSION: u8 = 1;
@@ -106,7 +108,8 @@ fn fresh_key(master: &MasterKey) -> Result<(Aes256Gcm, [u8; PREFIX_LEN])> {
 /// [`crate::ErrorKind::Corrupt`] when the value was sealed with another key (the message names it), is cut off,
 /// damaged, or belongs to another row.
 pub fn open_payload(master: &MasterKey, aad: &[u8], bytes: &[u8]) -> Result<Vec<u8>> {
-    let damaged = || Error::corrupt("a sealed value is damaged or cut off, or belongs to another row");
+    let damaged =
+        || Error::corrupt("a sealed value is damaged or cut off, or belongs to another row");
     let (key, rest) = split_key(bytes)?;
     check_key(master, key)?;
     let (salt, rest) = rest.split_first_chunk::<SALT_LEN>().ok_or_else(damaged)?;

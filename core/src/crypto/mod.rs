@@ -42,9 +42,9 @@ fn cipher(master: &MasterKey, salt: &[u8], purpose: &str) -> Result<Aes256Gcm> {
 /// Fresh bytes from the operating system.
 fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    OsRng
-        .try_fill_bytes(&mut bytes)
-        .map_err(|e| Error::transient("the operating system gives no random bytes").with_source(e))?;
+    OsRng.try_fill_bytes(&mut bytes).map_err(|e| {
+        Error::transient("the operating system gives no random bytes").with_source(e)
+    })?;
     Ok(bytes)
 }
 
@@ -80,8 +80,12 @@ fn append_opened(
     out.extend_from_slice(text);
     let fresh = out.get_mut(start..).unwrap_or_default();
     // The tag is verified before a byte is decrypted.
-    let opened =
-        cipher.decrypt_in_place_detached(Nonce::from_slice(&nonce), aad, fresh, Tag::from_slice(tag));
+    let opened = cipher.decrypt_in_place_detached(
+        Nonce::from_slice(&nonce),
+        aad,
+        fresh,
+        Tag::from_slice(tag),
+    );
     if opened.is_err() {
         out.truncate(start);
         return None;

@@ -94,6 +94,7 @@ impl<T: Serialize + DeserializeOwned> ValueState<T> {
     }
 
     /// Sets the key's value.
+    #[expect(clippy::needless_pass_by_value, reason = "the state owns what it is given")]
     pub fn put(&self, key: &Key, value: T) -> Result<()> {
         self.handle.put(key, &value)
     }

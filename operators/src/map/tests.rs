@@ -25,7 +25,8 @@ fn letters() -> Map {
     Map::new("letters", schema(), |batch| {
         let names = batch.column(0).as_any().downcast_ref::<StringArray>().unwrap();
         let letters: Int64Array = names.iter().map(|n| n.map(|n| n.len() as i64)).collect();
-        Ok(RecordBatch::try_new(schema(), vec![Arc::new(letters), Arc::clone(batch.column(0))]).unwrap())
+        Ok(RecordBatch::try_new(schema(), vec![Arc::new(letters), Arc::clone(batch.column(0))])
+            .unwrap())
     })
 }
 
@@ -68,7 +69,7 @@ fn a_schema_can_follow_the_inputs() {
 #[test]
 fn a_declassification_needs_a_column_and_a_reason() {
     let unknown = letters().declassify("ssn", "none here");
-    assert!(refusal(&unknown, &people()).contains("`ssn` is not in the input"));
+    assert!(refusal(&unknown, &people()).contains("`ssn` is not in the output"));
     let silent = letters().declassify("letters", " ");
     assert!(refusal(&silent, &people()).contains("without a reason"));
 }

@@ -5,9 +5,9 @@
 //! graph does not build until it is dropped, by name or by [`Mask::strict`].
 
 mod policy;
-pub mod text;
 #[cfg(test)]
 mod tests;
+pub mod text;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,7 +89,9 @@ impl Mask {
         fields
             .filter(|(_, field)| !self.dropped.contains(&field.name().as_str()))
             .filter_map(|(index, field)| match self.fate(field) {
-                Ok(fate @ Fate::Mask(_)) => Some(Ok((index, mark(field.as_ref().clone(), []), fate))),
+                Ok(fate @ Fate::Mask(_)) => {
+                    Some(Ok((index, mark(field.as_ref().clone(), []), fate)))
+                }
                 Ok(Fate::Keep) if self.strict && !sensitivities(field).is_empty() => None,
                 Ok(Fate::Keep) => Some(Ok((index, field.as_ref().clone(), Fate::Keep))),
                 Err(_) if self.strict => None,
@@ -243,7 +245,8 @@ impl ColumnMask {
         }
         self.unparsed.fetch_add(unparsed, Ordering::Relaxed);
         self.bytes = masked.len();
-        let (ends, values) = (OffsetBuffer::new(ends.into()), Buffer::from_vec(masked.into_bytes()));
+        let (ends, values) =
+            (OffsetBuffer::new(ends.into()), Buffer::from_vec(masked.into_bytes()));
         StringArray::try_new(ends, values, texts.nulls().cloned())
             .map_err(|_| Error::internal("masked texts do not form a column"))
     }

@@ -17,15 +17,15 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, OutputTag, SideOutput,
 };
-use thalweg_core::record::{ColumnType, Utf8List};
+use thalweg_core::record::{ColumnType, Untyped, Utf8List};
 use thalweg_core::{Error, Result};
 
 use crate::{ColumnRef, batch};
 use reasons::DecodeErrors;
 use rules::{Bound, Condition, Rule};
 
-/// Name of the side output with the rejected rows.
-pub const REJECTED: &str = "rejected";
+/// The side output with the rejected rows.
+pub const REJECTED: OutputTag<Untyped> = OutputTag::new("rejected");
 
 /// The column of the side output that says why: every code that applies.
 pub const REASON_CODES: &str = "reason_codes";
@@ -66,11 +66,6 @@ impl Validate {
     /// No rules: every row is valid.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// The side output of rejected rows, as records of `R`.
-    pub const fn rejected<R>() -> OutputTag<R> {
-        OutputTag::new(REJECTED)
     }
 
     /// A null is a violation.
@@ -170,13 +165,13 @@ impl OperatorFactory for Validate {
         self.bind(input)?;
         if let Some(column) = self.decode_errors {
             let field = batch::field_of(input, column)?;
-            let is_codes =
-                matches!(field.data_type(), DataType::List(item) if *item.data_type() == DataType::Utf8);
+            let is_codes = matches!(field.data_type(), DataType::List(item) if *item.data_type() == DataType::Utf8);
             if !is_codes {
                 return Err(Error::graph(format!("column `{column}` must be a list of text")));
             }
         }
-        let required: BTreeSet<&str> = self.rules.iter().filter_map(Rule::required_column).collect();
+        let required: BTreeSet<&str> =
+            self.rules.iter().filter_map(Rule::required_column).collect();
         let fields = self.kept_fields(input)?.into_iter().map(|field| {
             let nullable = field.is_nullable() && !required.contains(field.name().as_str());
             field.with_nullable(nullable)
@@ -186,7 +181,7 @@ impl OperatorFactory for Validate {
     }
 
     fn side_outputs(&self, input: &SchemaRef) -> Result<Vec<SideOutput>> {
-        Ok(vec![SideOutput { tag: REJECTED, schema: self.rejected_schema(input)? }])
+        Ok(vec![SideOutput { tag: REJECTED.name(), schema: self.rejected_schema(input)? }])
     }
 
     fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
@@ -236,7 +231,7 @@ impl Operator for Validating {
         rejected.push(Arc::new(judged.codes));
         out.emit(batch::assemble(&self.valid_schema, valid, valid_rows)?);
         out.side_output(
-            REJECTED,
+            REJECTED.name(),
             batch::assemble(&self.rejected_schema, rejected, rejected_rows)?,
         );
         Ok(())

@@ -6,22 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
-use thalweg_core::checkpoint::manifest::{SplitSnapshot, StateFile};
-use thalweg_core::checkpoint::resolve::expired;
-use thalweg_core::checkpoint::{Action, CheckpointCoordinator, Fact, Manifest, ManifestKind};
-use thalweg_core::connector::sink::{IoHandle, PendingCommit, Staged};
+use thalweg_core::checkpoint::manifest::SplitSnapshot;
+use thalweg_core::checkpoint::{Action, CheckpointCoordinator, Fact, Manifest};
+use thalweg_core::connector::sink::IoHandle;
 use thalweg_core::graph::NodeKind;
 use thalweg_core::{Attempt, Barrier, BarrierKind, CheckpointId, Error, OperatorUid, Result};
 use tokio::sync::oneshot;
 
+use super::assemble::{Parts, assemble};
 use super::finish::finish;
 use super::recover::{JobContext, Restored};
-use super::state_files::sha256;
-use super::storage::create_resolved;
+use super::store::{collect_garbage, store, tell_sources};
 use crate::metrics::JobMetrics;
 use crate::settings::Settings;
-use crate::subtask::{AddSplits, Inject, Pace, SourceReport, SubtaskActor, SubtaskEvent, SubtaskReport};
-use crate::subtask::Event;
+use crate::subtask::{AddSplits, Event, Inject, Pace, SubtaskActor, SubtaskEvent, SubtaskReport};
 
 /// How an attempt ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,25 +135,26 @@ impl Coordinator {
     }
 
     fn fact(&mut self, fact: Fact, context: &mut Context<Self>) {
-        let acted = self.protocol.on(fact).and_then(|actions| {
-            actions.into_iter().try_for_each(|action| self.act(action, context))
-        });
-        if let Err(error) = acted {
-            self.end(Err(error), context);
+        match self.protocol.on(fact) {
+            Ok(actions) => {
+                for action in actions {
+                    self.act(action, context);
+                }
+            }
+            Err(error) => self.end(Err(error), context),
         }
     }
 
-    fn act(&mut self, action: Action, context: &mut Context<Self>) -> Result<()> {
+    fn act(&mut self, action: Action, context: &mut Context<Self>) {
         match action {
             Action::Inject(barrier) => self.inject(barrier),
-            Action::Store(id) => self.store(id, context)?,
+            Action::Store(id) => self.store(id, context),
             Action::Finish(id) => self.finish(id, context),
             Action::Complete(finished) => {
                 let completed = if finished { Completed::Finished } else { Completed::Stopped };
                 self.end(Ok(completed), context);
             }
         }
-        Ok(())
     }
 
     #[expect(clippy::disallowed_methods, reason = "control plane: one per checkpoint and source")]
@@ -168,10 +167,20 @@ impl Coordinator {
         }
     }
 
-    fn store(&mut self, id: CheckpointId, context: &mut Context<Self>) -> Result<()> {
+    fn store(&mut self, id: CheckpointId, context: &mut Context<Self>) {
         let reports = std::mem::take(&mut self.reports);
         let finished = matches!(self.protocol.open_kind(), Some(BarrierKind::Final));
-        let manifest = self.manifest(id, reports, finished)?;
+        let manifest = assemble(Parts {
+            parent: &self.parent,
+            parent_digest: &self.parent_digest,
+            base_rows: &self.base_rows,
+            id,
+            token: &self.token,
+            created_at: self.context.clock.now_micros(),
+            fingerprint: self.context.graph.fingerprint(),
+            finished,
+            reports: reports.into_iter().map(|(_, report)| report).collect(),
+        });
         let (job, parent_digest) = (self.context.clone(), self.parent_digest.clone());
         let parent = self.parent.number;
         let address = context.address();
@@ -180,73 +189,6 @@ impl Coordinator {
             let result = stored.await.unwrap_or_else(|_| Err(Error::internal("storing a manifest panicked")));
             tell(&address, IoDone::Stored(result.map(|(m, d)| (Box::new(m), d))));
         });
-        Ok(())
-    }
-
-    /// M(n) out of M(n-1) and the subtasks' reports. Pure but for the clock.
-    fn manifest(
-        &self,
-        id: CheckpointId,
-        reports: Vec<(usize, SubtaskReport)>,
-        finished: bool,
-    ) -> Result<Manifest> {
-        let mut sources = self.parent.sources.clone();
-        let mut state: Vec<StateFile> = Vec::new();
-        let mut staged: BTreeMap<OperatorUid, Staged> = BTreeMap::new();
-        let mut read: BTreeMap<OperatorUid, Vec<SourceReport>> = BTreeMap::new();
-        for (_, report) in reports {
-            state.extend(report.state);
-            for (uid, part) in report.staged {
-                let all = staged.entry(uid).or_default();
-                all.items.extend(part.items);
-                all.rows += part.rows;
-            }
-            if let Some(source) = report.source {
-                read.entry(source.uid.clone()).or_default().push(source);
-            }
-        }
-        state.sort_by(|a, b| (&a.uid, a.subtask).cmp(&(&b.uid, b.subtask)));
-        for source in &mut sources {
-            let Some(parts) = read.remove(&source.uid) else { continue };
-            source.rows = self.base_rows.get(&source.uid).copied().unwrap_or_default()
-                + parts.iter().map(|p| p.rows).sum::<u64>();
-            source.splits = parts.into_iter().flat_map(|p| p.splits).collect();
-            source.splits.sort_by(|a, b| a.split.id.cmp(&b.split.id));
-        }
-        let mut sinks = self.parent.sinks.clone();
-        let mut pending = Vec::new();
-        for sink in &mut sinks {
-            let Some(part) = staged.remove(&sink.uid) else { continue };
-            if part.items.is_empty() {
-                continue;
-            }
-            sink.rows += part.rows;
-            pending.push(PendingCommit {
-                sink: sink.uid.to_string(),
-                kind: sink.target.kind.clone(),
-                path: sink.target.path.clone(),
-                target_id: sink.expected.id.clone().unwrap_or_default(),
-                app_id: sink.app_id.clone(),
-                checkpoint: id,
-                rank: sink.rank,
-                rows: part.rows,
-                staged: part.items,
-            });
-        }
-        Ok(Manifest {
-            number: id,
-            attempt: self.token.clone(),
-            parent: Some(self.parent_digest.clone()),
-            kind: ManifestKind::Checkpoint,
-            finished,
-            created_at: self.context.clock.now_micros(),
-            fingerprint: self.context.graph.fingerprint(),
-            sources,
-            state,
-            sinks,
-            pending,
-            ..self.parent.clone()
-        })
     }
 
     fn finish(&mut self, id: CheckpointId, context: &mut Context<Self>) {
@@ -429,76 +371,4 @@ impl Handler<IoDone> for Coordinator {
 #[expect(clippy::disallowed_methods, reason = "control plane: one answer per request")]
 fn tell(address: &Addr<Coordinator>, message: IoDone) {
     address.do_send(message);
-}
-
-/// Seals positions, creates M(n), and checks that its parent still stands (P7). Blocking.
-fn store(
-    job: &JobContext,
-    mut manifest: Manifest,
-    parent: CheckpointId,
-    parent_digest: &str,
-) -> Result<(Manifest, String)> {
-    for snapshot in &mut manifest.sources {
-        let node = job.graph.nodes().iter().find(|n| n.uid == snapshot.uid);
-        if let Some(NodeKind::Source(source)) = node.map(|n| &n.kind) {
-            for split in &mut snapshot.splits {
-                source.source.seal_position(&mut split.split)?;
-            }
-        }
-    }
-    let bytes = manifest.encode()?;
-    create_resolved(job.storage.as_ref(), &Manifest::name(manifest.number), &bytes)?;
-    match job.storage.read(&Manifest::name(parent))? {
-        Some(stored) if sha256(&stored) == parent_digest => {}
-        _ => {
-            return Err(Error::fenced(format!(
-                "checkpoint {parent} is gone or changed: another process owns this job; this one stops"
-            )));
-        }
-    }
-    Ok((manifest, sha256(&bytes)))
-}
-
-/// Deletes expired manifests one by one, ascending, and state files that no retained manifest names (P7).
-fn collect_garbage(job: &JobContext, head: CheckpointId, keep: u64) -> Result<()> {
-    let storage = job.storage.as_ref();
-    let numbers: Vec<CheckpointId> =
-        storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
-    let gone = expired(&numbers, head, keep);
-    // Manifests expire one at a time once a job is under way; the state files follow now and then.
-    for number in &gone {
-        storage.delete(&Manifest::name(*number))?;
-    }
-    if gone.is_empty() || head.0 % 16 != 0 {
-        return Ok(());
-    }
-    let mut named = std::collections::BTreeSet::new();
-    for number in numbers.iter().filter(|n| !gone.contains(n)) {
-        if let Some(bytes) = storage.read(&Manifest::name(*number))? {
-            named.extend(Manifest::decode(&bytes)?.state.into_iter().map(|s| s.path));
-        }
-    }
-    let mut files = storage.list("state")?;
-    files.sort();
-    for name in files {
-        let path = format!("state/{name}");
-        let written = name.get(..20).and_then(|n| n.parse::<u64>().ok());
-        // Files of checkpoints that are still being taken are named by no manifest yet.
-        if written.is_some_and(|n| n <= head.0) && !named.contains(&path) {
-            storage.delete(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// For lag tools only: nothing depends on it.
-fn tell_sources(job: &JobContext, sources: &[thalweg_core::checkpoint::manifest::SourceSnapshot]) {
-    for snapshot in sources {
-        let node = job.graph.nodes().iter().find(|n| n.uid == snapshot.uid);
-        let Some(NodeKind::Source(source)) = node.map(|n| &n.kind) else { continue };
-        let splits: Vec<_> = snapshot.splits.iter().map(|s| s.split.clone()).collect();
-        if let Err(error) = source.source.committed(&splits) {
-            tracing::debug!(source = %snapshot.uid, %error, "positions could not be published");
-        }
-    }
 }

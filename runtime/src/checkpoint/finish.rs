@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::{Committer, Cut, PendingCommit};
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, Result, failpoint};
 
 /// The committers of a job, by kind.
 #[derive(Debug, Clone, Default)]
@@ -36,18 +36,22 @@ pub(crate) async fn finish(
     let mut versions = BTreeMap::new();
     for commits in by_rank.into_values() {
         let done = try_join_all(commits.into_iter().map(|pending| async move {
+            failpoint::hit("commit.before")?;
             let committed = committers
                 .get(&pending.kind)?
                 .commit(pending)
                 .await
                 .map_err(|e| e.at(format!("sink `{}`", pending.sink)))?;
+            failpoint::hit("commit.after")?;
             Ok::<_, Error>((pending.sink.clone(), committed.version))
         }))
         .await?;
         versions.extend(done);
     }
     if !manifest.pending.is_empty() {
+        failpoint::hit("cut.before")?;
         publish(committers, manifest, &versions).await?;
+        failpoint::hit("cut.after")?;
     }
     Ok(versions)
 }

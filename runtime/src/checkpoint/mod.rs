@@ -1,7 +1,9 @@
 //! Acting out the checkpoint protocol: storage, genesis, recovery, finishing, the coordinator actor.
 
+mod assemble;
 pub(crate) mod coordinator;
 pub(crate) mod finish;
 pub(crate) mod recover;
 pub(crate) mod state_files;
 pub mod storage;
+mod store;

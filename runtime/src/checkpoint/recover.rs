@@ -11,6 +11,7 @@ use thalweg_core::checkpoint::resolve::newest;
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::TargetExpectation;
 use thalweg_core::crypto::MasterKey;
+use thalweg_core::failpoint;
 use thalweg_core::graph::{JobGraph, NodeKind};
 use thalweg_core::operator::StateBlob;
 use thalweg_core::time::Clock;
@@ -174,6 +175,7 @@ pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, Stri
         )));
     }
     let opened = open_targets(context, &manifest).await?;
+    failpoint::hit("recover.opened")?;
     let committed = finish(&context.committers, &manifest).await?;
     let mut versions = opened;
     versions.extend(committed);

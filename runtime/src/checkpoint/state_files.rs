@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thalweg_core::checkpoint::manifest::StateFile;
 use thalweg_core::crypto::{self, MasterKey};
+use thalweg_core::failpoint;
 use thalweg_core::key::{KeyGroup, KeyGroupRange};
 use thalweg_core::operator::{StateBlob, StateChunk};
 use thalweg_core::state::codec;
@@ -25,7 +26,12 @@ struct StoredChunk {
 
 /// Hex of a SHA-256.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        for digit in [byte >> 4, byte & 15] {
+            hex.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+        hex
+    })
 }
 
 /// What is the same for all state files of one attempt.
@@ -61,7 +67,9 @@ impl StateStore {
         let path = format!("state/{:020}-{}-{uid}-{subtask}", checkpoint.0, self.token);
         let aad = format!("{}/{path}", self.chain);
         let sealed = crypto::blob::seal(&self.key, aad.as_bytes(), &codec::encode(FORMAT, &stored)?)?;
+        failpoint::hit("state.before")?;
         create_resolved(self.storage.as_ref(), &path, &sealed)?;
+        failpoint::hit("state.after")?;
         Ok(StateFile {
             uid: uid.clone(),
             subtask,

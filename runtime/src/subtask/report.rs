@@ -6,6 +6,7 @@ use actix::Recipient;
 use futures::future::try_join_all;
 use thalweg_core::checkpoint::manifest::{SplitSnapshot, StateFile};
 use thalweg_core::connector::sink::{IoHandle, Staged};
+use thalweg_core::failpoint;
 use thalweg_core::operator::{OpenContext, StateChunk};
 use thalweg_core::{Attempt, CheckpointId, Error, OperatorUid, Result};
 
@@ -61,9 +62,8 @@ pub(crate) struct Checkpointer {
 }
 
 impl Checkpointer {
-    #[expect(clippy::disallowed_methods, reason = "control plane: at most one event per checkpoint")]
     pub(crate) fn tell(&self, event: Event) {
-        self.events.do_send(SubtaskEvent { attempt: self.attempt, subtask: self.subtask, event });
+        tell(&self.events, self.attempt, self.subtask, event);
     }
 
     /// Snapshots the chain, closes the sinks' epoch, and acknowledges once all of it is durable. Returns as soon as
@@ -96,20 +96,29 @@ impl Checkpointer {
         let (store, give_back) = (Arc::clone(&self.store), self.give_back.clone());
         let (attempt, subtask, events) = (self.attempt, self.subtask, self.events.clone());
         self.io.spawn(async move {
+            if let Err(error) = failpoint::hit("sink.close") {
+                tell(&events, attempt, subtask, Event::Failed(error));
+                return;
+            }
             let writing = write_state(store, checkpoint, fresh, give_back);
             let event = match futures::future::try_join(try_join_all(closing), writing).await {
-                Ok((staged, state)) => {
+                Ok((staged, state)) if failpoint::hit("ack.before").is_ok() => {
                     kept.extend(state);
                     let report = SubtaskReport { source, state: kept, staged };
                     Event::Acknowledged(checkpoint, report)
                 }
+                Ok(_) => Event::Failed(Error::transient("failpoint ack.before")),
                 Err(error) => Event::Failed(error),
             };
-            #[expect(clippy::disallowed_methods, reason = "control plane: one per checkpoint")]
-            events.do_send(SubtaskEvent { attempt, subtask, event });
+            tell(&events, attempt, subtask, event);
         });
         Ok(())
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "control plane: at most one event per checkpoint")]
+fn tell(events: &Recipient<SubtaskEvent>, attempt: Attempt, subtask: usize, event: Event) {
+    events.do_send(SubtaskEvent { attempt, subtask, event });
 }
 
 /// The very same chunks, by pointer.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use thalweg_core::checkpoint::manifest::SplitSnapshot;
 use thalweg_core::connector::source::{Polled, SplitBatch};
 use thalweg_core::time::Clock;
+use thalweg_core::failpoint;
 use thalweg_core::watermark::{SourceTime, SplitWatermarks};
 use thalweg_core::{
     Barrier, BarrierKind, Error, OperatorUid, Result, StreamElement, Watermark,
@@ -132,6 +133,7 @@ impl SourceWork {
     }
 
     async fn rows(&mut self, mut rows: SplitBatch) -> Result<()> {
+        failpoint::hit("source.rows")?;
         let allowed = self.budget.take(rows.batch.num_rows());
         if allowed == 0 {
             return Ok(());
@@ -143,6 +145,10 @@ impl SourceWork {
         let Some(position) = rows.next_positions.last().copied() else {
             return Err(Error::internal("a source batch without positions"));
         };
+        // Only a source whose policy is to reset may go back, and it says so by `Advanced` first.
+        if self.splits.get(&rows.split).is_none_or(|s| position < s.split.position) {
+            return Err(Error::internal("rows behind the position of their split"));
+        }
         self.activity.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.monotonic();
         let batch = match &mut self.watermarks {
@@ -161,9 +167,6 @@ impl SourceWork {
             .splits
             .get_mut(split)
             .ok_or_else(|| Error::internal("a position of an unknown split"))?;
-        if position < state.split.position {
-            return Err(Error::internal("a source's position went back"));
-        }
         state.split.position = position;
         if let Some(watermarks) = &mut self.watermarks {
             state.watermark = watermarks.of_split(split);

@@ -1,0 +1,128 @@
+//! The log over time: commits stay cheap, checkpoints and clean-up run beside them, cuts are published.
+#![cfg(feature = "delta")]
+
+mod delta_support;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use delta_support::faults::Plan;
+use delta_support::{Lake, open_table, read_files};
+use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
+use thalweg_core::CheckpointId;
+use thalweg_core::connector::sink::Committer;
+
+#[expect(clippy::disallowed_methods, reason = "the test measures")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_lists_nothing_and_asks_the_store_the_same_each_time() {
+    let plan = Plan::new();
+    let lake = Lake::with(|c| plan.apply()(c).checkpoint_every(0), |sink| sink).await;
+    lake.append(1, 0..1).await.unwrap();
+    let staged = lake.stage(1..2).await;
+    let mut asked = Vec::new();
+    for n in 2..40 {
+        let before = (plan.calls.load(Ordering::Relaxed), plan.lists.load(Ordering::Relaxed));
+        lake.commit(n, staged.clone()).await.unwrap();
+        let after = (plan.calls.load(Ordering::Relaxed), plan.lists.load(Ordering::Relaxed));
+        asked.push((after.0 - before.0, after.1 - before.1));
+    }
+    assert!(asked.iter().all(|a| *a == asked[0]), "{asked:?}");
+    assert_eq!(asked[0].1, 0, "lists");
+    assert!(asked[0].0 <= 6, "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_commits_are_flat_and_the_log_is_checkpointed_beside_them() {
+    let lake = Lake::new().await;
+    let mut times = Vec::new();
+    for n in 1..=1_000 {
+        let staged = lake.stage(n..n + 1).await;
+        let begun = now();
+        let committed = lake.commit(n as u64, staged).await.unwrap();
+        times.push(begun.elapsed());
+        assert_eq!(committed.version, n as u64);
+    }
+    lake.committer.maintained().await;
+    let p50 = |times: &[Duration]| {
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        (times[times.len() / 2], times[times.len() * 99 / 100])
+    };
+    let (first, last) = (p50(&times[..200]), p50(&times[800..]));
+    println!("commit with fsync: first 200 p50/p99 {first:?}, last 200 {last:?}");
+    assert!(last.0 < first.0 * 5 + Duration::from_millis(20), "{first:?} {last:?}");
+    let hint = std::fs::read(lake.table_folder().join("_delta_log/_last_checkpoint")).unwrap();
+    let hint: serde_json::Value = serde_json::from_slice(&hint).unwrap();
+    assert!(hint["version"].as_u64().unwrap() >= 800, "{hint}");
+    assert_eq!(lake.ids().await, (1..=1_000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_entries_are_removed_and_the_job_goes_on_live_and_restarted() {
+    let keep_none = |sink: DeltaSink| {
+        sink.configuration("delta.logRetentionDuration", "interval 0 seconds")
+    };
+    let lake = Lake::with(|c| c.checkpoint_every(10), keep_none).await;
+    for n in 1..=25 {
+        lake.append(n, n as i64..n as i64 + 1).await.unwrap();
+        lake.committer.maintained().await;
+    }
+    assert!(!lake.entry(3).exists(), "entry 3 should have expired");
+    assert!(lake.entry(25).exists());
+    let replay = lake.restarted().append(25, 99..100).await.unwrap();
+    assert!(replay.replayed);
+    assert_eq!(lake.restarted().append(26, 26..27).await.unwrap().version, 26);
+    // The live committer meets the entry of the other.
+    assert_eq!(lake.append(27, 27..28).await.unwrap().version, 27);
+    assert_eq!(lake.ids().await, (1..=27).collect::<Vec<_>>());
+    assert_eq!(lake.committer.version(delta_support::TABLE).await.unwrap(), 27);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn published_cuts_are_rows_that_a_replay_does_not_repeat() {
+    let folder = tempfile::tempdir().unwrap();
+    let versions = BTreeMap::from([("gold/a".to_owned(), 3), ("silver/b".to_owned(), 7)]);
+    let fresh = || DeltaCommitter::new(folder.path()).unwrap();
+    let committer = fresh();
+    let publish = async |committer: &DeltaCommitter, n: u64| {
+        committer.publish_cut(CheckpointId(n), "job", "chain", 1_000, &versions).await.unwrap()
+    };
+    assert_eq!(publish(&committer, 1).await, 1);
+    assert_eq!(publish(&committer, 2).await, 2);
+    assert_eq!(publish(&committer, 2).await, 2);
+    assert_eq!(publish(&fresh(), 1).await, 2);
+    assert_eq!(publish(&fresh(), 2).await, 2);
+    assert_eq!(publish(&fresh(), 3).await, 3);
+    let other = fresh();
+    // Another chain shares the table.
+    let version = other.publish_cut(CheckpointId(1), "job", "next", 2_000, &BTreeMap::new()).await;
+    assert_eq!(version.unwrap(), 5, "one entry to join, one for the row");
+    assert_eq!(publish(&committer, 4).await, 6);
+    let mut rows = Vec::new();
+    for batch in read_files(&open_table(&folder.path().join("meta/checkpoints")).await) {
+        let column = |name| batch.column_by_name(name).unwrap();
+        let tables = column("tables").as_list::<i32>().value(0);
+        let numbers = column("versions").as_list::<i32>().value(0);
+        rows.push((
+            column("chain").as_string::<i32>().value(0).to_owned(),
+            column("checkpoint").as_primitive::<Int64Type>().value(0),
+            column("committed_at").as_primitive::<TimestampMicrosecondType>().value(0),
+            tables.as_string::<i32>().iter().flatten().map(ToOwned::to_owned).collect::<Vec<_>>(),
+            numbers.as_primitive::<Int64Type>().values().to_vec(),
+        ));
+    }
+    rows.sort();
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[4].0, "next");
+    let (chain, n, at, tables, numbers) = &rows[3];
+    assert_eq!((chain.as_str(), *n, *at), ("chain", 4, 1_000));
+    assert_eq!(tables, &["gold/a", "silver/b"]);
+    assert_eq!(numbers, &[3, 7]);
+}

@@ -1,0 +1,25 @@
+//! `healthcare graph`.
+
+use std::sync::Arc;
+
+use thalweg_connectors::delta::DeltaCommitter;
+use thalweg_connectors::file::JsonLinesSource;
+use thalweg_core::Result;
+use thalweg_core::crypto::MasterKey;
+use thalweg_runtime::cli::GraphArgs;
+
+use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::event::HealthcareFormat;
+use crate::healthcare::graph::healthcare_graph;
+
+/// Prints the graph; touches neither tables nor brokers.
+pub(super) fn execute(args: &GraphArgs) -> Result<()> {
+    let config = HealthcareConfig::load(None)?;
+    let format = Arc::new(HealthcareFormat::new(&config));
+    let source = Arc::new(JsonLinesSource::new("events.jsonl", format));
+    // Nothing is written below it: a graph is data.
+    let committer = Arc::new(DeltaCommitter::new(std::env::temp_dir())?);
+    let key = Arc::new(MasterKey::generate()?);
+    super::print(&args.render(&healthcare_graph(&config, source, &committer, &key)?));
+    Ok(())
+}

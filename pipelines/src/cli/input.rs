@@ -1,0 +1,72 @@
+//! Where events come from, and the job over them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use thalweg_connectors::delta::DeltaCommitter;
+use thalweg_connectors::file::JsonLinesSource;
+use thalweg_connectors::kafka::{KafkaConfig, KafkaSource, Start};
+use thalweg_core::Result;
+use thalweg_core::connector::source::Source;
+use thalweg_runtime::{CheckpointStorage, JobBuilder};
+
+use super::DataArgs;
+use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::event::HealthcareFormat;
+use crate::healthcare::graph::healthcare_graph;
+
+/// The topic when none is named.
+pub(super) const DEFAULT_TOPIC: &str = "healthcare_events";
+
+/// Where events come from.
+#[derive(Debug, Clone, Args)]
+pub(super) struct InputArgs {
+    /// Kafka brokers
+    #[arg(long, value_name = "H:P", conflicts_with = "input")]
+    pub(super) bootstrap_servers: Option<String>,
+
+    /// Kafka topic [default: healthcare_events]
+    #[arg(long, value_name = "T", requires = "bootstrap_servers")]
+    pub(super) topic: Option<String>,
+
+    /// Where a new job starts reading: earliest, latest, or a time such as 2025-11-24T21:00:00Z [default: earliest]
+    #[arg(long, value_name = "START", requires = "bootstrap_servers")]
+    pub(super) start: Option<Start>,
+
+    /// File of JSON lines to read to its end
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(super) input: Option<PathBuf>,
+}
+
+/// Events of a topic.
+pub(super) fn kafka(
+    config: &HealthcareConfig,
+    bootstrap_servers: &str,
+    topic: &str,
+    start: Option<Start>,
+) -> Arc<dyn Source> {
+    let mut kafka: KafkaConfig = config.kafka.to_kafka(bootstrap_servers, topic);
+    if let Some(start) = start {
+        kafka.start = start;
+    }
+    Arc::new(KafkaSource::new(kafka, Arc::new(HealthcareFormat::new(config))))
+}
+
+/// Events of a file.
+pub(super) fn file(config: &HealthcareConfig, path: &Path) -> Arc<dyn Source> {
+    Arc::new(JsonLinesSource::new(path, Arc::new(HealthcareFormat::new(config))))
+}
+
+/// The healthcare job over a source.
+pub(super) fn job(
+    config: &HealthcareConfig,
+    data: &DataArgs,
+    source: Arc<dyn Source>,
+    storage: Arc<dyn CheckpointStorage>,
+) -> Result<JobBuilder> {
+    let key = data.key()?;
+    let committer = Arc::new(DeltaCommitter::new(&data.data_dir)?);
+    let graph = healthcare_graph(config, source, &committer, &key)?;
+    Ok(JobBuilder::new(graph, storage, key).settings(config.run.clone()))
+}

@@ -1,0 +1,113 @@
+//! The command line of `healthcare`: one file per command. Errors are one line and exit code 1; wrong usage is 2.
+
+mod checkpoints;
+mod demo;
+mod graph;
+mod input;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use thalweg_core::crypto::MasterKey;
+use thalweg_core::{Error, Result};
+use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, report_error};
+
+use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::decrypt::DecryptArgs;
+use crate::healthcare::produce::ProduceArgs;
+
+/// Vitals from Kafka or a file into bronze, silver, quarantine and gold Delta tables, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "healthcare", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the pipeline; with neither --bootstrap-servers nor --input, over a simulated hospital
+    Run(run::RunCommand),
+    /// Send events of a simulated hospital to a Kafka topic
+    Produce(ProduceArgs),
+    /// Print the pipeline's graph
+    Graph(GraphArgs),
+    /// List, inspect, verify or rewind checkpoints
+    Checkpoints {
+        #[command(flatten)]
+        data: DataArgs,
+        #[command(flatten)]
+        checkpoints: CheckpointsArgs,
+    },
+    /// Print decrypted events of bronze or quarantine to someone who has the key
+    Decrypt(DecryptArgs),
+    /// Print a commented configuration file with every default
+    Config,
+}
+
+/// Where a job keeps its tables, and the key they are sealed with.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// Configuration file (see `healthcare config`)
+    #[arg(long, value_name = "F.toml")]
+    pub config: Option<PathBuf>,
+
+    /// Folder of the tables and checkpoints
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+
+    /// File of the encryption key [default: DIR.key, beside the folder]; THALWEG_PHI_KEY overrides it
+    #[arg(long, value_name = "F")]
+    pub key_file: Option<PathBuf>,
+}
+
+impl DataArgs {
+    fn load_config(&self) -> Result<HealthcareConfig> {
+        HealthcareConfig::load(self.config.as_deref())
+    }
+
+    fn key_path(&self) -> PathBuf {
+        crate::healthcare::key_path(&self.data_dir, self.key_file.as_deref())
+    }
+
+    fn checkpoint_dir(&self) -> PathBuf {
+        self.data_dir.join("checkpoints")
+    }
+
+    /// The key of an existing job, or a new one with a warning.
+    fn key(&self) -> Result<Arc<MasterKey>> {
+        crate::healthcare::load_key(&self.key_path())
+    }
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn execute(self) -> ExitCode {
+        let _failpoints = thalweg_core::failpoint::init();
+        let done = match self.command {
+            Command::Run(command) => run::execute(&command),
+            Command::Produce(args) => crate::healthcare::produce::execute(&args),
+            Command::Graph(args) => graph::execute(&args),
+            Command::Checkpoints { data, checkpoints } => checkpoints::execute(&data, &checkpoints.command),
+            Command::Decrypt(args) => crate::healthcare::decrypt::execute(&args),
+            Command::Config => {
+                print(&HealthcareConfig::commented_default());
+                Ok(())
+            }
+        };
+        done.map_or_else(|error| report_error(&error), |()| ExitCode::SUCCESS)
+    }
+}
+
+/// Writes to standard output; a reader that went away is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    drop(std::io::stdout().write_all(text.as_bytes()));
+}
+
+fn usage(message: &str) -> Error {
+    Error::config(message)
+}

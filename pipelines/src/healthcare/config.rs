@@ -1,0 +1,211 @@
+//! What can be set about the pipeline. Every setting has a default that works; a file names those that differ.
+
+mod properties;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thalweg_connectors::kafka::{KafkaConfig, OnDataLoss, Start};
+use thalweg_core::{Error, Result, error};
+use thalweg_runtime::Settings;
+
+pub use super::rules::{Range, Ranges};
+pub use template::commented_default;
+
+/// The topic that is read when nothing else is said.
+pub const DEFAULT_TOPIC: &str = "healthcare_events";
+
+/// All settings of the pipeline.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthcareConfig {
+    /// Where events come from.
+    pub kafka: KafkaSection,
+    /// How messages are read.
+    pub decoding: Decoding,
+    /// What is possible.
+    pub ranges: Ranges,
+    /// How event time advances.
+    pub time: TimeSection,
+    /// How the job runs.
+    pub runtime: Settings,
+}
+
+/// Where events come from.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaSection {
+    /// `host:port`, several separated by commas; the command line comes first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap_servers: Option<String>,
+    /// The topic to read; the command line comes first.
+    pub topic: String,
+    /// Consumer group under which positions are shown to lag tools; none by default. Never read back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<String>,
+    /// Where a new chain begins: `earliest`, `latest`, or a time; the command line comes first.
+    pub start: Start,
+    /// How often to look for new partitions.
+    #[serde(with = "humantime_serde")]
+    pub discovery_interval: Duration,
+    /// What to do about a position that the broker no longer has: `fail` or `reset`.
+    pub on_data_loss: OnDataLoss,
+    /// Any further setting of librdkafka, for sources and `produce` alike.
+    #[serde(deserialize_with = "properties::deserialize", skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Default for KafkaSection {
+    fn default() -> Self {
+        let KafkaConfig { topic, group_id, start, properties, discovery_interval, on_data_loss, .. } =
+            KafkaConfig::new("", DEFAULT_TOPIC);
+        Self {
+            bootstrap_servers: None,
+            topic,
+            group_id,
+            start,
+            discovery_interval,
+            on_data_loss,
+            properties,
+        }
+    }
+}
+
+impl KafkaSection {
+    /// What the Kafka source needs.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when no broker is named.
+    pub fn source(&self) -> Result<KafkaConfig> {
+        let servers = self.bootstrap_servers.as_deref().ok_or_else(|| {
+            Error::config("no kafka broker is named: pass --bootstrap-servers host:port")
+        })?;
+        let mut config = KafkaConfig::new(servers, &self.topic);
+        config.group_id.clone_from(&self.group_id);
+        config.start = self.start;
+        config.properties.clone_from(&self.properties);
+        config.discovery_interval = self.discovery_interval;
+        config.on_data_loss = self.on_data_loss;
+        Ok(config)
+    }
+}
+
+impl fmt::Debug for KafkaSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Kafka's own type knows which properties are secret.
+        let mut config = KafkaConfig::new(self.bootstrap_servers.clone().unwrap_or_default(), &self.topic);
+        config.group_id.clone_from(&self.group_id);
+        config.start = self.start;
+        config.properties.clone_from(&self.properties);
+        config.discovery_interval = self.discovery_interval;
+        config.on_data_loss = self.on_data_loss;
+        config.fmt(f)
+    }
+}
+
+/// How messages are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decoding {
+    /// Longer messages are not looked into.
+    pub max_message_bytes: usize,
+    /// How far ahead of its arrival an event may claim to have happened.
+    #[serde(with = "humantime_serde")]
+    pub future_cap: Duration,
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self { max_message_bytes: 1 << 20, future_cap: Duration::from_hours(24) }
+    }
+}
+
+/// How event time advances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeSection {
+    /// How far out of order events may be.
+    #[serde(with = "humantime_serde")]
+    pub out_of_orderness: Duration,
+    /// A partition without events for this long no longer holds the others back.
+    #[serde(with = "humantime_serde")]
+    pub idle_after: Duration,
+    /// Length of the windows of the gold tables.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// How much longer than the watermark says a window stays open.
+    #[serde(with = "humantime_serde")]
+    pub allowed_lateness: Duration,
+}
+
+impl Default for TimeSection {
+    fn default() -> Self {
+        Self {
+            out_of_orderness: Duration::from_secs(30),
+            idle_after: Duration::from_mins(1),
+            window: Duration::from_mins(1),
+            allowed_lateness: Duration::ZERO,
+        }
+    }
+}
+
+impl HealthcareConfig {
+    /// The settings in the file at `path`, over the defaults; the defaults when there is no path.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`]: one line that names the file, the place in it and what is wrong.
+    pub fn load(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            let cause = error::io("", e);
+            Error::config(format!("cannot read configuration file {}", path.display())).with_source(cause)
+        })?;
+        Self::parse(&text).map_err(|e| Error::config(format!("{}: {e}", path.display())))
+    }
+
+    /// The settings in `text`, over the defaults.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text).map_err(|e| {
+            let before = e.span().and_then(|span| text.get(..span.start));
+            let place = before.map(|b| format!("line {}: ", b.matches('\n').count() + 1));
+            let what: Vec<&str> = e.message().split_whitespace().collect();
+            Error::config(format!("{}{}", place.unwrap_or_default(), what.join(" ")))
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] naming the setting.
+    pub fn check(&self) -> Result<()> {
+        self.ranges.check()?;
+        let wrong = |what: &str| Err(Error::config(what.to_owned()));
+        if self.kafka.topic.is_empty() {
+            return wrong("kafka.topic must not be empty");
+        }
+        if self.decoding.max_message_bytes == 0 {
+            return wrong("decoding.max_message_bytes must be at least 1");
+        }
+        if self.time.window < Duration::from_millis(1) {
+            return wrong("time.window must be at least 1ms");
+        }
+        if self.time.idle_after.is_zero() {
+            return wrong("time.idle_after must be more than 0s");
+        }
+        if self.runtime.parallelism == 0 {
+            return wrong("runtime.parallelism must be at least 1");
+        }
+        Ok(())
+    }
+}

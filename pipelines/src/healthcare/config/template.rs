@@ -1,0 +1,189 @@
+//! The configuration file with every setting, its meaning and its default, made from the defaults themselves.
+
+use toml::{Table, Value};
+
+use super::HealthcareConfig;
+
+/// What is said about a section or a setting. A default that is `None` depends on the machine or is no value at all;
+/// the text is shown, commented out.
+struct Entry {
+    name: &'static str,
+    comment: &'static str,
+    example: Option<&'static str>,
+}
+
+const fn entry(name: &'static str, comment: &'static str) -> Entry {
+    Entry { name, comment, example: None }
+}
+
+const fn example(name: &'static str, example: &'static str, comment: &'static str) -> Entry {
+    Entry { name, comment, example: Some(example) }
+}
+
+struct Section {
+    name: &'static str,
+    comment: &'static str,
+    entries: &'static [Entry],
+}
+
+const SECTIONS: &[Section] = &[
+    Section {
+        name: "kafka",
+        comment: "Where events come from. --bootstrap-servers, --topic and --start come before this section.",
+        entries: &[
+            example("bootstrap_servers", "\"localhost:9092\"", "host:port, several separated by commas."),
+            entry("topic", "The topic to read."),
+            example(
+                "group_id",
+                "\"healthcare\"",
+                "Consumer group under which positions are shown to lag tools. Never read back.",
+            ),
+            entry(
+                "start",
+                "Where a new chain begins: earliest, latest, or a time such as 2026-01-31T08:00:00Z.",
+            ),
+            entry("discovery_interval", "How often to look for new partitions."),
+            entry(
+                "on_data_loss",
+                "What to do about a position that the broker no longer has: fail, or reset to the first one it has.",
+            ),
+        ],
+    },
+    Section {
+        name: "kafka.properties",
+        comment: "Any further setting of librdkafka. TLS and SASL need a build with feature kafka-tls.",
+        entries: &[
+            example("security.protocol", "\"sasl_ssl\"", ""),
+            example("sasl.mechanism", "\"SCRAM-SHA-512\"", ""),
+            example("sasl.username", "\"healthcare\"", ""),
+            example("sasl.password", "\"…\"", "Keep this file readable by its owner only."),
+        ],
+    },
+    Section {
+        name: "decoding",
+        comment: "How messages are read.",
+        entries: &[
+            entry("max_message_bytes", "Longer messages are not looked into: message.too_large."),
+            entry(
+                "future_cap",
+                "How far ahead of its arrival an event may claim to have happened: timestamp.future.",
+            ),
+        ],
+    },
+    Section {
+        name: "ranges",
+        comment: "What is possible, both ends included; anything else is quarantined.",
+        entries: &[
+            entry("heart_rate", "Beats per minute."),
+            entry("systolic", "mmHg."),
+            entry("diastolic", "mmHg; always below the systolic pressure, too."),
+            entry("temperature", "Degrees Fahrenheit."),
+            entry("spo2", "Percent."),
+            entry("respiratory_rate", "Breaths per minute."),
+        ],
+    },
+    Section {
+        name: "time",
+        comment: "How event time advances. Change window and allowed_lateness for a new chain only (--fresh).",
+        entries: &[
+            entry("out_of_orderness", "How far out of order the events of a partition may be."),
+            entry("idle_after", "A partition without events for this long no longer holds the others back."),
+            entry("window", "Length of the windows of the gold tables."),
+            entry("allowed_lateness", "How much longer than the watermark says a window stays open."),
+        ],
+    },
+    Section {
+        name: "runtime",
+        comment: "How the job runs. All of it may change between runs.",
+        entries: &[
+            example("parallelism", "4", "Subtasks per chain. Default: the number of cores."),
+            entry("checkpoint_interval", "Time between checkpoints: how soon rows become visible."),
+            entry("channel_rows", "Rows that may wait in one channel."),
+            entry("keep_checkpoints", "Manifests kept, at least 2."),
+            entry("restart_attempts", "Restarts in a row before giving up."),
+            entry("restart_delay", "First pause before a restart; doubles each time up to 30s."),
+            entry("io_threads", "Threads for storage work."),
+            entry("slow_checkpoint", "Warn when a checkpoint takes longer than this."),
+        ],
+    },
+];
+
+/// A configuration file that says what is the case without one.
+pub fn commented_default() -> String {
+    let defaults = Table::try_from(HealthcareConfig::default()).unwrap_or_default();
+    let mut text = String::from(
+        "# Settings of the healthcare pipeline. Every line shows the default: keep what you change.\n",
+    );
+    for section in SECTIONS {
+        text.push_str(&format!("\n# {}\n[{}]\n", section.comment, section.name));
+        for entry in section.entries {
+            if !entry.comment.is_empty() {
+                text.push_str(&format!("# {}\n", entry.comment));
+            }
+            if let Some(example) = entry.example {
+                text.push_str(&format!("# {} = {example}\n", entry.name));
+            } else if let Some(value) = look_up(&defaults, section.name, entry.name) {
+                text.push_str(&format!("{} = {}\n", entry.name, inline(value)));
+            }
+        }
+    }
+    text
+}
+
+fn look_up<'a>(defaults: &'a Table, section: &str, name: &str) -> Option<&'a Value> {
+    defaults.get(section)?.as_table()?.get(name)
+}
+
+/// A value on one line; a range's ends are whole numbers, and are shown as such.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Table(table) => {
+            let pairs: Vec<String> =
+                table.iter().rev().map(|(name, value)| format!("{name} = {}", inline(value))).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        Value::Float(number) => number.to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_says_what_is_the_case_without_it() {
+        let text = commented_default();
+        assert_eq!(HealthcareConfig::parse(&text).unwrap(), HealthcareConfig::default(), "{text}");
+        assert!(text.contains("\nheart_rate = { min = 20, max = 300 }\n"), "{text}");
+        assert!(text.contains("\nfuture_cap = \"1day\"\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+    }
+
+    #[test]
+    fn every_setting_is_in_the_template() {
+        let defaults = Table::try_from(HealthcareConfig::default()).unwrap();
+        for (section, settings) in &defaults {
+            let described = SECTIONS.iter().find(|s| s.name == section).unwrap();
+            for name in settings.as_table().unwrap().keys() {
+                let found = described.entries.iter().find(|e| e.name == name);
+                assert!(found.is_some(), "{section}.{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_examples_are_accepted_when_they_are_used() {
+        let used: Vec<String> = commented_default()
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.split(' ').nth(1) == Some("=") => setting.to_owned(),
+                _ => line.to_owned(),
+            })
+            .collect();
+        let config = HealthcareConfig::parse(&used.join("\n")).unwrap();
+        assert_eq!(config.kafka.bootstrap_servers.as_deref(), Some("localhost:9092"));
+        assert_eq!(config.kafka.properties.len(), 4);
+        assert_eq!(config.kafka.properties["sasl.username"], "healthcare");
+    }
+}

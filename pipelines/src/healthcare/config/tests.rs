@@ -1,0 +1,75 @@
+use super::*;
+use thalweg_core::ErrorKind;
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    assert_eq!(HealthcareConfig::parse("").unwrap(), HealthcareConfig::default());
+    assert_eq!(HealthcareConfig::load(None).unwrap(), HealthcareConfig::default());
+    let config = HealthcareConfig::default();
+    assert_eq!(config.kafka.topic, "healthcare_events");
+    assert_eq!(config.decoding.max_message_bytes, 1_048_576);
+    assert_eq!(config.decoding.future_cap, Duration::from_hours(24));
+    assert_eq!(config.time.out_of_orderness, Duration::from_secs(30));
+}
+
+#[test]
+fn a_file_changes_what_it_names_and_nothing_else() {
+    let config = HealthcareConfig::parse(
+        "[ranges]\nheart_rate = { min = 1, max = 2.5 }\n[time]\nwindow = \"5m\"\n[kafka.properties]\n\
+         \"security.protocol\" = \"ssl\"\nfetch.wait.max.ms = 20\ncheck.crcs = false\n",
+    )
+    .unwrap();
+    assert_eq!(config.ranges.heart_rate, Range { min: 1.0, max: 2.5 });
+    assert_eq!(config.ranges.spo2, Ranges::default().spo2);
+    assert_eq!(config.time.window, Duration::from_mins(5));
+    let properties: Vec<(&str, &str)> =
+        config.kafka.properties.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let expected = [("check.crcs", "false"), ("fetch.wait.max.ms", "20"), ("security.protocol", "ssl")];
+    assert_eq!(properties, expected);
+}
+
+#[test]
+fn a_mistake_is_told_in_one_line_with_its_place() {
+    for (text, says) in [
+        ("\n[ranges]\nheartrate = { min = 1, max = 2 }", "line 3: unknown field `heartrate`"),
+        ("[time]\nwindow = 60", "line 2: "),
+        ("[time]\nwindow = \"0s\"", "time.window must be"),
+        ("[ranges]\nspo2 = { min = 2, max = 1 }", "ranges.spo2: min must not be above max"),
+        ("[ranges]\nspo2 = { min = nan, max = 1 }", "ranges.spo2"),
+        ("[kafka", "line 1: "),
+        ("[kafka]\nstart = \"sometime\"", "line 2: "),
+        ("[kafka.properties]\nsasl.password = [\"hunter2\"]", "`sasl.password` must be a text"),
+        ("[decoding]\nmax_message_bytes = 0", "decoding.max_message_bytes"),
+    ] {
+        let error = HealthcareConfig::parse(text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        let shown = error.to_string();
+        assert!(shown.contains(says) && !shown.contains('\n'), "{text}: {shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = HealthcareConfig::load(Some(Path::new("/does/not/exist.toml"))).unwrap_err();
+    assert!(error::chain(&error).contains("/does/not/exist.toml"), "{error}");
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let config = HealthcareConfig::parse("[kafka.properties]\nsasl.password = \"hunter2\"").unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_source_takes_over_every_setting() {
+    let text = "[kafka]\nbootstrap_servers = \"b:1\"\ntopic = \"t\"\nstart = \"latest\"\ngroup_id = \"g\"\n\
+                discovery_interval = \"1s\"\non_data_loss = \"reset\"\n[kafka.properties]\nx = 1";
+    let source = HealthcareConfig::parse(text).unwrap().kafka.source().unwrap();
+    assert_eq!((source.bootstrap_servers.as_str(), source.topic.as_str()), ("b:1", "t"));
+    assert_eq!((source.start, source.on_data_loss), (Start::Latest, OnDataLoss::Reset));
+    assert_eq!(source.group_id.as_deref(), Some("g"));
+    assert_eq!(source.discovery_interval, Duration::from_secs(1));
+    assert_eq!(source.properties["x"], "1");
+    assert!(HealthcareConfig::default().kafka.source().is_err());
+}

@@ -1,0 +1,151 @@
+//! From message bytes to columns: the format that sources are handed.
+//!
+//! A message is taken apart in two steps. [`message`] finds the known fields of one JSON object as slices of its text,
+//! so that a field of a wrong type spoils itself only; [`scalar`] says what each slice is. [`columns`] collects the
+//! outcome. A message that cannot be read is a row of nulls with a code that says why, never an error, and no value
+//! of a message enters anything else than its columns.
+
+mod columns;
+mod message;
+mod scalar;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arrow_array::ArrayRef;
+use arrow_schema::Fields;
+use thalweg_core::connector::decode::{Decoder, Format, Messages};
+use thalweg_core::{Record, Result};
+
+use super::config::Decoding;
+use super::record::Event;
+use columns::Columns;
+use message::Message;
+
+/// Where the decoded columns begin among those of [`Event`]; in front of them is the provenance.
+const FIRST_DECODED: usize = 6;
+
+/// Healthcare events as JSON objects, one a message.
+///
+/// **Shape**: the columns of [`Event`] behind the provenance. Required fields of the message are nullable here: what
+/// is missing is for [`super::rules`] to say.
+///
+/// **Time**: `event_time` in µs, UTC; a timestamp without a zone counts as UTC. It is null when the timestamp cannot
+/// be read or lies too far ahead of the message's arrival, so that such a message does not move a watermark.
+///
+/// ```
+/// use arrow_array::{Array, BinaryArray, TimestampMicrosecondArray};
+/// use thalweg_core::connector::decode::{Format, Messages};
+/// use thalweg_pipelines::healthcare::HealthcareFormat;
+/// let format = HealthcareFormat::default();
+/// let payloads = BinaryArray::from(vec![br#"{"patient_id": 1, "mood": "good"}"#.as_slice()]);
+/// let arrivals = TimestampMicrosecondArray::from(vec![0]);
+/// let columns =
+///     format.decoder().decode(Messages { payloads: &payloads, arrivals: &arrivals })?;
+/// assert_eq!(columns.len(), format.fields().len());
+/// assert_eq!(format.counters().unknown_fields(), 1);
+/// # Ok::<(), thalweg_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct HealthcareFormat {
+    limits: Limits,
+    counters: Arc<DecodeCounters>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    message_bytes: usize,
+    /// How far ahead of its arrival a message may claim to be, µs.
+    ahead: i64,
+}
+
+impl HealthcareFormat {
+    /// The format with these limits.
+    pub fn new(decoding: &Decoding) -> Self {
+        let limits = Limits {
+            message_bytes: decoding.max_message_bytes,
+            ahead: micros(decoding.future_cap),
+        };
+        Self { limits, counters: Arc::default() }
+    }
+
+    /// What all decoders of this format have come across.
+    pub fn counters(&self) -> Arc<DecodeCounters> {
+        Arc::clone(&self.counters)
+    }
+}
+
+impl Default for HealthcareFormat {
+    fn default() -> Self {
+        Self::new(&Decoding::default())
+    }
+}
+
+impl Format for HealthcareFormat {
+    fn fields(&self) -> Fields {
+        Event::schema().fields().iter().skip(FIRST_DECODED).cloned().collect()
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(HealthcareDecoder {
+            limits: self.limits,
+            counters: Arc::clone(&self.counters),
+            columns: Columns::default(),
+        })
+    }
+}
+
+/// What is worth knowing about messages beside the rows in quarantine, since the process started; a replay counts
+/// its messages again.
+#[derive(Debug, Default)]
+pub struct DecodeCounters {
+    unknown_fields: AtomicU64,
+    unusable_fields: AtomicU64,
+}
+
+impl DecodeCounters {
+    /// Fields that are not known here; they are in bronze only.
+    pub fn unknown_fields(&self) -> u64 {
+        self.unknown_fields.load(Ordering::Relaxed)
+    }
+
+    /// Values of optional text fields (name, medication, …) that are no text and became null; a rising count means
+    /// that a producer changed its format.
+    pub fn unusable_fields(&self) -> u64 {
+        self.unusable_fields.load(Ordering::Relaxed)
+    }
+}
+
+struct HealthcareDecoder {
+    limits: Limits,
+    counters: Arc<DecodeCounters>,
+    columns: Columns,
+}
+
+impl Decoder for HealthcareDecoder {
+    fn decode(&mut self, messages: Messages<'_>) -> Result<Vec<ArrayRef>> {
+        let mut unknown = 0;
+        for (payload, arrival) in messages.payloads.iter().zip(messages.arrivals.values()) {
+            match Message::read(payload, self.limits.message_bytes) {
+                Ok(message) => {
+                    unknown += message.unknown_fields;
+                    let latest = arrival.saturating_add(self.limits.ahead);
+                    self.columns.append(&message, latest);
+                }
+                Err(code) => self.columns.append_unreadable(code),
+            }
+        }
+        let unusable = self.columns.take_unusable();
+        self.counters.unknown_fields.fetch_add(unknown, Ordering::Relaxed);
+        self.counters.unusable_fields.fetch_add(unusable, Ordering::Relaxed);
+        Ok(self.columns.finish())
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

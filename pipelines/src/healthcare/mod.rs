@@ -1,0 +1,27 @@
+//! The healthcare pipeline: vitals as JSON in, Delta tables out.
+//!
+//! * bronze: every message as received, its bytes encrypted;
+//! * silver: every valid event, identities masked;
+//! * quarantine: every other message, with the codes that say why ([`reason`]);
+//! * gold: what happened per minute, over the events that came in time; the others are in `late/events`.
+//!
+//! [`config`] says what can be set, [`graph`] puts it together, [`event`] turns messages into columns, [`rules`] judges
+//! them. [`hospital`] simulates a hospital, [`produce`] sends its events, [`decrypt`] opens what bronze and quarantine
+//! keep. Nothing here knows how a graph is executed.
+
+pub mod blood_pressure;
+pub mod config;
+pub mod decrypt;
+pub mod event;
+pub mod feed;
+pub mod gold;
+pub mod graph;
+pub mod hospital;
+pub mod produce;
+pub mod reason;
+pub mod record;
+pub mod rules;
+
+pub use config::HealthcareConfig;
+pub use event::{DecodeCounters, HealthcareFormat};
+pub use graph::healthcare_graph;

@@ -1,0 +1,202 @@
+//! What goes wrong on bad days has a clear outcome: one line, exit code 1, nothing half-done.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+
+use support::{count, data_files, fail, healthcare, run_file, start, succeed, write_events};
+
+fn small(folder: &std::path::Path) -> std::path::PathBuf {
+    let input = folder.join("events.jsonl");
+    write_events(&input, 2_000, 21);
+    input
+}
+
+#[test]
+fn the_same_finished_input_again_does_nothing_and_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    succeed(&mut run_file(&data, &input));
+    let files = data_files(&data.join("silver/events"));
+    let again = succeed(&mut run_file(&data, &input));
+    assert!(again.starts_with("finished: 2000 events"), "{again}");
+    assert_eq!(data_files(&data.join("silver/events")), files);
+}
+
+#[test]
+fn a_grown_a_replaced_and_a_missing_input_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    succeed(&mut run_file(&data, &input));
+    let mut file = fs::OpenOptions::new().append(true).open(&input).unwrap();
+    writeln!(file, "{{}}").unwrap();
+    assert!(fail(&mut run_file(&data, &input)).contains("grown"));
+    let length = fs::metadata(&input).unwrap().len() as usize;
+    fs::write(&input, vec![b'x'; length - 3]).unwrap();
+    fail(&mut run_file(&data, &input));
+    fs::remove_file(&input).unwrap();
+    fail(&mut run_file(&data, &input));
+}
+
+#[test]
+fn a_second_process_on_the_same_folder_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 300_000, 22);
+    let data = folder.path().join("data");
+    let mut first = start(&mut run_file(&data, &input));
+    while !data.join("checkpoints").join(format!("manifest-{:020}.json", 0)).exists() {
+        assert!(first.try_wait().unwrap().is_none(), "the first process ended early");
+        std::thread::yield_now();
+    }
+    let told = fail(&mut run_file(&data, &input));
+    assert!(told.contains("another process"), "{told}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
+fn a_damaged_checkpoint_stops_the_job_before_it_reads_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 60_000, 23);
+    let data = folder.path().join("data");
+    succeed(run_file(&data, &input).args(["--duration", "300ms", "--checkpoint-interval", "50ms"]));
+    let rows = count(&data, "silver/events");
+    let newest = |prefix: &str, folder: &std::path::Path| {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.file_name().unwrap().to_string_lossy().starts_with(prefix))
+            .collect();
+        names.sort();
+        names.pop().unwrap()
+    };
+    let manifest = newest("manifest-", &data.join("checkpoints"));
+    let intact = fs::read(&manifest).unwrap();
+    fs::write(&manifest, &intact[..intact.len() / 2]).unwrap();
+    assert!(fail(&mut run_file(&data, &input)).contains("damaged"));
+    fs::write(&manifest, &intact).unwrap();
+    let state = newest("0", &data.join("checkpoints/state"));
+    let stored = fs::read(&state).unwrap();
+    let mut flipped = stored.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    fs::write(&state, &flipped).unwrap();
+    assert!(fail(&mut run_file(&data, &input)).contains("damaged"));
+    fs::write(&state, &stored).unwrap();
+    assert_eq!(count(&data, "silver/events"), rows, "nothing was written meanwhile");
+    succeed(&mut run_file(&data, &input));
+}
+
+#[test]
+fn another_key_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    succeed(&mut run_file(&data, &input));
+    fs::remove_file(folder.path().join("data.key")).unwrap();
+    let told = fail(&mut run_file(&data, &input));
+    assert!(told.contains("key"), "{told}");
+}
+
+#[test]
+fn a_table_deleted_under_the_job_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 60_000, 24);
+    let data = folder.path().join("data");
+    succeed(run_file(&data, &input).args(["--duration", "300ms", "--checkpoint-interval", "50ms"]));
+    fs::remove_dir_all(data.join("silver/events")).unwrap();
+    let told = fail(&mut run_file(&data, &input));
+    assert!(told.contains("silver/events"), "{told}");
+}
+
+#[test]
+fn tables_that_no_checkpoint_knows_are_refused_unless_adopted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    succeed(&mut run_file(&data, &input));
+    fs::remove_dir_all(data.join("checkpoints")).unwrap();
+    assert!(fail(&mut run_file(&data, &input)).contains("--adopt-tables"));
+    let before = count(&data, "bronze/events");
+    succeed(run_file(&data, &input).arg("--adopt-tables"));
+    assert_eq!(count(&data, "bronze/events"), 2 * before);
+}
+
+#[test]
+fn a_fresh_chain_goes_on_in_the_same_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    succeed(&mut run_file(&data, &input));
+    succeed(run_file(&data, &input).arg("--fresh"));
+    assert_eq!(count(&data, "bronze/events"), 4_000);
+    let text = succeed(healthcare().args(["checkpoints", "--data-dir"]).arg(&data).arg("verify"));
+    assert!(text.contains("as they should be"), "{text}");
+}
+
+#[test]
+fn checkpoints_can_be_listed_inspected_and_gone_back_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 40_000, 25);
+    let data = folder.path().join("data");
+    succeed(run_file(&data, &input).args(["--checkpoint-interval", "30ms", "--duration", "400ms"]));
+    let checkpoints = |arguments: &[&str]| {
+        succeed(healthcare().args(["checkpoints", "--data-dir"]).arg(&data).args(arguments))
+    };
+    let list = checkpoints(&["list"]);
+    let numbers: Vec<u64> = list
+        .lines()
+        .filter_map(|l| l.split_whitespace().next()?.parse().ok())
+        .collect();
+    assert!(numbers.len() > 3, "{list}");
+    let manifest: serde_json::Value = serde_json::from_str(&checkpoints(&["inspect"])).unwrap();
+    assert_eq!(manifest["number"], *numbers.last().unwrap());
+    let back = numbers[numbers.len() - 3];
+    let told = checkpoints(&["rewind", "--to", &back.to_string()]);
+    assert!(told.contains("RESTORE"), "{told}");
+    // Rows since then are written once more: nothing is lost.
+    succeed(&mut run_file(&data, &input));
+    assert!(count(&data, "bronze/events") >= 40_000);
+}
+
+#[test]
+fn hostile_lines_end_in_quarantine_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("hostile.jsonl");
+    let mut file = fs::File::create(&input).unwrap();
+    let nested = "[".repeat(100_000);
+    let big = format!("{{\"patient_id\":1,\"name\":\"{}\"}}", "x".repeat(10_000_000));
+    let lines: [&[u8]; 9] = [
+        b"\xff\xfe\x00",
+        b"null",
+        b"\"text\"",
+        b"{\"patient_id\":1e400,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\"}",
+        b"{\"patient_id\":1,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\",\"heart_rate\":\"95\"}",
+        b"{\"patient_id\":1,\"event_type\":\"vitals\",\"timestamp\":\"9999-11-24T21:00:00\"}",
+        b"{\"patient_id\":1,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\"",
+        nested.as_bytes(),
+        big.as_bytes(),
+    ];
+    for line in lines {
+        file.write_all(line).unwrap();
+        file.write_all(b"\r\n").unwrap();
+    }
+    // One good line, without a newline at the end of the file.
+    file.write_all(b"{\"patient_id\":1,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\"}").unwrap();
+    drop(file);
+    let data = folder.path().join("data");
+    succeed(&mut run_file(&data, &input));
+    assert_eq!(count(&data, "bronze/events"), 10);
+    assert_eq!(count(&data, "quarantine/events"), 9);
+    assert_eq!(count(&data, "silver/events"), 1);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_two() {
+    for arguments in [&["run", "--no-such-flag"][..], &["run", "--input", "a", "--bootstrap-servers", "b"], &[]] {
+        let output = healthcare().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", support::shown(&output));
+    }
+}

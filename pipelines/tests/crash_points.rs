@@ -1,0 +1,59 @@
+//! The process dies at each step of the protocol, at the first time, at a later one, and again while it recovers: the
+//! tables are always those of an undisturbed run.
+
+mod support;
+
+use support::{assert_same_tables, count, run_file, succeed, write_events};
+use thalweg_core::failpoint;
+
+const EVENTS: u64 = 30_000;
+
+/// Runs with a failpoint; true when it killed the process.
+fn dies(data: &std::path::Path, input: &std::path::Path, failpoints: &str) -> bool {
+    let mut command = run_file(data, input);
+    command.args(["--checkpoint-interval", "40ms"]).env("FAILPOINTS", failpoints);
+    let output = command.output().unwrap();
+    output.status.code().is_none()
+}
+
+#[test]
+fn death_at_any_step_loses_and_doubles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, EVENTS, 11);
+    let calm = folder.path().join("calm");
+    succeed(&mut run_file(&calm, &input));
+    assert_eq!(count(&calm, "silver/events") + count(&calm, "quarantine/events"), EVENTS);
+
+    for (number, point) in failpoint::ALL.iter().enumerate() {
+        // Garbage is first collected after twenty checkpoints, which so short an input need not have.
+        let must_die = *point != "gc.delete";
+        for skip in [0, 1, 5] {
+            let data = folder.path().join(format!("{number}-{skip}"));
+            // Recovery passes its own steps again: die there once more.
+            let died = dies(&data, &input, &format!("{point}={skip}*off->return(exit)"));
+            assert!(died || !must_die || skip > 0, "failpoint {point} was never passed");
+            dies(&data, &input, &format!("{point}=return(exit);recover.opened=return(exit)"));
+            succeed(&mut run_file(&data, &input));
+            assert_same_tables(&calm, &data);
+        }
+    }
+}
+
+#[test]
+fn an_error_or_a_panic_restarts_the_attempt_inside_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, EVENTS, 12);
+    let calm = folder.path().join("calm");
+    succeed(&mut run_file(&calm, &input));
+    for point in ["source.rows", "sink.close", "state.before", "ack.before", "manifest.before", "manifest.after", "commit.after", "cut.before"] {
+        for action in ["return(error)", "panic"] {
+            let data = folder.path().join(format!("{point}-{}", &action[..5]));
+            let mut command = run_file(&data, &input);
+            command.args(["--checkpoint-interval", "40ms"]);
+            succeed(command.env("FAILPOINTS", format!("{point}=2*off->1*{action}->off")));
+            assert_same_tables(&calm, &data);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The engine over memory connectors: exchange, windows, checkpoints, restarts, back-pressure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use thalweg_connectors::memory::{MemorySource, MemoryStore};
+use thalweg_core::crypto::MasterKey;
+use thalweg_core::prelude::*;
+use thalweg_operators::aggregate::Aggregate;
+use thalweg_runtime::{CheckpointStorage, JobBuilder, MemoryStorage, Settings};
+
+#[derive(thalweg_core::Record)]
+#[expect(dead_code, reason = "only its columns are used")]
+struct Reading {
+    ward: String,
+    patient: i64,
+    at: Micros,
+}
+
+#[derive(thalweg_core::Record)]
+#[expect(dead_code, reason = "only its columns are used")]
+struct PerMinute {
+    window_start: Micros,
+    window_end: Micros,
+    ward: String,
+    readings: i64,
+    patients: i64,
+}
+
+/// `rows` readings of split `number`, a second apart.
+fn readings(number: i64, rows: i64) -> Vec<RecordBatch> {
+    (0..rows)
+        .step_by(100)
+        .map(|from| {
+            let range = from..(from + 100).min(rows);
+            let ward = range.clone().map(|i| ["north", "south", "east"][(i % 3) as usize]);
+            let patient = range.clone().map(|i| i % 17 + number);
+            let at = range.map(|i| i * 1_000_000);
+            RecordBatch::try_new(
+                Reading::schema(),
+                vec![
+                    Arc::new(StringArray::from_iter_values(ward)),
+                    Arc::new(Int64Array::from_iter_values(patient)),
+                    Arc::new(TimestampMicrosecondArray::from_iter_values(at).with_timezone("UTC")),
+                ],
+            )
+            .unwrap()
+        })
+        .collect()
+}
+
+fn graph(source: MemorySource, store: &MemoryStore) -> JobGraph {
+    let env = StreamEnvironment::new("wards");
+    let readings = env.source::<Reading>("readings", source).watermarks(
+        WatermarkStrategy::bounded_out_of_orderness(Reading::AT, Duration::from_secs(5)),
+    );
+    readings.sink("all", store.sink("all"));
+    readings
+        .key_by(Reading::WARD)
+        .window(TumblingEventTimeWindows::of(Duration::from_secs(60)))
+        .aggregate::<PerMinute>(
+            "per-minute",
+            &Aggregate::over(Reading::AT).count("readings").count_distinct(Reading::PATIENT, "patients"),
+        )
+        .sink("gold", store.sink("gold").ranked(1));
+    env.build().unwrap()
+}
+
+fn settings(parallelism: u32) -> Settings {
+    Settings {
+        parallelism,
+        checkpoint_interval: Duration::from_millis(15),
+        restart_delay: Duration::from_millis(1),
+        ..Settings::default()
+    }
+}
+
+struct Bench {
+    storage: Arc<dyn CheckpointStorage>,
+    key: Arc<MasterKey>,
+    store: MemoryStore,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            storage: Arc::new(MemoryStorage::default()),
+            key: Arc::new(MasterKey::generate().unwrap()),
+            store: MemoryStore::default(),
+        }
+    }
+
+    fn job(&self, source: MemorySource, parallelism: u32) -> JobBuilder {
+        let graph = graph(source, &self.store);
+        JobBuilder::new(graph, Arc::clone(&self.storage), Arc::clone(&self.key))
+            .settings(settings(parallelism))
+    }
+
+    /// Window start, ward, readings, patients; sorted.
+    fn gold(&self) -> Vec<(i64, String, i64, i64)> {
+        let mut rows = Vec::new();
+        for batch in self.store.batches("gold") {
+            let start = batch.column(0).as_primitive::<arrow_array::types::TimestampMicrosecondType>();
+            let ward = batch.column(2).as_string::<i32>();
+            let readings = batch.column(3).as_primitive::<Int64Type>();
+            let patients = batch.column(4).as_primitive::<Int64Type>();
+            for i in 0..batch.num_rows() {
+                rows.push((start.value(i), ward.value(i).to_owned(), readings.value(i), patients.value(i)));
+            }
+        }
+        rows.sort();
+        rows
+    }
+}
+
+fn source(rows: i64) -> MemorySource {
+    MemorySource::new(Reading::schema()).split("a", readings(0, rows)).split("b", readings(5, rows)).split("c", readings(9, rows))
+}
+
+#[test]
+fn every_reading_is_counted_once_at_any_parallelism() {
+    let mut expected = None;
+    for parallelism in [1, 2, 4] {
+        let bench = Bench::new();
+        let summary = bench.job(source(5_000), parallelism).start().unwrap().join().unwrap();
+        assert!(summary.finished);
+        assert_eq!(bench.store.rows("all"), 15_000);
+        let gold = bench.gold();
+        assert_eq!(gold.iter().map(|r| r.2).sum::<i64>(), 15_000);
+        assert_eq!(*expected.get_or_insert_with(|| gold.clone()), gold);
+    }
+}
+
+#[test]
+fn failing_commits_and_lost_answers_restart_the_attempt_and_change_nothing() {
+    let calm = Bench::new();
+    calm.job(source(5_000), 2).start().unwrap().join().unwrap();
+    let bench = Bench::new();
+    bench.store.fail_next_commits(2);
+    bench.store.lose_next_answers(2);
+    let summary = bench.job(source(5_000), 2).start().unwrap().join().unwrap();
+    assert!(summary.attempts > 1, "the failures were met");
+    assert_eq!(bench.store.rows("all"), 15_000);
+    assert_eq!(bench.gold(), calm.gold());
+}
+
+#[test]
+fn a_stalled_sink_stalls_the_source_and_loses_nothing() {
+    let bench = Bench::new();
+    bench.store.stall();
+    let endless = source(200_000);
+    let handle = bench.job(endless, 2).start().unwrap();
+    // Everything that fits waits in bounded places; then the source stands still.
+    let metrics = Arc::clone(handle.metrics());
+    let read = || metrics.nodes().get("readings").map_or(0, |n| n.0);
+    let mut still = 0;
+    let mut last = 0;
+    while still < 200 {
+        let now = read();
+        still = if now == last && now > 0 { still + 1 } else { 0 };
+        last = now;
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    assert!(last < 300_000, "{last} rows were read although the sink takes none");
+    bench.store.resume();
+    assert!(handle.join().unwrap().finished);
+    assert_eq!(bench.store.rows("all"), 600_000);
+}
+
+#[test]
+fn a_job_is_stopped_and_resumed_without_loss() {
+    let bench = Bench::new();
+    let mut runs = 0;
+    loop {
+        let handle = bench.job(source(40_000), 1 + runs % 3).start().unwrap();
+        let stopper = handle.stopper();
+        std::thread::park_timeout(Duration::from_millis(40));
+        stopper.stop();
+        runs += 1;
+        if handle.join().unwrap().finished {
+            break;
+        }
+    }
+    assert!(runs > 1);
+    assert_eq!(bench.store.rows("all"), 120_000);
+    assert_eq!(bench.gold().iter().map(|r| r.2).sum::<i64>(), 120_000);
+}

@@ -1,0 +1,70 @@
+//! kill -9 at random instants: after restarts the tables are those of an undisturbed run.
+
+mod support;
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use support::{TABLES, assert_same_tables, count, run_file, start, succeed, write_events};
+
+const EVENTS: u64 = 150_000;
+const KILLS: u32 = 20;
+
+/// Waits for the child's end at most this long; true when it ended by itself.
+fn ended_within(child: &mut std::process::Child, limit: Duration) -> bool {
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let pid = child.id().to_string();
+    let killer = std::thread::spawn(move || {
+        // The sender is dropped when the child has ended by itself.
+        let timed_out = receiver.recv_timeout(limit)
+            == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        if timed_out {
+            std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+        }
+        timed_out
+    });
+    let status = child.wait().unwrap();
+    drop(sender);
+    killer.join().unwrap();
+    status.code().is_some()
+}
+
+#[test]
+fn twenty_kills_lose_and_double_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, EVENTS, 7);
+    let calm = folder.path().join("calm");
+    succeed(&mut run_file(&calm, &input));
+    assert_eq!(count(&calm, "silver/events") + count(&calm, "quarantine/events"), EVENTS);
+    assert!(TABLES.iter().all(|t| count(&calm, t) > 0), "every table has rows to compare");
+
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut kills = 0;
+    let mut round = 0;
+    while kills < KILLS {
+        // A run that got through before the last kill is compared, and another one is begun.
+        round += 1;
+        let data = folder.path().join(format!("killed-{round}"));
+        loop {
+            let parallelism = random.random_range(1..=3).to_string();
+            let mut command = run_file(&data, &input);
+            command.args(["--checkpoint-interval", "50ms", "--parallelism", &parallelism]);
+            let mut child = start(&mut command);
+            let limit = if kills < KILLS {
+                Duration::from_millis(random.random_range(20..900))
+            } else {
+                Duration::from_secs(300)
+            };
+            if ended_within(&mut child, limit) {
+                break;
+            }
+            kills += 1;
+        }
+        succeed(&mut run_file(&data, &input));
+        assert_same_tables(&calm, &data);
+    }
+}

@@ -1,0 +1,195 @@
+//! Shared by the pipeline's tests: made-up events, running the real binary, and reading tables without delta-rs.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use arrow_array::RecordBatch;
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Every table of the pipeline but `meta/checkpoints`, whose rows depend on timing.
+pub const TABLES: [&str; 9] = [
+    "bronze/events",
+    "silver/events",
+    "quarantine/events",
+    "late/events",
+    "gold/vitals_by_minute",
+    "gold/vitals_by_bp_category",
+    "gold/patient_vitals",
+    "gold/medications",
+    "gold/kpis",
+];
+
+/// Columns that an undisturbed run may have other values in: the time of reading, and ciphertext.
+pub const VOLATILE: [&str; 2] = ["ingested_at", "payload"];
+
+/// Writes `count` events; about one in fifty is broken, one in ten late by up to two minutes.
+pub fn write_events(path: &Path, count: u64, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut out = BufWriter::new(File::create(path).unwrap());
+    for i in 0..count {
+        let late = if random.random_bool(0.1) { random.random_range(0..120_000) } else { 0 };
+        let ms = (i * 5).saturating_sub(late);
+        let at = format!(
+            "2025-11-24T{:02}:{:02}:{:02}.{:03}",
+            21 + ms / 3_600_000 % 3,
+            ms / 60_000 % 60,
+            ms / 1000 % 60,
+            ms % 1000
+        );
+        let patient = 1000 + random.random_range(0..200);
+        let kind = ["vitals", "vitals", "medication", "lab_result"][random.random_range(0..4)];
+        let medication = if kind == "medication" { "\"Heparin\"" } else { "null" };
+        let (systolic, diastolic) = (random.random_range(95..190), random.random_range(55..94));
+        let heart_rate = random.random_range(40..140);
+        let line = match random.random_range(0..400) {
+            0 => "{\"patient_id\":".to_owned(),
+            1 => "[1,2]".to_owned(),
+            2 => format!("{{\"patient_id\":{patient},\"event_type\":\"x\",\"timestamp\":\"{at}\"}}"),
+            3 => format!("{{\"patient_id\":{patient},\"event_type\":\"vitals\",\"timestamp\":\"soon\"}}"),
+            4 => format!("{{\"patient_id\":{patient},\"event_type\":\"vitals\",\"timestamp\":\"{at}\",\"heart_rate\":-5}}"),
+            5 => format!("{{\"patient_id\":\"{patient}\",\"event_type\":\"vitals\",\"timestamp\":\"{at}\"}}"),
+            6 => format!("{{\"patient_id\":{patient},\"event_type\":\"vitals\",\"timestamp\":\"{at}\",\"blood_pressure\":\"abc\"}}"),
+            _ => format!(
+                "{{\"event_id\":{i},\"patient_id\":{patient},\"name\":\"Zoë Quimby-Test{patient}\",\"ssn\":\"123-45-{patient}\",\
+                 \"phone\":\"(555) 867-{patient}\",\"dob\":\"1961-07-13\",\"address\":\"742 Evergreen Ter, Boston, MA 02118\",\
+                 \"event_type\":\"{kind}\",\"heart_rate\":{heart_rate},\"blood_pressure\":\"{systolic}/{diastolic}\",\
+                 \"temperature\":98.{},\"spo2\":97,\"respiratory_rate\":16,\"medication\":{medication},\"timestamp\":\"{at}\"}}",
+                random.random_range(0..10)
+            ),
+        };
+        writeln!(out, "{line}").unwrap();
+    }
+    out.flush().unwrap();
+}
+
+/// The binary under test.
+pub fn healthcare() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_healthcare"));
+    command.env_remove("THALWEG_PHI_KEY").env_remove("THALWEG_LOG").stdin(Stdio::null());
+    command
+}
+
+/// `healthcare run` over a file.
+pub fn run_file(data: &Path, input: &Path) -> Command {
+    let mut command = healthcare();
+    command.args(["run", "--quiet", "--data-dir"]).arg(data).arg("--input").arg(input);
+    command
+}
+
+/// Runs to the end and expects success.
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs to the end and expects exit code 1 and one line on standard error.
+pub fn fail(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let errors: Vec<&str> = text.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{text}");
+    errors[0].to_owned()
+}
+
+/// Both outputs, for a failed assertion.
+pub fn shown(output: &Output) -> String {
+    format!(
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Starts without waiting.
+pub fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Paths of a table's live data files, read from the log's JSON entries alone.
+pub fn data_files(table: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = match fs::read_dir(table.join("_delta_log")) {
+        Ok(entries) => entries.map(|e| e.unwrap().path()).collect(),
+        Err(_) => return Vec::new(),
+    };
+    entries.retain(|p| p.extension().is_some_and(|e| e == "json"));
+    entries.sort();
+    let mut live = Vec::new();
+    for entry in entries {
+        for line in fs::read_to_string(&entry).unwrap().lines() {
+            let action: serde_json::Value = serde_json::from_str(line).unwrap();
+            if let Some(path) = action["add"]["path"].as_str() {
+                live.push(table.join(path));
+            }
+            if let Some(path) = action["remove"]["path"].as_str() {
+                let gone = table.join(path);
+                live.retain(|p| *p != gone);
+            }
+        }
+    }
+    live
+}
+
+/// Every batch of a table.
+pub fn batches(table: &Path) -> Vec<RecordBatch> {
+    let mut all = Vec::new();
+    for file in data_files(table) {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&file).unwrap()).unwrap();
+        all.extend(reader.build().unwrap().map(Result::unwrap));
+    }
+    all
+}
+
+/// The rows of a table as text, each with how often it occurs. Floating point is rounded to nine digits: the order in
+/// which means are summed is not promised.
+pub fn rows(data: &Path, table: &str) -> BTreeMap<String, u64> {
+    let mut counted = BTreeMap::new();
+    let options = FormatOptions::default().with_null("∅");
+    for batch in batches(&data.join(table)) {
+        let schema = batch.schema();
+        let columns: Vec<usize> = (0..batch.num_columns())
+            .filter(|i| !VOLATILE.contains(&schema.field(*i).name().as_str()))
+            .collect();
+        let formatters: Vec<ArrayFormatter<'_>> = columns
+            .iter()
+            .map(|i| ArrayFormatter::try_new(batch.column(*i).as_ref(), &options).unwrap())
+            .collect();
+        for row in 0..batch.num_rows() {
+            let mut text = String::new();
+            for (column, formatter) in columns.iter().zip(&formatters) {
+                let value = formatter.value(row).to_string();
+                let float = schema.field(*column).data_type().is_floating();
+                match value.parse::<f64>() {
+                    Ok(number) if float => text.push_str(&format!("{number:.9e}|")),
+                    _ => text.push_str(&format!("{value}|")),
+                }
+            }
+            *counted.entry(text).or_default() += 1;
+        }
+    }
+    counted
+}
+
+/// Rows of a table.
+pub fn count(data: &Path, table: &str) -> u64 {
+    batches(&data.join(table)).iter().map(|b| b.num_rows() as u64).sum()
+}
+
+/// Both folders hold the same rows in every table.
+pub fn assert_same_tables(expected: &Path, found: &Path) {
+    for table in TABLES {
+        let (a, b) = (rows(expected, table), rows(found, table));
+        let lost: u64 = a.iter().map(|(r, n)| n.saturating_sub(*b.get(r).unwrap_or(&0))).sum();
+        let doubled: u64 = b.iter().map(|(r, n)| n.saturating_sub(*a.get(r).unwrap_or(&0))).sum();
+        assert_eq!((lost, doubled), (0, 0), "{table}: {lost} lost, {doubled} doubled or new");
+    }
+}

@@ -1,0 +1,88 @@
+//! Creating M(n), and forgetting old ones.
+
+use std::collections::BTreeSet;
+
+use thalweg_core::checkpoint::Manifest;
+use thalweg_core::checkpoint::manifest::SourceSnapshot;
+use thalweg_core::checkpoint::resolve::expired;
+use thalweg_core::graph::NodeKind;
+use thalweg_core::{CheckpointId, Error, Result, failpoint};
+
+use super::recover::JobContext;
+use super::state_files::sha256;
+use super::storage::create_resolved;
+
+/// Seals positions, creates M(n), and checks that its parent still stands (P7). Blocking.
+pub(super) fn store(
+    job: &JobContext,
+    mut manifest: Manifest,
+    parent: CheckpointId,
+    parent_digest: &str,
+) -> Result<(Manifest, String)> {
+    for snapshot in &mut manifest.sources {
+        let node = job.graph.nodes().iter().find(|n| n.uid == snapshot.uid);
+        if let Some(NodeKind::Source(source)) = node.map(|n| &n.kind) {
+            for split in &mut snapshot.splits {
+                source.source.seal_position(&mut split.split)?;
+            }
+        }
+    }
+    let bytes = manifest.encode()?;
+    failpoint::hit("manifest.before")?;
+    create_resolved(job.storage.as_ref(), &Manifest::name(manifest.number), &bytes)?;
+    failpoint::hit("manifest.after")?;
+    match job.storage.read(&Manifest::name(parent))? {
+        Some(stored) if sha256(&stored) == parent_digest => {}
+        _ => {
+            return Err(Error::fenced(format!(
+                "checkpoint {parent} is gone or changed: another process owns this job; this one stops"
+            )));
+        }
+    }
+    Ok((manifest, sha256(&bytes)))
+}
+
+/// Deletes expired manifests one by one, ascending, and state files that no retained manifest names (P7).
+pub(super) fn collect_garbage(job: &JobContext, head: CheckpointId, keep: u64) -> Result<()> {
+    let storage = job.storage.as_ref();
+    let numbers: Vec<CheckpointId> =
+        storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
+    let gone = expired(&numbers, head, keep);
+    // Manifests expire one at a time once a job is under way; the state files follow now and then.
+    for number in &gone {
+        failpoint::hit("gc.delete")?;
+        storage.delete(&Manifest::name(*number))?;
+    }
+    if gone.is_empty() || !head.0.is_multiple_of(16) {
+        return Ok(());
+    }
+    let mut named = BTreeSet::new();
+    for number in numbers.iter().filter(|n| !gone.contains(n)) {
+        if let Some(bytes) = storage.read(&Manifest::name(*number))? {
+            named.extend(Manifest::decode(&bytes)?.state.into_iter().map(|s| s.path));
+        }
+    }
+    let mut files = storage.list("state")?;
+    files.sort();
+    for name in files {
+        let path = format!("state/{name}");
+        let written = name.get(..20).and_then(|n| n.parse::<u64>().ok());
+        // Files of checkpoints that are still being taken are named by no manifest yet.
+        if written.is_some_and(|n| n <= head.0) && !named.contains(&path) {
+            storage.delete(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// For lag tools only: nothing depends on it.
+pub(super) fn tell_sources(job: &JobContext, sources: &[SourceSnapshot]) {
+    for snapshot in sources {
+        let node = job.graph.nodes().iter().find(|n| n.uid == snapshot.uid);
+        let Some(NodeKind::Source(source)) = node.map(|n| &n.kind) else { continue };
+        let splits: Vec<_> = snapshot.splits.iter().map(|s| s.split.clone()).collect();
+        if let Err(error) = source.source.committed(&splits) {
+            tracing::debug!(source = %snapshot.uid, %error, "positions could not be published");
+        }
+    }
+}
