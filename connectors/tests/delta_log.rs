@@ -13,7 +13,7 @@ use delta_support::faults::Plan;
 use delta_support::{Lake, open_table, read_files};
 use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
 use thalweg_core::CheckpointId;
-use thalweg_core::connector::sink::Committer;
+use thalweg_core::connector::sink::{Committer, Cut};
 
 #[expect(clippy::disallowed_methods, reason = "the test measures")]
 fn now() -> std::time::Instant {
@@ -56,7 +56,9 @@ async fn a_thousand_commits_are_flat_and_the_log_is_checkpointed_beside_them() {
         (times[times.len() / 2], times[times.len() * 99 / 100])
     };
     let (first, last) = (p50(&times[..200]), p50(&times[800..]));
-    println!("commit with fsync: first 200 p50/p99 {first:?}, last 200 {last:?}");
+    for chunk in times.chunks(200) {
+        println!("200 commits with fsync: p50/p99 {:?}", p50(chunk));
+    }
     assert!(last.0 < first.0 * 5 + Duration::from_millis(20), "{first:?} {last:?}");
     let hint = std::fs::read(lake.table_folder().join("_delta_log/_last_checkpoint")).unwrap();
     let hint: serde_json::Value = serde_json::from_slice(&hint).unwrap();
@@ -66,9 +68,8 @@ async fn a_thousand_commits_are_flat_and_the_log_is_checkpointed_beside_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_entries_are_removed_and_the_job_goes_on_live_and_restarted() {
-    let keep_none = |sink: DeltaSink| {
-        sink.configuration("delta.logRetentionDuration", "interval 0 seconds")
-    };
+    let keep_none =
+        |sink: DeltaSink| sink.configuration("delta.logRetentionDuration", "interval 0 seconds");
     let lake = Lake::with(|c| c.checkpoint_every(10), keep_none).await;
     for n in 1..=25 {
         lake.append(n, n as i64..n as i64 + 1).await.unwrap();
@@ -85,6 +86,36 @@ async fn expired_entries_are_removed_and_the_job_goes_on_live_and_restarted() {
     assert_eq!(lake.committer.version(delta_support::TABLE).await.unwrap(), 27);
 }
 
+fn cut(n: u64, chain: &str, versions: &BTreeMap<String, u64>) -> Cut {
+    Cut {
+        job: "job".to_owned(),
+        chain: chain.to_owned(),
+        checkpoint: CheckpointId(n),
+        created_at: 1_000,
+        versions: versions.clone(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_version_and_the_rows_are_told_whatever_others_did() {
+    let plan = Plan::new();
+    let lake = Lake::with(plan.apply(), |sink| sink).await;
+    let newest = async || lake.committer.version(delta_support::TABLE).await.unwrap();
+    lake.append(1, 0..10).await.unwrap();
+    let lists = plan.lists.load(Ordering::Relaxed);
+    assert_eq!(newest().await, 1);
+    lake.foreign_entries(2..5);
+    assert_eq!(newest().await, 4);
+    assert_eq!(plan.lists.load(Ordering::Relaxed), lists, "stepping is enough");
+    lake.foreign_change(5, |_, _| ());
+    assert_eq!(newest().await, 5);
+    lake.foreign_entries(6..40);
+    lake.foreign_cleanup().await;
+    assert_eq!(newest().await, 39);
+    assert_eq!(lake.append(2, 10..20).await.unwrap().version, 40);
+    assert_eq!(lake.committer.count_rows(delta_support::TABLE).await.unwrap(), Some(20));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn published_cuts_are_rows_that_a_replay_does_not_repeat() {
     let folder = tempfile::tempdir().unwrap();
@@ -92,7 +123,7 @@ async fn published_cuts_are_rows_that_a_replay_does_not_repeat() {
     let fresh = || DeltaCommitter::new(folder.path()).unwrap();
     let committer = fresh();
     let publish = async |committer: &DeltaCommitter, n: u64| {
-        committer.publish_cut(CheckpointId(n), "job", "chain", 1_000, &versions).await.unwrap()
+        committer.publish(&cut(n, "chain", &versions)).await.unwrap()
     };
     assert_eq!(publish(&committer, 1).await, 1);
     assert_eq!(publish(&committer, 2).await, 2);
@@ -102,7 +133,7 @@ async fn published_cuts_are_rows_that_a_replay_does_not_repeat() {
     assert_eq!(publish(&fresh(), 3).await, 3);
     let other = fresh();
     // Another chain shares the table.
-    let version = other.publish_cut(CheckpointId(1), "job", "next", 2_000, &BTreeMap::new()).await;
+    let version = other.publish(&cut(1, "next", &BTreeMap::new())).await;
     assert_eq!(version.unwrap(), 5, "one entry to join, one for the row");
     assert_eq!(publish(&committer, 4).await, 6);
     let mut rows = Vec::new();

@@ -1,3 +1,4 @@
 //! Pipelines built on Thalweg.
 
+pub mod cli;
 pub mod healthcare;

@@ -8,7 +8,7 @@ use deltalake::kernel::StructType;
 use futures::FutureExt;
 use object_store::ObjectStore;
 use thalweg_core::connector::sink::{
-    BoxFuture, Committed, Committer, PendingCommit, Target, TargetExpectation, TargetStatus,
+    BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
 use thalweg_core::{CheckpointId, Error, Result, durable};
 
@@ -18,7 +18,7 @@ use super::entry::{self, Definition};
 use super::maintenance::Upkeep;
 use super::storage::Storage;
 use super::table::{Put, Table};
-use super::{KIND, compatibility, failure, store};
+use super::{KIND, compatibility, count, failure, store};
 
 const CHECKPOINT_INTERVAL: u64 = 100;
 
@@ -187,9 +187,16 @@ impl DeltaCommitter {
         Ok(committed)
     }
 
+    /// By stepping from the version we know while that is sure to be safe, by listing otherwise.
     async fn newest(&self, path: &str) -> Result<u64> {
         let slot = self.slot(path);
         let mut held = slot.table.lock().await;
+        if let Some(table) = held.as_mut() {
+            if table.catch_up().await? {
+                return Ok(table.version);
+            }
+            *held = None;
+        }
         *held = Table::load(&self.storage, path).await?;
         held.as_ref()
             .map(|t| t.version)
@@ -265,6 +272,14 @@ impl Committer for DeltaCommitter {
 
     fn version<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64>> {
         self.newest(path).boxed()
+    }
+
+    fn count_rows<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<u64>>> {
+        count::rows(&self.storage, path).boxed()
+    }
+
+    fn publish_cut<'a>(&'a self, cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
+        async move { self.publish(cut).await.map(drop) }.boxed()
     }
 }
 

@@ -1,14 +1,14 @@
 //! Published cuts: one row per checkpoint, saying which version of each table holds exactly the checkpoints up to it
 //! (P18). Readers take the newest row of `meta/checkpoints` and open each table at its version.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::builder::{Int64Builder, ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde_json::json;
-use thalweg_core::connector::sink::{PendingCommit, Staged, Target, TargetExpectation};
+use thalweg_core::connector::sink::{Cut, PendingCommit, Staged, Target, TargetExpectation};
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::committer::DeltaCommitter;
@@ -27,15 +27,8 @@ impl DeltaCommitter {
     ///
     /// # Errors
     /// As [`thalweg_core::connector::sink::Committer::commit`].
-    pub async fn publish_cut(
-        &self,
-        checkpoint: CheckpointId,
-        job: &str,
-        chain: &str,
-        committed_at: i64,
-        versions: &BTreeMap<String, u64>,
-    ) -> Result<u64> {
-        let app_id = format!("{job}/{chain}/meta");
+    pub async fn publish(&self, cut: &Cut) -> Result<u64> {
+        let app_id = format!("{}/{}/meta", cut.job, cut.chain);
         let target_id = self.cuts_table(&app_id).await?;
         let mut pending = PendingCommit {
             sink: "meta".to_owned(),
@@ -43,7 +36,7 @@ impl DeltaCommitter {
             path: TABLE.to_owned(),
             target_id,
             app_id,
-            checkpoint,
+            checkpoint: cut.checkpoint,
             rank: u8::MAX,
             rows: 0,
             staged: Vec::new(),
@@ -51,7 +44,7 @@ impl DeltaCommitter {
         if let Some(version) = self.published(&pending).await? {
             return Ok(version);
         }
-        let row = row(checkpoint, job, chain, committed_at, versions)?;
+        let row = row(cut)?;
         let staged = self.stage_row(&row).await?;
         pending.rows = staged.rows;
         pending.staged = staged.items;
@@ -126,31 +119,25 @@ fn columns() -> SchemaRef {
     ]))
 }
 
-fn row(
-    checkpoint: CheckpointId,
-    job: &str,
-    chain: &str,
-    committed_at: i64,
-    versions: &BTreeMap<String, u64>,
-) -> Result<RecordBatch> {
+fn row(cut: &Cut) -> Result<RecordBatch> {
     let element = |data_type| Arc::new(Field::new("element", data_type, true));
     let mut tables = ListBuilder::new(StringBuilder::new()).with_field(element(DataType::Utf8));
     let mut numbers = ListBuilder::new(Int64Builder::new()).with_field(element(DataType::Int64));
-    for (table, version) in versions {
+    for (table, version) in &cut.versions {
         tables.values().append_value(table);
         numbers.values().append_value(*version as i64);
     }
     tables.append(true);
     numbers.append(true);
-    let instant = TimestampMicrosecondArray::from(vec![committed_at]).with_timezone("UTC");
-    let columns_: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from(vec![checkpoint.0 as i64])),
-        Arc::new(StringArray::from(vec![job])),
-        Arc::new(StringArray::from(vec![chain])),
+    let instant = TimestampMicrosecondArray::from(vec![cut.created_at]).with_timezone("UTC");
+    let values: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![cut.checkpoint.0 as i64])),
+        Arc::new(StringArray::from(vec![cut.job.as_str()])),
+        Arc::new(StringArray::from(vec![cut.chain.as_str()])),
         Arc::new(instant),
         Arc::new(tables.finish()),
         Arc::new(numbers.finish()),
     ];
-    RecordBatch::try_new(columns(), columns_)
+    RecordBatch::try_new(columns(), values)
         .map_err(|_| Error::internal("cannot compose the row of a cut"))
 }

@@ -23,12 +23,14 @@
 mod commit;
 mod committer;
 mod compatibility;
+mod count;
 mod cuts;
 mod decide;
 mod encode;
 mod entry;
 mod failure;
 mod maintenance;
+mod read;
 mod schema;
 mod sink;
 mod storage;
@@ -37,6 +39,7 @@ mod table;
 mod writer;
 
 pub use committer::DeltaCommitter;
+pub use read::read_table;
 pub use sink::DeltaSink;
 pub use store::DurableStore;
 

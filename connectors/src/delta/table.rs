@@ -133,13 +133,29 @@ impl Table {
         Ok(Some(Foreign { read: entry::read(&self.name, v, &bytes, app_id)?, tag }))
     }
 
-    /// Takes note that `v` stands.
+    /// Takes note that `v` stands, and of the transactions in it that we follow.
     pub(crate) fn advance(&mut self, v: u64, tag: Option<String>, txns: Vec<(String, i64)>) {
         self.version = v;
         self.anchor = tag;
         for (app_id, n) in txns {
-            self.txns.insert(app_id, Some(n));
+            if let Some(txn) = self.txns.get_mut(&app_id) {
+                *txn = Some(n);
+            }
         }
+    }
+
+    /// Follows the entries of others. `false`: the log must be listed to know.
+    pub(crate) async fn catch_up(&mut self) -> Result<bool> {
+        if self.anchored().await? != Some(true) {
+            return Ok(false);
+        }
+        while let Some(Foreign { read, tag }) = self.read(self.version + 1, "").await? {
+            if read.facts.changes_table {
+                return Ok(false);
+            }
+            self.advance(self.version + 1, tag, read.txns);
+        }
+        Ok(self.last_checkpoint().await?.is_none_or(|c| c <= self.version))
     }
 
     /// The newest `txn` of `app_id`; `None` when it has to be read from a snapshot that is no longer the newest.

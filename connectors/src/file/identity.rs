@@ -146,7 +146,7 @@ impl Input {
         }
         for split in splits {
             let Some(before) = split.properties.get(BEFORE_HASH) else { continue };
-            let now = self.hash_before(&mut file, split).map_err(|e| self.broken(e, old_length))?;
+            let now = hash_before(&mut file, split).map_err(|e| self.broken(e, old_length))?;
             if *before != now {
                 return Err(Error::incompatible(format!(
                     "input `{name}` has changed since it was read (the bytes before byte {} differ); {WAY_OUT}",
@@ -160,16 +160,17 @@ impl Input {
     /// Stores the hash of the bytes before the split's position.
     pub(super) fn seal(&self, split: &mut Split) -> Result<()> {
         let (mut file, length) = self.open()?;
-        let before = self.hash_before(&mut file, split).map_err(|e| self.broken(e, length))?;
+        let before = hash_before(&mut file, split).map_err(|e| self.broken(e, length))?;
         split.properties.insert(BEFORE_HASH.to_owned(), before);
         Ok(())
     }
+}
 
-    fn hash_before(&self, file: &mut File, split: &Split) -> io::Result<String> {
-        let position = u64::try_from(split.position).unwrap_or(0);
-        let from = position.saturating_sub(BEFORE);
-        hash(file, from, position - from)
-    }
+/// Hash of the bytes before the split's position.
+fn hash_before(file: &mut File, split: &Split) -> io::Result<String> {
+    let position = u64::try_from(split.position).unwrap_or(0);
+    let from = position.saturating_sub(BEFORE);
+    hash(file, from, position - from)
 }
 
 /// SHA-256 of `bytes` bytes from byte `from` on, in hexadecimal.

@@ -125,7 +125,7 @@ fn open(
         }
         Opening::Missing => return Err(gone(path)),
         Opening::Unknown => {
-            return Err(Error::incompatible(format!(
+            return Err(Error::config(format!(
                 "memory table {path} has rows that no checkpoint of this job knows: use another path, or --adopt-tables to go on in it"
             )));
         }

@@ -75,8 +75,8 @@ pub(super) fn standing(txn: Option<CheckpointId>, checkpoint: CheckpointId) -> S
 mod tests {
     use super::*;
 
-    fn found(txn: Option<u64>, version: u64) -> Option<Found<'static>> {
-        Some(Found { id: "a", txn: txn.map(CheckpointId), version, has_rows: true })
+    fn found(txn: Option<u64>, version: u64) -> Found<'static> {
+        Found { id: "a", txn: txn.map(CheckpointId), version, has_rows: true }
     }
 
     fn expected(id: &str, txn: Option<u64>, version: Option<u64>) -> TargetExpectation {
@@ -89,20 +89,23 @@ mod tests {
             (None, expected("a", None, None), Opening::Create),
             (None, expected("a", None, Some(0)), Opening::Missing),
             (None, expected("a", Some(3), None), Opening::Missing),
-            (found(None, 7), expected("a", None, None), Opening::Unknown),
-            (found(None, 7), expected("b", None, None), Opening::Unknown),
-            (found(Some(0), 0), expected("a", None, None), Opening::Continue),
-            (found(None, 7), expected("a", None, Some(7)), Opening::Continue),
-            (found(Some(4), 9), expected("a", Some(4), Some(9)), Opening::Continue),
-            (found(Some(5), 10), expected("a", Some(4), Some(9)), Opening::Continue),
-            (found(Some(4), 9), expected("b", Some(4), Some(9)), Opening::Recreated),
-            (found(Some(3), 9), expected("a", Some(4), Some(9)), Opening::Behind),
-            (found(None, 9), expected("a", Some(4), Some(9)), Opening::Behind),
-            (found(Some(4), 8), expected("a", Some(4), Some(9)), Opening::Behind),
+            (Some(found(None, 7)), expected("a", None, None), Opening::Unknown),
+            (Some(found(None, 7)), expected("b", None, None), Opening::Unknown),
+            (Some(found(Some(0), 0)), expected("a", None, None), Opening::Continue),
+            (Some(found(None, 7)), expected("a", None, Some(7)), Opening::Continue),
+            (Some(found(Some(4), 9)), expected("a", Some(4), Some(9)), Opening::Continue),
+            (Some(found(Some(5), 10)), expected("a", Some(4), Some(9)), Opening::Continue),
+            (Some(found(Some(4), 9)), expected("b", Some(4), Some(9)), Opening::Recreated),
+            (Some(found(Some(3), 9)), expected("a", Some(4), Some(9)), Opening::Behind),
+            (Some(found(None, 9)), expected("a", Some(4), Some(9)), Opening::Behind),
+            (Some(found(Some(4), 8)), expected("a", Some(4), Some(9)), Opening::Behind),
         ];
         for (found, expected, want) in cases {
             assert_eq!(opening(found, &expected, false), want, "{found:?} {expected:?}");
         }
-        assert_eq!(opening(found(None, 7), &expected("b", None, None), true), Opening::Continue);
+        assert_eq!(
+            opening(Some(found(None, 7)), &expected("b", None, None), true),
+            Opening::Continue
+        );
     }
 }

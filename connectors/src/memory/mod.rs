@@ -6,6 +6,8 @@
 
 mod committer;
 mod decide;
+mod handle;
+mod input;
 mod reader;
 mod sink;
 mod source;
@@ -13,8 +15,9 @@ mod store;
 mod table;
 
 pub use committer::MemoryCommitter;
+pub use handle::MemorySourceHandle;
 pub use sink::MemorySink;
-pub use source::{MemorySource, MemorySourceHandle};
+pub use source::MemorySource;
 pub use store::MemoryStore;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -7,8 +7,8 @@ use arrow_array::RecordBatch;
 use thalweg_core::Result;
 use thalweg_core::connector::source::{Polled, SourceReader, Split, SplitBatch};
 
+use super::input::{Input, Shared};
 use super::lock;
-use super::source::{Input, Shared};
 
 /// The reader of [`super::MemorySource`].
 pub(super) struct MemoryReader {

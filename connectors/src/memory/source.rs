@@ -1,7 +1,7 @@
 //! A source over batches that a test provides, before it begins or while it runs.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -9,6 +9,8 @@ use arrow_schema::SchemaRef;
 use thalweg_core::connector::source::{Source, SourceReader, Split};
 use thalweg_core::{Error, Result};
 
+use super::handle::MemorySourceHandle;
+use super::input::{Rows, Shared};
 use super::lock;
 use super::reader::MemoryReader;
 
@@ -45,64 +47,6 @@ pub struct MemorySource {
     shared: Arc<Shared>,
 }
 
-/// What source, handle and readers have in common.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    pub(super) input: Mutex<Input>,
-    pub(super) changed: Condvar,
-}
-
-/// All there is to read, and what stands in its way.
-#[derive(Debug, Default)]
-pub(super) struct Input {
-    splits: BTreeMap<String, Rows>,
-    /// A handle may still add rows.
-    open: bool,
-    paused: bool,
-    pub(super) errors: VecDeque<Error>,
-}
-
-#[derive(Debug, Default)]
-struct Rows {
-    /// Batches with the number of their first row.
-    batches: Vec<(i64, RecordBatch)>,
-    count: i64,
-    /// No row from this one on is handed on until it is released.
-    hold: Option<i64>,
-}
-
-impl Rows {
-    fn push(&mut self, batch: RecordBatch) {
-        if batch.num_rows() > 0 {
-            let first = self.count;
-            self.count += batch.num_rows() as i64;
-            self.batches.push((first, batch));
-        }
-    }
-}
-
-impl Input {
-    /// The rows at `position` of a split that may be read now: the rest of one batch.
-    pub(super) fn rows_at(&self, split: &str, position: i64) -> Option<RecordBatch> {
-        let rows = self.splits.get(split).filter(|_| !self.paused)?;
-        let after = rows.batches.partition_point(|(first, _)| *first <= position);
-        let (first, batch) = rows.batches.get(after.checked_sub(1)?)?;
-        let end = (first + batch.num_rows() as i64).min(rows.hold.unwrap_or(i64::MAX));
-        (position < end)
-            .then(|| batch.slice((position - first) as usize, (end - position) as usize))
-    }
-
-    /// Whether nothing comes behind `position` any more.
-    pub(super) fn is_over(&self, split: &str, position: i64) -> bool {
-        !self.open && self.splits.get(split).is_none_or(|rows| position >= rows.count)
-    }
-
-    /// Whether nothing comes at all any more that is not there yet.
-    pub(super) fn is_closed(&self) -> bool {
-        !self.open
-    }
-}
-
 impl MemorySource {
     /// A bounded source without splits.
     pub fn new(schema: SchemaRef) -> Self {
@@ -135,7 +79,7 @@ impl MemorySource {
     /// What it is called in messages and in its identity. Default `memory`.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
-        self.name = name.to_owned();
+        name.clone_into(&mut self.name);
         self
     }
 
@@ -250,73 +194,5 @@ impl Source for MemorySource {
         let rest =
             |split: &Split| u64::try_from(input.splits.get(&split.id)?.count - split.position).ok();
         splits.iter().map(rest).sum()
-    }
-}
-
-/// A test's hand on a [`MemorySource`]: every change is seen by waiting readers at once.
-#[derive(Debug, Clone)]
-pub struct MemorySourceHandle {
-    schema: SchemaRef,
-    shared: Arc<Shared>,
-}
-
-impl MemorySourceHandle {
-    /// Adds a batch to a split, a new one included (which [`Source::discover`] then finds).
-    ///
-    /// # Errors
-    /// `InvalidGraph` when the schema is another or the input is not open.
-    pub fn push(&self, split: &str, batch: RecordBatch) -> Result<()> {
-        if batch.schema() != self.schema {
-            return Err(Error::graph(format!("split `{split}`: a batch has another schema")));
-        }
-        self.change(|input| {
-            if !input.open {
-                return Err(Error::graph(format!("split `{split}`: the input has ended")));
-            }
-            input.splits.entry(split.to_owned()).or_default().push(batch);
-            Ok(())
-        })
-    }
-
-    /// Ends the input: readers are exhausted behind the rows that are there.
-    pub fn finish(&self) {
-        self.change(|input| input.open = false);
-    }
-
-    /// Makes one poll of one reader fail with `error`.
-    pub fn fail(&self, error: Error) {
-        self.change(|input| input.errors.push_back(error));
-    }
-
-    /// Stops all splits where they are, until [`MemorySourceHandle::resume`].
-    pub fn pause(&self) {
-        self.change(|input| input.paused = true);
-    }
-
-    /// Goes on after [`MemorySourceHandle::pause`].
-    pub fn resume(&self) {
-        self.change(|input| input.paused = false);
-    }
-
-    /// Stops a split before row `position`.
-    pub fn hold_at(&self, split: &str, position: i64) {
-        self.change(|input| {
-            input.splits.entry(split.to_owned()).or_default().hold = Some(position);
-        });
-    }
-
-    /// Goes on with a split that was held.
-    pub fn release(&self, split: &str) {
-        self.change(|input| {
-            if let Some(rows) = input.splits.get_mut(split) {
-                rows.hold = None;
-            }
-        });
-    }
-
-    fn change<T>(&self, how: impl FnOnce(&mut Input) -> T) -> T {
-        let result = how(&mut lock(&self.shared.input));
-        self.shared.changed.notify_all();
-        result
     }
 }

@@ -82,17 +82,14 @@ impl Plan {
         self.stalled.acquire().await.unwrap().forget();
     }
 
-    pub fn is_stalled(&self) -> bool {
-        self.stalled.available_permits() > 0
-    }
-
     pub fn release(&self) {
         self.released.add_permits(1);
     }
 
     fn next(&self, location: &Path) -> Option<Fault> {
         let log = location.as_ref().contains("_delta_log/0");
-        let data = location.as_ref().ends_with(".parquet") && !location.as_ref().contains("_delta_log");
+        let data =
+            location.as_ref().ends_with(".parquet") && !location.as_ref().contains("_delta_log");
         let queue = if log && location.as_ref().ends_with(".json") {
             &self.log
         } else if data {

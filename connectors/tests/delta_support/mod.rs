@@ -1,5 +1,11 @@
 //! A lake in a temporary folder, rows for it, and what a stranger would see or do there.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "helpers of tests, of which each file uses a part"
+)]
 
 pub mod faults;
 
@@ -54,10 +60,7 @@ impl Lake {
         self.restarted_with(|committer| committer)
     }
 
-    pub fn restarted_with(
-        &self,
-        committer: impl FnOnce(DeltaCommitter) -> DeltaCommitter,
-    ) -> Self {
+    pub fn restarted_with(&self, committer: impl FnOnce(DeltaCommitter) -> DeltaCommitter) -> Self {
         let fresh = DeltaCommitter::new(self.folder.path()).unwrap();
         Self {
             folder: Arc::clone(&self.folder),
@@ -212,8 +215,7 @@ pub async fn stage(sink: &DeltaSink, ids: std::ops::Range<i64>) -> Staged {
 }
 
 pub fn writer(sink: &DeltaSink, schema: SchemaRef) -> Box<dyn SinkWriter> {
-    let context =
-        WriterContext { subtask: SubtaskIndex(0), attempt: Attempt(1), schema, io: io() };
+    let context = WriterContext { subtask: SubtaskIndex(0), attempt: Attempt(1), schema, io: io() };
     sink.writer(context).unwrap()
 }
 

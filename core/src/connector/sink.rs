@@ -33,11 +33,12 @@ pub struct Target {
 /// What must be true of a target before anything is read (P12).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetExpectation {
-    /// The target's own identity: chosen at genesis, so that a target made by a crashed start is recognised.
+    /// The target's own identity; `None` before the first manifest that knows it. A committer recognises a target that
+    /// a crashed start of the same chain made.
     pub id: Option<String>,
     /// The newest checkpoint that was committed to it by this chain.
     pub txn: Option<CheckpointId>,
-    /// A version that must exist. `None`: nothing was promised yet, and an absent target is created with `id`.
+    /// A version that must exist.
     pub version: Option<u64>,
 }
 

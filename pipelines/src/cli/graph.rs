@@ -1,22 +1,21 @@
 //! `healthcare graph`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use thalweg_connectors::delta::DeltaCommitter;
-use thalweg_connectors::file::JsonLinesSource;
 use thalweg_core::Result;
 use thalweg_core::crypto::MasterKey;
 use thalweg_runtime::cli::GraphArgs;
 
 use crate::healthcare::config::HealthcareConfig;
-use crate::healthcare::event::HealthcareFormat;
-use crate::healthcare::graph::healthcare_graph;
+use super::input;
+use crate::healthcare::healthcare_graph;
 
 /// Prints the graph; touches neither tables nor brokers.
 pub(super) fn execute(args: &GraphArgs) -> Result<()> {
     let config = HealthcareConfig::load(None)?;
-    let format = Arc::new(HealthcareFormat::new(&config));
-    let source = Arc::new(JsonLinesSource::new("events.jsonl", format));
+    let source = input::file(&config, Path::new("events.jsonl"));
     // Nothing is written below it: a graph is data.
     let committer = Arc::new(DeltaCommitter::new(std::env::temp_dir())?);
     let key = Arc::new(MasterKey::generate()?);

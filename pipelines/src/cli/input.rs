@@ -6,18 +6,15 @@ use std::sync::Arc;
 use clap::Args;
 use thalweg_connectors::delta::DeltaCommitter;
 use thalweg_connectors::file::JsonLinesSource;
-use thalweg_connectors::kafka::{KafkaConfig, KafkaSource, Start};
+use thalweg_connectors::kafka::{KafkaSource, Start};
 use thalweg_core::Result;
+use thalweg_core::connector::decode::Format;
 use thalweg_core::connector::source::Source;
 use thalweg_runtime::{CheckpointStorage, JobBuilder};
 
 use super::DataArgs;
 use crate::healthcare::config::HealthcareConfig;
-use crate::healthcare::event::HealthcareFormat;
-use crate::healthcare::graph::healthcare_graph;
-
-/// The topic when none is named.
-pub(super) const DEFAULT_TOPIC: &str = "healthcare_events";
+use crate::healthcare::{HealthcareFormat, healthcare_graph};
 
 /// Where events come from.
 #[derive(Debug, Clone, Args)]
@@ -43,19 +40,27 @@ pub(super) struct InputArgs {
 pub(super) fn kafka(
     config: &HealthcareConfig,
     bootstrap_servers: &str,
-    topic: &str,
+    topic: Option<&str>,
     start: Option<Start>,
-) -> Arc<dyn Source> {
-    let mut kafka: KafkaConfig = config.kafka.to_kafka(bootstrap_servers, topic);
-    if let Some(start) = start {
-        kafka.start = start;
+) -> Result<Arc<dyn Source>> {
+    let mut section = config.kafka.clone();
+    section.bootstrap_servers = Some(bootstrap_servers.to_owned());
+    if let Some(topic) = topic {
+        topic.clone_into(&mut section.topic);
     }
-    Arc::new(KafkaSource::new(kafka, Arc::new(HealthcareFormat::new(config))))
+    if let Some(start) = start {
+        section.start = start;
+    }
+    Ok(Arc::new(KafkaSource::new(section.source()?, format(config))))
+}
+
+fn format(config: &HealthcareConfig) -> Arc<dyn Format> {
+    Arc::new(HealthcareFormat::new(&config.decoding))
 }
 
 /// Events of a file.
 pub(super) fn file(config: &HealthcareConfig, path: &Path) -> Arc<dyn Source> {
-    Arc::new(JsonLinesSource::new(path, Arc::new(HealthcareFormat::new(config))))
+    Arc::new(JsonLinesSource::new(path, format(config)))
 }
 
 /// The healthcare job over a source.
@@ -65,8 +70,8 @@ pub(super) fn job(
     source: Arc<dyn Source>,
     storage: Arc<dyn CheckpointStorage>,
 ) -> Result<JobBuilder> {
-    let key = data.key()?;
+    let key = data.key(storage.as_ref())?;
     let committer = Arc::new(DeltaCommitter::new(&data.data_dir)?);
     let graph = healthcare_graph(config, source, &committer, &key)?;
-    Ok(JobBuilder::new(graph, storage, key).settings(config.run.clone()))
+    Ok(JobBuilder::new(graph, storage, key).settings(config.runtime.clone()))
 }

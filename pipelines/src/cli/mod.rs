@@ -1,9 +1,11 @@
 //! The command line of `healthcare`: one file per command. Errors are one line and exit code 1; wrong usage is 2.
 
 mod checkpoints;
+mod decrypt;
 mod demo;
 mod graph;
 mod input;
+mod produce;
 mod run;
 
 use std::path::PathBuf;
@@ -11,11 +13,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use thalweg_core::crypto::MasterKey;
-use thalweg_core::{Error, Result};
+use thalweg_core::Result;
+use thalweg_core::checkpoint::Manifest;
+use thalweg_core::crypto::{KeyOrigin, MasterKey};
+use thalweg_runtime::CheckpointStorage;
 use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, report_error};
 
-use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::config::{self, HealthcareConfig};
+use crate::healthcare::keys;
 use crate::healthcare::decrypt::DecryptArgs;
 use crate::healthcare::produce::ProduceArgs;
 
@@ -69,17 +74,26 @@ impl DataArgs {
         HealthcareConfig::load(self.config.as_deref())
     }
 
-    fn key_path(&self) -> PathBuf {
-        crate::healthcare::key_path(&self.data_dir, self.key_file.as_deref())
-    }
-
     fn checkpoint_dir(&self) -> PathBuf {
         self.data_dir.join("checkpoints")
     }
 
-    /// The key of an existing job, or a new one with a warning.
-    fn key(&self) -> Result<Arc<MasterKey>> {
-        crate::healthcare::load_key(&self.key_path())
+    /// The key of an existing job; a new one, with a warning, for a job that has no checkpoints yet.
+    fn key(&self, storage: &dyn CheckpointStorage) -> Result<Arc<MasterKey>> {
+        let key_file = self.key_file.as_deref();
+        let has_checkpoints =
+            storage.list("")?.iter().any(|name| Manifest::number_of(name).is_some());
+        if has_checkpoints {
+            return Ok(Arc::new(keys::load(&self.data_dir, key_file)?.0));
+        }
+        let (key, origin) = keys::load_or_create(&self.data_dir, key_file)?;
+        if origin == KeyOrigin::Created {
+            tracing::warn!(
+                beside = %self.data_dir.display(),
+                "made a new encryption key: keep a copy, without it bronze and quarantine cannot be read"
+            );
+        }
+        Ok(Arc::new(key))
     }
 }
 
@@ -89,12 +103,12 @@ impl Cli {
         let _failpoints = thalweg_core::failpoint::init();
         let done = match self.command {
             Command::Run(command) => run::execute(&command),
-            Command::Produce(args) => crate::healthcare::produce::execute(&args),
+            Command::Produce(args) => produce::execute(&args),
             Command::Graph(args) => graph::execute(&args),
             Command::Checkpoints { data, checkpoints } => checkpoints::execute(&data, &checkpoints.command),
-            Command::Decrypt(args) => crate::healthcare::decrypt::execute(&args),
+            Command::Decrypt(args) => decrypt::execute(&args),
             Command::Config => {
-                print(&HealthcareConfig::commented_default());
+                print(&config::commented_default());
                 Ok(())
             }
         };
@@ -106,8 +120,4 @@ impl Cli {
 fn print(text: &str) {
     use std::io::Write;
     drop(std::io::stdout().write_all(text.as_bytes()));
-}
-
-fn usage(message: &str) -> Error {
-    Error::config(message)
 }

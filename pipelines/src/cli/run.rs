@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use clap::Args;
-use thalweg_core::{ErrorKind, Result};
+use thalweg_core::Result;
 use thalweg_runtime::cli::{RunArgs, init_logging, run_job};
 use thalweg_runtime::{CheckpointStorage, JobSummary, LocalStorage};
 
 use super::DataArgs;
 use super::demo::Demo;
-use super::input::{self, DEFAULT_TOPIC, InputArgs};
+use super::input::{self, InputArgs};
+use crate::healthcare::config::DEFAULT_TOPIC;
 
 /// Arguments of `healthcare run`.
 #[derive(Debug, Clone, Args)]
@@ -32,10 +33,13 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     let mut demo = None;
     let source = match (&command.input.bootstrap_servers, &command.input.input) {
         (Some(servers), _) => {
-            let topic = command.input.topic.as_deref().unwrap_or(DEFAULT_TOPIC);
-            input::kafka(&config, servers, topic, command.input.start)
+            input::kafka(&config, servers, command.input.topic.as_deref(), command.input.start)?
         }
         (None, Some(path)) => input::file(&config, path),
+        (None, None) if config.kafka.bootstrap_servers.is_some() => {
+            let servers = config.kafka.bootstrap_servers.as_deref().unwrap_or_default();
+            input::kafka(&config, servers, None, None)?
+        }
         (None, None) => {
             // The broker forgets everything at exit: each such run is a new chain over the same tables, and whatever
             // it has read it flushes (P29).
@@ -43,26 +47,18 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
             run.drain = true;
             let started = Demo::start(&config, run.events)?;
             let source =
-                input::kafka(&config, started.bootstrap_servers(), DEFAULT_TOPIC, None);
+                input::kafka(&config, started.bootstrap_servers(), Some(DEFAULT_TOPIC), None)?;
             demo = Some(started);
             source
         }
     };
     let job = input::job(&config, &command.data, source, storage)?;
-    let job = run.configure(job, config.run.clone());
+    let job = run.configure(job, config.runtime.clone());
     let result = run_job(job, &run);
     drop(demo);
-    let summary = result.map_err(explain)?;
+    let summary = result?;
     super::print(&render(&summary));
     Ok(())
-}
-
-/// Being fenced is no fault of this process; it still has to say why it stops.
-fn explain(error: thalweg_core::Error) -> thalweg_core::Error {
-    if error.kind() == ErrorKind::Fenced {
-        tracing::debug!("fenced");
-    }
-    error
 }
 
 fn render(summary: &JobSummary) -> String {

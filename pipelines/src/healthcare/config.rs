@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thalweg_connectors::kafka::{KafkaConfig, OnDataLoss, Start};
-use thalweg_core::{Error, Result, error};
+use thalweg_core::{Error, Result};
 use thalweg_runtime::Settings;
 
 pub use super::rules::{Range, Ranges};
@@ -163,8 +163,7 @@ impl HealthcareConfig {
     pub fn load(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).map_err(|e| {
-            let cause = error::io("", e);
-            Error::config(format!("cannot read configuration file {}", path.display())).with_source(cause)
+            Error::config(format!("cannot read configuration file {}", path.display())).with_source(e)
         })?;
         Self::parse(&text).map_err(|e| Error::config(format!("{}: {e}", path.display())))
     }

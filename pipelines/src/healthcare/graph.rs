@@ -12,10 +12,8 @@ use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
 use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
-use thalweg_core::record::ColumnName;
-use thalweg_operators::aggregate::Aggregate;
-use thalweg_operators::lateness::{LATE, Lateness};
-use thalweg_operators::{Mask, Project, Seal, Validate};
+use thalweg_core::record::{ColumnName, Untyped};
+use thalweg_operators::{Aggregate, LATE, Lateness, Mask, Project, REJECTED, Seal};
 
 use super::config::{HealthcareConfig, TimeSection};
 use super::gold::{Kpis, Medications, PatientVitals, VitalsByBpCategory, VitalsByMinute};
@@ -52,7 +50,7 @@ pub fn healthcare_graph(
     let events = events(&env, source, &config.time);
     bronze(events, tables, key);
     let valid = events.transform("validate", validation(&config.ranges));
-    quarantine(valid.side_output(&Validate::rejected()), tables, key);
+    quarantine(valid.side_output(&REJECTED), tables, key);
     let masked = valid.apply("mask", Mask::display().drop_column(Event::PAYLOAD));
     silver(masked, tables);
     let on_time = on_time(masked, tables, &config.time);
@@ -79,7 +77,7 @@ fn bronze(events: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, key: &Arc
 }
 
 fn quarantine(
-    rejected: DataStream<'_, Event>,
+    rejected: DataStream<'_, Untyped>,
     tables: &Arc<DeltaCommitter>,
     key: &Arc<MasterKey>,
 ) {

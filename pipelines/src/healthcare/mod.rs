@@ -17,6 +17,7 @@ pub mod feed;
 pub mod gold;
 pub mod graph;
 pub mod hospital;
+pub mod keys;
 pub mod produce;
 pub mod reason;
 pub mod record;

@@ -1,6 +1,8 @@
 //! What makes an event valid. The ranges tell what can be from what cannot (a sensor that fell off, another unit);
 //! they are no clinical judgement, and each can be set.
 
+use std::cmp::Ordering;
+
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use serde::{Deserialize, Serialize};
 use thalweg_core::record::column_of;
@@ -62,8 +64,8 @@ impl Ranges {
     /// [`thalweg_core::ErrorKind::InvalidConfig`] naming the range.
     pub fn check(&self) -> Result<()> {
         for (name, range) in self.named() {
-            // Written so that NaN, which compares to nothing, is refused.
-            if !(range.min <= range.max) {
+            // NaN compares to nothing, and nothing would be in such a range.
+            if range.min.partial_cmp(&range.max).is_none_or(Ordering::is_gt) {
                 return Err(Error::config(format!(
                     "ranges.{name}: min must not be above max (found {} and {})",
                     range.min, range.max

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Every table of the pipeline but `meta/checkpoints`, whose rows depend on timing.
-pub const TABLES: [&str; 9] = [
+pub(crate) const TABLES: [&str; 9] = [
     "bronze/events",
     "silver/events",
     "quarantine/events",
@@ -27,10 +27,10 @@ pub const TABLES: [&str; 9] = [
 ];
 
 /// Columns that an undisturbed run may have other values in: the time of reading, and ciphertext.
-pub const VOLATILE: [&str; 2] = ["ingested_at", "payload"];
+pub(crate) const VOLATILE: [&str; 2] = ["ingested_at", "payload"];
 
 /// Writes `count` events; about one in fifty is broken, one in ten late by up to two minutes.
-pub fn write_events(path: &Path, count: u64, seed: u64) {
+pub(crate) fn write_events(path: &Path, count: u64, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut out = BufWriter::new(File::create(path).unwrap());
     for i in 0..count {
@@ -70,28 +70,28 @@ pub fn write_events(path: &Path, count: u64, seed: u64) {
 }
 
 /// The binary under test.
-pub fn healthcare() -> Command {
+pub(crate) fn healthcare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_healthcare"));
     command.env_remove("THALWEG_PHI_KEY").env_remove("THALWEG_LOG").stdin(Stdio::null());
     command
 }
 
 /// `healthcare run` over a file.
-pub fn run_file(data: &Path, input: &Path) -> Command {
+pub(crate) fn run_file(data: &Path, input: &Path) -> Command {
     let mut command = healthcare();
     command.args(["run", "--quiet", "--data-dir"]).arg(data).arg("--input").arg(input);
     command
 }
 
 /// Runs to the end and expects success.
-pub fn succeed(command: &mut Command) -> String {
+pub(crate) fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", shown(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs to the end and expects exit code 1 and one line on standard error.
-pub fn fail(command: &mut Command) -> String {
+pub(crate) fn fail(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
     let text = String::from_utf8(output.stderr).unwrap();
@@ -101,7 +101,7 @@ pub fn fail(command: &mut Command) -> String {
 }
 
 /// Both outputs, for a failed assertion.
-pub fn shown(output: &Output) -> String {
+pub(crate) fn shown(output: &Output) -> String {
     format!(
         "{}\n{}{}",
         output.status,
@@ -111,12 +111,12 @@ pub fn shown(output: &Output) -> String {
 }
 
 /// Starts without waiting.
-pub fn start(command: &mut Command) -> Child {
+pub(crate) fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Paths of a table's live data files, read from the log's JSON entries alone.
-pub fn data_files(table: &Path) -> Vec<PathBuf> {
+pub(crate) fn data_files(table: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> = match fs::read_dir(table.join("_delta_log")) {
         Ok(entries) => entries.map(|e| e.unwrap().path()).collect(),
         Err(_) => return Vec::new(),
@@ -140,7 +140,7 @@ pub fn data_files(table: &Path) -> Vec<PathBuf> {
 }
 
 /// Every batch of a table.
-pub fn batches(table: &Path) -> Vec<RecordBatch> {
+pub(crate) fn batches(table: &Path) -> Vec<RecordBatch> {
     let mut all = Vec::new();
     for file in data_files(table) {
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&file).unwrap()).unwrap();
@@ -151,7 +151,7 @@ pub fn batches(table: &Path) -> Vec<RecordBatch> {
 
 /// The rows of a table as text, each with how often it occurs. Floating point is rounded to nine digits: the order in
 /// which means are summed is not promised.
-pub fn rows(data: &Path, table: &str) -> BTreeMap<String, u64> {
+pub(crate) fn rows(data: &Path, table: &str) -> BTreeMap<String, u64> {
     let mut counted = BTreeMap::new();
     let options = FormatOptions::default().with_null("∅");
     for batch in batches(&data.join(table)) {
@@ -180,12 +180,12 @@ pub fn rows(data: &Path, table: &str) -> BTreeMap<String, u64> {
 }
 
 /// Rows of a table.
-pub fn count(data: &Path, table: &str) -> u64 {
+pub(crate) fn count(data: &Path, table: &str) -> u64 {
     batches(&data.join(table)).iter().map(|b| b.num_rows() as u64).sum()
 }
 
 /// Both folders hold the same rows in every table.
-pub fn assert_same_tables(expected: &Path, found: &Path) {
+pub(crate) fn assert_same_tables(expected: &Path, found: &Path) {
     for table in TABLES {
         let (a, b) = (rows(expected, table), rows(found, table));
         let lost: u64 = a.iter().map(|(r, n)| n.saturating_sub(*b.get(r).unwrap_or(&0))).sum();

@@ -101,7 +101,7 @@ pub(crate) fn genesis(context: &JobContext, token: &str, fresh: bool) -> Result<
                 // A new chain over tables that the old one knew goes on in them.
                 let expected = match known.get(&target.path) {
                     Some(old) => TargetExpectation { txn: None, ..old.expected.clone() },
-                    None => unknown_target(&chain, &target.path),
+                    None => TargetExpectation::default(),
                 };
                 let app_id = Manifest::app_id(context.graph.name(), &chain, node.uid.as_str());
                 let rank = sink.rank();
@@ -131,15 +131,6 @@ pub(crate) fn genesis(context: &JobContext, token: &str, fresh: bool) -> Result<
         pending: Vec::new(),
     };
     create_resolved(context.storage.as_ref(), &Manifest::name(number), &manifest.encode()?)
-}
-
-/// A target that no manifest knows: its id follows from chain and path, so that one made by a start that crashed is
-/// recognised as ours.
-fn unknown_target(chain: &str, path: &str) -> TargetExpectation {
-    let digest = sha256(format!("{chain}/{path}").as_bytes());
-    let part = |from: usize, to: usize| digest.get(from..to).unwrap_or_default().to_owned();
-    let id = [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-");
-    TargetExpectation { id: Some(id), txn: None, version: None }
 }
 
 /// Closes a chain at head+1; returns the digest of what it wrote.
@@ -290,7 +281,7 @@ async fn add_new_sinks(context: &JobContext, manifest: &mut Manifest) -> Result<
             None => SinkSnapshot {
                 uid: node.uid.clone(),
                 app_id: Manifest::app_id(context.graph.name(), &manifest.chain, node.uid.as_str()),
-                expected: unknown_target(&manifest.chain, &target.path),
+                expected: TargetExpectation::default(),
                 rank: sink.rank(),
                 rows: 0,
                 target,

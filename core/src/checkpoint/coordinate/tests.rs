@@ -69,7 +69,7 @@ proptest::proptest! {
         let mut c = CheckpointCoordinator::new(subtasks, CheckpointId(0));
         let (mut injected, mut stored, mut finished) = (0, 0, 0);
         let mut acks: Vec<usize> = Vec::new();
-        let (mut to_store, mut to_finish) = (None, None);
+        let (mut to_store, mut to_finish): (Option<CheckpointId>, Option<CheckpointId>) = (None, None);
         for choice in choices {
             let fact = match choice {
                 0 => Fact::IntervalPassed,

@@ -1,5 +1,6 @@
+use thalweg_core::{ErrorKind, error};
+
 use super::*;
-use thalweg_core::ErrorKind;
 
 #[test]
 fn an_empty_file_means_the_defaults() {

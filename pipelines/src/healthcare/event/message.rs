@@ -106,13 +106,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut message = Message::default();
                 while let Some(Name(field)) = map.next_key()? {
-                    let slot = field.and_then(|f| message.values.get_mut(f as usize));
-                    match slot {
-                        Some(slot) => *slot = Some(map.next_value()?),
-                        None => {
-                            map.next_value::<IgnoredAny>()?;
-                            message.unknown_fields += 1;
-                        }
+                    if let Some(slot) = field.and_then(|f| message.values.get_mut(f as usize)) {
+                        *slot = Some(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                        message.unknown_fields += 1;
                     }
                 }
                 Ok(message)

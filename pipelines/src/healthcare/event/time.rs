@@ -1,12 +1,16 @@
 //! Timestamps: ISO 8601, date and time, to microseconds.
 
-use speedate::DateTime;
+use speedate::{DateTime, MicrosecondsPrecisionOverflowBehavior, TimeConfig};
 use thalweg_core::time::{EventTime, MICROS_PER_SECOND};
 
 /// The instant that `text` names: `2025-11-24T21:10:17.114316`, with `Z` or an offset, or without, which means UTC.
 /// What is finer than a microsecond is cut off. A date alone is no instant, and neither is a number.
 pub(super) fn parse(text: &str) -> Option<EventTime> {
-    let time = DateTime::parse_bytes_rfc3339(text.as_bytes()).ok()?;
+    let config = TimeConfig {
+        microseconds_precision_overflow_behavior: MicrosecondsPrecisionOverflowBehavior::Truncate,
+        unix_timestamp_offset: None,
+    };
+    let time = DateTime::parse_bytes_rfc3339_with_config(text.as_bytes(), &config).ok()?;
     Some(time.timestamp_tz() * MICROS_PER_SECOND + EventTime::from(time.time.microsecond))
 }
 

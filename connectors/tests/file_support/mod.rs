@@ -1,0 +1,53 @@
+//! What the tests of files share.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::path::PathBuf;
+
+use arrow_array::ArrayRef;
+use arrow_schema::Fields;
+use thalweg_core::Result;
+use thalweg_core::connector::decode::{Decoder, Format, Messages};
+
+/// A format that decodes nothing.
+#[derive(Debug)]
+pub(crate) struct Raw;
+
+impl Format for Raw {
+    fn fields(&self) -> Fields {
+        Fields::empty()
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(Self)
+    }
+}
+
+impl Decoder for Raw {
+    fn decode(&mut self, _messages: Messages<'_>) -> Result<Vec<ArrayRef>> {
+        Ok(Vec::new())
+    }
+}
+
+/// A folder with one file in it, and that file's path.
+pub(crate) fn folder_with(name: &str, text: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+/// Numbers that look random and are the same in every run (splitmix64).
+#[derive(Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// A number from 0 to before `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound.max(1) as u64) as usize
+    }
+}

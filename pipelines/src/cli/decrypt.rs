@@ -1,0 +1,55 @@
+//! `healthcare decrypt`.
+
+use std::path::PathBuf;
+
+use arrow_array::Array;
+use thalweg_connectors::delta::read_table;
+use thalweg_core::record::{Binary, Column, Int32, Int64, Utf8, column_of};
+use thalweg_core::{Error, Result};
+
+use crate::healthcare::decrypt::{DecryptArgs, SealedRow, SealedRows, Wanted, decrypt};
+use crate::healthcare::keys;
+
+/// Messages go to standard output, the audit line to standard error.
+pub(super) fn execute(args: &DecryptArgs) -> Result<()> {
+    let (key, _) = keys::load(&args.data_dir, args.key_file.as_deref())?;
+    let tables = Tables(args.data_dir.clone());
+    let rows =
+        decrypt(args, &tables, &key, &mut std::io::stdout().lock(), &mut std::io::stderr().lock())?;
+    if rows == 0 {
+        let table = args.table.path();
+        return Err(Error::config(format!("table {table} has no such rows")));
+    }
+    Ok(())
+}
+
+struct Tables(PathBuf);
+
+const TOPIC: Column<Utf8> = Column::required("topic");
+const PARTITION: Column<Int32> = Column::required("partition");
+const OFFSET: Column<Int64> = Column::required("offset");
+const PAYLOAD: Column<Binary> = Column::nullable("payload");
+
+impl SealedRows for Tables {
+    fn rows(&self, table: &str, wanted: &Wanted) -> Result<Vec<SealedRow>> {
+        let mut rows = Vec::new();
+        let columns = [TOPIC.name(), PARTITION.name(), OFFSET.name(), PAYLOAD.name()];
+        read_table(&self.0, table, &columns, |batch| {
+            let (topics, partitions) = (column_of(&batch, TOPIC)?, column_of(&batch, PARTITION)?);
+            let (offsets, payloads) = (column_of(&batch, OFFSET)?, column_of(&batch, PAYLOAD)?);
+            for row in 0..batch.num_rows() {
+                let (topic, partition) = (topics.value(row), partitions.value(row));
+                if wanted.contains(topic, partition, offsets.value(row)) {
+                    rows.push(SealedRow {
+                        topic: topic.to_owned(),
+                        partition,
+                        offset: offsets.value(row),
+                        payload: payloads.is_valid(row).then(|| payloads.value(row).to_vec()),
+                    });
+                }
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+}

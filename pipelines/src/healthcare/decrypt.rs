@@ -1,0 +1,244 @@
+//! `decrypt`: shows messages of bronze or quarantine to somebody who has the key.
+
+use std::fmt;
+use std::io::Write;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use thalweg_core::crypto::{MasterKey, open_payload};
+use thalweg_core::{Result, error};
+use thalweg_operators::seal::payload_aad;
+
+use super::graph::{BRONZE, QUARANTINE};
+
+/// Print messages as they were received, decrypted, one a line
+#[derive(Debug, Clone, Args)]
+pub struct DecryptArgs {
+    /// Folder of the tables
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+
+    /// Table
+    #[arg(long, value_enum, default_value_t = SealedTable::Bronze)]
+    pub table: SealedTable,
+
+    /// Topic or file; of all when not given
+    #[arg(long, value_name = "T")]
+    pub topic: Option<String>,
+
+    /// Partition
+    #[arg(long, value_name = "P", default_value_t = 0)]
+    pub partition: i32,
+
+    /// Offsets from A up to, but without, B
+    #[arg(long, value_name = "A..B", value_parser = offsets)]
+    pub offsets: Range<i64>,
+
+    /// Key file, used when `THALWEG_PHI_KEY` is not set [default: beside the data folder]
+    #[arg(long, value_name = "F")]
+    pub key_file: Option<PathBuf>,
+}
+
+/// A table that holds encrypted payloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SealedTable {
+    /// Every message
+    #[value(name = "bronze/events")]
+    Bronze,
+    /// Every message that is no valid event
+    #[value(name = "quarantine/events")]
+    Quarantine,
+}
+
+impl SealedTable {
+    /// The table's path below the data folder.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Bronze => BRONZE,
+            Self::Quarantine => QUARANTINE,
+        }
+    }
+}
+
+/// A row of such a table.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SealedRow {
+    /// Column `topic`.
+    pub topic: String,
+    /// Column `partition`.
+    pub partition: i32,
+    /// Column `offset`.
+    pub offset: i64,
+    /// Column `payload`; null for a tombstone.
+    pub payload: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for SealedRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedRow({}-{} at {})", self.topic, self.partition, self.offset)
+    }
+}
+
+/// Which rows are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Topic; every one when `None`.
+    pub topic: Option<String>,
+    /// Partition.
+    pub partition: i32,
+    /// Offsets.
+    pub offsets: Range<i64>,
+}
+
+impl Wanted {
+    /// Whether a row is among them.
+    pub fn contains(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        self.topic.as_deref().is_none_or(|wanted| wanted == topic)
+            && self.partition == partition
+            && self.offsets.contains(&offset)
+    }
+}
+
+/// Reads the tables: what this module is handed, so that it knows nothing about how they are stored. Blocking.
+pub trait SealedRows {
+    /// The rows of the newest version of `table` that are `wanted`, in any order.
+    fn rows(&self, table: &str, wanted: &Wanted) -> Result<Vec<SealedRow>>;
+}
+
+impl DecryptArgs {
+    /// The rows asked for.
+    pub fn wanted(&self) -> Wanted {
+        let Self { topic, partition, offsets, .. } = self.clone();
+        Wanted { topic, partition, offsets }
+    }
+}
+
+/// Writes the decrypted messages to `out`, by topic and offset, and one line to `audit` that says who may want to know:
+/// what was opened with which key, and no value. That line comes first, so that nothing is opened without it.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::Corrupt`] when the key is another one or a payload is damaged, naming the row.
+pub fn decrypt(
+    args: &DecryptArgs,
+    tables: &dyn SealedRows,
+    key: &MasterKey,
+    out: &mut dyn Write,
+    audit: &mut dyn Write,
+) -> Result<usize> {
+    let table = args.table.path();
+    let mut rows = tables.rows(table, &args.wanted())?;
+    rows.sort_unstable();
+    writeln!(
+        audit,
+        "decrypt: {} rows of {table}, partition {}, offsets {}..{}, with key {}",
+        rows.len(),
+        args.partition,
+        args.offsets.start,
+        args.offsets.end,
+        key.key_id()
+    )
+    .map_err(|e| error::io("write the audit line", e))?;
+    let mut aad = Vec::new();
+    for row in &rows {
+        payload_aad(table, &row.topic, row.partition, row.offset, &mut aad);
+        let opened = row.payload.as_deref().map(|sealed| open_payload(key, &aad, sealed)).transpose();
+        let message = opened.map_err(|e| e.at(format!("{table}, {row:?}")))?.unwrap_or_default();
+        out.write_all(&message)
+            .and_then(|()| out.write_all(b"\n"))
+            .map_err(|e| error::io("write a message", e))?;
+    }
+    out.flush().map_err(|e| error::io("write a message", e))?;
+    Ok(rows.len())
+}
+
+fn offsets(text: &str) -> Result<Range<i64>, String> {
+    let range = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
+    range
+        .filter(|r: &Range<i64>| r.start >= 0 && r.start < r.end)
+        .ok_or_else(|| "offsets are given as A..B, such as 0..100; B itself is left out".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use clap::Parser;
+    use thalweg_core::ErrorKind;
+    use thalweg_core::crypto::ColumnSealer;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        decrypt: DecryptArgs,
+    }
+
+    fn line(offsets: &str) -> Result<DecryptArgs, clap::Error> {
+        Line::try_parse_from(["decrypt", "--offsets", offsets, "--table", "bronze/events"])
+            .map(|line| line.decrypt)
+    }
+
+    struct Rows(Vec<SealedRow>);
+
+    impl SealedRows for Rows {
+        fn rows(&self, table: &str, wanted: &Wanted) -> Result<Vec<SealedRow>> {
+            assert_eq!(table, BRONZE);
+            let wanted = |r: &&SealedRow| wanted.contains(&r.topic, r.partition, r.offset);
+            Ok(self.0.iter().filter(wanted).cloned().collect())
+        }
+    }
+
+    fn sealed(key: &Arc<MasterKey>) -> Rows {
+        let mut sealer = ColumnSealer::new(key).unwrap();
+        let mut row = |offset: i64, text: Option<&[u8]>| {
+            let mut aad = Vec::new();
+            payload_aad(BRONZE, "events", 0, offset, &mut aad);
+            let payload = text.map(|text| {
+                let mut payload = Vec::new();
+                sealer.seal_into(&aad, text, &mut payload).unwrap();
+                payload
+            });
+            SealedRow { topic: "events".to_owned(), partition: 0, offset, payload }
+        };
+        Rows(vec![row(12, Some(b"c")), row(10, Some(b"\xff")), row(11, None), row(13, Some(b"d"))])
+    }
+
+    #[test]
+    fn a_range_of_messages_is_printed_in_order_and_told_about_without_them() {
+        let key = Arc::new(MasterKey::generate().unwrap());
+        let (mut out, mut audit) = (Vec::new(), Vec::new());
+        let args = line("10..13").unwrap();
+        assert_eq!(decrypt(&args, &sealed(&key), &key, &mut out, &mut audit).unwrap(), 3);
+        assert_eq!(out, b"\xff\n\nc\n");
+        let audit = String::from_utf8(audit).unwrap();
+        let says = format!(
+            "decrypt: 3 rows of bronze/events, partition 0, offsets 10..13, with key {}\n",
+            key.key_id()
+        );
+        assert_eq!(audit, says);
+    }
+
+    #[test]
+    fn a_row_that_was_moved_does_not_open_and_is_named() {
+        let key = Arc::new(MasterKey::generate().unwrap());
+        let mut rows = sealed(&key);
+        rows.0[0].offset = 14;
+        let args = line("0..20").unwrap();
+        let error = decrypt(&args, &rows, &key, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("SealedRow(events-0 at 14)"), "{error}");
+        let other = MasterKey::generate().unwrap();
+        let error = decrypt(&args, &rows, &other, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("is not the key in use"), "{error}");
+    }
+
+    #[test]
+    fn offsets_are_a_range() {
+        assert_eq!(line("5..6").unwrap().offsets, 5..6);
+        for wrong in ["5", "..5", "5..", "6..6", "-1..3", "5..=6", "a..b"] {
+            assert!(line(wrong).is_err(), "{wrong}");
+        }
+    }
+}

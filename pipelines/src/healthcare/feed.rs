@@ -1,0 +1,183 @@
+//! Sends the events of a simulated hospital at a steady rate, on a thread of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thalweg_connectors::kafka::TopicWriter;
+use thalweg_core::time::Clock;
+use thalweg_core::{Error, Result, error};
+
+use super::hospital::Hospital;
+
+/// How often events that are due are sent.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What was not sent for longer than this is not made up for: a broker that was away meets no flood.
+const LONGEST_GAP: Duration = Duration::from_secs(1);
+
+/// How long acknowledgements may take at the end.
+const FLUSH: Duration = Duration::from_secs(30);
+
+/// How a feed sends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FeedSettings {
+    /// Events per second.
+    pub rate: f64,
+    /// How many events; without end when `None`.
+    pub events: Option<u64>,
+    /// Whether messages carry the simulated time as their own, for a simulation that runs faster than the clock.
+    pub simulated_timestamps: bool,
+}
+
+/// A running feed. Dropped, it stops without a word; [`Feed::stop`] says how it went.
+#[derive(Debug)]
+pub struct Feed {
+    /// Never sent on: the thread ends when it is dropped.
+    running: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<Result<()>>>,
+    sent: Arc<AtomicU64>,
+}
+
+impl Feed {
+    /// Starts to send.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] for a rate that is no rate,
+    /// [`thalweg_core::ErrorKind::Transient`] when there is no thread to be had.
+    pub fn start(
+        hospital: Hospital,
+        writer: TopicWriter,
+        settings: FeedSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        if !(settings.rate.is_finite() && settings.rate > 0.0) {
+            return Err(Error::config("the rate must be more than 0 events per second"));
+        }
+        let (running, stopped) = sync_channel(0);
+        let sent = Arc::new(AtomicU64::new(0));
+        let pump = Pump { hospital, writer, settings, clock, sent: Arc::clone(&sent) };
+        let thread = std::thread::Builder::new()
+            .name("hospital".to_owned())
+            .spawn(move || pump.run(&stopped))
+            .map_err(|e| error::io("start a thread", e))?;
+        Ok(Self { running: Some(running), thread: Some(thread), sent })
+    }
+
+    /// Events sent so far, acknowledged or not.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything has been sent, or sending failed.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Stops, waits for acknowledgements, and tells how many events were sent.
+    ///
+    /// # Errors
+    /// What went wrong while sending.
+    pub fn stop(mut self) -> Result<u64> {
+        self.running.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().map_err(|_| Error::internal("the simulated hospital panicked"))??;
+        }
+        Ok(self.sent())
+    }
+}
+
+struct Pump {
+    hospital: Hospital,
+    writer: TopicWriter,
+    settings: FeedSettings,
+    clock: Arc<dyn Clock>,
+    sent: Arc<AtomicU64>,
+}
+
+impl Pump {
+    fn run(mut self, stopped: &Receiver<()>) -> Result<()> {
+        let mut schedule = Schedule::new(self.settings.rate, self.clock.monotonic());
+        let mut left = self.settings.events.unwrap_or(u64::MAX);
+        while left > 0 {
+            let due = schedule.due(self.clock.monotonic()).min(left);
+            self.send(due)?;
+            left -= due;
+            if stopped.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
+                break;
+            }
+        }
+        self.writer.flush(FLUSH)
+    }
+
+    fn send(&mut self, events: u64) -> Result<()> {
+        for _ in 0..events {
+            let Some(event) = self.hospital.next() else { break };
+            let timestamp = self.settings.simulated_timestamps.then_some(event.sent_at / 1_000);
+            self.writer.send(Some(event.key.as_bytes()), Some(&event.payload), timestamp)?;
+            self.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// How many events are due when.
+#[derive(Debug)]
+struct Schedule {
+    rate: f64,
+    /// When the count began.
+    start: Duration,
+    given: u64,
+}
+
+impl Schedule {
+    fn new(rate: f64, start: Duration) -> Self {
+        Self { rate, start, given: 0 }
+    }
+
+    /// Events that have become due since this was last asked.
+    fn due(&mut self, now: Duration) -> u64 {
+        let expected = (now.saturating_sub(self.start).as_secs_f64() * self.rate) as u64;
+        let due = expected.saturating_sub(self.given);
+        let most = (LONGEST_GAP.as_secs_f64() * self.rate).ceil() as u64;
+        if due > most {
+            self.start = now;
+            self.given = 0;
+            return most;
+        }
+        self.given += due;
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_fall_due_at_the_rate_however_often_it_is_asked() {
+        for ticks in [1u32, 7, 100] {
+            let mut schedule = Schedule::new(1_234.5, Duration::from_secs(5));
+            let total: u64 = (1..=ticks)
+                .map(|t| schedule.due(Duration::from_secs(5) + Duration::from_secs(1) * t / ticks))
+                .sum();
+            assert_eq!(total, 1_234);
+        }
+    }
+
+    #[test]
+    fn a_slow_rate_is_kept_too() {
+        let mut schedule = Schedule::new(0.5, Duration::ZERO);
+        let due: Vec<u64> = (1..=8).map(|s| schedule.due(Duration::from_secs(s))).collect();
+        assert_eq!(due, [0, 1, 0, 1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_long_gap_is_not_made_up_for() {
+        let mut schedule = Schedule::new(100.0, Duration::ZERO);
+        assert_eq!(schedule.due(Duration::from_mins(1)), 100);
+        assert_eq!(schedule.due(Duration::from_millis(60_010)), 1);
+    }
+}

@@ -1,0 +1,87 @@
+//! Where the key comes from that encrypts payloads and state.
+
+use std::path::{Path, PathBuf};
+
+use thalweg_core::crypto::{KeyOrigin, MasterKey};
+use thalweg_core::{Error, Result};
+
+/// The environment variable that comes before every file: 32 bytes, base64.
+pub const KEY_VARIABLE: &str = "THALWEG_PHI_KEY";
+
+/// The key file of a data folder when nothing else is said: `DATA_DIR.key` beside it, so that a copy of the folder
+/// holds no key.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::InvalidConfig`] when the folder has no name of its own.
+pub fn default_key_file(data_dir: &Path) -> Result<PathBuf> {
+    let refused = || {
+        Error::config(format!("no key file can stand beside {}: pass --key-file", data_dir.display()))
+    };
+    let absolute = std::path::absolute(data_dir).map_err(|_| refused())?;
+    let mut name = absolute.file_name().ok_or_else(refused)?.to_owned();
+    name.push(".key");
+    Ok(absolute.with_file_name(name))
+}
+
+/// The key of a job that writes: from the environment, else the file, which is made when it does not exist.
+///
+/// # Errors
+/// Those of [`MasterKey::load_or_create`], and when the file would lie inside of the data folder.
+pub fn load_or_create(data_dir: &Path, key_file: Option<&Path>) -> Result<(MasterKey, KeyOrigin)> {
+    let path = key_path(data_dir, key_file)?;
+    MasterKey::load_or_create(variable()?.as_deref(), &path)
+}
+
+/// The key of a tool that reads what exists.
+///
+/// # Errors
+/// Those of [`MasterKey::load`].
+pub fn load(data_dir: &Path, key_file: Option<&Path>) -> Result<(MasterKey, KeyOrigin)> {
+    let path = key_path(data_dir, key_file)?;
+    MasterKey::load(variable()?.as_deref(), &path)
+}
+
+fn key_path(data_dir: &Path, key_file: Option<&Path>) -> Result<PathBuf> {
+    let Some(path) = key_file else { return default_key_file(data_dir) };
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if absolute(path).starts_with(absolute(data_dir)) {
+        return Err(Error::config(format!(
+            "the key file {} lies inside the data folder that it protects: choose another place",
+            path.display()
+        )));
+    }
+    Ok(path.to_owned())
+}
+
+fn variable() -> Result<Option<String>> {
+    match std::env::var(KEY_VARIABLE) {
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Error::config(format!("environment variable {KEY_VARIABLE} is no text")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_lies_beside_the_folder() {
+        for (folder, file) in [("/a/data", "/a/data.key"), ("/a/data/", "/a/data.key")] {
+            assert_eq!(default_key_file(Path::new(folder)).unwrap(), Path::new(file));
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(default_key_file(Path::new("data")).unwrap(), here.join("data.key"));
+        assert_ne!(default_key_file(Path::new(".")).unwrap(), here.join(".key"));
+        assert!(default_key_file(Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn a_key_inside_the_folder_is_refused() {
+        let inside = key_path(Path::new("data"), Some(Path::new("data/secret.key")));
+        assert!(inside.unwrap_err().to_string().contains("inside the data folder"));
+        assert!(key_path(Path::new("data"), Some(Path::new("data.key"))).is_ok());
+    }
+}

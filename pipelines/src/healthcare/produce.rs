@@ -1,0 +1,216 @@
+//! `produce`: fills a topic with the events of a simulated hospital.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use thalweg_connectors::kafka::{TopicWriter, ensure_topic};
+use thalweg_core::time::Clock;
+use thalweg_core::{Result, error};
+
+use super::HealthcareConfig;
+use super::config::DEFAULT_TOPIC;
+use super::feed::{Feed, FeedSettings};
+use super::hospital::{Hospital, HospitalSettings};
+
+/// How often progress is shown.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether everything has been sent.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Send the events of a simulated hospital to Kafka
+#[derive(Debug, Clone, Args)]
+pub struct ProduceArgs {
+    /// Kafka brokers, host:port, several separated by commas
+    #[arg(long, value_name = "H:P")]
+    pub bootstrap_servers: String,
+
+    /// Topic, created when it does not exist
+    #[arg(long, value_name = "T", default_value = DEFAULT_TOPIC)]
+    pub topic: String,
+
+    /// Partitions of a topic that is created
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub partitions: i32,
+
+    /// Configuration file; its kafka.properties (TLS, SASL) are used
+    #[arg(long, value_name = "F.toml")]
+    pub config: Option<PathBuf>,
+
+    /// Events per second
+    #[arg(long, value_name = "R", default_value_t = 1_000.0, value_parser = rate)]
+    pub rate: f64,
+
+    /// Patients in the hospital
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub patients: u32,
+
+    /// Stop after this many events [default: never]
+    #[arg(long, value_name = "N")]
+    pub events: Option<u64>,
+
+    /// Decides everything that is random
+    #[arg(long, value_name = "S", default_value_t = 7)]
+    pub seed: u64,
+
+    /// Share of events that are broken in some way, 0 to 1
+    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = share)]
+    pub bad: f64,
+
+    /// Share of events that tell about the past, 0 to 1
+    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = share)]
+    pub late: f64,
+
+    /// How many seconds in the past, between half of it and all
+    #[arg(long, value_name = "S", default_value_t = 120.0, value_parser = seconds)]
+    pub late_by: f64,
+
+    /// Share of events that are an earlier one again, 0 to 1
+    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = share)]
+    pub dup: f64,
+
+    /// Print errors and the summary only
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+impl ProduceArgs {
+    /// The hospital asked for, whose first event happens at `start` (µs) and whose time passes like ours.
+    pub fn hospital(&self, start: i64) -> Hospital {
+        let settings = HospitalSettings {
+            patients: self.patients,
+            seed: self.seed,
+            start,
+            bad: self.bad,
+            late: self.late,
+            late_by: Duration::try_from_secs_f64(self.late_by).unwrap_or_default(),
+            dup: self.dup,
+            ..HospitalSettings::default()
+        };
+        Hospital::new(settings.pace(self.rate, 1.0))
+    }
+}
+
+/// Sends events until there are enough of them or Ctrl-C is pressed; tells `log` how it goes. Blocking.
+///
+/// # Errors
+/// When the topic cannot be created or written to.
+pub fn produce(args: &ProduceArgs, clock: &Arc<dyn Clock>, log: &mut dyn Write) -> Result<u64> {
+    let config = HealthcareConfig::load(args.config.as_deref())?;
+    let properties = &config.kafka.properties;
+    let (servers, topic) = (args.bootstrap_servers.as_str(), args.topic.as_str());
+    let partitions = ensure_topic(servers, topic, args.partitions, properties)?;
+    let writer = TopicWriter::new(servers, topic, properties)?;
+    let settings =
+        FeedSettings { rate: args.rate, events: args.events, simulated_timestamps: false };
+    let started = clock.monotonic();
+    let feed =
+        Feed::start(args.hospital(clock.now_micros()), writer, settings, Arc::clone(clock))?;
+    if !args.quiet {
+        say(log, &format!("sending to topic {topic} ({partitions} partitions) at {servers}"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| error::io("listen for signals", e))?;
+    runtime.block_on(watch(&feed, args.quiet, log));
+    let sent = feed.stop()?;
+    let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
+    say(log, &format!("{sent} events sent to topic {topic} in {seconds:.1} s"));
+    Ok(sent)
+}
+
+/// Until the feed has finished, or Ctrl-C.
+async fn watch(feed: &Feed, quiet: bool, log: &mut dyn Write) {
+    let mut look = tokio::time::interval(LOOK);
+    let mut progress = tokio::time::interval(PROGRESS);
+    let mut before = 0;
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    while !feed.is_finished() {
+        tokio::select! {
+            _ = &mut interrupted => break,
+            _ = look.tick() => {}
+            _ = progress.tick() => {
+                let sent = feed.sent();
+                if !quiet && sent > 0 {
+                    say(log, &format!("{sent} events sent, {} in the last second", sent - before));
+                }
+                before = sent;
+            }
+        }
+    }
+}
+
+/// Nobody reads along when this fails, and so nobody misses it.
+fn say(log: &mut dyn Write, line: &str) {
+    drop(writeln!(log, "{line}"));
+}
+
+fn number(text: &str, least: f64, most: f64) -> Option<f64> {
+    text.parse().ok().filter(|number| (least..=most).contains(number))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1.0).ok_or_else(|| "a share is a number from 0 to 1".to_owned())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1e9).ok_or_else(|| "a number of seconds, 0 or more".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = number(text, 0.0, 1e9).filter(|rate| *rate > 0.0);
+    rate.ok_or_else(|| "a number of events per second, more than 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use thalweg_connectors::kafka::DemoBroker;
+    use thalweg_runtime::clock::SystemClock;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        produce: ProduceArgs,
+    }
+
+    fn line(more: &[&str]) -> Result<ProduceArgs, clap::Error> {
+        let start = ["produce", "--bootstrap-servers", "b:1"];
+        Line::try_parse_from(start.iter().chain(more)).map(|line| line.produce)
+    }
+
+    #[test]
+    fn the_defaults_are_a_quiet_hospital() {
+        let args = line(&[]).unwrap();
+        assert_eq!((args.topic.as_str(), args.rate, args.events), ("healthcare_events", 1_000.0, None));
+        assert_eq!((args.bad, args.late, args.dup), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn what_is_no_share_and_no_rate_is_refused() {
+        for wrong in [["--bad", "2"], ["--late", "-1"], ["--dup", "nan"], ["--rate", "0"], ["--rate", "x"]] {
+            assert!(line(&wrong).is_err(), "{wrong:?}");
+        }
+        assert!(line(&["--bad", "0.5", "--late-by", "45"]).is_ok());
+    }
+
+    #[test]
+    fn events_asked_for_are_sent_and_counted() {
+        let broker = DemoBroker::start("events", 2).unwrap();
+        let mut args = line(&["--topic", "events", "--events", "500", "--rate", "100000"]).unwrap();
+        args.bootstrap_servers = broker.bootstrap_servers().to_owned();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let mut log = Vec::new();
+        assert_eq!(produce(&args, &clock, &mut log).unwrap(), 500);
+        let log = String::from_utf8(log).unwrap();
+        assert!(log.contains("sending to topic events (2 partitions)"), "{log}");
+        assert!(log.contains("500 events sent to topic events in "), "{log}");
+    }
+}
