@@ -99,7 +99,11 @@ impl MessageBatcher {
     }
 
     /// The batch and the position behind each row; leaves the batcher empty. `now` is the time of reading, in µs.
-    pub fn finish(&mut self, decoder: &mut dyn Decoder, now: i64) -> Result<(RecordBatch, Vec<i64>)> {
+    pub fn finish(
+        &mut self,
+        decoder: &mut dyn Decoder,
+        now: i64,
+    ) -> Result<(RecordBatch, Vec<i64>)> {
         let rows = self.rows();
         let timestamps = std::mem::take(&mut self.timestamps);
         let arrivals: TimestampMicrosecondArray =

@@ -56,11 +56,7 @@ impl OperatorUid {
     /// ```
     pub fn new(name: &str) -> Result<Self> {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty()
-            || name.len() > 64
-            || name.starts_with('.')
-            || !name.chars().all(legal)
-        {
+        if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(legal) {
             return Err(Error::graph(format!(
                 "uid `{name}` must be 1 to 64 characters of a-z A-Z 0-9 . _ - and not start with a dot"
             )));

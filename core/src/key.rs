@@ -38,7 +38,8 @@ impl KeyGroupRange {
     /// assert_eq!(ranges[0].end, ranges[1].start);
     /// ```
     pub fn of_subtask(index: u32, parallelism: u32, max_parallelism: u16) -> Self {
-        let (i, p, m) = (u64::from(index), u64::from(parallelism.max(1)), u64::from(max_parallelism));
+        let (i, p, m) =
+            (u64::from(index), u64::from(parallelism.max(1)), u64::from(max_parallelism));
         Self { start: (i * m).div_ceil(p) as u16, end: ((i + 1) * m).div_ceil(p) as u16 }
     }
 
@@ -166,7 +167,8 @@ mod tests {
     fn hashes_are_the_ones_that_stored_checkpoints_rely_on() {
         let mut hashes = Vec::new();
         let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(0), Some(3428), Some(-1), None]));
-        let names: ArrayRef = Arc::new(StringArray::from(vec![Some("vitals"), Some(""), None, None]));
+        let names: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("vitals"), Some(""), None, None]));
         hash_keys(&[Arc::clone(&ids)], 4, &mut hashes).unwrap();
         let by_id = hashes.clone();
         hash_keys(&[names], 4, &mut hashes).unwrap();

@@ -1,6 +1,8 @@
 //! What the author of a pipeline or an operator imports.
 
-pub use crate::graph::{DataStream, GraphErrors, JobGraph, KeyedStream, StreamEnvironment, WindowedStream};
+pub use crate::graph::{
+    DataStream, GraphErrors, JobGraph, KeyedStream, StreamEnvironment, WindowedStream,
+};
 pub use crate::operator::{Collector, Context, KeyedContext, KeyedOperator, Operator, OutputTag};
 pub use crate::record::{Batch, Column, Micros, Record, Untyped};
 pub use crate::state::{

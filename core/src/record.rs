@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow_array::types::{
-    Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, ArrowPrimitiveType,
+    ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray,
@@ -183,7 +183,8 @@ impl<R> Clone for Batch<R> {
 impl<R> std::fmt::Debug for Batch<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Schema and row count, never values.
-        let names: Vec<_> = self.inner.schema_ref().fields().iter().map(|f| f.name().clone()).collect();
+        let names: Vec<_> =
+            self.inner.schema_ref().fields().iter().map(|f| f.name().clone()).collect();
         write!(f, "Batch({} rows of {})", self.inner.num_rows(), names.join(", "))
     }
 }

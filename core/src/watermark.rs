@@ -74,10 +74,13 @@ impl WatermarkStrategy {
         for column in
             std::iter::once(self.event_time).chain(self.future_cap.iter().map(|(c, _)| *c))
         {
-            let field = input
-                .field_with_name(column)
-                .map_err(|_| Error::graph(format!("watermark column `{column}` is not in the source")))?;
-            if !matches!(field.data_type(), DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, _)) {
+            let field = input.field_with_name(column).map_err(|_| {
+                Error::graph(format!("watermark column `{column}` is not in the source"))
+            })?;
+            if !matches!(
+                field.data_type(),
+                DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, _)
+            ) {
                 return Err(Error::graph(format!(
                     "watermark column `{column}` must be a timestamp in microseconds"
                 )));
@@ -123,7 +126,13 @@ impl SplitWatermarks {
     }
 
     /// Adds a split with what a checkpoint remembers of it. An unread split holds the others back from the start.
-    pub fn add(&mut self, split: &str, watermark: Option<EventTime>, finished: bool, now: Duration) {
+    pub fn add(
+        &mut self,
+        split: &str,
+        watermark: Option<EventTime>,
+        finished: bool,
+        now: Duration,
+    ) {
         let state = SplitState { watermark, last_row: now, finished };
         self.splits.insert(split.to_owned(), state);
     }
@@ -141,10 +150,17 @@ impl SplitWatermarks {
     }
 
     /// Appends [`ROW_WATERMARK`] and advances the split by the rows' event times. `now` is monotonic time.
-    pub fn observe(&mut self, split: &str, batch: &RecordBatch, now: Duration) -> Result<RecordBatch> {
+    pub fn observe(
+        &mut self,
+        split: &str,
+        batch: &RecordBatch,
+        now: Duration,
+    ) -> Result<RecordBatch> {
         let internal = || Error::internal("a source batch without its event-time column");
-        let state =
-            self.splits.get_mut(split).ok_or_else(|| Error::internal("rows of an unknown split"))?;
+        let state = self
+            .splits
+            .get_mut(split)
+            .ok_or_else(|| Error::internal("rows of an unknown split"))?;
         let times = timestamps(batch, self.strategy.event_time).ok_or_else(internal)?;
         let arrivals = match &self.strategy.future_cap {
             Some((column, ahead)) => {
@@ -183,7 +199,10 @@ impl SplitWatermarks {
         for state in self.splits.values().filter(|s| !s.finished) {
             unfinished = true;
             let idle = caught_up
-                && self.strategy.idle_after.is_some_and(|d| now.saturating_sub(state.last_row) >= d);
+                && self
+                    .strategy
+                    .idle_after
+                    .is_some_and(|d| now.saturating_sub(state.last_row) >= d);
             if !idle {
                 let own = state.watermark.map_or(Watermark::MIN, Watermark);
                 low = Some(low.map_or(own, |l| l.min(own)));

@@ -47,7 +47,16 @@ fn an_error_or_a_panic_restarts_the_attempt_inside_the_process() {
     write_events(&input, EVENTS, 12);
     let calm = folder.path().join("calm");
     succeed(&mut run_file(&calm, &input));
-    for point in ["source.rows", "sink.close", "state.before", "ack.before", "manifest.before", "manifest.after", "commit.after", "cut.before"] {
+    for point in [
+        "source.rows",
+        "sink.close",
+        "state.before",
+        "ack.before",
+        "manifest.before",
+        "manifest.after",
+        "commit.after",
+        "cut.before",
+    ] {
         for action in ["return(error)", "panic"] {
             let data = folder.path().join(format!("{point}-{}", &action[..5]));
             let mut command = run_file(&data, &input);

@@ -63,7 +63,9 @@ fn graph(source: MemorySource, store: &MemoryStore) -> JobGraph {
         .window(TumblingEventTimeWindows::of(Duration::from_secs(60)))
         .aggregate::<PerMinute>(
             "per-minute",
-            &Aggregate::over(Reading::AT).count("readings").count_distinct(Reading::PATIENT, "patients"),
+            &Aggregate::over(Reading::AT)
+                .count("readings")
+                .count_distinct(Reading::PATIENT, "patients"),
         )
         .sink("gold", store.sink("gold").ranked(1));
     env.build().unwrap()
@@ -103,12 +105,18 @@ impl Bench {
     fn gold(&self) -> Vec<(i64, String, i64, i64)> {
         let mut rows = Vec::new();
         for batch in self.store.batches("gold") {
-            let start = batch.column(0).as_primitive::<arrow_array::types::TimestampMicrosecondType>();
+            let start =
+                batch.column(0).as_primitive::<arrow_array::types::TimestampMicrosecondType>();
             let ward = batch.column(2).as_string::<i32>();
             let readings = batch.column(3).as_primitive::<Int64Type>();
             let patients = batch.column(4).as_primitive::<Int64Type>();
             for i in 0..batch.num_rows() {
-                rows.push((start.value(i), ward.value(i).to_owned(), readings.value(i), patients.value(i)));
+                rows.push((
+                    start.value(i),
+                    ward.value(i).to_owned(),
+                    readings.value(i),
+                    patients.value(i),
+                ));
             }
         }
         rows.sort();
@@ -117,7 +125,10 @@ impl Bench {
 }
 
 fn source(rows: i64) -> MemorySource {
-    MemorySource::new(Reading::schema()).split("a", readings(0, rows)).split("b", readings(5, rows)).split("c", readings(9, rows))
+    MemorySource::new(Reading::schema())
+        .split("a", readings(0, rows))
+        .split("b", readings(5, rows))
+        .split("c", readings(9, rows))
 }
 
 #[test]

@@ -17,8 +17,8 @@ fn ended_within(child: &mut std::process::Child, limit: Duration) -> bool {
     let pid = child.id().to_string();
     let killer = std::thread::spawn(move || {
         // The sender is dropped when the child has ended by itself.
-        let timed_out = receiver.recv_timeout(limit)
-            == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        let timed_out =
+            receiver.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
         if timed_out {
             std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
         }

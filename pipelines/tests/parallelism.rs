@@ -25,14 +25,21 @@ fn parallelism_does_not_show() {
 fn stopped_at_one_parallelism_and_resumed_at_another() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("events.jsonl");
-    write_events(&input, EVENTS, 4);
+    write_events(&input, 4 * EVENTS, 4);
     let calm = folder.path().join("calm");
     succeed(run_file(&calm, &input).args(["--parallelism", "2"]));
     let data = folder.path().join("resumed");
     let mut stops = 0;
     for parallelism in ["3", "1", "4", "2"].iter().cycle() {
         let mut command = run_file(&data, &input);
-        command.args(["--checkpoint-interval", "30ms", "--duration", "250ms", "--parallelism", parallelism]);
+        command.args([
+            "--checkpoint-interval",
+            "30ms",
+            "--duration",
+            "250ms",
+            "--parallelism",
+            parallelism,
+        ]);
         if succeed(&mut command).starts_with("finished") {
             break;
         }

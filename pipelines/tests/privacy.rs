@@ -8,8 +8,7 @@ use std::path::Path;
 use support::{TABLES, rows, run_file, shown, write_events};
 
 /// Parts of the made-up identities that no mask lets through.
-const SECRETS: [&str; 6] =
-    ["Quimby", "123-45-", "867-1", "1961-07", "Evergreen", "02118"];
+const SECRETS: [&str; 6] = ["Quimby", "123-45-", "867-1", "1961-07", "Evergreen", "02118"];
 
 fn files_below(folder: &Path, all: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -22,13 +21,13 @@ fn files_below(folder: &Path, all: &mut Vec<std::path::PathBuf>) {
 fn no_identity_value_reaches_a_disk_or_a_log() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("events.jsonl");
-    write_events(&input, 20_000, 31);
+    write_events(&input, 200_000, 31);
     let original = fs::read_to_string(&input).unwrap();
     assert!(SECRETS.iter().all(|s| original.contains(s)), "the secrets are there to be found");
     let data = folder.path().join("data");
     // Stopped with open windows, so that state is on disk; everything is logged.
     let mut command = run_file(&data, &input);
-    command.args(["--checkpoint-interval", "30ms", "--duration", "300ms"]);
+    command.args(["--checkpoint-interval", "30ms", "--duration", "700ms"]);
     let stopped = command.env("THALWEG_LOG", "trace").output().unwrap();
     assert!(stopped.status.success(), "{}", shown(&stopped));
     let state = data.join("checkpoints/state");

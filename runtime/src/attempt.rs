@@ -1,10 +1,12 @@
 //! One try at running a job: restore, deploy, run, tear down. When it returns, nothing of it is left: no actor, no
 //! reader, no storage work (P6).
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use actix::{Actor, Arbiter};
+use futures::FutureExt;
 use thalweg_core::connector::sink::IoHandle;
 use thalweg_core::graph::NodeKind;
 use thalweg_core::{Attempt, Error, Result};
@@ -87,7 +89,8 @@ impl AttemptPlan {
         let execution = ExecutionGraph::new(&self.context.graph, self.settings.parallelism)?;
         let activity = Arc::new(AtomicU64::new(0));
         let budget = self.budget(&restored);
-        let io = self.io_handle(alive.clone());
+        let (panicked, mut panics) = mpsc::channel(1);
+        let io = self.io_handle(alive.clone(), panicked);
         let (done, ended) = oneshot::channel();
         let store = Arc::new(StateStore {
             storage: Arc::clone(&self.context.storage),
@@ -154,7 +157,7 @@ impl AttemptPlan {
             .collect();
         let dead = |_| Error::internal("the checkpoint coordinator is gone");
         coordinator.send(Begin(sources)).await.map_err(dead)?;
-        self.watch_until(coordinator, ended).await
+        self.watch_until(coordinator, ended, &mut panics).await
     }
 
     /// Passes the job's commands on until the attempt ends.
@@ -162,22 +165,25 @@ impl AttemptPlan {
         &self,
         coordinator: actix::Addr<Coordinator>,
         mut ended: oneshot::Receiver<Result<Completed>>,
+        panics: &mut mpsc::Receiver<()>,
     ) -> Result<Completed> {
         let mut commands = self.commands.clone();
         commands.mark_changed();
+        let mut listening = true;
         loop {
             tokio::select! {
                 biased;
                 result = &mut ended => {
                     return result.unwrap_or_else(|_| Err(Error::internal("the checkpoint coordinator died")));
                 }
-                changed = commands.changed() => {
+                Some(()) = panics.recv() => {
+                    return Err(Error::internal("storage work panicked"));
+                }
+                changed = commands.changed(), if listening => {
                     let command = *commands.borrow_and_update();
                     match command {
-                        _ if changed.is_err() => {
-                            // The handle is gone: nobody can ask for anything any more.
-                            return ended.await.unwrap_or_else(|_| Err(Error::internal("the checkpoint coordinator died")));
-                        }
+                        // The handle is gone: nobody can ask for anything any more.
+                        _ if changed.is_err() => listening = false,
                         Command::Run => {}
                         Command::Stop => drop(coordinator.try_send(EndJob(false))),
                         Command::Drain => drop(coordinator.try_send(EndJob(true))),
@@ -203,12 +209,16 @@ impl AttemptPlan {
         }))
     }
 
-    fn io_handle(&self, alive: mpsc::Sender<()>) -> IoHandle {
+    /// Work on the I/O threads belongs to the attempt: it is waited for, and a panic in it ends the attempt.
+    fn io_handle(&self, alive: mpsc::Sender<()>, panicked: mpsc::Sender<()>) -> IoHandle {
         let runtime = self.io.clone();
         IoHandle::new(move |future| {
-            let alive = alive.clone();
+            let (alive, panicked) = (alive.clone(), panicked.clone());
             runtime.spawn(async move {
-                future.await;
+                if AssertUnwindSafe(future).catch_unwind().await.is_err() {
+                    // A full channel has told it already.
+                    drop(panicked.try_send(()));
+                }
                 drop(alive);
             });
         })

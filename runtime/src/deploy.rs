@@ -198,7 +198,10 @@ impl Deployment<'_> {
                 NodeKind::Operator(factory) => {
                     let mut made = factory.create(open.clone())?;
                     let blobs = self.restored.state.get(&node.uid).map_or_else(Vec::new, |all| {
-                        all.iter().filter(|b| open.key_groups.contains(b.key_group)).cloned().collect()
+                        all.iter()
+                            .filter(|b| open.key_groups.contains(b.key_group))
+                            .cloned()
+                            .collect()
                     });
                     if !blobs.is_empty() {
                         let restored = made.restore(blobs);
@@ -260,8 +263,7 @@ impl Deployment<'_> {
         };
         let known = self.restored.manifest.sources.iter().filter(|s| s.uid == node.uid);
         let found = self.restored.discovered.get(&node.uid).into_iter().flatten();
-        let all: Vec<SplitSnapshot> =
-            known.flat_map(|s| &s.splits).chain(found).cloned().collect();
+        let all: Vec<SplitSnapshot> = known.flat_map(|s| &s.splits).chain(found).cloned().collect();
         let mine: Vec<SplitSnapshot> = all
             .into_iter()
             .enumerate()

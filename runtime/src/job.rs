@@ -142,7 +142,11 @@ impl JobBuilder {
         Ok(JobHandle { command: Arc::new(command), metrics, thread: Some(thread) })
     }
 
-    fn run(self, metrics: &Arc<JobMetrics>, commands: watch::Receiver<Command>) -> Result<JobSummary> {
+    fn run(
+        self,
+        metrics: &Arc<JobMetrics>,
+        commands: watch::Receiver<Command>,
+    ) -> Result<JobSummary> {
         let io = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(self.settings.io_threads.max(2))
             .thread_name("thalweg-io")
@@ -164,7 +168,8 @@ impl JobBuilder {
         let clock = Arc::clone(&self.clock);
         let started = clock.monotonic();
         let workers = self.settings.parallelism.clamp(1, 256);
-        let (settings, limits, mut fresh) = (self.settings.clone(), self.limits.clone(), self.fresh);
+        let (settings, limits, mut fresh) =
+            (self.settings.clone(), self.limits.clone(), self.fresh);
         let plan = AttemptPlan {
             context: self.into_context(),
             settings,
@@ -195,7 +200,12 @@ impl JobBuilder {
                 RestartDecision::GiveUp => return Err(error),
                 RestartDecision::After(pause) => {
                     let text = error::chain(&error);
-                    tracing::warn!(attempt, error = text, pause_ms = pause.as_millis() as u64, "attempt failed; restarting");
+                    tracing::warn!(
+                        attempt,
+                        error = text,
+                        pause_ms = pause.as_millis() as u64,
+                        "attempt failed; restarting"
+                    );
                     let mut stop = commands.clone();
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
@@ -218,7 +228,12 @@ fn begun_by(plan: &AttemptPlan, checkpoint: u64) -> bool {
 fn summary(plan: &AttemptPlan, completed: Completed, elapsed: Duration) -> Result<JobSummary> {
     let newest = read_newest(plan.context.storage.as_ref())?;
     let (manifest, _) = newest.ok_or_else(|| Error::corrupt("the checkpoints are gone"))?;
-    Ok(JobSummary::new(&manifest, completed, elapsed, plan.metrics.attempts.load(Ordering::Relaxed)))
+    Ok(JobSummary::new(
+        &manifest,
+        completed,
+        elapsed,
+        plan.metrics.attempts.load(Ordering::Relaxed),
+    ))
 }
 
 /// What a job has done by the time it ended.

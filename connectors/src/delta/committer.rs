@@ -240,10 +240,6 @@ fn unopened(
             found.map_or(0, |f| f.version),
             expected.version.unwrap_or(0)
         )),
-        Opening::Ahead => Error::incompatible(format!(
-            "table `{table}` holds checkpoint {has} where the manifest knows {wanted}: the checkpoint folder is older \
-             than the table; use the newest one, or start a new chain"
-        )),
         _ => Error::config(format!(
             "table `{table}` exists, but no checkpoint of this job knows it; choose another path, or keep its rows \
              and append to it with --adopt-tables"

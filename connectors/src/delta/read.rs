@@ -21,7 +21,8 @@ pub fn read_table(
 ) -> Result<()> {
     for path in files(root, table)? {
         let broken = || Error::corrupt(format!("a file of table {table} cannot be read"));
-        let file = File::open(&path).map_err(|e| error::io(format!("open a file of table {table}"), e))?;
+        let file =
+            File::open(&path).map_err(|e| error::io(format!("open a file of table {table}"), e))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|_| broken())?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         for batch in builder.with_projection(mask).build().map_err(|_| broken())? {
@@ -34,8 +35,7 @@ pub fn read_table(
 /// Paths of the files of the newest version.
 fn files(root: &Path, table: &str) -> Result<Vec<std::path::PathBuf>> {
     let folder = root.join(table);
-    let missing =
-        || Error::config(format!("there is no table {table} in {}", root.display()));
+    let missing = || Error::config(format!("there is no table {table} in {}", root.display()));
     if !folder.join("_delta_log").is_dir() {
         return Err(missing());
     }
@@ -47,7 +47,9 @@ fn files(root: &Path, table: &str) -> Result<Vec<std::path::PathBuf>> {
     let url = ensure_table_uri(folder.to_string_lossy()).map_err(|_| missing())?;
     let names = runtime.block_on(async {
         let table = DeltaTableBuilder::from_url(url).map_err(|_| missing())?.load().await;
-        table.and_then(|t| t.get_file_uris().map(Iterator::collect::<Vec<String>>)).map_err(|_| missing())
+        table
+            .and_then(|t| t.get_file_uris().map(Iterator::collect::<Vec<String>>))
+            .map_err(|_| missing())
     })?;
     Ok(names
         .into_iter()

@@ -45,7 +45,7 @@ const BUFFER_BYTES: usize = 64 << 20;
 /// let silver = DeltaSink::append(&tables, "silver/events").partition_by(["day"]);
 /// let gold = DeltaSink::append(&tables, "gold/per-minute").rank(1).single_writer();
 /// assert_eq!(silver.describe(), "delta silver/events");
-/// assert_eq!((gold.rank, gold.parallelism()), (1, Some(1)));
+/// assert_eq!((Sink::rank(&gold), gold.parallelism()), (1, Some(1)));
 /// # Ok::<(), thalweg_core::Error>(())
 /// ```
 #[derive(Debug, Clone)]

@@ -42,11 +42,20 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
         }
         if let Some(mark) = &sensitivity {
             const KNOWN: [&str; 8] = [
-                "phi.name", "phi.ssn", "phi.phone", "phi.dob", "phi.address", "phi.id", "phi.date",
+                "phi.name",
+                "phi.ssn",
+                "phi.phone",
+                "phi.dob",
+                "phi.address",
+                "phi.id",
+                "phi.date",
                 "phi.raw",
             ];
             if !KNOWN.contains(&mark.value().as_str()) {
-                return Err(syn::Error::new_spanned(mark, format!("known here: {}", KNOWN.join(", "))));
+                return Err(syn::Error::new_spanned(
+                    mark,
+                    format!("known here: {}", KNOWN.join(", ")),
+                ));
             }
         }
         let constant = format_ident!("{}", ident.to_string().to_uppercase());

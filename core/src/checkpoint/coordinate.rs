@@ -115,7 +115,9 @@ impl CheckpointCoordinator {
             }
             Fact::Finished(id) => {
                 if id != self.stored {
-                    return Err(Error::internal(format!("checkpoint {id} was finished out of turn")));
+                    return Err(Error::internal(format!(
+                        "checkpoint {id} was finished out of turn"
+                    )));
                 }
                 self.finished = id;
                 if self.last_number == Some(id) {

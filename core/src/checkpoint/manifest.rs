@@ -153,7 +153,8 @@ impl Manifest {
                 head.format
             )));
         }
-        serde_json::from_slice(bytes).map_err(|_| Error::corrupt("a checkpoint manifest is damaged"))
+        serde_json::from_slice(bytes)
+            .map_err(|_| Error::corrupt("a checkpoint manifest is damaged"))
     }
 
     /// The object's name in the checkpoint store.

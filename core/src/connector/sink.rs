@@ -95,8 +95,8 @@ pub trait Committer: Send + Sync + Debug {
     /// `adopt` allows rows in a target that no manifest knows (P3).
     ///
     /// # Errors
-    /// Terminal when the target was removed, re-created, is behind or ahead of `expected`, or cannot take the
-    /// schema (P12).
+    /// Terminal when the target was removed, re-created, is behind `expected`, or cannot take the schema (P12). One
+    /// that is ahead is reported, not judged: only the caller knows the newest manifest's number.
     fn open<'a>(
         &'a self,
         target: &'a Target,

@@ -59,7 +59,11 @@ impl StreamEnvironment {
     }
 
     /// As [`StreamEnvironment::source`], for a source that is shared already.
-    pub fn shared_source<R: Record>(&self, uid: &str, source: Arc<dyn Source>) -> DataStream<'_, R> {
+    pub fn shared_source<R: Record>(
+        &self,
+        uid: &str,
+        source: Arc<dyn Source>,
+    ) -> DataStream<'_, R> {
         let schema = source.schema();
         let kind = NodeKind::Source(SourceNode { source, watermarks: None });
         let id = self.add(uid, kind, Arc::clone(&schema), schema);
@@ -111,7 +115,12 @@ impl StreamEnvironment {
         id
     }
 
-    pub(crate) fn sink(&self, uid: &str, sink: Arc<dyn Sink>, from: (NodeId, Option<&'static str>)) {
+    pub(crate) fn sink(
+        &self,
+        uid: &str,
+        sink: Arc<dyn Sink>,
+        from: (NodeId, Option<&'static str>),
+    ) {
         let input = self.schema_of(from);
         let parallelism = sink.parallelism();
         if let Err(error) = sink.target(&input) {

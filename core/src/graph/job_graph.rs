@@ -140,7 +140,10 @@ impl JobGraph {
         for edge in &self.edges {
             if let (Some(from), Some(to)) = (self.node(edge.from), self.node(edge.to)) {
                 let tag = edge.tag.unwrap_or("");
-                lines.push(format!("edge {}[{tag}] -> {} {:?}", from.uid, to.uid, edge.partitioning));
+                lines.push(format!(
+                    "edge {}[{tag}] -> {} {:?}",
+                    from.uid, to.uid, edge.partitioning
+                ));
             }
         }
         lines

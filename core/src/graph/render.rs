@@ -14,9 +14,13 @@ impl JobGraph {
                 let tag = edge.tag.map(|t| format!("[{t}]")).unwrap_or_default();
                 inputs.push(format!("{from}{tag}{}", partitioning(&edge.partitioning)));
             }
-            let from =
-                if inputs.is_empty() { String::new() } else { format!(" <- {}", inputs.join(", ")) };
-            let line = format!("  {} {}: {}{from}{}\n", kind(node), node.uid, describe(node), marks(node));
+            let from = if inputs.is_empty() {
+                String::new()
+            } else {
+                format!(" <- {}", inputs.join(", "))
+            };
+            let line =
+                format!("  {} {}: {}{from}{}\n", kind(node), node.uid, describe(node), marks(node));
             text.push_str(&line);
         }
         text

@@ -84,10 +84,7 @@ impl<'env, R> DataStream<'env, R> {
     }
 
     /// Groups rows by several columns; by none, all rows share the empty key.
-    pub fn key_by_all(
-        self,
-        columns: impl IntoIterator<Item = ColumnName>,
-    ) -> KeyedStream<'env, R> {
+    pub fn key_by_all(self, columns: impl IntoIterator<Item = ColumnName>) -> KeyedStream<'env, R> {
         KeyedStream { stream: self, columns: columns.into_iter().map(|c| c.0).collect() }
     }
 
@@ -139,7 +136,10 @@ impl<'env, R> KeyedStream<'env, R> {
     }
 
     /// Windows over this key; see [`WindowedStream`].
-    pub fn window(self, windows: crate::window::TumblingEventTimeWindows) -> WindowedStream<'env, R> {
+    pub fn window(
+        self,
+        windows: crate::window::TumblingEventTimeWindows,
+    ) -> WindowedStream<'env, R> {
         WindowedStream { keyed: self, windows }
     }
 }
@@ -193,7 +193,10 @@ impl OperatorFactory for Boxed {
     fn describe(&self) -> String {
         self.0.describe()
     }
-    fn output_schema(&self, input: &arrow_schema::SchemaRef) -> crate::Result<arrow_schema::SchemaRef> {
+    fn output_schema(
+        &self,
+        input: &arrow_schema::SchemaRef,
+    ) -> crate::Result<arrow_schema::SchemaRef> {
         self.0.output_schema(input)
     }
     fn side_outputs(

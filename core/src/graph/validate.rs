@@ -124,9 +124,11 @@ fn check_keys(graph: &JobGraph, problems: &mut Vec<Problem>) {
         };
         for key in keys {
             match to.input_schema.field_with_name(key) {
-                Err(_) => problems.push(Problem::at(&to.uid, format!("key column `{key}` is not in its input"))),
+                Err(_) => problems
+                    .push(Problem::at(&to.uid, format!("key column `{key}` is not in its input"))),
                 Ok(field) if field.data_type().is_floating() || field.data_type().is_nested() => {
-                    let text = format!("column `{key}` of type {} cannot be a key", field.data_type());
+                    let text =
+                        format!("column `{key}` of type {} cannot be a key", field.data_type());
                     problems.push(Problem::at(&to.uid, text));
                 }
                 Ok(_) => {}

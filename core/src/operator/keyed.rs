@@ -9,7 +9,9 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 
-use super::{Collector, Context, OpenContext, Operator, OperatorFactory, SideOutput, StateBlob, StateChunk};
+use super::{
+    Collector, Context, OpenContext, Operator, OperatorFactory, SideOutput, StateBlob, StateChunk,
+};
 use crate::element::Watermark;
 use crate::key::for_each_key;
 use crate::record::{Batch, Record};

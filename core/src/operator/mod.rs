@@ -65,7 +65,9 @@ pub trait Operator: Send {
         if blobs.is_empty() {
             return Ok(());
         }
-        Err(crate::Error::incompatible("the checkpoint holds state for an operator that keeps none"))
+        Err(crate::Error::incompatible(
+            "the checkpoint holds state for an operator that keeps none",
+        ))
     }
 }
 

@@ -48,6 +48,12 @@ pub struct StateBlob {
 
 impl std::fmt::Debug for StateBlob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StateBlob({}, group {}, {} bytes)", self.name, self.key_group.0, self.bytes.len())
+        write!(
+            f,
+            "StateBlob({}, group {}, {} bytes)",
+            self.name,
+            self.key_group.0,
+            self.bytes.len()
+        )
     }
 }

@@ -4,8 +4,8 @@ pub mod codec;
 mod descriptor;
 mod store;
 
+pub(crate) use descriptor::Handle;
 pub use descriptor::{
     ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
 };
-pub(crate) use descriptor::Handle;
 pub use store::{Key, KeyedStore};

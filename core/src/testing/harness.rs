@@ -7,9 +7,7 @@ use arrow_schema::SchemaRef;
 
 use crate::element::Watermark;
 use crate::key::{KeyGroupRange, hash_keys, key_group_of, subtask_of};
-use crate::operator::{
-    Collector, Context, OpenContext, Operator, SharedFactory, StateBlob,
-};
+use crate::operator::{Collector, Context, OpenContext, Operator, SharedFactory, StateBlob};
 use crate::{Error, OperatorUid, Result, SubtaskIndex};
 
 const MAX_PARALLELISM: u16 = 128;
@@ -121,7 +119,8 @@ impl OperatorHarness {
         }
         self.instances = self.create(parallelism)?;
         for (open, operator) in &mut self.instances {
-            let own = blobs.iter().filter(|b| open.key_groups.contains(b.key_group)).cloned().collect();
+            let own =
+                blobs.iter().filter(|b| open.key_groups.contains(b.key_group)).cloned().collect();
             operator.restore(own)?;
         }
         Ok(())

@@ -33,13 +33,20 @@ fn tracker(splits: &[&str]) -> SplitWatermarks {
 }
 
 fn row_watermarks(batch: &RecordBatch) -> Vec<Option<i64>> {
-    batch.column_by_name(ROW_WATERMARK).unwrap().as_primitive::<arrow_array::types::Int64Type>().iter().collect()
+    batch
+        .column_by_name(ROW_WATERMARK)
+        .unwrap()
+        .as_primitive::<arrow_array::types::Int64Type>()
+        .iter()
+        .collect()
 }
 
 #[test]
 fn a_row_is_told_the_watermark_before_it() {
     let mut t = tracker(&["a"]);
-    let out = t.observe("a", &batch(&[Some(100), Some(50), None, Some(120)], 200), Duration::ZERO).unwrap();
+    let out = t
+        .observe("a", &batch(&[Some(100), Some(50), None, Some(120)], 200), Duration::ZERO)
+        .unwrap();
     assert_eq!(row_watermarks(&out), [None, Some(90), Some(90), Some(90)]);
     assert_eq!(t.current(Duration::ZERO, true), SourceTime::At(Watermark(110)));
 }

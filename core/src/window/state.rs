@@ -15,7 +15,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{Error, Result};
 
 /// `version`, a checksum, and `batch` as an IPC stream with `notes` in its schema's metadata.
-pub fn encode(version: u16, batch: &RecordBatch, notes: HashMap<String, String>) -> Result<Vec<u8>> {
+pub fn encode(
+    version: u16,
+    batch: &RecordBatch,
+    notes: HashMap<String, String>,
+) -> Result<Vec<u8>> {
     let failed = |_| Error::internal("the state of a window cannot be encoded");
     let mut schema = Schema::clone(batch.schema_ref());
     schema.metadata.extend(notes);
@@ -68,9 +72,9 @@ mod tests {
 
     fn batch(rows: i64) -> RecordBatch {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
-        let texts: ArrayRef = Arc::new(StringArray::from_iter((0..rows).map(|i| {
-            (i % 3 != 0).then(|| i.to_string())
-        })));
+        let texts: ArrayRef = Arc::new(StringArray::from_iter(
+            (0..rows).map(|i| (i % 3 != 0).then(|| i.to_string())),
+        ));
         RecordBatch::try_from_iter([("number", numbers), ("text", texts)]).unwrap()
     }
 
@@ -81,7 +85,9 @@ mod tests {
     #[test]
     fn what_was_stored_comes_back_with_its_notes() {
         for rows in [0, 1, 1000] {
-            let back = decode(1, &encode(1, &batch(rows).slice(0, rows as usize), notes()).unwrap()).unwrap();
+            let back =
+                decode(1, &encode(1, &batch(rows).slice(0, rows as usize), notes()).unwrap())
+                    .unwrap();
             assert_eq!(back.columns(), batch(rows).columns());
             assert_eq!(back.schema_ref().metadata(), &notes());
         }

@@ -45,10 +45,7 @@ impl TumblingEventTimeWindows {
         let size = self.size_micros.max(1);
         let into = time.rem_euclid(size);
         // `size - into` is at least 1 and at most `size`, so neither end can pass the other.
-        TimeWindow {
-            start: time.saturating_sub(into),
-            end: time.saturating_add(size - into),
-        }
+        TimeWindow { start: time.saturating_sub(into), end: time.saturating_add(size - into) }
     }
 
     /// The window that starts at `start`, as [`Self::window_of`] gave it.
@@ -108,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_size_that_is_no_positive_number_of_whole_micros_is_refused() {
-        for size in [Duration::ZERO, Duration::from_nanos(1), Duration::from_nanos(1_001), Duration::MAX]
+        for size in
+            [Duration::ZERO, Duration::from_nanos(1), Duration::from_nanos(1_001), Duration::MAX]
         {
             assert!(TumblingEventTimeWindows::of(size).check().is_err(), "{size:?}");
             TumblingEventTimeWindows::of(size).window_of(7);
@@ -117,7 +115,12 @@ mod tests {
     }
 
     fn times() -> impl Strategy<Value = i64> {
-        prop_oneof![any::<i64>(), -1000i64..1000, (i64::MAX - 100)..=i64::MAX, i64::MIN..(i64::MIN + 100)]
+        prop_oneof![
+            any::<i64>(),
+            -1000i64..1000,
+            (i64::MAX - 100)..=i64::MAX,
+            i64::MIN..(i64::MIN + 100)
+        ]
     }
 
     fn sizes() -> impl Strategy<Value = i64> {

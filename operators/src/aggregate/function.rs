@@ -75,9 +75,7 @@ impl Function {
         };
         match self {
             Self::Count => vec![Field::new(output, DataType::Int64, false)],
-            Self::CountDistinct => {
-                whole(DataType::List(Arc::new(distinct_item(data_type))), false)
-            }
+            Self::CountDistinct => whole(DataType::List(Arc::new(distinct_item(data_type))), false),
             Self::Sum => whole(DataType::Float64, true),
             Self::Mean => vec![part("count", DataType::Int64), part("sum", DataType::Float64)],
             Self::Min | Self::Max => whole(data_type, true),

@@ -62,8 +62,11 @@ struct Merge {
 impl Merge {
     /// A window is emitted once: rows for one that was must not come (lateness was decided upstream).
     fn refuse_closed(&self, batch: &RecordBatch) -> Result<()> {
-        let again =
-            || Error::internal("rows came for a window that had been emitted: window handling is wrong");
+        let again = || {
+            Error::internal(
+                "rows came for a window that had been emitted: window handling is wrong",
+            )
+        };
         let starts = WindowStore::starts(batch)?.values();
         let Some(earliest) = starts.iter().min() else { return Ok(()) };
         if self.plan.is_closed(*earliest, self.fired) {

@@ -138,7 +138,8 @@ impl Plan {
                 key.data_type()
             )));
         }
-        let end = Field::new(WINDOW_END, timestamp(), false).with_metadata(start.metadata().clone());
+        let end =
+            Field::new(WINDOW_END, timestamp(), false).with_metadata(start.metadata().clone());
         let mut partial = vec![start.clone()];
         let mut results = vec![start, end];
         partial.extend(key_fields.iter().cloned());

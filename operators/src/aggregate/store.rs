@@ -87,9 +87,7 @@ impl WindowStore {
     }
 
     /// The windows of partial rows.
-    pub(super) fn starts(
-        batch: &RecordBatch,
-    ) -> Result<&PrimitiveArray<TimestampMicrosecondType>> {
+    pub(super) fn starts(batch: &RecordBatch) -> Result<&PrimitiveArray<TimestampMicrosecondType>> {
         batch
             .columns()
             .first()

@@ -24,4 +24,3 @@ pub(super) fn execute(data: &DataArgs, command: &CheckpointsCommand) -> Result<(
     super::print(&command.act(job)?);
     Ok(())
 }
-

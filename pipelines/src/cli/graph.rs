@@ -8,8 +8,8 @@ use thalweg_core::Result;
 use thalweg_core::crypto::MasterKey;
 use thalweg_runtime::cli::GraphArgs;
 
-use crate::healthcare::config::HealthcareConfig;
 use super::input;
+use crate::healthcare::config::HealthcareConfig;
 use crate::healthcare::healthcare_graph;
 
 /// Prints the graph; touches neither tables nor brokers.

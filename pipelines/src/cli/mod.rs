@@ -20,8 +20,8 @@ use thalweg_runtime::CheckpointStorage;
 use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, report_error};
 
 use crate::healthcare::config::{self, HealthcareConfig};
-use crate::healthcare::keys;
 use crate::healthcare::decrypt::DecryptArgs;
+use crate::healthcare::keys;
 use crate::healthcare::produce::ProduceArgs;
 
 /// Vitals from Kafka or a file into bronze, silver, quarantine and gold Delta tables, exactly once.
@@ -105,7 +105,9 @@ impl Cli {
             Command::Run(command) => run::execute(&command),
             Command::Produce(args) => produce::execute(&args),
             Command::Graph(args) => graph::execute(&args),
-            Command::Checkpoints { data, checkpoints } => checkpoints::execute(&data, &checkpoints.command),
+            Command::Checkpoints { data, checkpoints } => {
+                checkpoints::execute(&data, &checkpoints.command)
+            }
             Command::Decrypt(args) => decrypt::execute(&args),
             Command::Config => {
                 print(&config::commented_default());

@@ -57,14 +57,24 @@ pub struct KafkaSection {
     /// What to do about a position that the broker no longer has: `fail` or `reset`.
     pub on_data_loss: OnDataLoss,
     /// Any further setting of librdkafka, for sources and `produce` alike.
-    #[serde(deserialize_with = "properties::deserialize", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        deserialize_with = "properties::deserialize",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub properties: BTreeMap<String, String>,
 }
 
 impl Default for KafkaSection {
     fn default() -> Self {
-        let KafkaConfig { topic, group_id, start, properties, discovery_interval, on_data_loss, .. } =
-            KafkaConfig::new("", DEFAULT_TOPIC);
+        let KafkaConfig {
+            topic,
+            group_id,
+            start,
+            properties,
+            discovery_interval,
+            on_data_loss,
+            ..
+        } = KafkaConfig::new("", DEFAULT_TOPIC);
         Self {
             bootstrap_servers: None,
             topic,
@@ -86,26 +96,25 @@ impl KafkaSection {
         let servers = self.bootstrap_servers.as_deref().ok_or_else(|| {
             Error::config("no kafka broker is named: pass --bootstrap-servers host:port")
         })?;
-        let mut config = KafkaConfig::new(servers, &self.topic);
-        config.group_id.clone_from(&self.group_id);
-        config.start = self.start;
-        config.properties.clone_from(&self.properties);
-        config.discovery_interval = self.discovery_interval;
-        config.on_data_loss = self.on_data_loss;
-        Ok(config)
+        Ok(self.source_at(servers))
+    }
+
+    fn source_at(&self, servers: &str) -> KafkaConfig {
+        KafkaConfig {
+            group_id: self.group_id.clone(),
+            start: self.start,
+            properties: self.properties.clone(),
+            discovery_interval: self.discovery_interval,
+            on_data_loss: self.on_data_loss,
+            ..KafkaConfig::new(servers, &self.topic)
+        }
     }
 }
 
 impl fmt::Debug for KafkaSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Kafka's own type knows which properties are secret.
-        let mut config = KafkaConfig::new(self.bootstrap_servers.clone().unwrap_or_default(), &self.topic);
-        config.group_id.clone_from(&self.group_id);
-        config.start = self.start;
-        config.properties.clone_from(&self.properties);
-        config.discovery_interval = self.discovery_interval;
-        config.on_data_loss = self.on_data_loss;
-        config.fmt(f)
+        self.source_at(self.bootstrap_servers.as_deref().unwrap_or_default()).fmt(f)
     }
 }
 
@@ -163,7 +172,8 @@ impl HealthcareConfig {
     pub fn load(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).map_err(|e| {
-            Error::config(format!("cannot read configuration file {}", path.display())).with_source(e)
+            Error::config(format!("cannot read configuration file {}", path.display()))
+                .with_source(e)
         })?;
         Self::parse(&text).map_err(|e| Error::config(format!("{}: {e}", path.display())))
     }

@@ -142,7 +142,8 @@ pub fn decrypt(
     let mut aad = Vec::new();
     for row in &rows {
         payload_aad(table, &row.topic, row.partition, row.offset, &mut aad);
-        let opened = row.payload.as_deref().map(|sealed| open_payload(key, &aad, sealed)).transpose();
+        let opened =
+            row.payload.as_deref().map(|sealed| open_payload(key, &aad, sealed)).transpose();
         let message = opened.map_err(|e| e.at(format!("{table}, {row:?}")))?.unwrap_or_default();
         out.write_all(&message)
             .and_then(|()| out.write_all(b"\n"))

@@ -32,7 +32,7 @@ pub struct FeedSettings {
     pub simulated_timestamps: bool,
 }
 
-/// A running feed. Dropped, it stops without a word; [`Feed::stop`] says how it went.
+/// A running feed. Dropped, it stops soon, and nobody learns how it went; [`Feed::stop`] waits and says so.
 #[derive(Debug)]
 pub struct Feed {
     /// Never sent on: the thread ends when it is dropped.

@@ -116,8 +116,7 @@ fn gold(on_time: DataStream<'_, Silver>, tables: &Arc<DeltaCommitter>, time: &Ti
     let windows = TumblingEventTimeWindows::of(time.window);
     let summary = summary(time);
     let by = |key: ColumnName| on_time.key_by(key).window(windows);
-    let table =
-        |path: &str| DeltaSink::append(tables, path).rank(GOLD_RANK).single_writer();
+    let table = |path: &str| DeltaSink::append(tables, path).rank(GOLD_RANK).single_writer();
 
     by(Silver::EVENT_TYPE.into())
         .aggregate::<VitalsByMinute>("vitals-by-minute", &summary)

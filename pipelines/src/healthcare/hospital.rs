@@ -110,7 +110,10 @@ impl Hospital {
             && let Some(index) = self.remembered.len().checked_sub(1)
         {
             let index = self.random.random_range(0..=index);
-            return self.remembered.get(index).map(|e| SimulatedEvent { sent_at: now, ..e.clone() });
+            return self
+                .remembered
+                .get(index)
+                .map(|e| SimulatedEvent { sent_at: now, ..e.clone() });
         }
         let late_by = if self.chance(self.settings.late) {
             let most = i64::try_from(self.settings.late_by.as_micros()).unwrap_or(i64::MAX);

@@ -15,7 +15,10 @@ pub const KEY_VARIABLE: &str = "THALWEG_PHI_KEY";
 /// [`thalweg_core::ErrorKind::InvalidConfig`] when the folder has no name of its own.
 pub fn default_key_file(data_dir: &Path) -> Result<PathBuf> {
     let refused = || {
-        Error::config(format!("no key file can stand beside {}: pass --key-file", data_dir.display()))
+        Error::config(format!(
+            "no key file can stand beside {}: pass --key-file",
+            data_dir.display()
+        ))
     };
     let absolute = std::path::absolute(data_dir).map_err(|_| refused())?;
     let mut name = absolute.file_name().ok_or_else(refused)?.to_owned();

@@ -107,8 +107,7 @@ pub fn produce(args: &ProduceArgs, clock: &Arc<dyn Clock>, log: &mut dyn Write) 
     let settings =
         FeedSettings { rate: args.rate, events: args.events, simulated_timestamps: false };
     let started = clock.monotonic();
-    let feed =
-        Feed::start(args.hospital(clock.now_micros()), writer, settings, Arc::clone(clock))?;
+    let feed = Feed::start(args.hospital(clock.now_micros()), writer, settings, Arc::clone(clock))?;
     if !args.quiet {
         say(log, &format!("sending to topic {topic} ({partitions} partitions) at {servers}"));
     }
@@ -189,13 +188,18 @@ mod tests {
     #[test]
     fn the_defaults_are_a_quiet_hospital() {
         let args = line(&[]).unwrap();
-        assert_eq!((args.topic.as_str(), args.rate, args.events), ("healthcare_events", 1_000.0, None));
+        assert_eq!(
+            (args.topic.as_str(), args.rate, args.events),
+            ("healthcare_events", 1_000.0, None)
+        );
         assert_eq!((args.bad, args.late, args.dup), (0.0, 0.0, 0.0));
     }
 
     #[test]
     fn what_is_no_share_and_no_rate_is_refused() {
-        for wrong in [["--bad", "2"], ["--late", "-1"], ["--dup", "nan"], ["--rate", "0"], ["--rate", "x"]] {
+        for wrong in
+            [["--bad", "2"], ["--late", "-1"], ["--dup", "nan"], ["--rate", "0"], ["--rate", "x"]]
+        {
             assert!(line(&wrong).is_err(), "{wrong:?}");
         }
         assert!(line(&["--bad", "0.5", "--late-by", "45"]).is_ok());

@@ -29,6 +29,9 @@ pub(crate) const TABLES: [&str; 9] = [
 /// Columns that an undisturbed run may have other values in: the time of reading, and ciphertext.
 pub(crate) const VOLATILE: [&str; 2] = ["ingested_at", "payload"];
 
+/// A key for tests: 32 bytes, base64.
+pub(crate) const KEY: &str = "dGhhbHdlZy10ZXN0cy1vbmx5LTMyLWJ5dGVzLWtleSE=";
+
 /// Writes `count` events; about one in fifty is broken, one in ten late by up to two minutes.
 pub(crate) fn write_events(path: &Path, count: u64, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
@@ -51,11 +54,21 @@ pub(crate) fn write_events(path: &Path, count: u64, seed: u64) {
         let line = match random.random_range(0..400) {
             0 => "{\"patient_id\":".to_owned(),
             1 => "[1,2]".to_owned(),
-            2 => format!("{{\"patient_id\":{patient},\"event_type\":\"x\",\"timestamp\":\"{at}\"}}"),
-            3 => format!("{{\"patient_id\":{patient},\"event_type\":\"vitals\",\"timestamp\":\"soon\"}}"),
-            4 => format!("{{\"patient_id\":{patient},\"event_type\":\"vitals\",\"timestamp\":\"{at}\",\"heart_rate\":-5}}"),
-            5 => format!("{{\"patient_id\":\"{patient}\",\"event_type\":\"vitals\",\"timestamp\":\"{at}\"}}"),
-            6 => format!("{{\"patient_id\":{patient},\"event_type\":\"vitals\",\"timestamp\":\"{at}\",\"blood_pressure\":\"abc\"}}"),
+            2 => {
+                format!("{{\"patient_id\":{patient},\"event_type\":\"x\",\"timestamp\":\"{at}\"}}")
+            }
+            3 => format!(
+                "{{\"patient_id\":{patient},\"event_type\":\"vitals\",\"timestamp\":\"soon\"}}"
+            ),
+            4 => format!(
+                "{{\"patient_id\":{patient},\"event_type\":\"vitals\",\"timestamp\":\"{at}\",\"heart_rate\":-5}}"
+            ),
+            5 => format!(
+                "{{\"patient_id\":\"{patient}\",\"event_type\":\"vitals\",\"timestamp\":\"{at}\"}}"
+            ),
+            6 => format!(
+                "{{\"patient_id\":{patient},\"event_type\":\"vitals\",\"timestamp\":\"{at}\",\"blood_pressure\":\"abc\"}}"
+            ),
             _ => format!(
                 "{{\"event_id\":{i},\"patient_id\":{patient},\"name\":\"Zoë Quimby-Test{patient}\",\"ssn\":\"123-45-{patient}\",\
                  \"phone\":\"(555) 867-{patient}\",\"dob\":\"1961-07-13\",\"address\":\"742 Evergreen Ter, Boston, MA 02118\",\
@@ -72,7 +85,8 @@ pub(crate) fn write_events(path: &Path, count: u64, seed: u64) {
 /// The binary under test.
 pub(crate) fn healthcare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_healthcare"));
-    command.env_remove("THALWEG_PHI_KEY").env_remove("THALWEG_LOG").stdin(Stdio::null());
+    // One key for all folders, so that their tables can be compared.
+    command.env("THALWEG_PHI_KEY", KEY).env_remove("THALWEG_LOG").stdin(Stdio::null());
     command
 }
 

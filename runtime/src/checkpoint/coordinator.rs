@@ -106,7 +106,11 @@ impl Coordinator {
             token: plan.token,
             protocol: CheckpointCoordinator::new(plan.subtasks, manifest.number),
             base_rows: manifest.sources.iter().map(|s| (s.uid.clone(), s.rows)).collect(),
-            known_splits: manifest.sources.iter().map(|s| (s.uid.clone(), s.splits.clone())).collect(),
+            known_splits: manifest
+                .sources
+                .iter()
+                .map(|s| (s.uid.clone(), s.splits.clone()))
+                .collect(),
             context: plan.context,
             settings: plan.settings,
             metrics: plan.metrics,
@@ -185,8 +189,11 @@ impl Coordinator {
         let parent = self.parent.number;
         let address = context.address();
         self.io.spawn(async move {
-            let stored = tokio::task::spawn_blocking(move || store(&job, manifest, parent, &parent_digest));
-            let result = stored.await.unwrap_or_else(|_| Err(Error::internal("storing a manifest panicked")));
+            let stored =
+                tokio::task::spawn_blocking(move || store(&job, manifest, parent, &parent_digest));
+            let result = stored
+                .await
+                .unwrap_or_else(|_| Err(Error::internal("storing a manifest panicked")));
             tell(&address, IoDone::Stored(result.map(|(m, d)| (Box::new(m), d))));
         });
     }
@@ -234,7 +241,10 @@ impl Coordinator {
         };
         if open_for > self.settings.slow_checkpoint && !self.warned {
             self.warned = true;
-            tracing::warn!(seconds = open_for.as_secs(), "a checkpoint is slow; sources are paused");
+            tracing::warn!(
+                seconds = open_for.as_secs(),
+                "a checkpoint is slow; sources are paused"
+            );
         }
         let limit = (self.settings.checkpoint_interval * 3).max(Duration::from_secs(2));
         let pause = open_for > limit;
@@ -255,7 +265,8 @@ impl Coordinator {
         self.io.spawn(async move {
             let known: Vec<_> = known.into_iter().map(|s| s.split).collect();
             let found = tokio::task::spawn_blocking(move || source.discover(&known)).await;
-            let found = found.unwrap_or_else(|_| Err(Error::internal("looking for splits panicked")));
+            let found =
+                found.unwrap_or_else(|_| Err(Error::internal("looking for splits panicked")));
             let found = found.map(|splits| {
                 splits.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect()
             });

@@ -56,7 +56,10 @@ pub(crate) fn read_newest(storage: &dyn CheckpointStorage) -> Result<Option<(Man
         if let Some(bytes) = storage.read(&Manifest::name(head))? {
             let manifest = Manifest::decode(&bytes)?;
             if manifest.number != head {
-                return Err(Error::corrupt(format!("manifest {head} says it is {}", manifest.number)));
+                return Err(Error::corrupt(format!(
+                    "manifest {head} says it is {}",
+                    manifest.number
+                )));
             }
             return Ok(Some((manifest, bytes)));
         }
@@ -92,8 +95,10 @@ pub(crate) fn genesis(context: &JobContext, token: &str, fresh: bool) -> Result<
                     source.source.seal_position(split)?;
                 }
                 splits.sort_by(|a, b| a.id.cmp(&b.id));
-                let splits =
-                    splits.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect();
+                let splits = splits
+                    .into_iter()
+                    .map(|split| SplitSnapshot { split, watermark: None })
+                    .collect();
                 sources.push(SourceSnapshot { uid: node.uid.clone(), identity, splits, rows: 0 });
             }
             NodeKind::Sink(sink) => {
@@ -106,7 +111,14 @@ pub(crate) fn genesis(context: &JobContext, token: &str, fresh: bool) -> Result<
                 let app_id = Manifest::app_id(context.graph.name(), &chain, node.uid.as_str());
                 let rank = sink.rank();
                 let rows = known.get(&target.path).map_or(0, |old| old.rows);
-                sinks.push(SinkSnapshot { uid: node.uid.clone(), target, app_id, expected, rank, rows });
+                sinks.push(SinkSnapshot {
+                    uid: node.uid.clone(),
+                    target,
+                    app_id,
+                    expected,
+                    rank,
+                    rows,
+                });
             }
             NodeKind::Operator(_) => {}
         }
@@ -197,7 +209,7 @@ async fn open_targets(context: &JobContext, manifest: &Manifest) -> Result<BTree
             .map_err(|e| e.at(place()))?;
         if status.txn > Some(manifest.number) {
             return Err(Error::fenced(format!(
-                "table {} has a commit of checkpoint {} while the newest manifest is {}: another process owns this job, or the checkpoint folder is an old copy",
+                "table {} has a commit of checkpoint {} while the newest manifest is {}: another process owns this job, or the checkpoint folder is an old copy: use the newest one, or start a new chain with --fresh",
                 sink.target.path,
                 status.txn.unwrap_or_default(),
                 manifest.number
@@ -225,10 +237,12 @@ pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<
             Error::incompatible(format!("the checkpoint does not know source `{}`", node.uid))
         })?;
         let splits: Vec<_> = known.splits.iter().map(|s| s.split.clone()).collect();
-        let verified = tokio::task::block_in_place(|| source.source.verify(&known.identity, &splits));
+        let verified =
+            tokio::task::block_in_place(|| source.source.verify(&known.identity, &splits));
         verified.map_err(place)?;
         if !manifest.finished {
-            let new = tokio::task::block_in_place(|| source.source.discover(&splits)).map_err(place)?;
+            let new =
+                tokio::task::block_in_place(|| source.source.discover(&splits)).map_err(place)?;
             discovered.insert(
                 node.uid.clone(),
                 new.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect(),
@@ -260,7 +274,8 @@ fn check_graph(context: &JobContext, manifest: &Manifest) -> Result<()> {
     }
     let uids: BTreeSet<&OperatorUid> = graph.nodes().iter().map(|n| &n.uid).collect();
     let holders = manifest.state.iter().map(|s| &s.uid);
-    if let Some(gone) = holders.chain(manifest.sources.iter().map(|s| &s.uid)).find(|u| !uids.contains(u))
+    if let Some(gone) =
+        holders.chain(manifest.sources.iter().map(|s| &s.uid)).find(|u| !uids.contains(u))
     {
         return Err(Error::incompatible(format!(
             "the checkpoint holds state of node `{gone}`, which the graph no longer has: bring it back, or begin anew with --fresh"
@@ -275,7 +290,8 @@ async fn add_new_sinks(context: &JobContext, manifest: &mut Manifest) -> Result<
     for node in context.graph.nodes() {
         let NodeKind::Sink(sink) = &node.kind else { continue };
         let target = sink.target(&node.input_schema)?;
-        let known = manifest.sinks.iter().find(|s| s.uid == node.uid && s.target.path == target.path);
+        let known =
+            manifest.sinks.iter().find(|s| s.uid == node.uid && s.target.path == target.path);
         let mut snapshot = match known {
             Some(known) => SinkSnapshot { target, rank: sink.rank(), ..known.clone() },
             None => SinkSnapshot {

@@ -66,7 +66,8 @@ impl StateStore {
             .collect::<Result<_>>()?;
         let path = format!("state/{:020}-{}-{uid}-{subtask}", checkpoint.0, self.token);
         let aad = format!("{}/{path}", self.chain);
-        let sealed = crypto::blob::seal(&self.key, aad.as_bytes(), &codec::encode(FORMAT, &stored)?)?;
+        let sealed =
+            crypto::blob::seal(&self.key, aad.as_bytes(), &codec::encode(FORMAT, &stored)?)?;
         failpoint::hit("state.before")?;
         create_resolved(self.storage.as_ref(), &path, &sealed)?;
         failpoint::hit("state.after")?;
@@ -81,7 +82,10 @@ impl StateStore {
     }
 
     /// Reads, verifies and decrypts the files of a manifest: blobs by operator. Blocking.
-    pub(crate) fn read(&self, files: &[StateFile]) -> Result<BTreeMap<OperatorUid, Vec<StateBlob>>> {
+    pub(crate) fn read(
+        &self,
+        files: &[StateFile],
+    ) -> Result<BTreeMap<OperatorUid, Vec<StateBlob>>> {
         let mut blobs: BTreeMap<OperatorUid, Vec<StateBlob>> = BTreeMap::new();
         for file in files {
             let bytes = self.storage.read(&file.path)?.ok_or_else(|| {
@@ -99,10 +103,8 @@ impl StateStore {
             let aad = format!("{}/{}", self.chain, file.path);
             let plain = crypto::blob::open(&self.key, aad.as_bytes(), &bytes)?;
             let chunks: Vec<StoredChunk> = codec::decode(FORMAT, &plain)?;
-            blobs.entry(file.uid.clone()).or_default().extend(chunks.into_iter().map(|c| StateBlob {
-                name: c.name,
-                key_group: KeyGroup(c.key_group),
-                bytes: c.bytes,
+            blobs.entry(file.uid.clone()).or_default().extend(chunks.into_iter().map(|c| {
+                StateBlob { name: c.name, key_group: KeyGroup(c.key_group), bytes: c.bytes }
             }));
         }
         Ok(blobs)

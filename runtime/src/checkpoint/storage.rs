@@ -97,7 +97,9 @@ impl LocalStorage {
             return Err(match failure {
                 fs::TryLockError::WouldBlock => Error::new(
                     thalweg_core::ErrorKind::InvalidConfig,
-                    format!("another process is running on {shown}: stop it, or use another data folder"),
+                    format!(
+                        "another process is running on {shown}: stop it, or use another data folder"
+                    ),
                 ),
                 fs::TryLockError::Error(e) => error::io(format!("lock {shown}"), e),
             });
@@ -182,7 +184,9 @@ impl CheckpointStorage for LocalStorage {
         match durable::create_new(&self.root.join(name), bytes) {
             Ok(()) => Created::Yes,
             Err(e) if e.kind() == Io::AlreadyExists => Created::Exists,
-            Err(e) => Created::Unknown(error::io(format!("write {name} in {}", self.describe()), e)),
+            Err(e) => {
+                Created::Unknown(error::io(format!("write {name} in {}", self.describe()), e))
+            }
         }
     }
 

@@ -77,7 +77,8 @@ impl CheckpointsCommand {
                     None => all.last(),
                     Some(number) => all.iter().find(|(m, _)| m.number == number),
                 };
-                let (manifest, _) = found.ok_or_else(|| no_such(wanted.unwrap_or_default(), &all))?;
+                let (manifest, _) =
+                    found.ok_or_else(|| no_such(wanted.unwrap_or_default(), &all))?;
                 let bytes = manifest.encode()?;
                 Ok(String::from_utf8_lossy(&bytes).into_owned() + "\n")
             }
@@ -113,7 +114,8 @@ fn no_such(number: CheckpointId, all: &[(Manifest, Vec<u8>)]) -> Error {
 }
 
 fn list(all: &[(Manifest, Vec<u8>)]) -> String {
-    let mut text = String::from("number      kind         rows read   rows committed   state bytes\n");
+    let mut text =
+        String::from("number      kind         rows read   rows committed   state bytes\n");
     for (manifest, _) in all {
         let kind = match manifest.kind {
             ManifestKind::Genesis => "genesis".to_owned(),
@@ -125,7 +127,8 @@ fn list(all: &[(Manifest, Vec<u8>)]) -> String {
         let read: u64 = manifest.sources.iter().map(|s| s.rows).sum();
         let written: u64 = manifest.sinks.iter().map(|s| s.rows).sum();
         let state: u64 = manifest.state.iter().map(|s| s.bytes).sum();
-        let line = writeln!(text, "{:<11} {kind:<12} {read:<11} {written:<16} {state}", manifest.number.0);
+        let line =
+            writeln!(text, "{:<11} {kind:<12} {read:<11} {written:<16} {state}", manifest.number.0);
         debug_assert!(line.is_ok(), "a String takes everything");
     }
     text
@@ -136,7 +139,8 @@ async fn verify(context: &JobContext) -> Result<String> {
     let mut problems = Vec::new();
     for ((_, bytes), (child, _)) in all.iter().zip(all.iter().skip(1)) {
         if child.parent.as_deref() != Some(&sha256(bytes)) {
-            problems.push(format!("checkpoint {} does not follow from the one before", child.number));
+            problems
+                .push(format!("checkpoint {} does not follow from the one before", child.number));
         }
     }
     let mut files = 0;
@@ -200,12 +204,11 @@ async fn rewind(context: &JobContext, to: CheckpointId) -> Result<String> {
         pending: Vec::new(),
         ..head.clone()
     };
-    create_resolved(
-        context.storage.as_ref(),
-        &Manifest::name(rewound.number),
-        &rewound.encode()?,
-    )?;
-    let mut text = format!("checkpoint {} goes back to {to}; the next run reads on from there.\n", rewound.number);
+    create_resolved(context.storage.as_ref(), &Manifest::name(rewound.number), &rewound.encode()?)?;
+    let mut text = format!(
+        "checkpoint {} goes back to {to}; the next run reads on from there.\n",
+        rewound.number
+    );
     text.push_str("Rows committed since are still in the tables. To take them out, restore each table before that run:\n");
     // The manifest behind `to` knows the versions that hold exactly the checkpoints up to it.
     for sink in find(to.next()).map_or(&[][..], |m| &m.sinks) {

@@ -8,8 +8,7 @@ use tracing_subscriber::EnvFilter;
 /// (`THALWEG_LOG=thalweg_runtime=debug`). A second call does nothing.
 pub fn init_logging(quiet: bool) {
     let default = if quiet { "error" } else { "warn,thalweg=info,thalweg_runtime=info" };
-    let filter =
-        EnvFilter::try_from_env("THALWEG_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = EnvFilter::try_from_env("THALWEG_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

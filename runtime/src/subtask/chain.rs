@@ -135,7 +135,9 @@ impl Chain {
                 // A batch is a handful of reference counts: cloning it copies no rows.
                 match target {
                     Target::Operator(next) => self.push(next, batch.clone(), effects)?,
-                    Target::Sink(sink) => effects.push(Effect::Write { sink, batch: batch.clone() }),
+                    Target::Sink(sink) => {
+                        effects.push(Effect::Write { sink, batch: batch.clone() })
+                    }
                     Target::Edge(edge) => effects.push(Effect::Send { edge, batch: batch.clone() }),
                 }
             }

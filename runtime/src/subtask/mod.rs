@@ -14,6 +14,6 @@ pub(crate) use chain::{Chain, ChainNode, Output, Target};
 pub(crate) use emitter::{Emitter, OutgoingEdge};
 pub(crate) use report::{Checkpointer, Event, SourceReport, SubtaskEvent, SubtaskReport};
 pub(crate) use sinks::SinkSlot;
-pub(crate) use source_pump::Pump;
 pub(crate) use source_loop::{Budget, Order, SourceWork};
+pub(crate) use source_pump::Pump;
 pub(crate) use task_loop::TaskWork;

@@ -85,14 +85,16 @@ impl Checkpointer {
             if chunks.is_empty() {
                 continue;
             }
-            let same = self.previous.iter().find(|(uid, old, _)| *uid == open.uid && is_same(old, &chunks));
+            let same = self
+                .previous
+                .iter()
+                .find(|(uid, old, _)| *uid == open.uid && is_same(old, &chunks));
             match same {
                 Some((_, _, file)) => kept.push(file.clone()),
                 None => fresh.push((open, chunks)),
             }
         }
-        let closing: Vec<_> =
-            emitter.sinks.iter_mut().map(|s| s.close_epoch(checkpoint)).collect();
+        let closing: Vec<_> = emitter.sinks.iter_mut().map(|s| s.close_epoch(checkpoint)).collect();
         let (store, give_back) = (Arc::clone(&self.store), self.give_back.clone());
         let (attempt, subtask, events) = (self.attempt, self.subtask, self.events.clone());
         self.io.spawn(async move {

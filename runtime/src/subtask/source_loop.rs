@@ -9,12 +9,10 @@ use std::time::Duration;
 
 use thalweg_core::checkpoint::manifest::SplitSnapshot;
 use thalweg_core::connector::source::{Polled, SplitBatch};
-use thalweg_core::time::Clock;
 use thalweg_core::failpoint;
+use thalweg_core::time::Clock;
 use thalweg_core::watermark::{SourceTime, SplitWatermarks};
-use thalweg_core::{
-    Barrier, BarrierKind, Error, OperatorUid, Result, StreamElement, Watermark,
-};
+use thalweg_core::{Barrier, BarrierKind, Error, OperatorUid, Result, StreamElement, Watermark};
 use tokio::sync::mpsc;
 
 use super::chain::Chain;

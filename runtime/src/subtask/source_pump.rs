@@ -74,11 +74,8 @@ fn pump(
     let mut exhausted = false;
     while !stop.load(Ordering::Acquire) {
         // An exhausted reader waits for splits instead of being polled.
-        let more = if exhausted {
-            added.recv_timeout(MAX_WAIT).ok()
-        } else {
-            added.try_recv().ok()
-        };
+        let more =
+            if exhausted { added.recv_timeout(MAX_WAIT).ok() } else { added.try_recv().ok() };
         if let Some(splits) = more {
             exhausted = false;
             reader.assign(splits)?;

@@ -63,7 +63,8 @@ impl Accumulator for Percentile {
     }
 
     fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
-        let column = state.first().and_then(|c| c.as_binary_opt::<i32>()).ok_or_else(wrong_column)?;
+        let column =
+            state.first().and_then(|c| c.as_binary_opt::<i32>()).ok_or_else(wrong_column)?;
         let unreadable = || Error::corrupt("a stored percentile sketch is damaged");
         let mut outcome = Ok(());
         let live = &mut self.live;
@@ -92,8 +93,7 @@ impl Accumulator for Percentile {
     }
 
     fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let results =
-            self.sketches.of(groups).map(|s| s.as_ref().and_then(|s| self.result(s)));
+        let results = self.sketches.of(groups).map(|s| s.as_ref().and_then(|s| self.result(s)));
         Ok(Arc::new(results.collect::<Float64Array>()))
     }
 

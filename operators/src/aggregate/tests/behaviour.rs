@@ -37,7 +37,11 @@ fn every_function_gives_its_value() {
     check(
         aggregate,
         &rows,
-        &["0 10 a 3 2 12 4 2 6 2 2 6", "0 10 b 1 0 -1 -1 -1 -1 - -1 -1", "10 20 a 1 0 7.5 7.5 7.5 7.5 - 7.5 7.5"],
+        &[
+            "0 10 a 3 2 12 4 2 6 2 2 6",
+            "0 10 b 1 0 -1 -1 -1 -1 - -1 -1",
+            "10 20 a 1 0 7.5 7.5 7.5 7.5 - 7.5 7.5",
+        ],
     );
 }
 
@@ -75,11 +79,7 @@ fn null_and_nan_are_no_values_and_minus_zero_is_zero() {
 #[test]
 fn infinities_are_the_ends_of_a_percentile() {
     let rows = [f64::INFINITY, 1.0, f64::NEG_INFINITY].map(|v| at(0, "a", v));
-    check(
-        tumbling(10).percentile(VALUE, 0.5, "p50").max(VALUE, "max"),
-        &rows,
-        &["0 10 1 inf"],
-    );
+    check(tumbling(10).percentile(VALUE, 0.5, "p50").max(VALUE, "max"), &rows, &["0 10 1 inf"]);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! What the graph is told: columns, marks, and why an aggregate cannot be built.
 
 use arrow_schema::Field;
+use thalweg_core::ErrorKind;
 use thalweg_core::graph::WindowFunction;
 use thalweg_core::sensitivity::{Sensitivity, all_sensitivities, mark, sensitivities};
 use thalweg_core::window::TumblingEventTimeWindows;
-use thalweg_core::ErrorKind;
 
 use super::*;
 
@@ -64,7 +64,9 @@ fn what_discloses_values_keeps_their_marks_and_what_counts_them_does_not() {
         .max(PATIENT, "greatest")
         .mean(VALUE, "mean");
     let between = aggregate.partial().output_schema(&input).unwrap();
-    assert!(sensitivities(between.field_with_name("patients").unwrap()).contains(&Sensitivity::PhiId));
+    assert!(
+        sensitivities(between.field_with_name("patients").unwrap()).contains(&Sensitivity::PhiId)
+    );
     let results = aggregate.merge().output_schema(&between).unwrap();
     let marks = |name| sensitivities(results.field_with_name(name).unwrap());
     assert!(marks("kind").contains(&Sensitivity::PhiName));

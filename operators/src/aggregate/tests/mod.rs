@@ -145,10 +145,8 @@ impl Job {
     /// Pushes rows into one of the partial instances.
     pub(super) fn push(&mut self, partial: usize, rows: &[Row]) -> Result<()> {
         let at = partial % self.partials.len();
-        let emitted =
-            self.partials[at].call(self.watermark, |o, context, out| {
-                o.process(batch(rows), context, out)
-            })?;
+        let emitted = self.partials[at]
+            .call(self.watermark, |o, context, out| o.process(batch(rows), context, out))?;
         self.exchange(emitted)
     }
 
@@ -166,14 +164,14 @@ impl Job {
             let mut hashes = Vec::new();
             hash_keys(&keys, batch.num_rows(), &mut hashes).unwrap();
             for (index, merge) in self.merges.iter_mut().enumerate() {
-                let owner = |h| subtask_of(key_group_of(h, MAX_PARALLELISM), parallelism, MAX_PARALLELISM);
+                let owner =
+                    |h| subtask_of(key_group_of(h, MAX_PARALLELISM), parallelism, MAX_PARALLELISM);
                 let mine: BooleanArray =
                     hashes.iter().map(|h| Some(owner(*h) as usize == index)).collect();
                 let part = filter_record_batch(&batch, &mine).unwrap();
                 if part.num_rows() > 0 {
-                    let emitted = merge.call(self.watermark, |o, context, out| {
-                        o.process(part, context, out)
-                    })?;
+                    let emitted = merge
+                        .call(self.watermark, |o, context, out| o.process(part, context, out))?;
                     self.results.extend(emitted);
                 }
             }

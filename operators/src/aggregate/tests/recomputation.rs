@@ -61,7 +61,8 @@ fn naive(keys: usize, rows: &[Row]) -> BTreeMap<String, Expected> {
 }
 
 fn of_group(rows: &[&Row]) -> Expected {
-    let mut values: Vec<f64> = rows.iter().filter_map(|r| r.value).filter(|v| !v.is_nan()).collect();
+    let mut values: Vec<f64> =
+        rows.iter().filter_map(|r| r.value).filter(|v| !v.is_nan()).collect();
     values.sort_by(f64::total_cmp);
     let smalls = || rows.iter().filter_map(|r| r.small);
     let count = values.len() as f64;
@@ -132,7 +133,15 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
         2 => Just(None),
     ];
     let some = |range| proptest::option::weighted(0.8, range);
-    let row = (-50i64..50, kind, some(0i32..3), any::<Option<bool>>(), some(-3i32..40), value, some(-9i32..9))
+    let row = (
+        -50i64..50,
+        kind,
+        some(0i32..3),
+        any::<Option<bool>>(),
+        some(-3i32..40),
+        value,
+        some(-9i32..9),
+    )
         .prop_map(|(time, kind, ward, oxygen, patient, value, small)| Row {
             time,
             kind,

@@ -70,7 +70,8 @@ fn unchanged_state_hands_out_the_same_chunks() {
     let chunks = |job: &mut Job| -> Vec<_> {
         job.merges.iter_mut().flat_map(|m| m.operator.snapshot().unwrap()).collect()
     };
-    let same = |a: &[thalweg_core::operator::StateChunk], b: &[thalweg_core::operator::StateChunk]| {
+    let same = |a: &[thalweg_core::operator::StateChunk],
+                b: &[thalweg_core::operator::StateChunk]| {
         a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(&a.payload, &b.payload))
     };
     let first = chunks(&mut job);
@@ -122,11 +123,8 @@ fn no_window_is_emitted_twice_when_instances_were_apart() {
     assert!(fired > 0 && fired < 64);
     let blobs = job.checkpoint().unwrap();
     job.restore(&blobs, 1, 3).unwrap();
-    let fired: Vec<i64> = job
-        .table()
-        .iter()
-        .map(|row| row.split(' ').nth(2).unwrap().parse().unwrap())
-        .collect();
+    let fired: Vec<i64> =
+        job.table().iter().map(|row| row.split(' ').nth(2).unwrap().parse().unwrap()).collect();
     for patient in 0..64 {
         job.push(0, &[Row { time: 4, patient: Some(patient), ..Row::default() }]).unwrap();
         let pushed = job.checkpoint();

@@ -31,7 +31,11 @@ const SECTIONS: &[Section] = &[
         name: "kafka",
         comment: "Where events come from. --bootstrap-servers, --topic and --start come before this section.",
         entries: &[
-            example("bootstrap_servers", "\"localhost:9092\"", "host:port, several separated by commas."),
+            example(
+                "bootstrap_servers",
+                "\"localhost:9092\"",
+                "host:port, several separated by commas.",
+            ),
             entry("topic", "The topic to read."),
             example(
                 "group_id",
@@ -87,9 +91,15 @@ const SECTIONS: &[Section] = &[
         comment: "How event time advances. Change window and allowed_lateness for a new chain only (--fresh).",
         entries: &[
             entry("out_of_orderness", "How far out of order the events of a partition may be."),
-            entry("idle_after", "A partition without events for this long no longer holds the others back."),
+            entry(
+                "idle_after",
+                "A partition without events for this long no longer holds the others back.",
+            ),
             entry("window", "Length of the windows of the gold tables."),
-            entry("allowed_lateness", "How much longer than the watermark says a window stays open."),
+            entry(
+                "allowed_lateness",
+                "How much longer than the watermark says a window stays open.",
+            ),
         ],
     },
     Section {
@@ -138,8 +148,11 @@ fn look_up<'a>(defaults: &'a Table, section: &str, name: &str) -> Option<&'a Val
 fn inline(value: &Value) -> String {
     match value {
         Value::Table(table) => {
-            let pairs: Vec<String> =
-                table.iter().rev().map(|(name, value)| format!("{name} = {}", inline(value))).collect();
+            let pairs: Vec<String> = table
+                .iter()
+                .rev()
+                .map(|(name, value)| format!("{name} = {}", inline(value)))
+                .collect();
             format!("{{ {} }}", pairs.join(", "))
         }
         Value::Float(number) => number.to_string(),

@@ -25,7 +25,8 @@ fn a_file_changes_what_it_names_and_nothing_else() {
     assert_eq!(config.time.window, Duration::from_mins(5));
     let properties: Vec<(&str, &str)> =
         config.kafka.properties.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let expected = [("check.crcs", "false"), ("fetch.wait.max.ms", "20"), ("security.protocol", "ssl")];
+    let expected =
+        [("check.crcs", "false"), ("fetch.wait.max.ms", "20"), ("security.protocol", "ssl")];
     assert_eq!(properties, expected);
 }
 
@@ -58,7 +59,8 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn debug_shows_no_secret() {
-    let config = HealthcareConfig::parse("[kafka.properties]\nsasl.password = \"hunter2\"").unwrap();
+    let config =
+        HealthcareConfig::parse("[kafka.properties]\nsasl.password = \"hunter2\"").unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 

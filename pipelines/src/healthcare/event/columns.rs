@@ -197,7 +197,11 @@ impl Columns {
 }
 
 /// The text of a required field. What is no text gets `code`; null gets none, since [`super::super::rules`] knows it.
-fn text<'a>(value: &'a Scalar<'_>, code: &'static str, codes: &mut Vec<&'static str>) -> Option<&'a str> {
+fn text<'a>(
+    value: &'a Scalar<'_>,
+    code: &'static str,
+    codes: &mut Vec<&'static str>,
+) -> Option<&'a str> {
     match value {
         Scalar::Text(text) => Some(text),
         Scalar::Null => None,

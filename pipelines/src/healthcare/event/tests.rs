@@ -1,9 +1,7 @@
 use std::collections::BTreeSet;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
-};
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, BinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 use thalweg_connectors::provenance::{MessageBatcher, source_schema};
@@ -86,7 +84,10 @@ fn a_good_message_is_decoded_field_by_field() {
     let int = |column| batch.column_by_name(column).unwrap().as_primitive::<Int32Type>().value(0);
     let id = batch.column_by_name("patient_id").unwrap().as_primitive::<Int64Type>().value(0);
     assert_eq!((id, int("systolic"), int("diastolic")), (3428, 127, 80));
-    assert_eq!((float(&batch, "heart_rate"), float(&batch, "temperature")), (Some(95.0), Some(100.3)));
+    assert_eq!(
+        (float(&batch, "heart_rate"), float(&batch, "temperature")),
+        (Some(95.0), Some(100.3))
+    );
     assert_eq!(text(&batch, "event_type"), Some("vitals"));
     assert_eq!(text(&batch, "bp_category"), Some("stage_1"));
     assert_eq!(event_time(&batch), Some(ARRIVAL + 114_316));
@@ -131,7 +132,8 @@ fn messages_that_cannot_be_read_have_one_code_and_no_columns() {
         (Some(b"\"text\""), reason::JSON_NOT_OBJECT),
         (Some(b"17"), reason::JSON_NOT_OBJECT),
     ] {
-        let shown = message.map(String::from_utf8_lossy).map(|m| m.chars().take(40).collect::<String>());
+        let shown =
+            message.map(String::from_utf8_lossy).map(|m| m.chars().take(40).collect::<String>());
         assert_eq!(codes(message), [code], "{shown:?}");
         let batch = batch_of(&[message]);
         for column in batch.columns().iter().skip(FIRST_DECODED).rev().skip(1) {
@@ -199,7 +201,12 @@ fn a_field_of_a_wrong_type_or_value_has_its_own_code_and_spoils_no_other() {
         (r#""blood_pressure": "39/10""#, &["systolic.range", "diastolic.range"]),
         (
             r#""heart_rate": "x", "blood_pressure": "abc", "timestamp": 1, "patient_id": null"#,
-            &["timestamp.unparsable", "blood_pressure.unparsable", "heart_rate.type", "patient_id.missing"],
+            &[
+                "timestamp.unparsable",
+                "blood_pressure.unparsable",
+                "heart_rate.type",
+                "patient_id.missing",
+            ],
         ),
     ] {
         let message = with(field);
@@ -245,13 +252,17 @@ fn optional_fields_are_text_whatever_the_sender_thinks() {
 fn of_a_field_that_occurs_twice_the_last_one_counts() {
     let batch = one(&with(r#""heart_rate": "x", "h\u0065art_rate": 61"#));
     assert_eq!(float(&batch, "heart_rate"), Some(61.0));
-    assert_eq!(codes(Some(with(r#""heart_rate": 61, "heart_rate": "x""#).as_bytes())), ["heart_rate.type"]);
+    assert_eq!(
+        codes(Some(with(r#""heart_rate": 61, "heart_rate": "x""#).as_bytes())),
+        ["heart_rate.type"]
+    );
 }
 
 #[test]
 fn unknown_and_unusable_fields_are_counted_and_never_fatal() {
     let format = HealthcareFormat::default();
-    let message = with(r#""mood": "good", "x": [{"y": 1}], "Heart_Rate": 1, "name": [], "oxygen": 1"#);
+    let message =
+        with(r#""mood": "good", "x": [{"y": 1}], "Heart_Rate": 1, "name": [], "oxygen": 1"#);
     let payloads = BinaryArray::from(vec![message.as_bytes(); 3]);
     let arrivals = TimestampMicrosecondArray::from(vec![ARRIVAL; 3]);
     let mut decoder = format.decoder();
@@ -312,12 +323,25 @@ fn json() -> impl Strategy<Value = String> {
 
 fn object() -> impl Strategy<Value = String> {
     let names = [
-        "event_id", "patient_id", "name", "ssn", "event_type", "heart_rate", "blood_pressure",
-        "temperature", "spo2", "respiratory_rate", "timestamp", "consciousness", "oxygen", "other",
+        "event_id",
+        "patient_id",
+        "name",
+        "ssn",
+        "event_type",
+        "heart_rate",
+        "blood_pressure",
+        "temperature",
+        "spo2",
+        "respiratory_rate",
+        "timestamp",
+        "consciousness",
+        "oxygen",
+        "other",
     ];
     let field = (proptest::sample::select(names.to_vec()), json());
     proptest::collection::vec(field, 0..20).prop_map(|fields| {
-        let fields: Vec<_> = fields.iter().map(|(name, json)| format!("\"{name}\":{json}")).collect();
+        let fields: Vec<_> =
+            fields.iter().map(|(name, json)| format!("\"{name}\":{json}")).collect();
         format!("{{{}}}", fields.join(","))
     })
 }

@@ -101,7 +101,8 @@ fn without_the_mask_the_graph_does_not_build_and_names_the_way() {
     let (source, tables, _) = parts();
     let config = HealthcareConfig::default();
     let env = StreamEnvironment::new(JOB);
-    let valid = events(&env, source, &config.time).transform("validate", validation(&config.ranges));
+    let valid =
+        events(&env, source, &config.time).transform("validate", validation(&config.ranges));
     silver(valid, &tables);
     let errors = env.build().unwrap_err();
     let texts: Vec<String> = errors.problems().iter().map(ToString::to_string).collect();

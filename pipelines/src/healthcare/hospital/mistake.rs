@@ -5,15 +5,14 @@ use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
 
 /// How many mistakes there are.
-pub(super) const MISTAKES: u32 = 16;
+const MISTAKES: u32 = 16;
 
 /// `good` with a random mistake.
 pub(super) fn make(good: &[u8], random: &mut StdRng) -> Vec<u8> {
     numbered(random.random_range(0..MISTAKES), good)
 }
 
-/// `good` with mistake number `mistake`.
-pub(super) fn numbered(mistake: u32, good: &[u8]) -> Vec<u8> {
+fn numbered(mistake: u32, good: &[u8]) -> Vec<u8> {
     match mistake {
         0 => good.get(..good.len() / 2).unwrap_or_default().to_vec(),
         1 => [b"[".as_slice(), good, b"]"].concat(),

@@ -6,12 +6,26 @@ use rand::seq::IndexedRandom;
 use serde::Serialize;
 
 const FIRST_NAMES: [&str; 16] = [
-    "John", "Mary", "José", "Anne-Marie", "Wei", "Fatima", "Olga", "Liam", "Zoë", "Raj", "Amara",
-    "Noah", "Søren", "Chloë", "Ivan", "Yuki",
+    "John",
+    "Mary",
+    "José",
+    "Anne-Marie",
+    "Wei",
+    "Fatima",
+    "Olga",
+    "Liam",
+    "Zoë",
+    "Raj",
+    "Amara",
+    "Noah",
+    "Søren",
+    "Chloë",
+    "Ivan",
+    "Yuki",
 ];
 const LAST_NAMES: [&str; 16] = [
-    "Doe", "Smith", "O'Neil", "García", "Müller", "Chen", "Nguyen", "van-Dijk", "Okafor", "Kowalski",
-    "Silva", "Johnson", "Brown", "Lee", "Patel", "Tanaka",
+    "Doe", "Smith", "O'Neil", "García", "Müller", "Chen", "Nguyen", "van-Dijk", "Okafor",
+    "Kowalski", "Silva", "Johnson", "Brown", "Lee", "Patel", "Tanaka",
 ];
 const STREETS: [&str; 8] = ["Main", "Oak", "Cedar", "Elm", "Lake", "Hill", "Park", "River"];
 const CITIES: [(&str, &str, &str); 6] = [
@@ -88,7 +102,11 @@ impl Patient {
                 random.random_range(1..10_000)
             ),
             // Exchange 555 with 0100 to 0199 is kept free for fiction.
-            phone: format!("({}) 555-01{:02}", random.random_range(201..990), random.random_range(0..100)),
+            phone: format!(
+                "({}) 555-01{:02}",
+                random.random_range(201..990),
+                random.random_range(0..100)
+            ),
             dob: format!(
                 "{}-{:02}-{:02}",
                 random.random_range(1925..2021),
