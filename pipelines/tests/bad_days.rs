@@ -1,4 +1,10 @@
 //! What goes wrong on bad days has a clear outcome: one line, exit code 1, nothing half-done.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,5 +1,11 @@
 //! The process dies at each step of the protocol, at the first time, at a later one, and again while it recovers: the
 //! tables are always those of an undisturbed run.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

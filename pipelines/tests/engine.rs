@@ -1,4 +1,10 @@
 //! The engine over memory connectors: exchange, windows, checkpoints, restarts, back-pressure.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +66,7 @@ fn graph(source: MemorySource, store: &MemoryStore) -> JobGraph {
     readings.sink("all", store.sink("all"));
     readings
         .key_by(Reading::WARD)
-        .window(TumblingEventTimeWindows::of(Duration::from_secs(60)))
+        .window(TumblingEventTimeWindows::of(Duration::from_mins(1)))
         .aggregate::<PerMinute>(
             "per-minute",
             &Aggregate::over(Reading::AT)

@@ -1,4 +1,10 @@
 //! The same rows at any parallelism, and when stopped at one and resumed at another.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! No direct identity value on disk, in a log or in an error: neither in the bytes of any file nor in a decoded column.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

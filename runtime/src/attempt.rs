@@ -217,7 +217,7 @@ impl AttemptPlan {
             runtime.spawn(async move {
                 if AssertUnwindSafe(future).catch_unwind().await.is_err() {
                     // A full channel has told it already.
-                    drop(panicked.try_send(()));
+                    panicked.try_send(()).unwrap_or_default();
                 }
                 drop(alive);
             });

@@ -1,4 +1,8 @@
 //! Test support: a real Apache Kafka that starts and stops with a test.
 
 #[cfg(feature = "kafka")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "it waits for another process, with a bound, outside of any job"
+)]
 pub mod kafka_server;

@@ -20,8 +20,8 @@ fn batch(times: &[Option<i64>], arrived: i64) -> RecordBatch {
 
 fn strategy() -> WatermarkStrategy {
     WatermarkStrategy::bounded_out_of_orderness(AT, Duration::from_micros(10))
-        .with_idleness(Duration::from_secs(60))
-        .with_future_cap(ARRIVED, Duration::from_micros(1000))
+        .with_idleness(Duration::from_mins(1))
+        .with_future_cap(ARRIVED, Duration::from_millis(1))
 }
 
 fn tracker(splits: &[&str]) -> SplitWatermarks {

@@ -72,9 +72,8 @@ mod tests {
 
     fn batch(rows: i64) -> RecordBatch {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
-        let texts: ArrayRef = Arc::new(StringArray::from_iter(
-            (0..rows).map(|i| (i % 3 != 0).then(|| i.to_string())),
-        ));
+        let texts: StringArray = (0..rows).map(|i| (i % 3 != 0).then(|| i.to_string())).collect();
+        let texts: ArrayRef = Arc::new(texts);
         RecordBatch::try_from_iter([("number", numbers), ("text", texts)]).unwrap()
     }
 

@@ -1,9 +1,9 @@
 //! A Kafka topic into a Delta table, exactly once: `kafka_to_delta FOLDER [BROKERS TOPIC]`. Reads what the topic has
-//! now and ends; run it again and it says so and writes nothing. Without brokers it fills one inside of the process.
+//! when the job begins, and ends. Without brokers it fills one inside of the process, which forgets all at exit.
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,15 @@ impl Decoder for Bytes {
     }
 }
 
+#[derive(thalweg_core::Record)]
+#[expect(dead_code, reason = "a record names columns; no value of it is ever made")]
+struct Message {
+    partition: i32,
+    offset: i64,
+    #[record(sensitivity = "phi.raw")]
+    payload: Option<Vec<u8>>,
+}
+
 fn filled_broker(topic: &str) -> Result<DemoBroker> {
     let broker = DemoBroker::start(topic, 4)?;
     let writer = TopicWriter::new(broker.bootstrap_servers(), topic, &BTreeMap::new())?;
@@ -49,24 +58,19 @@ fn filled_broker(topic: &str) -> Result<DemoBroker> {
 
 #[expect(clippy::print_stdout, reason = "the result of the example")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
-    let folder = PathBuf::from(args.next().ok_or("usage: kafka_to_delta FOLDER [BROKERS TOPIC]")?);
-    let (_broker, servers, topic) = match (args.next(), args.next()) {
-        (Some(servers), Some(topic)) => (None, servers, topic),
-        _ => {
-            let broker = filled_broker("numbers")?;
-            let servers = broker.bootstrap_servers().to_owned();
-            (Some(broker), servers, "numbers".to_owned())
-        }
-    };
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let folder = Path::new(args.first().ok_or("usage: kafka_to_delta FOLDER [BROKERS TOPIC]")?);
+    let topic = args.get(2).map_or("numbers", String::as_str);
+    let demo = if args.len() < 3 { Some(filled_broker(topic)?) } else { None };
+    let servers = demo.as_ref().map_or_else(|| args[1].as_str(), DemoBroker::bootstrap_servers);
     let source = KafkaSource::new(KafkaConfig::new(servers, topic), Arc::new(Bytes)).bounded();
-    let tables = Arc::new(DeltaCommitter::new(&folder)?);
-    // A payload may hold anything, so it is marked, and a sink takes it only when it is cleared for it.
+    let tables = Arc::new(DeltaCommitter::new(folder)?);
+    // A payload may hold anything, so it is marked, and only a sink that is cleared for it takes it.
     let raw = DeltaSink::append(&tables, "raw").clearance(Clearance::of([Sensitivity::PhiRaw]));
 
     let env = StreamEnvironment::new("kafka-to-delta");
-    env.source::<Untyped>("messages", source)
-        .transform::<Untyped>("columns", Project::columns(["partition", "offset", "payload"]))
+    env.source::<Message>("messages", source)
+        .apply("columns", Project::columns(["partition", "offset", "payload"]))
         .sink("raw", raw);
 
     let (key, _) = MasterKey::load_or_create(None, &folder.with_extension("key"))?;

@@ -112,7 +112,7 @@ impl Function {
     }
 
     /// The input's type, told from the state alone: what the phase behind the exchange knows.
-    fn input_type(self, state: &[Field]) -> DataType {
+    fn input_type(state: &[Field]) -> DataType {
         match state.first().map(Field::data_type) {
             Some(DataType::List(item)) => item.data_type().clone(),
             Some(other) => other.clone(),
@@ -122,7 +122,7 @@ impl Function {
 
     /// Whether `state` are the columns that [`Self::state_fields`] gives, whatever their marks.
     pub(super) fn owns(self, output: &str, state: &[Field]) -> bool {
-        let input = Field::new("", self.input_type(state), true);
+        let input = Field::new("", Self::input_type(state), true);
         let plain = |f: &Field| (f.name().clone(), f.data_type().clone());
         let expected = self.state_fields(output, Some(&input));
         expected.iter().map(plain).eq(state.iter().map(plain))
@@ -130,7 +130,7 @@ impl Function {
 
     /// An empty accumulator for these state columns.
     pub(super) fn accumulator(self, state: &[Field]) -> Result<Box<dyn Accumulator>> {
-        Ok(match (self, self.input_type(state)) {
+        Ok(match (self, Self::input_type(state)) {
             (Self::Count, _) => Box::<Count>::default(),
             (Self::CountDistinct, DataType::Int64) => Box::new(Distinct::integers()),
             (Self::CountDistinct, DataType::Utf8) => Box::new(Distinct::texts()),

@@ -223,7 +223,7 @@ impl Aggregate {
 
     fn within(&self, keys: &[&'static str], windows: TumblingEventTimeWindows) -> Self {
         let keys = keys.iter().copied().map(ColumnName).collect();
-        Self { keys, windows, ..self.clone() }
+        Self { windows, keys, ..self.clone() }
     }
 }
 

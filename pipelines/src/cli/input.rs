@@ -23,7 +23,7 @@ pub(super) struct InputArgs {
     #[arg(long, value_name = "H:P", conflicts_with = "input")]
     pub(super) bootstrap_servers: Option<String>,
 
-    /// Kafka topic [default: healthcare_events]
+    /// Kafka topic [default: `healthcare_events`]
     #[arg(long, value_name = "T", requires = "bootstrap_servers")]
     pub(super) topic: Option<String>,
 

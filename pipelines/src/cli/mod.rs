@@ -64,7 +64,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub data_dir: PathBuf,
 
-    /// File of the encryption key [default: DIR.key, beside the folder]; THALWEG_PHI_KEY overrides it
+    /// File of the encryption key [default: DIR.key, beside the folder]; `THALWEG_PHI_KEY` overrides it
     #[arg(long, value_name = "F")]
     pub key_file: Option<PathBuf>,
 }

@@ -1,7 +1,7 @@
 //! From message bytes to columns: the format that sources are handed.
 //!
-//! A message is taken apart in two steps. [`message`] finds the known fields of one JSON object as slices of its text,
-//! so that a field of a wrong type spoils itself only; [`scalar`] says what each slice is. [`columns`] collects the
+//! A message is taken apart in two steps. `message` finds the known fields of one JSON object as slices of its text,
+//! so that a field of a wrong type spoils itself only; `scalar` says what each slice is. `columns` collects the
 //! outcome. A message that cannot be read is a row of nulls with a code that says why, never an error, and no value
 //! of a message enters anything else than its columns.
 

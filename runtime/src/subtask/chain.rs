@@ -136,7 +136,7 @@ impl Chain {
                 match target {
                     Target::Operator(next) => self.push(next, batch.clone(), effects)?,
                     Target::Sink(sink) => {
-                        effects.push(Effect::Write { sink, batch: batch.clone() })
+                        effects.push(Effect::Write { sink, batch: batch.clone() });
                     }
                     Target::Edge(edge) => effects.push(Effect::Send { edge, batch: batch.clone() }),
                 }

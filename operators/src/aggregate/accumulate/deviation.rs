@@ -1,7 +1,7 @@
 //! The sample standard deviation, numerically stable at any mean; null with fewer than two values.
 //!
 //! Source: Welford, "Note on a method for calculating corrected sums of squares and products", 1962, for single
-//! values; Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
+//! values; Chan, Golub and `LeVeque`, "Updating formulae and a pairwise algorithm for computing sample variances",
 //! 1979, for merging.
 
 use std::sync::Arc;

@@ -46,7 +46,7 @@ impl Value for Integers {
     type Owned = i64;
     type Borrowed<'a> = i64;
 
-    fn column<'a>(array: &'a ArrayRef) -> Option<impl Fn(usize) -> i64> {
+    fn column(array: &ArrayRef) -> Option<impl Fn(usize) -> i64> {
         let values = array.as_primitive_opt::<Int64Type>()?.values();
         Some(|row: usize| values.get(row).copied().unwrap_or_default())
     }

@@ -1,7 +1,7 @@
-//! An approximate percentile: a DDSketch per group, exactly mergeable, so that how rows were split among subtasks does
+//! An approximate percentile: a `DDSketch` per group, exactly mergeable, so that how rows were split among subtasks does
 //! not show in the result.
 //!
-//! Source: Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
+//! Source: Masson, Rim and Lee, "`DDSketch`: a fast and fully-mergeable quantile sketch with relative-error
 //! guarantees", VLDB 2019. The result lies within 1 % of the value of rank `⌊q·(n-1)⌋` and never outside the values
 //! seen. Magnitudes below 1e-9 count as zero, infinite ones as the largest finite number; beyond 2048 bins (a ratio
 //! of 1e17 between magnitudes) the smallest ones are lumped together.
@@ -76,12 +76,11 @@ impl Accumulator for Percentile {
                 outcome = Err(unreadable());
                 return;
             };
-            match slot {
-                Some(sketch) => outcome = sketch.merge(&other).map_err(|_| unreadable()),
-                None => {
-                    *live += 1;
-                    *slot = Some(Box::new(other));
-                }
+            if let Some(sketch) = slot {
+                outcome = sketch.merge(&other).map_err(|_| unreadable())
+            } else {
+                *live += 1;
+                *slot = Some(Box::new(other));
             }
         });
         outcome

@@ -144,16 +144,12 @@ fn look_up<'a>(defaults: &'a Table, section: &str, name: &str) -> Option<&'a Val
     defaults.get(section)?.as_table()?.get(name)
 }
 
-/// A value on one line; a range's ends are whole numbers, and are shown as such.
+/// A value on one line. The only tables are ranges, whose ends are shown as whole numbers when they are some.
 fn inline(value: &Value) -> String {
     match value {
-        Value::Table(table) => {
-            let pairs: Vec<String> = table
-                .iter()
-                .rev()
-                .map(|(name, value)| format!("{name} = {}", inline(value)))
-                .collect();
-            format!("{{ {} }}", pairs.join(", "))
+        Value::Table(range) => {
+            let end = |name| range.get(name).map(inline).unwrap_or_default();
+            format!("{{ min = {}, max = {} }}", end("min"), end("max"))
         }
         Value::Float(number) => number.to_string(),
         other => other.to_string(),
