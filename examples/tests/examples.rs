@@ -1,49 +1,57 @@
 //! Runs every example as a user would, and expects the very words that it prints.
 
+use std::ffi::OsStr;
+use std::io;
 use std::process::Command;
 
-fn run(binary: &str, arguments: &[&std::ffi::OsStr]) -> String {
-    let output = Command::new(binary).args(arguments).output().expect("an example starts");
+fn run(binary: &str, arguments: &[&OsStr]) -> io::Result<String> {
+    let output = Command::new(binary).args(arguments).output()?;
     let (out, err) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
     assert!(output.status.success(), "{}: {err}", output.status);
-    String::from_utf8(out).expect("an example prints text")
+    String::from_utf8(out).map_err(io::Error::other)
 }
 
 #[test]
-fn word_count_counts_every_word() {
-    assert_eq!(run(env!("CARGO_BIN_EXE_word_count"), &[]), "deep 1\nslow 1\nwater 3\n");
+fn word_count_counts_every_word() -> io::Result<()> {
+    assert_eq!(run(env!("CARGO_BIN_EXE_word_count"), &[])?, "deep 1\nslow 1\nwater 3\n");
+    Ok(())
 }
 
 #[test]
-fn custom_operator_finds_the_jump() {
-    assert_eq!(run(env!("CARGO_BIN_EXE_custom_operator"), &[]), "steady 4, jumps 1\n");
+fn custom_operator_finds_the_jump() -> io::Result<()> {
+    assert_eq!(run(env!("CARGO_BIN_EXE_custom_operator"), &[])?, "steady 4, jumps 1\n");
+    Ok(())
 }
 
 #[test]
-fn late_data_parts_the_late_row_from_the_others() {
+fn late_data_parts_the_late_row_from_the_others() -> io::Result<()> {
     let expected = "minute 0: 2 readings\nminute 1: 2 readings\nlate: 1 readings\n";
-    assert_eq!(run(env!("CARGO_BIN_EXE_late_data"), &[]), expected);
+    assert_eq!(run(env!("CARGO_BIN_EXE_late_data"), &[])?, expected);
+    Ok(())
 }
 
 #[test]
-fn side_outputs_say_why_a_row_was_rejected() {
+fn side_outputs_say_why_a_row_was_rejected() -> io::Result<()> {
     let expected = "good: 1\nrejected: patient_id.missing\nrejected: heart_rate.range\n\
                     rejected: patient_id.missing, heart_rate.range\n";
-    assert_eq!(run(env!("CARGO_BIN_EXE_side_outputs"), &[]), expected);
+    assert_eq!(run(env!("CARGO_BIN_EXE_side_outputs"), &[])?, expected);
+    Ok(())
 }
 
 #[test]
-fn crash_and_recover_loses_and_doubles_nothing() {
+fn crash_and_recover_loses_and_doubles_nothing() -> io::Result<()> {
     let expected = "stopped after 6000 rows and 2 attempts\nfinished: true, 10000 rows\n";
-    assert_eq!(run(env!("CARGO_BIN_EXE_crash_and_recover"), &[]), expected);
+    assert_eq!(run(env!("CARGO_BIN_EXE_crash_and_recover"), &[])?, expected);
+    Ok(())
 }
 
 #[test]
-fn kafka_to_delta_writes_each_message_once() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn kafka_to_delta_writes_each_message_once() -> io::Result<()> {
+    let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
-    let printed = run(env!("CARGO_BIN_EXE_kafka_to_delta"), &[data.as_os_str()]);
+    let printed = run(env!("CARGO_BIN_EXE_kafka_to_delta"), &[data.as_os_str()])?;
     assert_eq!(printed, "1000 rows in table raw\n");
     let log = data.join("raw/_delta_log/00000000000000000000.json");
     assert!(log.is_file(), "the table is a Delta table");
+    Ok(())
 }

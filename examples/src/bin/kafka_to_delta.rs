@@ -29,7 +29,6 @@ impl Format for Bytes {
         Box::new(Self)
     }
 }
-
 impl Decoder for Bytes {
     fn decode(&mut self, _: Messages<'_>) -> Result<Vec<ArrayRef>> {
         Ok(Vec::new())
@@ -49,8 +48,7 @@ fn filled_broker(topic: &str) -> Result<DemoBroker> {
     let broker = DemoBroker::start(topic, 4)?;
     let writer = TopicWriter::new(broker.bootstrap_servers(), topic, &BTreeMap::new())?;
     for n in 0..1_000 {
-        let text = n.to_string();
-        writer.send(Some(text.as_bytes()), Some(text.as_bytes()), None)?;
+        writer.send(None, Some(n.to_string().as_bytes()), None)?;
     }
     writer.flush(Duration::from_secs(10))?;
     Ok(broker)
@@ -76,6 +74,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (key, _) = MasterKey::load_or_create(None, &folder.with_extension("key"))?;
     let storage = Arc::new(LocalStorage::open(folder.join("checkpoints"))?);
     let summary = JobBuilder::new(env.build()?, storage, Arc::new(key)).start()?.join()?;
-    println!("{} rows in table raw", summary.written.values().sum::<u64>());
+    println!("{} rows in table raw", summary.written["raw"]);
     Ok(())
 }

@@ -196,3 +196,53 @@ impl GroupTable {
         self.keys.iter().map(|key| key.array(groups))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::StringArray;
+    use arrow_schema::DataType;
+
+    use super::*;
+
+    fn table() -> GroupTable {
+        GroupTable::new(vec![KeyColumn::new(&DataType::Utf8).unwrap()])
+    }
+
+    /// Interns rows of window and key, all keys with the same hash.
+    fn intern(table: &mut GroupTable, rows: &[(i64, &str)]) -> Vec<u32> {
+        let keys: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.1)));
+        let values = [KeyValues::new(&keys).unwrap()];
+        let starts: Vec<i64> = rows.iter().map(|r| r.0).collect();
+        let mut groups = Vec::new();
+        table.intern(&starts, &vec![7; rows.len()], &values, &mut groups).unwrap();
+        groups
+    }
+
+    #[test]
+    fn keys_of_one_hash_and_windows_of_one_key_are_apart() {
+        let rows = [(0, "ab"), (0, "ba"), (10, "ab"), (0, "ab"), (0, "ba"), (10, "ba"), (10, "ab")];
+        assert_eq!(intern(&mut table(), &rows), [0, 1, 2, 0, 1, 3, 2]);
+    }
+
+    #[test]
+    fn numbers_and_memory_of_taken_windows_are_used_again() {
+        let mut table = table();
+        for start in 0..100 {
+            intern(&mut table, &[(start, "a longer text"), (start, "b")]);
+            let taken = table.take(|s| s <= start);
+            assert_eq!(taken.len(), 2);
+            table.release(&taken);
+            assert_eq!((table.len(), table.slots(), table.text_bytes), (0, 2, 0));
+        }
+    }
+
+    #[test]
+    fn windows_are_taken_in_order_and_sorted_by_key() {
+        let mut table = table();
+        intern(&mut table, &[(10, "b"), (0, "z"), (20, "a"), (10, "a"), (0, "y")]);
+        assert_eq!(table.take(|start| start <= 10), [4, 1, 3, 0]);
+        assert_eq!(table.open().collect::<Vec<_>>(), [2]);
+    }
+}

@@ -59,6 +59,12 @@ struct Merge {
     open: OpenContext,
 }
 
+/// The watermark that a key group was restored with.
+fn restored(watermarks: &[(KeyGroup, EventTime)], group: KeyGroup) -> EventTime {
+    let at = watermarks.binary_search_by_key(&group, |(group, _)| *group);
+    at.ok().and_then(|at| watermarks.get(at)).map_or(EventTime::MIN, |(_, watermark)| *watermark)
+}
+
 impl Merge {
     /// A window is emitted once: rows for one that was must not come (lateness was decided upstream).
     fn refuse_closed(&self, batch: &RecordBatch) -> Result<()> {
@@ -82,10 +88,7 @@ impl Merge {
         hash_keys(&keys, batch.num_rows(), &mut hashes)?;
         for (start, hash) in starts.iter().zip(hashes) {
             let group = key_group_of(hash, self.open.max_parallelism);
-            if let Ok(at) = self.restored.binary_search_by_key(&group, |(group, _)| *group)
-                && let Some((_, watermark)) = self.restored.get(at)
-                && self.plan.is_closed(*start, *watermark)
-            {
+            if self.plan.is_closed(*start, restored(&self.restored, group)) {
                 return Err(again());
             }
         }
@@ -119,8 +122,7 @@ impl Operator for Merge {
     }
 
     fn snapshot(&mut self) -> Result<Vec<StateChunk>> {
-        let furthest = self.restored.iter().map(|(_, watermark)| *watermark).max();
-        let watermark = self.fired.max(furthest.unwrap_or(EventTime::MIN));
+        let watermark = |group| self.fired.max(restored(&self.restored, group));
         self.snapshots.take(&self.store, &self.plan, watermark, self.open.max_parallelism)
     }
 

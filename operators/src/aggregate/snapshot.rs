@@ -54,7 +54,7 @@ impl Snapshots {
         &mut self,
         store: &WindowStore,
         plan: &Plan,
-        watermark: EventTime,
+        watermark: impl Fn(KeyGroup) -> EventTime,
         max_parallelism: u16,
     ) -> Result<Vec<StateChunk>> {
         if let Some(chunks) = &self.0 {
@@ -75,7 +75,7 @@ impl Snapshots {
             let Some((key_group, _)) = run.first() else { continue };
             let payload = OpenWindows {
                 rows: rows.slice(from, run.len()),
-                watermark,
+                watermark: watermark(*key_group),
                 window_size: plan.windows.size_micros(),
             };
             from += run.len();

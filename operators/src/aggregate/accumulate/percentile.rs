@@ -3,8 +3,8 @@
 //!
 //! Source: Masson, Rim and Lee, "`DDSketch`: a fast and fully-mergeable quantile sketch with relative-error
 //! guarantees", VLDB 2019. The result lies within 1 % of the value of rank `⌊q·(n-1)⌋` and never outside the values
-//! seen. Magnitudes below 1e-9 count as zero, infinite ones as the largest finite number; beyond 2048 bins (a ratio
-//! of 1e17 between magnitudes) the smallest ones are lumped together.
+//! seen. Magnitudes below 1e-9 count as zero and infinite ones not at all; where magnitudes are more than a factor of
+//! 1e17 apart (2048 bins) the smallest are lumped together.
 
 use std::sync::Arc;
 
@@ -51,12 +51,12 @@ impl Accumulator for Percentile {
         let (values, nulls) = floats(values)?;
         let live = &mut self.live;
         self.sketches.each(groups, &values, nulls, |slot, value| {
-            if !value.is_nan() {
+            if value.is_finite() {
                 let sketch = slot.get_or_insert_with(|| {
                     *live += 1;
                     Box::new(DDSketch::new(Config::defaults()))
                 });
-                sketch.add(value.clamp(f64::MIN, f64::MAX));
+                sketch.add(value);
             }
         });
         Ok(())
@@ -77,7 +77,7 @@ impl Accumulator for Percentile {
                 return;
             };
             if let Some(sketch) = slot {
-                outcome = sketch.merge(&other).map_err(|_| unreadable())
+                outcome = sketch.merge(&other).map_err(|_| unreadable());
             } else {
                 *live += 1;
                 *slot = Some(Box::new(other));
@@ -103,5 +103,77 @@ impl Accumulator for Percentile {
 
     fn heap_bytes(&self) -> usize {
         self.live * SKETCH_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::types::Float64Type;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn column(values: &[f64]) -> ArrayRef {
+        Arc::new(Float64Array::from(values.to_vec()))
+    }
+
+    fn sketch(quantile: f64, values: &[f64]) -> Percentile {
+        let mut percentile = Percentile::new(quantile);
+        percentile.grow(1);
+        percentile.update(&vec![0; values.len()], Some(&column(values))).unwrap();
+        percentile
+    }
+
+    fn result(percentile: &Percentile) -> Option<f64> {
+        let results = percentile.evaluate(&[0]).unwrap();
+        let results = results.as_primitive::<Float64Type>();
+        results.is_valid(0).then(|| results.value(0))
+    }
+
+    #[test]
+    fn damaged_sketches_are_corrupt() {
+        for bytes in [&b""[..], b"\x00", b"\xff\xff\xff", b"\x02"] {
+            let column: ArrayRef = Arc::new(BinaryArray::from_vec(vec![bytes]));
+            let error = sketch(0.5, &[1.0]).merge(&[0], &[column]).unwrap_err();
+            assert_eq!(error.kind(), thalweg_core::ErrorKind::Corrupt);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_magnitudes_survive_any_merge(
+            values in proptest::collection::vec(prop_oneof![any::<f64>(), -9.0..9.0], 1..100),
+            cut in 0usize..100,
+            quantile in 0.0..=1.0,
+        ) {
+            let whole = sketch(quantile, &values);
+            let (a, b) = values.split_at(cut % values.len());
+            let mut merged = sketch(quantile, a);
+            merged.merge(&[0], &sketch(quantile, b).state(&[0]).unwrap()).unwrap();
+            let ends = |p: &Percentile| p.sketches.0[0].as_ref().map(|s| (s.count(), s.min(), s.max()));
+            prop_assert_eq!(ends(&whole), ends(&merged));
+            let finite = || values.iter().copied().filter(|v| v.is_finite());
+            prop_assert_eq!(result(&merged).is_some(), finite().next().is_some());
+            if let Some(result) = result(&merged) {
+                prop_assert!(finite().any(|v| v <= result) && finite().any(|v| v >= result));
+            }
+        }
+
+        #[test]
+        fn the_bound_holds_and_cuts_do_not_show(
+            mut values in proptest::collection::vec(prop_oneof![-1e4..1e4, 1e-3..1.0, Just(0.0)], 1..200),
+            cut in 0usize..200,
+            quantile in 0.0..=1.0,
+        ) {
+            let whole = result(&sketch(quantile, &values));
+            let (a, b) = values.split_at(cut % values.len());
+            let mut merged = sketch(quantile, a);
+            merged.merge(&[0], &sketch(quantile, b).state(&[0]).unwrap()).unwrap();
+            prop_assert_eq!(result(&merged), whole);
+            values.sort_by(f64::total_cmp);
+            let exact = values[(quantile * (values.len() - 1) as f64) as usize];
+            let found = whole.unwrap();
+            prop_assert!((found - exact).abs() <= 0.0101 * exact.abs() + 1e-9, "{} {}", found, exact);
+        }
     }
 }

@@ -122,6 +122,8 @@ fn no_window_is_emitted_twice_when_instances_were_apart() {
     let fired = job.table().len();
     assert!(fired > 0 && fired < 64);
     let blobs = job.checkpoint().unwrap();
+    job.restore(&blobs, 1, 1).unwrap();
+    let blobs = job.checkpoint().unwrap();
     job.restore(&blobs, 1, 3).unwrap();
     let fired: Vec<i64> =
         job.table().iter().map(|row| row.split(' ').nth(2).unwrap().parse().unwrap()).collect();
@@ -130,6 +132,17 @@ fn no_window_is_emitted_twice_when_instances_were_apart() {
         let pushed = job.checkpoint();
         assert_eq!(pushed.is_err(), fired.contains(&patient), "{patient}");
     }
+}
+
+#[test]
+fn a_checkpoint_of_the_first_format_can_be_read() {
+    // Patient 7, kind a: 3.0 and -2; 6.0; no value and 5. The bytes of a percentile's sketch are in it, too.
+    let stored = include_bytes!("fixtures/windows-v1.bin").to_vec();
+    let blob = |bytes| StateBlob { name: "windows".to_owned(), key_group: KeyGroup(4), bytes };
+    let mut job = Job::new(everything(), 1, 1);
+    job.restore(&[blob(stored)], 1, 1).unwrap();
+    job.advance(i64::MAX).unwrap();
+    assert_eq!(job.table(), ["0 10 a 7 3 1 1 9 4.5 -2 6 2.1213203435596424 3"]);
 }
 
 #[track_caller]
