@@ -1,7 +1,6 @@
 //! What travels on an edge.
 //!
-//! Grammar of one channel: `(Batch | Watermark | Idle | Active)* Barrier`, repeated. A watermark never falls, and
-//! after `Idle` nothing but `Active`, a barrier or the end may follow.
+//! Grammar of one channel: `(Batch | Watermark)* Barrier`, repeated. A watermark never falls.
 
 use arrow_array::RecordBatch;
 
@@ -47,10 +46,6 @@ pub enum StreamElement {
     Batch(RecordBatch),
     /// Event time has advanced.
     Watermark(Watermark),
-    /// This channel has nothing to say about event time until [`StreamElement::Active`].
-    Idle,
-    /// The channel counts again.
-    Active,
     /// Checkpoint boundary.
     Barrier(Barrier),
 }
@@ -68,8 +63,6 @@ impl std::fmt::Debug for StreamElement {
             // Never the values: see the crate's privacy rule.
             Self::Batch(batch) => write!(f, "Batch({} rows)", batch.num_rows()),
             Self::Watermark(w) => write!(f, "Watermark({})", w.0),
-            Self::Idle => f.write_str("Idle"),
-            Self::Active => f.write_str("Active"),
             Self::Barrier(b) => write!(f, "{b:?}"),
         }
     }

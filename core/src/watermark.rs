@@ -1,11 +1,15 @@
 //! Watermarks: generated per split inside the source, merged as a minimum everywhere else.
 //!
+//! A subtask whose splits are all idle goes along with the others of its source ([`SourceWatermarks`]), and so does an
+//! idle split with its subtask. Nobody downstream is therefore ever ahead of any split, and one that comes back judges
+//! its rows by what was told meanwhile.
+//!
 //! Beside the stream's watermark each row learns its own split's running watermark *before* it, in the column
 //! [`ROW_WATERMARK`]. Lateness is judged by that column alone, so that batch cuts, parallelism and restarts do not
 //! show (P22).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
@@ -106,16 +110,18 @@ struct SplitState {
     /// The split's running watermark; `None` before its first row.
     watermark: Option<EventTime>,
     last_row: Duration,
+    /// Until its next row.
+    idle: bool,
     finished: bool,
 }
 
-/// What the subtask as a whole says about event time.
+/// What the subtask by itself says about event time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceTime {
-    /// At least one split counts; this is their minimum, never lower than said before.
+    /// At least one split counts; this is their minimum, never lower than emitted before.
     At(Watermark),
-    /// No split counts: all are idle, or there are none.
-    Idle,
+    /// No split counts: all are idle or finished, or there are none. The furthest of them.
+    Idle(Watermark),
 }
 
 impl SplitWatermarks {
@@ -125,7 +131,8 @@ impl SplitWatermarks {
         Ok(Self { strategy, schema, splits: BTreeMap::new(), emitted: Watermark::MIN })
     }
 
-    /// Adds a split with what a checkpoint remembers of it. An unread split holds the others back from the start.
+    /// Adds a split with what a checkpoint remembers of it. An unread split holds the others back from the start; one
+    /// that is found later begins at what was emitted meanwhile.
     pub fn add(
         &mut self,
         split: &str,
@@ -133,7 +140,8 @@ impl SplitWatermarks {
         finished: bool,
         now: Duration,
     ) {
-        let state = SplitState { watermark, last_row: now, finished };
+        let watermark = watermark.max(self.floor());
+        let state = SplitState { watermark, last_row: now, idle: false, finished };
         self.splits.insert(split.to_owned(), state);
     }
 
@@ -170,6 +178,7 @@ impl SplitWatermarks {
         };
         let bound = micros(self.strategy.out_of_orderness);
         state.last_row = now;
+        state.idle = false;
         let mut before = Int64Array::builder(batch.num_rows());
         let mut running = state.watermark;
         for row in 0..batch.num_rows() {
@@ -194,31 +203,63 @@ impl SplitWatermarks {
     /// What to say now. `caught_up` tells that no rows are waiting behind back-pressure: only then may a split fall
     /// idle (E4).
     pub fn current(&mut self, now: Duration, caught_up: bool) -> SourceTime {
-        let mut unfinished = false;
         let mut low: Option<Watermark> = None;
-        for state in self.splits.values().filter(|s| !s.finished) {
-            unfinished = true;
-            let idle = caught_up
-                && self
-                    .strategy
-                    .idle_after
-                    .is_some_and(|d| now.saturating_sub(state.last_row) >= d);
-            if !idle {
+        for state in self.splits.values_mut().filter(|s| !s.finished) {
+            let silent = now.saturating_sub(state.last_row);
+            state.idle |= caught_up && self.strategy.idle_after.is_some_and(|d| silent >= d);
+            if !state.idle {
                 let own = state.watermark.map_or(Watermark::MIN, Watermark);
                 low = Some(low.map_or(own, |l| l.min(own)));
             }
         }
-        match low {
-            Some(low) => {
-                self.emitted = self.emitted.max(low);
-                SourceTime::At(self.emitted)
-            }
-            None if unfinished || self.splits.is_empty() => SourceTime::Idle,
-            None => {
-                self.emitted = Watermark::MAX;
-                SourceTime::At(Watermark::MAX)
-            }
+        if let Some(low) = low {
+            return SourceTime::At(low.max(self.emitted));
         }
+        let furthest = self.splits.values().filter_map(|s| s.watermark).max();
+        SourceTime::Idle(furthest.map_or(self.emitted, |w| self.emitted.max(Watermark(w))))
+    }
+
+    /// `watermark` is being emitted: idle splits go along.
+    pub fn emitted(&mut self, watermark: Watermark) {
+        self.emitted = self.emitted.max(watermark);
+        let floor = self.floor();
+        for state in self.splits.values_mut().filter(|s| s.idle) {
+            state.watermark = state.watermark.max(floor);
+        }
+    }
+
+    /// Below this no row counts as on time any more.
+    fn floor(&self) -> Option<EventTime> {
+        (self.emitted > Watermark::MIN).then_some(self.emitted.0)
+    }
+}
+
+/// What every subtask of one source says, so that an idle one can go along with the others.
+#[derive(Debug)]
+pub struct SourceWatermarks(Mutex<Vec<SourceTime>>);
+
+impl SourceWatermarks {
+    /// For `subtasks`, none of which has said anything: each holds the others back.
+    pub fn new(subtasks: usize) -> Self {
+        Self(Mutex::new(vec![SourceTime::At(Watermark::MIN); subtasks]))
+    }
+
+    /// Subtask `subtask` says `time`; returns what it may emit: its own watermark, or, when it is idle, the lowest of
+    /// those that are not. When all are idle nobody waits for anybody: the furthest counts.
+    pub fn post(&self, subtask: usize, time: SourceTime) -> Watermark {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = all.get_mut(subtask) {
+            *own = time;
+        }
+        let at = |time: &SourceTime| match time {
+            SourceTime::At(watermark) => Some(*watermark),
+            SourceTime::Idle(_) => None,
+        };
+        let furthest = |time: &SourceTime| match time {
+            SourceTime::At(watermark) | SourceTime::Idle(watermark) => *watermark,
+        };
+        let lowest = at(&time).or_else(|| all.iter().filter_map(at).min());
+        lowest.unwrap_or_else(|| all.iter().map(furthest).max().unwrap_or(Watermark::MIN))
     }
 }
 
@@ -236,50 +277,25 @@ fn micros(duration: Duration) -> i64 {
 /// The minimum over a subtask's input channels.
 #[derive(Debug)]
 pub struct InputWatermarks {
-    channels: Vec<(Watermark, bool)>,
+    channels: Vec<Watermark>,
     current: Watermark,
 }
 
 impl InputWatermarks {
-    /// `channels` inputs, starting at what a checkpoint remembers (P23).
-    pub fn new(channels: usize, restored: Watermark) -> Self {
-        Self { channels: vec![(Watermark::MIN, false); channels], current: restored }
-    }
-
-    /// Where event time stands.
-    pub fn current(&self) -> Watermark {
-        self.current
+    /// `channels` inputs that have said nothing yet.
+    pub fn new(channels: usize) -> Self {
+        Self { channels: vec![Watermark::MIN; channels], current: Watermark::MIN }
     }
 
     /// A watermark came in; returns the new minimum if it has risen.
     pub fn advance(&mut self, channel: usize, watermark: Watermark) -> Option<Watermark> {
-        if let Some((own, idle)) = self.channels.get_mut(channel) {
+        if let Some(own) = self.channels.get_mut(channel) {
             *own = (*own).max(watermark);
-            *idle = false;
         }
-        self.risen()
-    }
-
-    /// A channel fell idle or came back; returns the new minimum if it has risen.
-    pub fn set_idle(&mut self, channel: usize, idle: bool) -> Option<Watermark> {
-        if let Some(state) = self.channels.get_mut(channel) {
-            state.1 = idle;
-        }
-        self.risen()
-    }
-
-    /// Whether every channel is idle.
-    pub fn all_idle(&self) -> bool {
-        self.channels.iter().all(|(_, idle)| *idle)
-    }
-
-    fn risen(&mut self) -> Option<Watermark> {
-        let low = self.channels.iter().filter(|(_, idle)| !idle).map(|(w, _)| *w).min()?;
-        if low > self.current {
-            self.current = low;
-            return Some(low);
-        }
-        None
+        let low = self.channels.iter().copied().min()?;
+        let risen = low > self.current;
+        self.current = self.current.max(low);
+        risen.then_some(low)
     }
 }
 

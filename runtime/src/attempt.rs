@@ -118,6 +118,7 @@ impl AttemptPlan {
             io: io.clone(),
             activity: Arc::clone(&activity),
             end_drains: self.limits.drain || self.is_bounded(),
+            cancel: cancelled.clone(),
             done,
         })
         .start();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
 use actix::Recipient;
@@ -11,7 +11,7 @@ use thalweg_core::connector::sink::{IoHandle, WriterContext};
 use thalweg_core::graph::{JobGraph, Node, NodeId, NodeKind};
 use thalweg_core::key::KeyGroupRange;
 use thalweg_core::operator::OpenContext;
-use thalweg_core::watermark::{SourceTime, SplitWatermarks};
+use thalweg_core::watermark::{SourceWatermarks, SplitWatermarks};
 use thalweg_core::{Attempt, Error, OperatorUid, Result, SubtaskIndex, Watermark};
 use tokio::sync::{mpsc, watch};
 
@@ -54,10 +54,12 @@ pub(crate) struct Deployed {
 /// An exchange, with the node and output it leaves from.
 type Leaving = (NodeId, Option<&'static str>, OutgoingEdge);
 
-/// The ends of all exchanges, by task and subtask.
+/// What subtasks share: the ends of all exchanges, by task and subtask, and the event time of each source.
+#[derive(Default)]
 struct Wiring {
     inputs: BTreeMap<(usize, u32), Vec<Receiver>>,
     outputs: BTreeMap<(usize, u32), Vec<Leaving>>,
+    times: BTreeMap<usize, Arc<SourceWatermarks>>,
 }
 
 impl Deployment<'_> {
@@ -81,9 +83,13 @@ impl Deployment<'_> {
     }
 
     fn wire(&self) -> Result<Wiring> {
-        let mut wiring = Wiring { inputs: BTreeMap::new(), outputs: BTreeMap::new() };
+        let mut wiring = Wiring::default();
         for (index, task) in self.execution.tasks.iter().enumerate() {
-            let Some(exchange) = &task.input else { continue };
+            let Some(exchange) = &task.input else {
+                let time = SourceWatermarks::new(task.parallelism as usize);
+                wiring.times.insert(index, Arc::new(time));
+                continue;
+            };
             let upstream = self
                 .execution
                 .tasks
@@ -142,8 +148,10 @@ impl Deployment<'_> {
             let (sender, receiver) = mpsc::channel(64);
             orders = Some(sender);
             deployed.sources.push((head.uid.clone(), number));
-            let (source, reader) =
-                self.source(head, task, subtask, (chain, emitter, checkpointer), receiver)?;
+            let time = wiring.times.get(&index).cloned();
+            let time = time.ok_or_else(|| Error::internal("a source without event time"))?;
+            let parts = (chain, emitter, checkpointer, time);
+            let (source, reader) = self.source(head, task, subtask, parts, receiver)?;
             deployed.readers.push(reader);
             Work::Source(Box::new(source))
         } else {
@@ -255,7 +263,12 @@ impl Deployment<'_> {
         node: &Node,
         task: &Task,
         subtask: u32,
-        (chain, emitter, checkpointer): (Chain, Emitter, Checkpointer),
+        (chain, emitter, checkpointer, source_time): (
+            Chain,
+            Emitter,
+            Checkpointer,
+            Arc<SourceWatermarks>,
+        ),
         orders: mpsc::Receiver<crate::subtask::Order>,
     ) -> Result<(SourceWork, JoinHandle<()>)> {
         let NodeKind::Source(source) = &node.kind else {
@@ -263,12 +276,12 @@ impl Deployment<'_> {
         };
         let known = self.restored.manifest.sources.iter().filter(|s| s.uid == node.uid);
         let found = self.restored.discovered.get(&node.uid).into_iter().flatten();
-        let all: Vec<SplitSnapshot> = known.flat_map(|s| &s.splits).chain(found).cloned().collect();
-        let mine: Vec<SplitSnapshot> = all
-            .into_iter()
+        let mine: Vec<SplitSnapshot> = known
+            .flat_map(|s| &s.splits)
+            .chain(found)
             .enumerate()
             .filter(|(i, _)| *i as u32 % task.parallelism == subtask)
-            .map(|(_, s)| s)
+            .map(|(_, s)| s.clone())
             .collect();
         let now = self.context.clock.monotonic();
         let watermarks = match &source.watermarks {
@@ -297,9 +310,10 @@ impl Deployment<'_> {
             clock: Arc::clone(&self.context.clock),
             budget: self.budget.clone(),
             activity: Arc::clone(&self.activity),
-            high: Arc::new(AtomicI64::new(i64::MIN)),
+            source_time,
+            subtask: subtask as usize,
             rows: 0,
-            said: SourceTime::At(Watermark::MIN),
+            said: Watermark::MIN,
             exhausted: false,
             paused: false,
         };

@@ -66,31 +66,68 @@ fn an_unread_split_holds_the_others_back_and_a_finished_one_does_not() {
     t.finish("b");
     assert_eq!(t.current(Duration::ZERO, false), SourceTime::At(Watermark(90)));
     t.finish("a");
-    assert_eq!(t.current(Duration::ZERO, false), SourceTime::At(Watermark::MAX));
+    assert_eq!(t.current(Duration::ZERO, false), SourceTime::Idle(Watermark(90)));
 }
 
 #[test]
-fn idleness_waits_until_back_pressure_is_gone_and_never_takes_time_back() {
+fn idleness_waits_until_back_pressure_is_gone_and_ends_with_a_row() {
     let mut t = tracker(&["a", "b"]);
     let late = Duration::from_secs(61);
     t.observe("a", &batch(&[Some(100)], 200), late).unwrap();
     assert_eq!(t.current(late, false), SourceTime::At(Watermark::MIN));
     assert_eq!(t.current(late, true), SourceTime::At(Watermark(90)));
+    // Rows of another split do not wake it.
+    assert_eq!(t.current(late, false), SourceTime::At(Watermark(90)));
     t.observe("b", &batch(&[Some(40)], 200), late).unwrap();
-    assert_eq!(t.current(late, true), SourceTime::At(Watermark(90)));
-    assert_eq!(t.current(late * 3, true), SourceTime::Idle);
+    assert_eq!(t.current(late, true), SourceTime::At(Watermark(30)));
+    assert_eq!(t.current(late * 3, true), SourceTime::Idle(Watermark(90)));
 }
 
 #[test]
-fn the_minimum_over_channels_ignores_idle_ones_and_never_falls() {
-    let mut w = InputWatermarks::new(2, Watermark::MIN);
+fn a_split_back_from_idleness_judges_its_rows_by_what_was_told_meanwhile() {
+    let mut t = tracker(&["a", "b"]);
+    let late = Duration::from_secs(61);
+    t.observe("b", &batch(&[Some(40)], 200), Duration::ZERO).unwrap();
+    t.observe("a", &batch(&[Some(100)], 200), late).unwrap();
+    assert_eq!(t.current(late, true), SourceTime::At(Watermark(90)));
+    t.emitted(Watermark(90));
+    // A checkpoint remembers it too.
+    assert_eq!(t.of_split("b"), Some(90));
+    let back = t.observe("b", &batch(&[Some(50)], 200), late).unwrap();
+    assert_eq!(row_watermarks(&back), [Some(90)]);
+    assert_eq!(t.current(late, true), SourceTime::At(Watermark(90)));
+}
+
+#[test]
+fn a_split_found_later_begins_where_its_subtask_stands() {
+    let mut t = tracker(&["a"]);
+    t.emitted(Watermark(90));
+    t.add("b", None, false, Duration::ZERO);
+    let rows = t.observe("b", &batch(&[Some(50)], 200), Duration::ZERO).unwrap();
+    assert_eq!(row_watermarks(&rows), [Some(90)]);
+}
+
+#[test]
+fn an_idle_subtask_goes_along_with_the_others() {
+    let all = SourceWatermarks::new(3);
+    let (at, idle) = (|w| SourceTime::At(Watermark(w)), SourceTime::Idle(Watermark(6)));
+    assert_eq!(all.post(0, idle), Watermark::MIN);
+    assert_eq!(all.post(1, at(7)), Watermark(7));
+    assert_eq!(all.post(2, at(5)), Watermark(5));
+    assert_eq!(all.post(0, idle), Watermark(5));
+    assert_eq!(all.post(2, idle), Watermark(7));
+    // All are silent: the furthest counts.
+    assert_eq!(all.post(1, SourceTime::Idle(Watermark(9))), Watermark(9));
+    assert_eq!(all.post(0, idle), Watermark(9));
+}
+
+#[test]
+fn the_minimum_over_channels_never_falls() {
+    let mut w = InputWatermarks::new(2);
     assert_eq!(w.advance(0, Watermark(5)), None);
     assert_eq!(w.advance(1, Watermark(3)), Some(Watermark(3)));
-    assert_eq!(w.set_idle(1, true), Some(Watermark(5)));
-    assert_eq!(w.advance(1, Watermark(4)), None);
-    assert_eq!(w.current(), Watermark(5));
-    assert_eq!(w.advance(1, Watermark(9)), None);
-    assert_eq!(w.advance(0, Watermark(7)), Some(Watermark(7)));
+    assert_eq!(w.advance(1, Watermark(2)), None);
+    assert_eq!(w.advance(1, Watermark(9)), Some(Watermark(5)));
 }
 
 proptest::proptest! {

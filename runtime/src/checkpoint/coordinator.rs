@@ -11,7 +11,7 @@ use thalweg_core::checkpoint::{Action, CheckpointCoordinator, Fact, Manifest};
 use thalweg_core::connector::sink::IoHandle;
 use thalweg_core::graph::NodeKind;
 use thalweg_core::{Attempt, Barrier, BarrierKind, CheckpointId, Error, OperatorUid, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::assemble::{Parts, assemble};
 use super::finish::finish;
@@ -50,6 +50,8 @@ pub(crate) struct CoordinatorPlan {
     pub(crate) activity: Arc<AtomicU64>,
     /// Whether reading everything there is to read finishes the job or merely stops it.
     pub(crate) end_drains: bool,
+    /// Turns true when the attempt ends.
+    pub(crate) cancel: watch::Receiver<bool>,
     pub(crate) done: oneshot::Sender<Result<Completed>>,
 }
 
@@ -65,6 +67,7 @@ pub(crate) struct Coordinator {
     activity: Arc<AtomicU64>,
     injected_activity: Option<u64>,
     end_drains: bool,
+    cancel: watch::Receiver<bool>,
     sources: Vec<SourceAddress>,
     exhausted: Vec<usize>,
     reports: Vec<(usize, SubtaskReport)>,
@@ -118,6 +121,7 @@ impl Coordinator {
             activity: plan.activity,
             injected_activity: None,
             end_drains: plan.end_drains,
+            cancel: plan.cancel,
             sources: Vec::new(),
             exhausted: Vec::new(),
             reports: Vec::new(),
@@ -295,6 +299,9 @@ impl Actor for Coordinator {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        let mut cancel = self.cancel.clone();
+        let cancelled = async move { drop(cancel.wait_for(|c| *c).await) };
+        context.spawn(cancelled.into_actor(self).map(|(), _, context| context.stop()));
         context.run_interval(self.settings.checkpoint_interval, |actor, context| {
             let activity = actor.activity.load(Ordering::Acquire);
             if actor.injected_activity != Some(activity) && activity > 0 {

@@ -169,6 +169,11 @@ pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, Stri
             context.storage.describe()
         )));
     };
+    // Whoever wrote it may have died, or lost its power, before it was durable (P20).
+    context.storage.sync(&Manifest::name(manifest.number))?;
+    for file in &manifest.state {
+        context.storage.sync(&file.path)?;
+    }
     check_keys(context, &manifest)?;
     if manifest.job != context.graph.name() {
         return Err(Error::incompatible(format!(
@@ -243,9 +248,12 @@ pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<
         if !manifest.finished {
             let new =
                 tokio::task::block_in_place(|| source.source.discover(&splits)).map_err(place)?;
+            // Nobody downstream was ahead of any split that was read: new ones begin there (P22).
+            let unread = known.splits.iter().filter(|s| !s.split.is_finished());
+            let watermark = unread.map(|s| s.watermark).min().flatten();
             discovered.insert(
                 node.uid.clone(),
-                new.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect(),
+                new.into_iter().map(|split| SplitSnapshot { split, watermark }).collect(),
             );
         }
     }

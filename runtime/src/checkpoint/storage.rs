@@ -17,6 +17,8 @@ pub enum Created {
     Exists,
     /// Unclear: read and decide.
     Unknown(Error),
+    /// What stands there cannot be relied on, and trying again would not show it: a sync failed (P20).
+    Failed(Error),
 }
 
 /// A store of small immutable objects. Blocking; called on the I/O runtime.
@@ -25,6 +27,8 @@ pub trait CheckpointStorage: Send + Sync + Debug {
     fn describe(&self) -> String;
     /// Creates `name` durably if nothing has that name.
     fn create(&self, name: &str, bytes: &[u8]) -> Created;
+    /// Makes sure that an object that can be read survives a power cut.
+    fn sync(&self, name: &str) -> Result<()>;
     /// The object's bytes; `None` when there is none.
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>>;
     /// All names below a folder (`""` for the top), without the folder's name; no order.
@@ -47,6 +51,7 @@ pub fn create_resolved(storage: &dyn CheckpointStorage, name: &str, bytes: &[u8]
             Created::Yes => return Ok(()),
             Created::Exists => {}
             Created::Unknown(error) => last = Some(error),
+            Created::Failed(error) => return Err(error),
         }
         let found = match storage.read(name) {
             Ok(found) => found,
@@ -141,7 +146,7 @@ impl LocalStorage {
         self.delete(&name)?;
         match (first, second, content) {
             (Created::Yes, Created::Exists, Ok(Some(bytes))) if bytes == b"first" => Ok(()),
-            (Created::Unknown(error), _, _) => Err(error),
+            (Created::Unknown(error) | Created::Failed(error), _, _) => Err(error),
             _ => Err(Error::config(format!(
                 "{} cannot create a file only if it is absent (hard links are needed): use a local disk",
                 self.root.display()
@@ -184,10 +189,13 @@ impl CheckpointStorage for LocalStorage {
         match durable::create_new(&self.root.join(name), bytes) {
             Ok(()) => Created::Yes,
             Err(e) if e.kind() == Io::AlreadyExists => Created::Exists,
-            Err(e) => {
-                Created::Unknown(error::io(format!("write {name} in {}", self.describe()), e))
-            }
+            Err(e) => Created::Failed(error::io(format!("write {name} in {}", self.describe()), e)),
         }
+    }
+
+    fn sync(&self, name: &str) -> Result<()> {
+        durable::sync_file(&self.root.join(name), &self.root)
+            .map_err(|e| error::io(format!("sync {name} in {}", self.describe()), e))
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -220,7 +228,11 @@ impl CheckpointStorage for ReadOnlyStorage {
     }
 
     fn create(&self, name: &str, _bytes: &[u8]) -> Created {
-        Created::Unknown(Error::internal(format!("{name}: this store is read-only")))
+        Created::Failed(Error::internal(format!("{name}: this store is read-only")))
+    }
+
+    fn sync(&self, _name: &str) -> Result<()> {
+        Ok(())
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -255,6 +267,10 @@ impl CheckpointStorage for MemoryStorage {
                 Created::Yes
             }
         }
+    }
+
+    fn sync(&self, _name: &str) -> Result<()> {
+        Ok(())
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -331,6 +347,9 @@ mod tests {
                 return Created::Unknown(Error::transient("timeout"));
             }
             Created::Yes
+        }
+        fn sync(&self, _: &str) -> Result<()> {
+            Ok(())
         }
         fn read(&self, _: &str) -> Result<Option<Vec<u8>>> {
             Ok(self.store.lock().unwrap().clone())

@@ -15,8 +15,6 @@ use super::Receiver;
 pub(crate) enum Input {
     Batch(RecordBatch),
     Watermark(Watermark),
-    Idle,
-    Active,
     /// Every channel has delivered it.
     Barrier(Barrier),
     /// An upstream subtask is gone: the attempt is ending.
@@ -28,7 +26,6 @@ pub(crate) struct InputGate {
     channels: Vec<Receiver>,
     aligner: BarrierAligner,
     watermarks: InputWatermarks,
-    idle: bool,
     next: usize,
 }
 
@@ -36,9 +33,8 @@ impl InputGate {
     pub(crate) fn new(channels: Vec<Receiver>, restored: CheckpointId) -> Self {
         Self {
             aligner: BarrierAligner::new(channels.len(), restored),
-            watermarks: InputWatermarks::new(channels.len(), Watermark::MIN),
+            watermarks: InputWatermarks::new(channels.len()),
             channels,
-            idle: false,
             next: 0,
         }
     }
@@ -53,8 +49,6 @@ impl InputGate {
                 StreamElement::Watermark(w) => {
                     self.watermarks.advance(channel, w).map(Input::Watermark)
                 }
-                StreamElement::Idle => self.set_idle(channel, true),
-                StreamElement::Active => self.set_idle(channel, false),
                 StreamElement::Barrier(barrier) => {
                     match self.aligner.on_barrier(channel, barrier)? {
                         Aligned::Complete(barrier) => Some(Input::Barrier(barrier)),
@@ -66,16 +60,6 @@ impl InputGate {
                 return Ok(seen);
             }
         }
-    }
-
-    fn set_idle(&mut self, channel: usize, idle: bool) -> Option<Input> {
-        let risen = self.watermarks.set_idle(channel, idle);
-        let all_idle = self.watermarks.all_idle();
-        if all_idle != self.idle {
-            self.idle = all_idle;
-            return Some(if all_idle { Input::Idle } else { Input::Active });
-        }
-        risen.map(Input::Watermark)
     }
 
     /// Polls unblocked channels, beginning behind the one that was served last.
@@ -131,15 +115,5 @@ mod tests {
         assert!(matches!(gate.next().await.unwrap(), Input::Batch(b) if b.num_rows() == 3));
         assert!(matches!(gate.next().await.unwrap(), Input::Barrier(b) if b.id.0 == 1));
         assert!(matches!(gate.next().await.unwrap(), Input::Batch(b) if b.num_rows() == 7));
-    }
-
-    #[tokio::test]
-    async fn an_idle_channel_does_not_hold_time_back() {
-        let (a, a_in) = channel(10);
-        let (b, b_in) = channel(10);
-        let mut gate = InputGate::new(vec![a_in, b_in], CheckpointId(0));
-        a.send(StreamElement::Watermark(Watermark(5))).await.unwrap();
-        b.send(StreamElement::Idle).await.unwrap();
-        assert!(matches!(gate.next().await.unwrap(), Input::Watermark(Watermark(5))));
     }
 }

@@ -11,7 +11,7 @@ use thalweg_core::checkpoint::manifest::SplitSnapshot;
 use thalweg_core::connector::source::{Polled, SplitBatch};
 use thalweg_core::failpoint;
 use thalweg_core::time::Clock;
-use thalweg_core::watermark::{SourceTime, SplitWatermarks};
+use thalweg_core::watermark::{SourceWatermarks, SplitWatermarks};
 use thalweg_core::{Barrier, BarrierKind, Error, OperatorUid, Result, StreamElement, Watermark};
 use tokio::sync::mpsc;
 
@@ -20,8 +20,8 @@ use super::emitter::Emitter;
 use super::report::{Checkpointer, Event, SourceReport};
 use super::source_pump::Pump;
 
-/// How often idleness is looked at.
-const TICK: Duration = Duration::from_millis(200);
+/// How often idleness is looked at, and how far behind the others an idle subtask's watermark may be.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Orders from the coordinator.
 #[derive(Debug)]
@@ -66,11 +66,12 @@ pub(crate) struct SourceWork {
     pub(crate) budget: Budget,
     /// Rises with every row or position: an interval without it needs no checkpoint (P17).
     pub(crate) activity: Arc<AtomicU64>,
-    /// The highest watermark that any subtask of this source has emitted: one that comes back from idleness goes on
-    /// from there (the exception in P22).
-    pub(crate) high: Arc<AtomicI64>,
+    /// What all subtasks of this source say, and which of them this is.
+    pub(crate) source_time: Arc<SourceWatermarks>,
+    pub(crate) subtask: usize,
     pub(crate) rows: u64,
-    pub(crate) said: SourceTime,
+    /// The watermark emitted last.
+    pub(crate) said: Watermark,
     pub(crate) exhausted: bool,
     pub(crate) paused: bool,
 }
@@ -166,11 +167,10 @@ impl SourceWork {
             .get_mut(split)
             .ok_or_else(|| Error::internal("a position of an unknown split"))?;
         state.split.position = position;
-        if let Some(watermarks) = &mut self.watermarks {
-            state.watermark = watermarks.of_split(split);
-            if state.split.is_finished() {
-                watermarks.finish(split);
-            }
+        if let Some(watermarks) = &mut self.watermarks
+            && state.split.is_finished()
+        {
+            watermarks.finish(split);
         }
         Ok(())
     }
@@ -179,30 +179,17 @@ impl SourceWork {
     async fn tell_time(&mut self, caught_up: bool) -> Result<()> {
         let now = self.clock.monotonic();
         let Some(watermarks) = &mut self.watermarks else { return Ok(()) };
-        let current = watermarks.current(now, caught_up);
-        if current == self.said {
-            return Ok(());
-        }
-        match current {
-            SourceTime::Idle => self.emitter.broadcast(StreamElement::Idle).await?,
-            SourceTime::At(mut watermark) => {
-                if self.said == SourceTime::Idle {
-                    self.emitter.broadcast(StreamElement::Active).await?;
-                    watermark = watermark.max(Watermark(self.high.load(Ordering::Acquire)));
-                }
-                self.emit(watermark).await?;
-            }
-        }
-        self.said = current;
-        Ok(())
+        let time = watermarks.current(now, caught_up);
+        let watermark = self.source_time.post(self.subtask, time);
+        if watermark > self.said { self.emit(watermark).await } else { Ok(()) }
     }
 
     async fn emit(&mut self, watermark: Watermark) -> Result<()> {
-        if watermark == Watermark::MIN {
-            return Ok(());
-        }
         self.activity.fetch_add(1, Ordering::Relaxed);
-        self.high.fetch_max(watermark.0, Ordering::AcqRel);
+        self.said = watermark;
+        if let Some(watermarks) = &mut self.watermarks {
+            watermarks.emitted(watermark);
+        }
         let effects = self.chain.advance(watermark)?;
         self.emitter.act(effects).await?;
         self.emitter.broadcast(StreamElement::Watermark(watermark)).await
@@ -211,14 +198,15 @@ impl SourceWork {
     async fn barrier(&mut self, barrier: Barrier) -> Result<()> {
         if barrier.kind == BarrierKind::Final {
             // The end of time precedes the final barrier, so that every window fires into its epoch (P21).
-            if self.said == SourceTime::Idle {
-                self.emitter.broadcast(StreamElement::Active).await?;
-            }
             self.emit(Watermark::MAX).await?;
-            self.said = SourceTime::At(Watermark::MAX);
         }
         let effects = self.chain.flush()?;
         self.emitter.act(effects).await?;
+        if let Some(watermarks) = &self.watermarks {
+            for (id, split) in &mut self.splits {
+                split.watermark = watermarks.of_split(id);
+            }
+        }
         let source = SourceReport {
             uid: self.uid.clone(),
             splits: self.splits.values().cloned().collect(),

@@ -29,8 +29,6 @@ impl TaskWork {
                     self.emitter.act(effects).await?;
                     self.emitter.broadcast(StreamElement::Watermark(watermark)).await?;
                 }
-                Input::Idle => self.emitter.broadcast(StreamElement::Idle).await?,
-                Input::Active => self.emitter.broadcast(StreamElement::Active).await?,
                 Input::Barrier(barrier) => {
                     let effects = self.chain.flush()?;
                     self.emitter.act(effects).await?;
