@@ -6,8 +6,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use arrow_schema::{Field, Schema};
+use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// Key of the mark in an Arrow field's metadata.
 pub const SENSITIVITY_KEY: &str = "thalweg.sensitivity";
@@ -73,16 +75,23 @@ impl fmt::Display for Sensitivity {
     }
 }
 
-/// The marks of a field; several are joined by a comma (an opaque `map` unites those of its inputs).
-/// A mark of an unknown name counts as [`Sensitivity::PhiRaw`]: unknown fails closed.
+/// The marks of a field and of the fields inside it; several are joined by a comma (an opaque `map` unites those of
+/// its inputs). A mark of an unknown name counts as [`Sensitivity::PhiRaw`]: unknown fails closed.
 pub fn sensitivities(field: &Field) -> BTreeSet<Sensitivity> {
-    field.metadata().get(SENSITIVITY_KEY).map_or_else(BTreeSet::new, |marks| {
-        marks
-            .split(',')
-            .filter(|m| !m.is_empty())
-            .map(|m| Sensitivity::from_name(m).unwrap_or(Sensitivity::PhiRaw))
-            .collect()
-    })
+    let own = field.metadata().get(SENSITIVITY_KEY).into_iter().flat_map(|marks| marks.split(','));
+    let mut all: BTreeSet<Sensitivity> = own
+        .filter(|m| !m.is_empty())
+        .map(|m| Sensitivity::from_name(m).unwrap_or(Sensitivity::PhiRaw))
+        .collect();
+    match field.data_type() {
+        DataType::List(inner)
+        | DataType::LargeList(inner)
+        | DataType::FixedSizeList(inner, _)
+        | DataType::Map(inner, _) => all.extend(sensitivities(inner)),
+        DataType::Struct(fields) => all.extend(fields.iter().flat_map(|f| sensitivities(f))),
+        _ => {}
+    }
+    all
 }
 
 /// The union of the marks of every field of a schema.
@@ -112,6 +121,31 @@ pub fn mark(field: Field, marks: impl IntoIterator<Item = Sensitivity>) -> Field
     field.with_metadata(metadata)
 }
 
+/// The output of an operator that the graph cannot look into: every column carries the marks of *all* input columns
+/// besides its own, but for those that are declassified. `declassified` holds columns and reasons.
+///
+/// # Errors
+/// A reason is empty.
+pub fn inherit(
+    output: &Schema,
+    input: &Schema,
+    declassified: &[(&'static str, &'static str)],
+) -> Result<Schema> {
+    if let Some((column, _)) = declassified.iter().find(|(_, reason)| reason.trim().is_empty()) {
+        return Err(Error::graph(format!("column `{column}` is declassified without a reason")));
+    }
+    let inherited = all_sensitivities(input);
+    let fields = output.fields().iter().map(|field| {
+        let field: &Field = field;
+        let mut marks = sensitivities(field);
+        if declassified.iter().all(|(column, _)| column != field.name()) {
+            marks.extend(&inherited);
+        }
+        mark(field.clone(), marks)
+    });
+    Ok(Schema::new(fields.collect::<Vec<_>>()).with_metadata(output.metadata().clone()))
+}
+
 /// What a sink may receive. The default is nothing at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Clearance(BTreeSet<Sensitivity>);
@@ -135,5 +169,18 @@ impl Clearance {
     /// Whether columns with this mark may enter.
     pub fn allows(&self, sensitivity: Sensitivity) -> bool {
         self.0.contains(&sensitivity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_inside_a_column_are_marks_of_the_column() {
+        let name = mark(Field::new("name", DataType::Utf8, true), [Sensitivity::PhiName]);
+        let person = Field::new("person", DataType::Struct(vec![name].into()), true);
+        let people = Field::new_list("people", person, true);
+        assert_eq!(sensitivities(&people), BTreeSet::from([Sensitivity::PhiName]));
     }
 }

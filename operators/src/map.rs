@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use thalweg_core::operator::{Collector, Context, OpenContext, Operator, OperatorFactory};
-use thalweg_core::sensitivity::{all_sensitivities, mark, sensitivities};
+use thalweg_core::sensitivity::inherit;
 use thalweg_core::{Error, Result};
 
 use crate::{ColumnRef, batch};
@@ -101,33 +101,18 @@ impl OperatorFactory for Map {
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         let output = (self.schema)(input)?;
-        for (column, reason) in &self.declassified {
-            if output.index_of(column).is_err() {
-                return Err(Error::graph(format!(
-                    "declassified column `{column}` is not in the output"
-                )));
-            }
-            if reason.trim().is_empty() {
-                return Err(Error::graph(format!(
-                    "column `{column}` is declassified without a reason"
-                )));
-            }
+        if let Some(column) = self.declassified.keys().find(|c| output.index_of(c).is_err()) {
+            return Err(Error::graph(format!(
+                "declassified column `{column}` is not in the output"
+            )));
         }
-        let inherited = all_sensitivities(input);
-        let fields = output.fields().iter().map(|field| {
-            let field: &Field = field;
-            let mut marks = sensitivities(field);
-            if !self.declassified.contains_key(field.name().as_str()) {
-                marks.extend(&inherited);
-            }
-            mark(field.clone(), marks)
-        });
-        let fields: Vec<Field> = fields.collect();
-        let distinct: BTreeSet<&String> = fields.iter().map(Field::name).collect();
-        if distinct.len() < fields.len() {
+        let declassified: Vec<_> = self.declassified.iter().map(|(c, r)| (*c, *r)).collect();
+        let output = inherit(&output, input, &declassified)?;
+        let distinct: BTreeSet<&String> = output.fields().iter().map(|f| f.name()).collect();
+        if distinct.len() < output.fields().len() {
             return Err(Error::graph("two output columns have the same name"));
         }
-        Ok(Arc::new(Schema::new(fields).with_metadata(output.metadata().clone())))
+        Ok(Arc::new(output))
     }
 
     fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {

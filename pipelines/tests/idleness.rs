@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -10,8 +10,11 @@ use arrow_array::{RecordBatch, StringArray, TimestampMicrosecondArray};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
+use thalweg_core::time::Clock;
 use thalweg_operators::prelude::*;
-use thalweg_runtime::{CheckpointStorage, JobBuilder, JobHandle, MemoryStorage, Settings};
+use thalweg_runtime::{
+    CheckpointStorage, JobBuilder, JobHandle, MemoryStorage, Settings, SystemClock,
+};
 
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
@@ -92,10 +95,10 @@ impl Ward {
     }
 
     fn wait(&self, job: &JobHandle, what: &str, done: impl Fn(&Self) -> bool) {
-        let begun = Instant::now();
+        let clock = SystemClock::default();
         while !done(self) {
             assert!(!job.is_finished(), "the job ended while waiting for {what}");
-            assert!(begun.elapsed() < Duration::from_secs(30), "no {what} within 30 s");
+            assert!(clock.monotonic() < Duration::from_secs(30), "no {what} within 30 s");
             std::thread::park_timeout(Duration::from_millis(2));
         }
     }

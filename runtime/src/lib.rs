@@ -5,7 +5,7 @@
 mod attempt;
 pub mod checkpoint;
 pub mod cli;
-pub mod clock;
+mod clock;
 mod deploy;
 mod exchange;
 mod execution_graph;
@@ -15,6 +15,7 @@ pub mod settings;
 mod subtask;
 
 pub use checkpoint::storage::{CheckpointStorage, LocalStorage, MemoryStorage};
+pub use clock::SystemClock;
 pub use job::{JobBuilder, JobHandle, JobStopper, JobSummary};
 pub use metrics::JobMetrics;
 pub use settings::Settings;

@@ -15,6 +15,7 @@ use super::{
 use crate::element::Watermark;
 use crate::key::for_each_key;
 use crate::record::{Batch, Record};
+use crate::sensitivity::inherit;
 use crate::state::{
     Key, KeyedStore, ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState,
     ValueStateDescriptor,
@@ -51,6 +52,13 @@ pub trait KeyedOperator: Clone + Debug + Send + Sync + 'static {
 
     /// Side outputs: tag name and columns.
     fn side_outputs(&self) -> Vec<SideOutput> {
+        Vec::new()
+    }
+
+    /// Columns, each with a reason that people can check, that disclose nothing but what their own schema marks. What
+    /// an operator copies from where is unknown to the graph: every other column carries the sensitivities of all
+    /// input columns.
+    fn declassified(&self) -> Vec<(&'static str, &'static str)> {
         Vec::new()
     }
 }
@@ -124,12 +132,17 @@ impl<O: KeyedOperator> OperatorFactory for KeyedFactory<O> {
         format!("{name} by {}", self.key_columns.join(", "))
     }
 
-    fn output_schema(&self, _input: &SchemaRef) -> Result<SchemaRef> {
-        Ok(O::Out::schema())
+    fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        Ok(Arc::new(inherit(&O::Out::schema(), input, &self.operator.declassified())?))
     }
 
-    fn side_outputs(&self, _input: &SchemaRef) -> Result<Vec<SideOutput>> {
-        Ok(self.operator.side_outputs())
+    fn side_outputs(&self, input: &SchemaRef) -> Result<Vec<SideOutput>> {
+        let declassified = self.operator.declassified();
+        let outputs = self.operator.side_outputs().into_iter().map(|output| {
+            let schema = Arc::new(inherit(&output.schema, input, &declassified)?);
+            Ok(SideOutput { schema, ..output })
+        });
+        outputs.collect()
     }
 
     fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
@@ -138,7 +151,10 @@ impl<O: KeyedOperator> OperatorFactory for KeyedFactory<O> {
             .iter()
             .map(|c| context.input_schema.index_of(c).map_err(|_| missing_key(c)))
             .collect::<Result<_>>()?;
+        let input = &context.input_schema;
+        let sides = self.side_outputs(input)?.into_iter().map(|o| (Some(o.tag), o.schema));
         Ok(Box::new(Keyed {
+            outputs: std::iter::once((None, self.output_schema(input)?)).chain(sides).collect(),
             operator: self.operator.clone(),
             max_parallelism: context.max_parallelism,
             columns,
@@ -153,6 +169,8 @@ fn missing_key(column: &str) -> Error {
 
 struct Keyed<O> {
     operator: O,
+    /// What the graph was promised, by tag.
+    outputs: Vec<(Option<&'static str>, SchemaRef)>,
     max_parallelism: u16,
     columns: Vec<usize>,
     store: KeyedStore,
@@ -160,20 +178,39 @@ struct Keyed<O> {
 
 impl<O: KeyedOperator> Keyed<O> {
     /// Lends the store to a context for the length of a call; contexts are not `Send`, operators are.
-    fn with_context<T>(
+    fn with_context(
         &mut self,
         keys: Vec<Key>,
         watermark: Watermark,
-        call: impl FnOnce(&mut O, &KeyedContext) -> Result<T>,
-    ) -> Result<T> {
+        out: &mut Collector,
+        call: impl FnOnce(&mut O, &KeyedContext, &mut Collector) -> Result<()>,
+    ) -> Result<()> {
         let store = Rc::new(RefCell::new(std::mem::take(&mut self.store)));
         let context = KeyedContext { store: Rc::clone(&store), keys, watermark };
-        let result = call(&mut self.operator, &context);
+        let mut emitted = Collector::default();
+        let result = call(&mut self.operator, &context, &mut emitted);
         drop(context);
         self.store = Rc::try_unwrap(store)
             .map_err(|_| Error::internal("an operator kept a state handle beyond its call"))?
             .into_inner();
-        result
+        result?;
+        for (tag, batch) in emitted.take() {
+            let batch = self.conform(tag, &batch)?;
+            match tag {
+                None => out.emit(batch),
+                Some(tag) => out.side_output(tag, batch),
+            }
+        }
+        Ok(())
+    }
+
+    /// The promised columns, with the promised marks; others, that came with an input passed on, are left out.
+    fn conform(&self, tag: Option<&'static str>, batch: &RecordBatch) -> Result<RecordBatch> {
+        let unlike = || Error::internal("a keyed operator emitted other columns than it promised");
+        let (_, schema) = self.outputs.iter().find(|(name, _)| *name == tag).ok_or_else(unlike)?;
+        let columns = schema.fields().iter().map(|f| batch.column_by_name(f.name()).cloned());
+        let columns = columns.collect::<Option<Vec<_>>>().ok_or_else(unlike)?;
+        RecordBatch::try_new(Arc::clone(schema), columns).map_err(|_| unlike())
     }
 
     fn keys(&self, batch: &RecordBatch) -> Result<Vec<Key>> {
@@ -195,7 +232,7 @@ impl<O: KeyedOperator> Operator for Keyed<O> {
         out: &mut Collector,
     ) -> Result<()> {
         let keys = self.keys(&batch)?;
-        self.with_context(keys, context.watermark, |operator, keyed| {
+        self.with_context(keys, context.watermark, out, |operator, keyed, out| {
             operator.process(Batch::new(batch), keyed, out)
         })
     }
@@ -207,7 +244,7 @@ impl<O: KeyedOperator> Operator for Keyed<O> {
         out: &mut Collector,
     ) -> Result<()> {
         while let Some((time, key)) = self.store.take_timer(watermark.0) {
-            self.with_context(Vec::new(), watermark, |operator, keyed| {
+            self.with_context(Vec::new(), watermark, out, |operator, keyed, out| {
                 operator.on_timer(&key, time, keyed, out)
             })?;
         }

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use arrow_array::{Int64Array, StringArray};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field};
 use thalweg_core::Sensitivity::{PhiName, PhiPhone};
+use thalweg_core::sensitivity::{mark, sensitivities};
 
 use super::*;
 use crate::fixture::{Instance, apply, batch, refusal, texts};

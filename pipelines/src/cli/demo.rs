@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
 use thalweg_core::Result;
-use thalweg_runtime::clock::SystemClock;
+use thalweg_runtime::SystemClock;
 
 use crate::healthcare::config::{DEFAULT_TOPIC, HealthcareConfig};
 use crate::healthcare::feed::{Feed, FeedSettings};

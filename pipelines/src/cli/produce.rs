@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use thalweg_core::Result;
 use thalweg_core::time::Clock;
+use thalweg_runtime::SystemClock;
 use thalweg_runtime::cli::init_logging;
-use thalweg_runtime::clock::SystemClock;
 
 use crate::healthcare::produce::{ProduceArgs, produce};
 

@@ -170,7 +170,7 @@ fn rate(text: &str) -> Result<f64, String> {
 mod tests {
     use clap::Parser;
     use thalweg_connectors::kafka::DemoBroker;
-    use thalweg_runtime::clock::SystemClock;
+    use thalweg_runtime::SystemClock;
 
     use super::*;
 
