@@ -308,7 +308,6 @@ async fn a_table_is_opened_only_as_the_manifest_remembers_it() {
         (expected(&lake.id, Some(3), 2), ErrorKind::DataLoss),
         (expected(&lake.id, Some(2), 3), ErrorKind::DataLoss),
         (expected("another", Some(2), 2), ErrorKind::DataLoss),
-        (TargetExpectation::default(), ErrorKind::IncompatibleState),
     ];
     for (expected, kind) in cases {
         let error = lake.open(&sink, &expected, false).await.unwrap_err();
