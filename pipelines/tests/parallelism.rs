@@ -31,7 +31,7 @@ fn parallelism_does_not_show() {
 fn stopped_at_one_parallelism_and_resumed_at_another() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("events.jsonl");
-    write_events(&input, 4 * EVENTS, 4);
+    write_events(&input, 10 * EVENTS, 4);
     let calm = folder.path().join("calm");
     succeed(run_file(&calm, &input).args(["--parallelism", "2"]));
     let data = folder.path().join("resumed");

@@ -14,7 +14,7 @@ use std::path::Path;
 use support::{TABLES, rows, run_file, shown, write_events};
 
 /// Parts of the made-up identities that no mask lets through.
-const SECRETS: [&str; 6] = ["Quimby", "123-45-", "867-1", "1961-07", "Evergreen", "02118"];
+const SECRETS: [&str; 6] = ["Quimby", "123-45-", "867-1", "1961-07", "Evergreen", "MA 02118"];
 
 fn files_below(folder: &Path, all: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

@@ -156,8 +156,8 @@ impl AttemptPlan {
                 addresses.get(subtask).map(|a| SourceAddress { uid, address: a.clone() })
             })
             .collect();
-        let dead = |_| Error::internal("the checkpoint coordinator is gone");
-        coordinator.send(Begin(sources)).await.map_err(dead)?;
+        // A coordinator that is gone already has told why.
+        drop(coordinator.send(Begin(sources)).await);
         self.watch_until(coordinator, ended, &mut panics).await
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{RecordBatch, StringArray, TimestampMicrosecondArray};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::Record;
@@ -61,10 +61,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     JobBuilder::new(env.build()?, Arc::new(MemoryStorage::default()), key).start()?.join()?;
 
     for batch in tables.batches("gold") {
-        for (minute, count) in
-            batch.column(3).as_primitive::<Int64Type>().values().iter().enumerate()
-        {
-            println!("minute {minute}: {count} readings");
+        let starts = batch.column(0).as_primitive::<TimestampMicrosecondType>().values();
+        let counts = batch.column(3).as_primitive::<Int64Type>().values();
+        for (start, count) in starts.iter().zip(counts) {
+            println!("minute {}: {count} readings", start / 60_000_000);
         }
     }
     println!("late: {} readings", tables.rows("late"));

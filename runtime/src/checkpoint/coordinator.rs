@@ -83,7 +83,7 @@ pub(crate) struct Coordinator {
     done: Option<oneshot::Sender<Result<Completed>>>,
 }
 
-/// The sources are deployed: reading may begin.
+/// The sources are deployed: barriers may begin.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Begin(pub(crate) Vec<SourceAddress>);
@@ -150,6 +150,13 @@ impl Coordinator {
                 }
             }
             Err(error) => self.end(Err(error), context),
+        }
+    }
+
+    fn check_exhausted(&mut self, context: &mut Context<Self>) {
+        if !self.sources.is_empty() && self.exhausted.len() == self.sources.len() {
+            let fact = if self.end_drains { Fact::InputExhausted } else { Fact::StopRequested };
+            self.fact(fact, context);
         }
     }
 
@@ -302,6 +309,13 @@ impl Actor for Coordinator {
         let mut cancel = self.cancel.clone();
         let cancelled = async move { drop(cancel.wait_for(|c| *c).await) };
         context.spawn(cancelled.into_actor(self).map(|(), _, context| context.stop()));
+    }
+}
+
+impl Handler<Begin> for Coordinator {
+    type Result = ();
+    fn handle(&mut self, begin: Begin, context: &mut Self::Context) {
+        self.sources = begin.0;
         context.run_interval(self.settings.checkpoint_interval, |actor, context| {
             let activity = actor.activity.load(Ordering::Acquire);
             if actor.injected_activity != Some(activity) && activity > 0 {
@@ -317,13 +331,8 @@ impl Actor for Coordinator {
                 context.run_interval(interval, move |actor, context| actor.discover(&uid, context));
             }
         }
-    }
-}
-
-impl Handler<Begin> for Coordinator {
-    type Result = ();
-    fn handle(&mut self, begin: Begin, _: &mut Self::Context) {
-        self.sources = begin.0;
+        // A short input may have been read before this message came.
+        self.check_exhausted(context);
     }
 }
 
@@ -350,11 +359,7 @@ impl Handler<SubtaskEvent> for Coordinator {
                 if !self.exhausted.contains(&message.subtask) {
                     self.exhausted.push(message.subtask);
                 }
-                if self.exhausted.len() == self.sources.len() {
-                    let fact =
-                        if self.end_drains { Fact::InputExhausted } else { Fact::StopRequested };
-                    self.fact(fact, context);
-                }
+                self.check_exhausted(context);
             }
             Event::Failed(error) => self.end(Err(error), context),
         }
