@@ -157,7 +157,7 @@ impl AttemptPlan {
             })
             .collect();
         // A coordinator that is gone already has told why.
-        drop(coordinator.send(Begin(sources)).await);
+        coordinator.send(Begin(sources)).await.unwrap_or_default();
         self.watch_until(coordinator, ended, &mut panics).await
     }
 
