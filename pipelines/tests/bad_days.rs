@@ -219,3 +219,35 @@ fn wrong_usage_is_exit_code_two() {
         assert_eq!(output.status.code(), Some(2), "{}", support::shown(&output));
     }
 }
+
+#[test]
+fn rows_that_cannot_be_committed_are_given_up_by_a_person_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    // Decided, and dead before any table has it.
+    let died = run_file(&data, &input).env("FAILPOINTS", "manifest.after=return(exit)").output();
+    assert_eq!(died.unwrap().status.code(), None);
+    let checkpoints = || {
+        let mut command = healthcare();
+        command.args(["checkpoints", "--data-dir"]).arg(&data);
+        command
+    };
+    let inspect = succeed(checkpoints().arg("inspect"));
+    let manifest: serde_json::Value = serde_json::from_str(&inspect).unwrap();
+    let pending = manifest["pending"].as_array().unwrap();
+    let silver = pending.iter().find(|p| p["sink"] == "silver").unwrap();
+    let file = silver["staged"][0]["path"].as_str().unwrap();
+    fs::remove_file(data.join("silver/events").join(file)).unwrap();
+    let told = fail(&mut run_file(&data, &input));
+    assert!(told.contains("checkpoints resolve") && told.contains("silver"), "{told}");
+
+    let number = manifest["number"].to_string();
+    let wrong = fail(checkpoints().args(["resolve", "--sink", "silver", "--void", "77"]));
+    assert!(wrong.contains("not the newest"), "{wrong}");
+    let told = succeed(checkpoints().args(["resolve", "--sink", "silver", "--void", &number]));
+    assert!(told.contains(&format!("{} rows in 1 files", silver["rows"])), "{told}");
+    succeed(&mut run_file(&data, &input));
+    assert_eq!(count(&data, "silver/events"), 0);
+    assert_eq!(count(&data, "bronze/events"), 2_000);
+    succeed(checkpoints().arg("verify"));
+}

@@ -12,29 +12,12 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{TABLES, assert_same_tables, count, run_file, start, succeed, write_events};
+use support::{
+    TABLES, assert_same_tables, count, ended_within, run_file, start, succeed, write_events,
+};
 
 const EVENTS: u64 = 150_000;
 const KILLS: u32 = 20;
-
-/// Waits for the child's end at most this long; true when it ended by itself.
-fn ended_within(child: &mut std::process::Child, limit: Duration) -> bool {
-    let (sender, receiver) = std::sync::mpsc::channel::<()>();
-    let pid = child.id().to_string();
-    let killer = std::thread::spawn(move || {
-        // The sender is dropped when the child has ended by itself.
-        let timed_out =
-            receiver.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
-        if timed_out {
-            std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
-        }
-        timed_out
-    });
-    let status = child.wait().unwrap();
-    drop(sender);
-    killer.join().unwrap();
-    status.code().is_some()
-}
 
 #[test]
 fn twenty_kills_lose_and_double_nothing() {

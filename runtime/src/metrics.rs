@@ -28,7 +28,7 @@ pub struct JobMetrics {
     pub checkpoint_micros: AtomicU64,
     /// Attempts begun.
     pub attempts: AtomicU64,
-    /// Rows between the sources' positions and their ends, when known; -1 when not.
+    /// Rows between the newest checkpoint's positions and the sources' ends, when known; -1 when not.
     pub lag: AtomicI64,
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Commit<'a> {
     n: i64,
     adds: Vec<Add>,
     bytes: Bytes,
+    /// Whether the rows are given up: an entry with our `txn` and no files.
+    void: bool,
     /// Whether `held` was loaded within this commit.
     fresh: bool,
     /// Whether an entry of ours may have been created.
@@ -50,11 +52,19 @@ impl<'a> Commit<'a> {
             n,
             adds,
             bytes,
+            void: false,
             fresh: false,
             sent: false,
             reloads: 0,
             tries: 0,
         })
+    }
+
+    /// The commit that gives the rows up.
+    pub(super) fn void(storage: &'a Storage, pending: &'a PendingCommit) -> Result<Self> {
+        let nothing = PendingCommit { rows: 0, staged: Vec::new(), ..pending.clone() };
+        let bytes = entry::append(&nothing, Vec::new())?;
+        Ok(Self { adds: Vec::new(), bytes, void: true, ..Self::of(storage, pending)? })
     }
 
     pub(super) async fn run(mut self, held: &mut Option<Table>) -> Result<Committed> {
@@ -71,7 +81,7 @@ impl<'a> Commit<'a> {
                     return Ok(Committed { version: table.version, replayed: !self.sent });
                 }
                 Standing::Fenced => return Err(self.fenced()),
-                Standing::Missing if self.adds.is_empty() => {
+                Standing::Missing if self.adds.is_empty() && !self.void => {
                     return Ok(Committed { version: table.version, replayed: false });
                 }
                 Standing::Missing => {}

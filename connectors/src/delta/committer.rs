@@ -171,9 +171,13 @@ impl DeltaCommitter {
     }
 
     pub(crate) async fn commit_pending(&self, pending: &PendingCommit) -> Result<Committed> {
+        self.run(pending, Commit::of(&self.storage, pending)?).await
+    }
+
+    async fn run(&self, pending: &PendingCommit, commit: Commit<'_>) -> Result<Committed> {
         let slot = self.slot(&pending.path);
         let mut held = slot.table.lock().await;
-        let result = Commit::of(&self.storage, pending)?.run(&mut held).await;
+        let result = commit.run(&mut held).await;
         if result.is_err() {
             *held = None;
         }
@@ -264,6 +268,10 @@ impl Committer for DeltaCommitter {
 
     fn commit<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>> {
         self.commit_pending(pending).boxed()
+    }
+
+    fn void<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>> {
+        async move { self.run(pending, Commit::void(&self.storage, pending)?).await }.boxed()
     }
 
     fn version<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64>> {

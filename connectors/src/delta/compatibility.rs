@@ -56,7 +56,7 @@ pub(crate) fn check(
         None => Ok(()),
         Some(why) => Err(Error::incompatible(format!(
             "table `{name}` at version {version} cannot take our files: {why}; undo that change, or give up the \
-             checkpoint with `checkpoints resolve --void`"
+             rows with `checkpoints resolve`"
         ))),
     }
 }

@@ -228,7 +228,7 @@ pub(crate) async fn check_files(storage: &Storage, name: &str, adds: &[Add]) -> 
             let gone = |what: &str| {
                 Error::data_loss(format!(
                     "a file that waits to be committed to table `{name}` {what}; restore it, or give up the \
-                     checkpoint with `checkpoints resolve --void`"
+                     rows with `checkpoints resolve`"
                 ))
             };
             match data.head(&path.map_err(|_| gone("has an impossible name"))?).await {

@@ -67,7 +67,7 @@ pub(super) fn base(
     properties: &BTreeMap<String, String>,
 ) -> Result<ClientConfig> {
     if bootstrap_servers.trim().is_empty() {
-        return Err(Error::config("no kafka broker is named: pass --bootstrap host:port"));
+        return Err(Error::config("no kafka broker is named: pass --bootstrap-servers host:port"));
     }
     if let Some(key) = properties.keys().find(|key| OURS.contains(&key.as_str())) {
         return Err(Error::config(format!(

@@ -186,7 +186,7 @@ impl Source for KafkaSource {
             && *then != now
         {
             return Err(Error::incompatible(format!(
-                "the checkpoint is of kafka cluster {then}, but {} is cluster {now}: pass the old --bootstrap, or --fresh for a new run",
+                "the checkpoint is of kafka cluster {then}, but {} is cluster {now}: pass the old --bootstrap-servers, or --fresh for a new run",
                 self.config.bootstrap_servers
             )));
         }

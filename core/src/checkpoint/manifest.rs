@@ -17,7 +17,7 @@ use crate::{CheckpointId, Error, OperatorUid, Result, SubtaskIndex};
 pub const FORMAT: u32 = 1;
 
 /// Why a manifest was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum ManifestKind {
     /// The chain begins (P2).
@@ -28,6 +28,13 @@ pub enum ManifestKind {
     Rewind {
         /// The manifest whose positions and state it took.
         from: CheckpointId,
+    },
+    /// A checkpoint's rows for one sink were given up by a person (P15).
+    Resolved {
+        /// The checkpoint.
+        void: CheckpointId,
+        /// The sink.
+        sink: OperatorUid,
     },
     /// The chain is closed; a new one has begun (P4).
     Sealed,

@@ -109,6 +109,16 @@ pub trait Committer: Send + Sync + Debug {
     /// and decided (P5, P12–P15).
     fn commit<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>>;
 
+    /// Gives up the rows of a checkpoint: the target counts it as committed, and nothing becomes visible. Only a
+    /// person decides so (P15).
+    fn void<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>> {
+        let kind = crate::Error::config(format!(
+            "targets of kind `{}` cannot give up a checkpoint",
+            pending.kind
+        ));
+        Box::pin(std::future::ready(Err(kind)))
+    }
+
     /// The target's newest version now.
     fn version<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64>>;
 

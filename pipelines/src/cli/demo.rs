@@ -1,13 +1,15 @@
 //! The demo: librdkafka's in-process broker and a simulated hospital, so that one command shows the whole path.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
 use thalweg_core::Result;
+use thalweg_core::time::Clock;
 use thalweg_runtime::SystemClock;
 
-use crate::healthcare::config::{DEFAULT_TOPIC, HealthcareConfig};
+use crate::healthcare::config::DEFAULT_TOPIC;
 use crate::healthcare::feed::{Feed, FeedSettings};
 use crate::healthcare::hospital::{Hospital, HospitalSettings};
 
@@ -22,17 +24,20 @@ const SPEED: f64 = 60.0;
 /// A running broker and hospital; both stop when dropped, the hospital first.
 #[derive(Debug)]
 pub(super) struct Demo {
-    _hospital: Feed,
+    hospital: Feed,
     broker: DemoBroker,
 }
 
 impl Demo {
     /// Starts both. `events` bounds what the hospital sends.
-    pub(super) fn start(config: &HealthcareConfig, events: Option<u64>) -> Result<Self> {
+    pub(super) fn start(events: Option<u64>) -> Result<Self> {
         let broker = DemoBroker::start(DEFAULT_TOPIC, PARTITIONS)?;
         let servers = broker.bootstrap_servers();
-        let writer = TopicWriter::new(servers, DEFAULT_TOPIC, &config.kafka.properties)?;
+        let writer = TopicWriter::new(servers, DEFAULT_TOPIC, &BTreeMap::new())?;
+        let clock = Arc::new(SystemClock::default());
         let settings = HospitalSettings {
+            // Each demo has minutes of its own in the tables it shares with earlier ones.
+            start: clock.now_micros(),
             bad: 0.01,
             late: 0.01,
             late_by: Duration::from_mins(5),
@@ -40,13 +45,16 @@ impl Demo {
         };
         // The broker's time is event time: nothing then looks as if it came from the future.
         let feed = FeedSettings { rate: RATE, events, simulated_timestamps: true };
-        let hospital = Feed::start(
-            Hospital::new(settings.pace(RATE, SPEED)),
-            writer,
-            feed,
-            Arc::new(SystemClock::default()),
-        )?;
-        Ok(Self { _hospital: hospital, broker })
+        let hospital = Feed::start(Hospital::new(settings.pace(RATE, SPEED)), writer, feed, clock)?;
+        Ok(Self { hospital, broker })
+    }
+
+    /// Stops the hospital, then the broker.
+    ///
+    /// # Errors
+    /// What went wrong while sending.
+    pub(super) fn stop(self) -> Result<()> {
+        self.hospital.stop().map(drop)
     }
 
     /// Where the broker listens.

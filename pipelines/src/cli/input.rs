@@ -7,9 +7,9 @@ use clap::Args;
 use thalweg_connectors::delta::DeltaCommitter;
 use thalweg_connectors::file::JsonLinesSource;
 use thalweg_connectors::kafka::{KafkaSource, Start};
-use thalweg_core::Result;
 use thalweg_core::connector::decode::Format;
 use thalweg_core::connector::source::Source;
+use thalweg_core::{Error, Result};
 use thalweg_runtime::{CheckpointStorage, JobBuilder};
 
 use super::DataArgs;
@@ -56,6 +56,17 @@ pub(super) fn kafka(
 
 fn format(config: &HealthcareConfig) -> Arc<dyn Format> {
     Arc::new(HealthcareFormat::new(&config.decoding))
+}
+
+/// Says at once, and before anything is created, that there is no such file.
+pub(super) fn check(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => Err(Error::config(format!("{} is not a file", path.display()))),
+        Err(error) => {
+            Err(Error::config(format!("cannot read {}", path.display())).with_source(error))
+        }
+    }
 }
 
 /// Events of a file.

@@ -10,7 +10,7 @@ use thalweg_runtime::{CheckpointStorage, JobSummary, LocalStorage};
 use super::DataArgs;
 use super::demo::Demo;
 use super::input::{self, InputArgs};
-use crate::healthcare::config::DEFAULT_TOPIC;
+use crate::healthcare::config::KafkaSection;
 
 /// Arguments of `healthcare run`.
 #[derive(Debug, Clone, Args)]
@@ -27,6 +27,9 @@ pub(super) struct RunCommand {
 pub(super) fn execute(command: &RunCommand) -> Result<()> {
     init_logging(command.run.quiet);
     let config = command.data.load_config()?;
+    if let Some(path) = &command.input.input {
+        input::check(path)?;
+    }
     let storage: Arc<dyn CheckpointStorage> =
         Arc::new(LocalStorage::open(command.data.checkpoint_dir())?);
     let mut run = command.run.clone();
@@ -45,9 +48,11 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
             // it has read it flushes (P29).
             run.fresh = true;
             run.drain = true;
-            let started = Demo::start(&config, run.events)?;
-            let source =
-                input::kafka(&config, started.bootstrap_servers(), Some(DEFAULT_TOPIC), None)?;
+            let started = Demo::start(run.events)?;
+            let mut config = config.clone();
+            // Settings for a real cluster, its logins say, mean nothing to this broker.
+            config.kafka = KafkaSection::default();
+            let source = input::kafka(&config, started.bootstrap_servers(), None, None)?;
             demo = Some(started);
             source
         }
@@ -55,8 +60,9 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     let job = input::job(&config, &command.data, source, storage)?;
     let job = run.configure(job, config.runtime.clone());
     let result = run_job(job, &run);
-    drop(demo);
+    let fed = demo.map_or(Ok(()), Demo::stop);
     let summary = result?;
+    fed?;
     super::print(&render(&summary));
     Ok(())
 }

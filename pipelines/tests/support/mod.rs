@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
@@ -127,6 +128,25 @@ pub(crate) fn shown(output: &Output) -> String {
 /// Starts without waiting.
 pub(crate) fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Waits for the child's end at most this long, then kills it with -9; true when it ended by itself.
+pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> bool {
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let pid = child.id().to_string();
+    let killer = std::thread::spawn(move || {
+        // The sender is dropped when the child has ended by itself.
+        let timed_out =
+            receiver.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        if timed_out {
+            Command::new("kill").args(["-9", &pid]).status().unwrap();
+        }
+        timed_out
+    });
+    let status = child.wait().unwrap();
+    drop(sender);
+    killer.join().unwrap();
+    status.code().is_some()
 }
 
 /// Paths of a table's live data files, read from the log's JSON entries alone.

@@ -230,13 +230,14 @@ impl Coordinator {
         }
         tracing::debug!(checkpoint = %id, took_ms = took.as_millis() as u64, "checkpoint finished");
         let (job, keep) = (self.context.clone(), self.settings.keep_checkpoints);
-        let splits = self.parent.sources.clone();
+        let (splits, metrics) = (self.parent.sources.clone(), Arc::clone(&self.metrics));
         self.io.spawn(async move {
             let cleaning = tokio::task::spawn_blocking(move || {
                 if let Err(error) = collect_garbage(&job, id, keep) {
                     tracing::warn!(%error, "old checkpoints could not be cleaned up");
                 }
-                tell_sources(&job, &splits);
+                let lag = tell_sources(&job, &splits).and_then(|rows| i64::try_from(rows).ok());
+                metrics.lag.store(lag.unwrap_or(-1), Ordering::Relaxed);
             });
             drop(cleaning.await);
         });

@@ -225,6 +225,17 @@ async fn open_targets(context: &JobContext, manifest: &Manifest) -> Result<BTree
     Ok(versions)
 }
 
+/// After a rewind the tables hold what a person left in them: restored to that checkpoint, or not (P19).
+async fn recount(context: &JobContext, manifest: &mut Manifest) -> Result<()> {
+    for sink in &mut manifest.sinks {
+        let committer = context.committers.get(&sink.target.kind)?;
+        if let Some(rows) = committer.count_rows(&sink.target.path).await? {
+            sink.rows = rows;
+        }
+    }
+    Ok(())
+}
+
 /// Everything an attempt needs, or `None` when the job had been finished with this very input.
 pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<Restored>> {
     let (mut manifest, digest) = roll_forward(context).await?;
@@ -234,6 +245,9 @@ pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<
         ));
     }
     check_graph(context, &manifest)?;
+    if matches!(manifest.kind, ManifestKind::Rewind { .. }) {
+        recount(context, &mut manifest).await?;
+    }
     let mut discovered = BTreeMap::new();
     for node in context.graph.nodes() {
         let NodeKind::Source(source) = &node.kind else { continue };

@@ -75,8 +75,9 @@ pub(super) fn collect_garbage(job: &JobContext, head: CheckpointId, keep: u64) -
     Ok(())
 }
 
-/// For lag tools only: nothing depends on it.
-pub(super) fn tell_sources(job: &JobContext, sources: &[SourceSnapshot]) {
+/// For lag tools only: nothing depends on it. Returns the rows that wait behind the checkpoint, when that is known.
+pub(super) fn tell_sources(job: &JobContext, sources: &[SourceSnapshot]) -> Option<u64> {
+    let mut lag = Some(0);
     for snapshot in sources {
         let node = job.graph.nodes().iter().find(|n| n.uid == snapshot.uid);
         let Some(NodeKind::Source(source)) = node.map(|n| &n.kind) else { continue };
@@ -84,5 +85,7 @@ pub(super) fn tell_sources(job: &JobContext, sources: &[SourceSnapshot]) {
         if let Err(error) = source.source.committed(&splits) {
             tracing::debug!(source = %snapshot.uid, %error, "positions could not be published");
         }
+        lag = lag.zip(source.source.lag(&splits)).map(|(sum, rows)| sum + rows);
     }
+    lag
 }

@@ -1,4 +1,4 @@
-//! `checkpoints list | inspect | verify | rewind`.
+//! `checkpoints list | inspect | verify | rewind | resolve`.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use thalweg_core::{CheckpointId, Error, Result};
 
 use crate::checkpoint::recover::{JobContext, roll_forward};
 use crate::checkpoint::state_files::{StateStore, sha256};
-use crate::checkpoint::storage::{CheckpointStorage, create_resolved};
+use crate::checkpoint::storage::CheckpointStorage;
+use crate::cli::repair::{resolve, rewind};
 use crate::job::JobBuilder;
 
 /// Look at checkpoints, check them, go back to one.
@@ -38,10 +39,19 @@ pub enum CheckpointsCommand {
         #[arg(long, value_name = "M")]
         to: u64,
     },
+    /// Give up rows that cannot be committed to one table, so that the job can go on without them
+    Resolve {
+        /// The sink, as messages and `inspect` call it
+        #[arg(long, value_name = "S")]
+        sink: String,
+        /// The checkpoint whose rows are given up: the newest
+        #[arg(long, value_name = "N")]
+        void: u64,
+    },
 }
 
 /// All retained manifests with their bytes, ascending.
-fn manifests(storage: &dyn CheckpointStorage) -> Result<Vec<(Manifest, Vec<u8>)>> {
+pub(super) fn manifests(storage: &dyn CheckpointStorage) -> Result<Vec<(Manifest, Vec<u8>)>> {
     let mut numbers: Vec<CheckpointId> =
         storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
     numbers.sort_unstable();
@@ -59,9 +69,9 @@ fn manifests(storage: &dyn CheckpointStorage) -> Result<Vec<(Manifest, Vec<u8>)>
 }
 
 impl CheckpointsCommand {
-    /// Whether the job's graph, key and lock are needed (`verify`, `rewind`), or reading the folder is enough.
+    /// Whether the job's graph, key and lock are needed, or reading the folder is enough.
     pub fn needs_job(&self) -> bool {
-        matches!(self, Self::Verify | Self::Rewind { .. })
+        matches!(self, Self::Verify | Self::Rewind { .. } | Self::Resolve { .. })
     }
 
     /// `list` and `inspect`: what to print.
@@ -86,7 +96,7 @@ impl CheckpointsCommand {
         }
     }
 
-    /// `verify` and `rewind`: does it and says what to print. The job must not be running.
+    /// `verify`, `rewind` and `resolve`: does it and says what to print. The job must not be running.
     ///
     /// # Errors
     /// What is wrong with the checkpoints.
@@ -99,12 +109,15 @@ impl CheckpointsCommand {
         let context = job.into_context();
         match self {
             Self::Rewind { to } => runtime.block_on(rewind(&context, CheckpointId(*to))),
+            Self::Resolve { sink, void } => {
+                runtime.block_on(resolve(&context, sink, CheckpointId(*void)))
+            }
             _ => runtime.block_on(verify(&context)),
         }
     }
 }
 
-fn no_such(number: CheckpointId, all: &[(Manifest, Vec<u8>)]) -> Error {
+pub(super) fn no_such(number: CheckpointId, all: &[(Manifest, Vec<u8>)]) -> Error {
     let (first, last) = (all.first().map(|a| a.0.number), all.last().map(|a| a.0.number));
     Error::config(format!(
         "there is no checkpoint {number}: {} to {} are retained",
@@ -122,6 +135,7 @@ fn list(all: &[(Manifest, Vec<u8>)]) -> String {
             ManifestKind::Checkpoint if manifest.finished => "finished".to_owned(),
             ManifestKind::Checkpoint => "checkpoint".to_owned(),
             ManifestKind::Rewind { from } => format!("rewind {from}"),
+            ManifestKind::Resolved { void, .. } => format!("resolved {void}"),
             ManifestKind::Sealed => "sealed".to_owned(),
         };
         let read: u64 = manifest.sources.iter().map(|s| s.rows).sum();
@@ -161,6 +175,10 @@ async fn verify(context: &JobContext) -> Result<String> {
     for sink in &head.sinks {
         let committer = context.committers.get(&sink.target.kind)?;
         rows += sink.rows;
+        // After a rewind the tables are what the person who rewound makes of them, until the next run counts them.
+        if matches!(head.kind, ManifestKind::Rewind { .. }) {
+            continue;
+        }
         match committer.count_rows(&sink.target.path).await? {
             Some(found) if found != sink.rows => problems.push(format!(
                 "table {} holds {found} rows, the checkpoints say {}",
@@ -176,46 +194,4 @@ async fn verify(context: &JobContext) -> Result<String> {
         ));
     }
     Err(Error::corrupt(problems.join("; ")))
-}
-
-/// M(head+1) with the positions and state of M(m); numbers never go back (P4).
-async fn rewind(context: &JobContext, to: CheckpointId) -> Result<String> {
-    let (head, digest) = roll_forward(context).await?;
-    let all = manifests(context.storage.as_ref())?;
-    let find = |number| all.iter().find(|(m, _)| m.number == number).map(|(m, _)| m);
-    let target = find(to).ok_or_else(|| no_such(to, &all))?;
-    if target.chain != head.chain {
-        return Err(Error::config(format!("checkpoint {to} belongs to a chain that is closed")));
-    }
-    if target.kind == ManifestKind::Sealed || to == head.number {
-        return Err(Error::config(format!("checkpoint {to} is not one to go back to")));
-    }
-    let rewound = Manifest {
-        number: head.number.next(),
-        attempt: uuid::Uuid::new_v4().simple().to_string(),
-        parent: Some(digest),
-        kind: ManifestKind::Rewind { from: to },
-        finished: target.finished,
-        created_at: context.clock.now_micros(),
-        sources: target.sources.clone(),
-        state: target.state.clone(),
-        // What the tables hold is what the head left; what was written since `to` will be written again.
-        sinks: head.sinks.clone(),
-        pending: Vec::new(),
-        ..head.clone()
-    };
-    create_resolved(context.storage.as_ref(), &Manifest::name(rewound.number), &rewound.encode()?)?;
-    let mut text = format!(
-        "checkpoint {} goes back to {to}; the next run reads on from there.\n",
-        rewound.number
-    );
-    text.push_str("Rows committed since are still in the tables. To take them out, restore each table before that run:\n");
-    // The manifest behind `to` knows the versions that hold exactly the checkpoints up to it.
-    for sink in find(to.next()).map_or(&[][..], |m| &m.sinks) {
-        if let Some(version) = sink.expected.version {
-            let line = writeln!(text, "  {}  RESTORE TO VERSION AS OF {version}", sink.target.path);
-            debug_assert!(line.is_ok(), "a String takes everything");
-        }
-    }
-    Ok(text)
 }

@@ -25,7 +25,7 @@ pub fn init_logging(quiet: bool) {
     drop(subscriber.try_init());
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panicked; this is a bug: please report the place");
+        tracing::error!(place, "panicked; what it was part of fails");
         let trace = Backtrace::capture();
         if trace.status() == BacktraceStatus::Captured {
             tracing::error!("{trace}");

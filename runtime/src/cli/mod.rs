@@ -5,6 +5,7 @@ mod checkpoints;
 mod end;
 mod logging;
 mod progress;
+mod repair;
 mod run;
 
 pub use args::{GraphArgs, GraphFormat, RunArgs};

@@ -1,0 +1,57 @@
+//! A disk that is full ends the job with one clear line; with room again, the next run goes on and nothing is lost.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use support::{KEY, assert_same_tables, run_file, shown, succeed, write_events};
+
+/// Runs a script where a small disk of its own can be mounted; `None` where the system does not let us.
+fn on_a_small_disk(folder: &Path, script: &str) -> Option<Output> {
+    let mount =
+        format!("mount -t tmpfs -o size=60m tmpfs '{}' || exit 77; {script}", folder.display());
+    let output = Command::new("unshare").args(["-rm", "sh", "-c", &mount]).output().ok()?;
+    if matches!(output.status.code(), Some(77))
+        || !output.status.success() && output.stdout.is_empty()
+    {
+        eprintln!("SKIPPED: no small disk can be mounted here");
+        return None;
+    }
+    Some(output)
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_job_goes_on_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 30_000, 51);
+    let calm = folder.path().join("calm");
+    succeed(&mut run_file(&calm, &input));
+    let (disk, kept) = (folder.path().join("disk"), folder.path().join("kept"));
+    fs::create_dir(&disk).unwrap();
+    let config = folder.path().join("config.toml");
+    fs::write(&config, "[runtime]\nrestart_attempts = 1\n").unwrap();
+    let script = format!(
+        "export THALWEG_PHI_KEY={KEY} RUST_BACKTRACE=0; cd '{disk}'; head -c 54M /dev/zero > filler
+         run() {{ '{binary}' run --quiet --config '{config}' --data-dir data --input '{input}' 2> errors; echo code $?; grep -c -F 'error: ' errors; grep -F 'error: ' errors; }}
+         run; rm filler; run; cp -r data '{kept}'",
+        disk = disk.display(),
+        binary = env!("CARGO_BIN_EXE_healthcare"),
+        config = config.display(),
+        input = input.display(),
+        kept = kept.display(),
+    );
+    let Some(output) = on_a_small_disk(&disk, &script) else { return };
+    let told = shown(&output);
+    assert!(told.contains("code 1\n1\nerror: ") && told.contains("the disk is full"), "{told}");
+    assert!(told.contains("code 0\n0\n"), "{told}");
+    assert_same_tables(&calm, &kept);
+}

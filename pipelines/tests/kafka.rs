@@ -1,0 +1,90 @@
+//! The whole path over a real Apache Kafka: while messages are produced, the pipeline is killed with -9 and the broker
+//! is killed and started again; each message is in the tables once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use support::{assert_same_tables, count, ended_within, healthcare, start, succeed, write_events};
+use thalweg_connectors::testing::kafka_server::{KafkaServer, Record, or_skip, unique_topic};
+
+const EVENTS: u64 = 60_000;
+const PARTITIONS: i32 = 4;
+const CHUNKS: usize = 12;
+
+fn run(kafka: &KafkaServer, topic: &str, data: &Path) -> Command {
+    let mut command = healthcare();
+    command.args(["run", "--quiet", "--bootstrap-servers", kafka.bootstrap_servers()]);
+    command.args(["--topic", topic, "--checkpoint-interval", "50ms", "--data-dir"]).arg(data);
+    command
+}
+
+/// Sends the lines to their partitions; in between the broker dies twice.
+fn produce(kafka: &KafkaServer, topic: &str, lines: &[&str]) {
+    for (number, chunk) in lines.chunks(lines.len().div_ceil(CHUNKS)).enumerate() {
+        let records = chunk.iter().enumerate().map(|(i, line)| Record {
+            partition: (i % PARTITIONS as usize) as i32,
+            key: None,
+            payload: Some(line.as_bytes()),
+            timestamp_ms: None,
+        });
+        kafka.produce_all(topic, records).unwrap();
+        if number % 5 == 3 {
+            kafka.kill9().unwrap();
+            kafka.start_again().unwrap();
+        }
+    }
+}
+
+#[test]
+fn each_message_is_in_the_tables_once_whatever_is_killed() {
+    let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
+    let topic = unique_topic("healthcare");
+    kafka.create_topic(&topic, PARTITIONS, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, EVENTS, 41);
+    let text = fs::read_to_string(&input).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let data = folder.path().join("killed");
+    let produced = AtomicBool::new(false);
+    let mut kills = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            produce(&kafka, &topic, &lines);
+            produced.store(true, Ordering::Release);
+        });
+        while !produced.load(Ordering::Acquire) {
+            let mut child = start(&mut run(&kafka, &topic, &data));
+            let ended =
+                ended_within(&mut child, Duration::from_millis(random.random_range(200..2_500)));
+            assert!(!ended, "the job ended by itself");
+            kills += 1;
+        }
+    });
+    assert!(kills > 2, "{kills} kills");
+    let all = EVENTS.to_string();
+    succeed(run(&kafka, &topic, &data).args(["--events", &all, "--drain"]));
+
+    let calm = folder.path().join("calm");
+    succeed(run(&kafka, &topic, &calm).args(["--events", &all, "--drain"]));
+    assert_eq!(count(&calm, "bronze/events"), EVENTS);
+    assert_eq!(count(&calm, "silver/events") + count(&calm, "quarantine/events"), EVENTS);
+    assert_same_tables(&calm, &data);
+}

@@ -1,0 +1,101 @@
+//! What a person decides about a stopped job: go back to a checkpoint, or give up rows that cannot be committed.
+
+use std::fmt::Write;
+
+use thalweg_core::checkpoint::{Manifest, ManifestKind};
+use thalweg_core::{CheckpointId, Error, Result};
+
+use super::checkpoints::{manifests, no_such};
+use crate::checkpoint::recover::{JobContext, read_newest, roll_forward};
+use crate::checkpoint::storage::create_resolved;
+
+/// Counts the newest checkpoint as committed to one sink without its rows, and records that as M(head+1) (P15).
+pub(super) async fn resolve(
+    context: &JobContext,
+    sink: &str,
+    void: CheckpointId,
+) -> Result<String> {
+    let newest = read_newest(context.storage.as_ref())?;
+    let (head, _) = newest.ok_or_else(|| Error::config("there are no checkpoints"))?;
+    if head.number != void {
+        return Err(Error::config(format!(
+            "checkpoint {void} is not the newest: only checkpoint {} can wait to be committed",
+            head.number
+        )));
+    }
+    let Some(pending) = head.pending.iter().find(|p| p.sink == sink) else {
+        let waiting: Vec<&str> = head.pending.iter().map(|p| p.sink.as_str()).collect();
+        return Err(Error::config(format!(
+            "checkpoint {void} has no rows for sink `{sink}`; it has some for {}",
+            if waiting.is_empty() { "none".to_owned() } else { waiting.join(", ") }
+        )));
+    };
+    let committed = context.committers.get(&pending.kind)?.void(pending).await?;
+    if committed.replayed {
+        return Err(Error::config(format!(
+            "checkpoint {void} is committed to table {} already: there is nothing to give up",
+            pending.path
+        )));
+    }
+    let (rows, files, path) = (pending.rows, pending.staged.len(), pending.path.clone());
+    let (finished, digest) = roll_forward(context).await?;
+    let mut resolved = Manifest {
+        number: finished.number.next(),
+        attempt: uuid::Uuid::new_v4().simple().to_string(),
+        parent: Some(digest),
+        created_at: context.clock.now_micros(),
+        pending: Vec::new(),
+        ..finished
+    };
+    if let Some(given_up) = resolved.sinks.iter_mut().find(|s| s.uid.as_str() == sink) {
+        given_up.rows = given_up.rows.saturating_sub(rows);
+        resolved.kind = ManifestKind::Resolved { void, sink: given_up.uid.clone() };
+    }
+    let name = Manifest::name(resolved.number);
+    create_resolved(context.storage.as_ref(), &name, &resolved.encode()?)?;
+    Ok(format!(
+        "sink `{sink}` goes on without checkpoint {void}: {rows} rows in {files} files are not in table {path}\n"
+    ))
+}
+
+/// M(head+1) with the positions and state of M(m); numbers never go back (P4).
+pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<String> {
+    let (head, digest) = roll_forward(context).await?;
+    let all = manifests(context.storage.as_ref())?;
+    let find = |number| all.iter().find(|(m, _)| m.number == number).map(|(m, _)| m);
+    let target = find(to).ok_or_else(|| no_such(to, &all))?;
+    if target.chain != head.chain {
+        return Err(Error::config(format!("checkpoint {to} belongs to a chain that is closed")));
+    }
+    if target.kind == ManifestKind::Sealed || to == head.number {
+        return Err(Error::config(format!("checkpoint {to} is not one to go back to")));
+    }
+    let rewound = Manifest {
+        number: head.number.next(),
+        attempt: uuid::Uuid::new_v4().simple().to_string(),
+        parent: Some(digest),
+        kind: ManifestKind::Rewind { from: to },
+        finished: target.finished,
+        created_at: context.clock.now_micros(),
+        sources: target.sources.clone(),
+        state: target.state.clone(),
+        // What the tables hold is what the head left; what was written since `to` will be written again.
+        sinks: head.sinks.clone(),
+        pending: Vec::new(),
+        ..head.clone()
+    };
+    create_resolved(context.storage.as_ref(), &Manifest::name(rewound.number), &rewound.encode()?)?;
+    let mut text = format!(
+        "checkpoint {} goes back to {to}; the next run reads on from there.\n",
+        rewound.number
+    );
+    text.push_str("Rows committed since are still in the tables. To take them out, restore each table before that run:\n");
+    // The manifest behind `to` knows the versions that hold exactly the checkpoints up to it.
+    for sink in find(to.next()).map_or(&[][..], |m| &m.sinks) {
+        if let Some(version) = sink.expected.version {
+            let line = writeln!(text, "  {}  RESTORE TO VERSION AS OF {version}", sink.target.path);
+            debug_assert!(line.is_ok(), "a String takes everything");
+        }
+    }
+    Ok(text)
+}
