@@ -251,3 +251,21 @@ fn rows_that_cannot_be_committed_are_given_up_by_a_person_only() {
     assert_eq!(count(&data, "bronze/events"), 2_000);
     succeed(checkpoints().arg("verify"));
 }
+
+#[test]
+fn a_checkpoint_folder_from_an_old_backup_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 100_000, 26);
+    let data = folder.path().join("data");
+    let (now, old) = (data.join("checkpoints"), folder.path().join("old"));
+    succeed(run_file(&data, &input).args(["--duration", "200ms"]));
+    assert!(
+        std::process::Command::new("cp").arg("-r").args([&now, &old]).status().unwrap().success()
+    );
+    succeed(&mut run_file(&data, &input));
+    fs::remove_dir_all(&now).unwrap();
+    fs::rename(&old, &now).unwrap();
+    let told = fail(&mut run_file(&data, &input));
+    assert!(told.contains("old copy"), "{told}");
+}

@@ -7,6 +7,7 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
@@ -102,9 +103,12 @@ impl Bench {
     }
 
     fn job(&self, source: MemorySource, parallelism: u32) -> JobBuilder {
+        self.job_with(source, settings(parallelism))
+    }
+
+    fn job_with(&self, source: MemorySource, settings: Settings) -> JobBuilder {
         let graph = graph(source, &self.store);
-        JobBuilder::new(graph, Arc::clone(&self.storage), Arc::clone(&self.key))
-            .settings(settings(parallelism))
+        JobBuilder::new(graph, Arc::clone(&self.storage), Arc::clone(&self.key)).settings(settings)
     }
 
     /// Window start, ward, readings, patients; sorted.
@@ -204,4 +208,94 @@ fn a_job_is_stopped_and_resumed_without_loss() {
     assert!(runs > 1);
     assert_eq!(bench.store.rows("all"), 120_000);
     assert_eq!(bench.gold().iter().map(|r| r.2).sum::<i64>(), 120_000);
+}
+
+#[test]
+fn channels_with_room_for_one_row_change_nothing() {
+    let calm = Bench::new();
+    calm.job(source(1_000), 2).start().unwrap().join().unwrap();
+    let bench = Bench::new();
+    let narrow = Settings { channel_rows: 1, ..settings(2) };
+    assert!(bench.job_with(source(1_000), narrow).start().unwrap().join().unwrap().finished);
+    assert_eq!(bench.gold(), calm.gold());
+}
+
+#[test]
+fn hundreds_of_checkpoints_leave_a_handful_of_manifests() {
+    let bench = Bench::new();
+    let brisk = Settings {
+        checkpoint_interval: Duration::from_millis(1),
+        keep_checkpoints: 3,
+        ..settings(2)
+    };
+    let endless = source(5_000);
+    let handle = endless.handle();
+    let job = bench.job_with(endless, brisk).start().unwrap();
+    // One row after the other, so that every checkpoint has something to commit.
+    let more: Vec<RecordBatch> = readings(0, 30_000).split_off(50);
+    let mut rows = more.iter().flat_map(|b| (0..b.num_rows()).map(|at| b.slice(at, 1)));
+    let mut pushed: i64 = 0;
+    while job.metrics().checkpoint.load(Ordering::Relaxed) < 150 {
+        assert!(!job.is_finished());
+        handle.push("a", rows.next().expect("150 checkpoints within 25,000 rows")).unwrap();
+        pushed += 1;
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    handle.finish();
+    assert!(job.join().unwrap().finished);
+    let manifests = bench.storage.list("").unwrap();
+    assert!(manifests.len() <= 4, "{manifests:?}");
+    // State files follow now and then: those of the newest thirty or so checkpoints at most.
+    assert!(bench.storage.list("state").unwrap().len() < 200);
+    assert_eq!(bench.store.rows("all"), 15_000 + pushed.unsigned_abs());
+    assert_eq!(bench.gold().iter().map(|r| r.2).sum::<i64>(), 15_000 + pushed);
+}
+
+#[test]
+fn sources_pause_while_a_commit_hangs() {
+    let bench = Bench::new();
+    let job = bench.job(source(3_000_000), 2).start().unwrap();
+    let metrics = Arc::clone(job.metrics());
+    while metrics.checkpoint.load(Ordering::Relaxed) < 2 {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    bench.store.stall_commits();
+    let read = || metrics.nodes().get("readings").map_or(0, |n| n.0);
+    let mut still = 0;
+    let mut last = 0;
+    while still < 100 {
+        let now = read();
+        still = if now == last { still + 1 } else { 0 };
+        last = now;
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    assert!(last < 9_000_000, "everything was read although nothing is committed");
+    bench.store.resume();
+    while read() == last {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    job.stopper().stop();
+    job.join().unwrap();
+}
+
+#[test]
+fn a_copy_of_the_job_that_wakes_up_is_fenced() {
+    let bench = Bench::new();
+    let first = source(2_000);
+    let asleep = first.handle();
+    let zombie = bench.job(first, 2).start().unwrap();
+    while zombie.metrics().checkpoint.load(Ordering::Relaxed) < 1 {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    asleep.pause();
+    // No lock holds the second copy back here: the manifests alone decide.
+    let second = source(2_000);
+    assert!(bench.job(second, 2).start().unwrap().join().unwrap().finished);
+    asleep.resume();
+    // A late row: it is counted nowhere, but there is something to commit.
+    asleep.push("a", readings(0, 1).remove(0)).unwrap();
+    let told = zombie.join().unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Fenced, "{told}");
+    assert_eq!(bench.store.rows("all"), 6_000);
+    assert_eq!(bench.gold().iter().map(|r| r.2).sum::<i64>(), 6_000);
 }

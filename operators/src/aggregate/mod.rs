@@ -2,7 +2,8 @@
 //!
 //! State is columnar throughout: groups are numbered densely and every accumulator is a vector indexed by group. It
 //! enters and leaves as Arrow columns, so the phases, the checkpoint and a restore at another parallelism all speak
-//! the same rows. This module decides nothing about lateness: [`crate::lateness`] did, upstream.
+//! the same rows. Lateness is decided by [`crate::lateness`] upstream, or, where nobody did, in front of
+//! the first phase, by the same rule; late rows are then left out.
 
 mod accumulate;
 mod function;

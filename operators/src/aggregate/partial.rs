@@ -4,6 +4,7 @@
 //! It keeps nothing across a barrier: what it has summed up goes downstream in front of it (P24).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
@@ -14,12 +15,14 @@ use arrow_select::filter::filter_record_batch;
 use thalweg_core::element::Watermark;
 use thalweg_core::operator::{Collector, Context, OpenContext, Operator, OperatorFactory};
 use thalweg_core::time::EventTime;
+use thalweg_core::watermark::ROW_WATERMARK;
 use thalweg_core::window::{TimeWindow, TumblingEventTimeWindows};
 use thalweg_core::{Error, Result};
 
 use super::Aggregate;
 use super::plan::{Plan, RowColumns};
 use super::store::WindowStore;
+use crate::lateness::Lateness;
 
 /// Makes the phase before the exchange. See [`Aggregate::partial`].
 #[derive(Debug, Clone)]
@@ -33,12 +36,18 @@ impl OperatorFactory for PartialFactory {
     }
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
-        Ok(Plan::of_rows(&self.aggregate, input)?.0.partial)
+        let judged = self.judged(input)?;
+        Ok(Plan::of_rows(&self.aggregate, &judged)?.0.partial)
     }
 
     fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
-        let (plan, columns) = Plan::of_rows(&self.aggregate, &context.input_schema)?;
+        let judged = self.judged(&context.input_schema)?;
+        let (plan, columns) = Plan::of_rows(&self.aggregate, &judged)?;
+        let undecided = context.input_schema.index_of(ROW_WATERMARK).is_ok();
+        let lateness = undecided.then(|| self.lateness().create(context)).transpose()?;
         Ok(Box::new(Partial {
+            lateness,
+            told: false,
             windows: plan.windows,
             keys: plan.key_fields.len(),
             columns,
@@ -50,8 +59,24 @@ impl OperatorFactory for PartialFactory {
     }
 }
 
-#[derive(Debug)]
+impl PartialFactory {
+    fn lateness(&self) -> Lateness {
+        let Aggregate { event_time, windows, allowed_lateness, .. } = self.aggregate.as_ref();
+        let allowed = u64::try_from(*allowed_lateness).unwrap_or(0);
+        Lateness::new(*event_time, *windows, Duration::from_micros(allowed))
+    }
+
+    /// The columns once lateness is decided.
+    fn judged(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        let undecided = input.index_of(ROW_WATERMARK).is_ok();
+        if undecided { self.lateness().output_schema(input) } else { Ok(Arc::clone(input)) }
+    }
+}
+
 struct Partial {
+    /// Where nobody upstream has decided: late rows are left out, which is said once.
+    lateness: Option<Box<dyn Operator>>,
+    told: bool,
     windows: TumblingEventTimeWindows,
     keys: usize,
     columns: RowColumns,
@@ -63,6 +88,29 @@ struct Partial {
 }
 
 impl Partial {
+    /// The rows that may still enter their windows, if any.
+    fn on_time(
+        &mut self,
+        batch: RecordBatch,
+        context: &Context<'_>,
+    ) -> Result<Option<RecordBatch>> {
+        let Some(lateness) = &mut self.lateness else { return Ok(Some(batch)) };
+        let mut judged = Collector::default();
+        lateness.process(batch, context, &mut judged)?;
+        let mut on_time = None;
+        for (tag, rows) in judged.take() {
+            if tag.is_none() {
+                on_time = Some(rows);
+            } else if !self.told {
+                self.told = true;
+                tracing::warn!(
+                    "late rows are left out; put `Lateness` before the window to keep them"
+                );
+            }
+        }
+        Ok(on_time)
+    }
+
     /// The columns that are read, of the rows whose keys are all there.
     fn rows(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let changed = |_| Error::internal("an aggregate was given other columns than planned");
@@ -99,9 +147,10 @@ impl Operator for Partial {
     fn process(
         &mut self,
         batch: RecordBatch,
-        _context: &Context<'_>,
+        context: &Context<'_>,
         out: &mut Collector,
     ) -> Result<()> {
+        let Some(batch) = self.on_time(batch, context)? else { return Ok(()) };
         let rows = self.rows(&batch)?;
         let times = rows
             .columns()

@@ -50,8 +50,9 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
             run.drain = true;
             let started = Demo::start(run.events)?;
             let mut config = config.clone();
-            // Settings for a real cluster, its logins say, mean nothing to this broker.
-            config.kafka = KafkaSection::default();
+            // Settings for a real cluster, its logins say, mean nothing to this broker, and nobody looks at the lag
+            // of a group in it.
+            config.kafka = KafkaSection { group_id: None, ..KafkaSection::default() };
             let source = input::kafka(&config, started.bootstrap_servers(), None, None)?;
             demo = Some(started);
             source
