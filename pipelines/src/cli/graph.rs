@@ -1,6 +1,5 @@
 //! `healthcare graph`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use thalweg_connectors::delta::DeltaCommitter;
@@ -15,7 +14,8 @@ use crate::healthcare::healthcare_graph;
 /// Prints the graph; touches neither tables nor brokers.
 pub(super) fn execute(args: &GraphArgs) -> Result<()> {
     let config = HealthcareConfig::load(None)?;
-    let source = input::file(&config, Path::new("events.jsonl"));
+    let servers = config.kafka.bootstrap_servers.as_deref().unwrap_or("127.0.0.1:9092");
+    let source = input::kafka(&config, servers, None, None)?;
     // Nothing is written below it: a graph is data.
     let committer = Arc::new(DeltaCommitter::new(std::env::temp_dir())?);
     let key = Arc::new(MasterKey::generate()?);
