@@ -259,3 +259,67 @@ impl<O: KeyedOperator> Operator for Keyed<O> {
         self.store.restore(blobs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Int64Array;
+    use arrow_schema::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::sensitivity::{Sensitivity, mark, sensitivities};
+
+    #[derive(Debug, Clone)]
+    struct Pass;
+
+    struct Row;
+
+    impl Record for Row {
+        fn schema() -> SchemaRef {
+            let column = |name| Field::new(name, DataType::Int64, true);
+            Arc::new(Schema::new(vec![column("id"), column("rows")]))
+        }
+    }
+
+    impl KeyedOperator for Pass {
+        type In = Row;
+        type Out = Row;
+
+        fn process(
+            &mut self,
+            batch: Batch<Row>,
+            _context: &KeyedContext,
+            out: &mut Collector,
+        ) -> Result<()> {
+            out.emit(batch.into_record_batch());
+            Ok(())
+        }
+
+        fn declassified(&self) -> Vec<(&'static str, &'static str)> {
+            vec![("rows", "a number of rows is nobody's")]
+        }
+    }
+
+    #[test]
+    fn marks_of_the_input_stay_and_only_promised_columns_leave() {
+        let id = mark(Field::new("id", DataType::Int64, true), [Sensitivity::PhiId]);
+        let plain = |name| Field::new(name, DataType::Int64, true);
+        let input = Arc::new(Schema::new(vec![id, plain("rows"), plain("more")]));
+        let factory = KeyedFactory::new(Pass, ["id"]);
+        let output = factory.output_schema(&input).unwrap();
+        let marks = |name| sensitivities(output.field_with_name(name).unwrap());
+        assert_eq!(marks("id"), [Sensitivity::PhiId].into());
+        assert!(marks("rows").is_empty());
+
+        let keyed = Keyed {
+            operator: Pass,
+            outputs: vec![(None, Arc::clone(&output))],
+            max_parallelism: 1,
+            columns: vec![0],
+            store: KeyedStore::default(),
+        };
+        let column = || Arc::new(Int64Array::from(vec![7])) as ArrayRef;
+        let batch = RecordBatch::try_new(input, vec![column(), column(), column()]).unwrap();
+        assert_eq!(keyed.conform(None, &batch).unwrap().schema(), output);
+        assert!(keyed.conform(Some("unknown"), &batch).is_err());
+    }
+}

@@ -17,7 +17,7 @@ use thalweg_core::Result;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::{KeyOrigin, MasterKey};
 use thalweg_runtime::CheckpointStorage;
-use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, report_error};
+use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, init_logging, report_error};
 
 use crate::healthcare::config::{self, HealthcareConfig};
 use crate::healthcare::decrypt::DecryptArgs;
@@ -40,7 +40,7 @@ enum Command {
     Produce(ProduceArgs),
     /// Print the pipeline's graph
     Graph(GraphArgs),
-    /// List, inspect, verify or rewind checkpoints
+    /// List, inspect, verify, rewind or resolve checkpoints
     Checkpoints {
         #[command(flatten)]
         data: DataArgs,
@@ -101,6 +101,12 @@ impl Cli {
     /// Does what was asked for.
     pub fn execute(self) -> ExitCode {
         let _failpoints = thalweg_core::failpoint::init();
+        // Every command: no panic of any of them may quote what it worked on.
+        init_logging(match &self.command {
+            Command::Run(command) => command.is_quiet(),
+            Command::Produce(args) => args.quiet,
+            _ => false,
+        });
         let done = match self.command {
             Command::Run(command) => run::execute(&command),
             Command::Produce(args) => produce::execute(&args),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use thalweg_core::Result;
-use thalweg_runtime::cli::{RunArgs, init_logging, run_job};
+use thalweg_runtime::cli::{RunArgs, run_job};
 use thalweg_runtime::{CheckpointStorage, JobSummary, LocalStorage};
 
 use super::DataArgs;
@@ -23,9 +23,14 @@ pub(super) struct RunCommand {
     run: RunArgs,
 }
 
+impl RunCommand {
+    pub(super) fn is_quiet(&self) -> bool {
+        self.run.quiet
+    }
+}
+
 /// Runs until the input ends, a limit is reached, or someone asks to stop.
 pub(super) fn execute(command: &RunCommand) -> Result<()> {
-    init_logging(command.run.quiet);
     let config = command.data.load_config()?;
     if let Some(path) = &command.input.input {
         input::check(path)?;

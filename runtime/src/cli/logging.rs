@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Sets the process's log output: `error` when quiet, else `info`; `THALWEG_LOG` overrides both
-/// (`THALWEG_LOG=thalweg_runtime=debug`). A second call does nothing.
+/// (`THALWEG_LOG=thalweg_runtime=debug`). Panics are logged by their place alone. Only the first call sets the output.
 pub fn init_logging(quiet: bool) {
     let default = if quiet { "error" } else { "info" };
     let filter = EnvFilter::try_from_env("THALWEG_LOG").unwrap_or_else(|_| EnvFilter::new(default));
