@@ -3,6 +3,8 @@
 pub mod clock;
 #[cfg(feature = "delta")]
 pub mod delta;
+#[cfg(any(feature = "delta", feature = "kafka"))]
+mod epoch_writer;
 pub mod file;
 pub mod generator;
 #[cfg(feature = "kafka")]

@@ -6,7 +6,7 @@ mod delta_support;
 use std::sync::Arc;
 
 use delta_support::faults::{Fault, Plan};
-use delta_support::{Lake, batch, schema, stage, writer};
+use delta_support::{Lake, batch, decided, schema, stage, writer};
 use futures::FutureExt;
 use serde_json::json;
 use thalweg_connectors::delta::DeltaSink;
@@ -40,9 +40,9 @@ async fn rows_of_two_writers_become_visible_in_one_commit() {
 async fn a_replay_adds_no_row_to_a_live_or_a_restarted_committer() {
     let lake = Lake::new().await;
     let pending = lake.pending(1, lake.stage(0..10).await);
-    assert!(!lake.committer.commit(&pending).await.unwrap().replayed);
+    assert!(!lake.committer.commit(&pending, &decided()).await.unwrap().replayed);
     for lake in [&lake, &lake.restarted()] {
-        let again = lake.committer.commit(&pending).await.unwrap();
+        let again = lake.committer.commit(&pending, &decided()).await.unwrap();
         assert!(again.replayed);
         assert_eq!(again.version, 1);
         assert_eq!(lake.ids().await, all(0..10));
@@ -53,10 +53,10 @@ async fn a_replay_adds_no_row_to_a_live_or_a_restarted_committer() {
 async fn a_replay_after_the_log_was_cleaned_is_still_none() {
     let lake = Lake::new().await;
     let pending = lake.pending(1, lake.stage(0..10).await);
-    lake.committer.commit(&pending).await.unwrap();
+    lake.committer.commit(&pending, &decided()).await.unwrap();
     lake.foreign_entries(2..30);
     lake.foreign_cleanup().await;
-    assert!(lake.restarted().committer.commit(&pending).await.unwrap().replayed);
+    assert!(lake.restarted().committer.commit(&pending, &decided()).await.unwrap().replayed);
     assert_eq!(lake.ids().await, all(0..10));
 }
 
@@ -99,7 +99,11 @@ async fn two_instances_that_commit_the_same_checkpoint_at_once_add_its_rows_once
     for n in 2..12 {
         let pending = lake.pending(n, lake.stage(n as i64 * 10..n as i64 * 10 + 10).await);
         let (a, b) = (lake.restarted(), lake.restarted());
-        let (a, b) = tokio::join!(a.committer.commit(&pending), b.committer.commit(&pending));
+        let decided = decided();
+        let (a, b) = tokio::join!(
+            a.committer.commit(&pending, &decided),
+            b.committer.commit(&pending, &decided)
+        );
         let (a, b) = (a.unwrap(), b.unwrap());
         assert!(a.replayed != b.replayed, "{a:?} {b:?}");
     }
@@ -128,10 +132,10 @@ async fn a_store_that_gives_no_answer_is_asked_again_and_then_the_attempt_ends()
     for _ in 0..6 {
         plan.on_log(Fault::Refuse);
     }
-    let error = lake.committer.commit(&pending).await.unwrap_err();
+    let error = lake.committer.commit(&pending, &decided()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(!thalweg_core::error::chain(&error).contains("secret"));
-    lake.committer.commit(&pending).await.unwrap();
+    lake.committer.commit(&pending, &decided()).await.unwrap();
     assert_eq!(lake.ids().await, all(0..20));
 }
 
@@ -141,10 +145,10 @@ async fn a_full_disk_says_so_and_the_next_attempt_commits() {
     let lake = Lake::with(plan.apply(), |sink| sink).await;
     let pending = lake.pending(1, lake.stage(0..10).await);
     plan.on_log(Fault::DiskFull);
-    let error = lake.committer.commit(&pending).await.unwrap_err();
+    let error = lake.committer.commit(&pending, &decided()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.to_string().contains("disk is full"), "{error}");
-    lake.committer.commit(&pending).await.unwrap();
+    lake.committer.commit(&pending, &decided()).await.unwrap();
     assert_eq!(lake.ids().await, all(0..10));
 }
 
@@ -170,12 +174,12 @@ async fn a_missing_or_shortened_file_is_terminal_and_nothing_is_committed() {
 async fn files_that_compaction_has_removed_do_not_matter_to_a_replay() {
     let lake = Lake::new().await;
     let pending = lake.pending(1, lake.stage(0..10).await);
-    lake.committer.commit(&pending).await.unwrap();
+    lake.committer.commit(&pending, &decided()).await.unwrap();
     let path = delta_support::add(&pending.staged[0]).path;
     let remove = json!({ "remove": { "path": path, "dataChange": false, "deletionTimestamp": 1 } });
     lake.foreign_entry(2, &[remove]);
     std::fs::remove_file(lake.table_folder().join(path)).unwrap();
-    assert!(lake.restarted().committer.commit(&pending).await.unwrap().replayed);
+    assert!(lake.restarted().committer.commit(&pending, &decided()).await.unwrap().replayed);
     assert_eq!(lake.ids().await, Vec::<i64>::new());
 }
 
@@ -204,7 +208,7 @@ async fn a_table_created_again_under_a_live_committer_is_terminal() {
     other.id = status.id;
     other.append(1, 100..110).await.unwrap();
     for lake in [&lake, &lake.restarted()] {
-        let error = lake.committer.commit(&pending).await.unwrap_err();
+        let error = lake.committer.commit(&pending, &decided()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DataLoss);
     }
     assert_eq!(other.ids().await, all(100..110));
@@ -238,7 +242,7 @@ async fn a_column_dropped_or_retyped_or_a_constraint_added_by_others_stops() {
         lake.foreign_change(2, change);
         // The live committer meets the change, a restarted one finds it.
         for lake in [&lake, &lake.restarted()] {
-            let error = lake.committer.commit(&pending).await.unwrap_err();
+            let error = lake.committer.commit(&pending, &decided()).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::IncompatibleState);
             assert!(error.to_string().contains("at version 2"), "{error}");
         }
@@ -286,7 +290,7 @@ async fn a_sink_renamed_since_its_manifest_is_finished_without_being_opened() {
     let lake = Lake::new().await;
     let mut pending = lake.pending(1, lake.stage(0..10).await);
     pending.sink = "silver-old-name".to_owned();
-    assert_eq!(lake.restarted().committer.commit(&pending).await.unwrap().version, 1);
+    assert_eq!(lake.restarted().committer.commit(&pending, &decided()).await.unwrap().version, 1);
     assert_eq!(lake.ids().await, all(0..10));
 }
 
@@ -346,7 +350,7 @@ async fn rows_that_no_manifest_knows_are_refused_and_kept_when_adopted() {
     assert!(other.committer.open(&target, app_id, &nothing, false).await.is_ok());
     let mut pending = other.pending(1, other.stage(10..20).await);
     pending.app_id = app_id.to_owned();
-    other.committer.commit(&pending).await.unwrap();
+    other.committer.commit(&pending, &decided()).await.unwrap();
     assert_eq!(lake.ids().await, all(0..20));
 }
 
@@ -390,8 +394,8 @@ async fn two_sinks_of_one_job_share_a_table() {
     let mut other = lake.pending(1, lake.stage(10..20).await);
     other.app_id = "job/chain/0/second".to_owned();
     lake.append(1, 0..10).await.unwrap();
-    assert_eq!(lake.committer.commit(&other).await.unwrap().version, 2);
-    assert!(lake.committer.commit(&other).await.unwrap().replayed);
+    assert_eq!(lake.committer.commit(&other, &decided()).await.unwrap().version, 2);
+    assert!(lake.committer.commit(&other, &decided()).await.unwrap().replayed);
     assert_eq!(lake.append(2, 20..30).await.unwrap().version, 3);
     assert_eq!(lake.ids().await, all(0..30));
 }
@@ -403,11 +407,11 @@ async fn partitioned_rows_survive_the_manifest_and_keep_their_values() {
     assert_eq!(staged.items.len(), 2);
     let text = serde_json::to_vec(&lake.pending(1, staged)).unwrap();
     let pending = serde_json::from_slice(&text).unwrap();
-    lake.committer.commit(&pending).await.unwrap();
+    lake.committer.commit(&pending, &decided()).await.unwrap();
     assert_eq!(lake.ids().await, all(0..10));
     let mut writer = writer(&lake.sink(), schema());
     writer.write(batch(10..20)).await.unwrap();
-    let unpartitioned = writer.close_epoch(CheckpointId(2)).await.unwrap();
+    let unpartitioned = writer.close_epoch(CheckpointId(1)).await.unwrap();
     let error = lake.restarted().commit(2, unpartitioned).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::IncompatibleState);
 }

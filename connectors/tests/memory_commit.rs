@@ -13,7 +13,9 @@ use thalweg_core::connector::sink::{
     Committed, Committer, Cut, IoHandle, PendingCommit, Sink, SinkWriter, Target,
     TargetExpectation, WriterContext,
 };
+use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::sensitivity::{Sensitivity, mark, sensitivities};
+use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{Attempt, CheckpointId, Clearance, ErrorKind, Result, SubtaskIndex};
 
 /// Runs a future that must be ready without waiting.
@@ -31,8 +33,19 @@ fn batch(n: &[i64]) -> RecordBatch {
 fn writer(sink: &dyn Sink, schema: &Arc<Schema>) -> Box<dyn SinkWriter> {
     let io = IoHandle::new(drop);
     let schema = Arc::clone(schema);
-    sink.writer(WriterContext { subtask: SubtaskIndex(0), attempt: Attempt(1), schema, io })
-        .unwrap()
+    let staging = Arc::new(MemoryStaging::default());
+    sink.writer(WriterContext {
+        subtask: SubtaskIndex(0),
+        attempt: Attempt(1),
+        schema,
+        io,
+        staging,
+    })
+    .unwrap()
+}
+
+fn decided() -> Arc<dyn DecidedCheckpoint> {
+    Arc::new(MemoryStaging::default())
 }
 
 /// A job with one sink, as far as a committer can tell.
@@ -81,7 +94,7 @@ impl Job {
     fn commit(&self, pending: &PendingCommit) -> Result<Committed> {
         // As after a crash: what is known of the commit is what its manifest says.
         let bytes = serde_json::to_vec(pending).unwrap();
-        now(self.committer.commit(&serde_json::from_slice(&bytes).unwrap()))
+        now(self.committer.commit(&serde_json::from_slice(&bytes).unwrap(), &decided()))
     }
 }
 
@@ -212,7 +225,8 @@ fn writes_and_commits_wait_while_they_are_stalled() {
     store.stall_commits();
     let mut waiting = Context::from_waker(Waker::noop());
     let mut write = writer.write(batch(&[2]));
-    let mut commit = job.committer.commit(&pending);
+    let decided = decided();
+    let mut commit = job.committer.commit(&pending, &decided);
     assert!(write.as_mut().poll(&mut waiting).is_pending());
     assert!(commit.as_mut().poll(&mut waiting).is_pending());
     assert_eq!((store.write_calls("gold"), store.rows("gold")), (2, 0));

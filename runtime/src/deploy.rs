@@ -16,6 +16,7 @@ use thalweg_core::{Attempt, Error, OperatorUid, Result, SubtaskIndex, Watermark}
 use tokio::sync::{mpsc, watch};
 
 use crate::checkpoint::recover::{JobContext, Restored};
+use crate::checkpoint::staging::SinkStaging;
 use crate::checkpoint::state_files::StateStore;
 use crate::exchange::{InputGate, Partitioner, Receiver, channel};
 use crate::execution_graph::{ExecutionGraph, Task};
@@ -223,6 +224,12 @@ impl Deployment<'_> {
                         attempt: self.attempt,
                         schema: Arc::clone(&node.input_schema),
                         io: self.io.clone(),
+                        staging: Arc::new(SinkStaging {
+                            store: Arc::clone(&self.store),
+                            uid: node.uid.clone(),
+                            subtask: SubtaskIndex(subtask),
+                            restored: self.restored.manifest.number,
+                        }),
                     })?;
                     let slot = Target::Sink(emitter.sinks.len());
                     let uid = node.uid.clone();

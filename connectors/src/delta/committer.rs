@@ -10,6 +10,7 @@ use object_store::ObjectStore;
 use thalweg_core::connector::sink::{
     BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
+use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::{CheckpointId, Error, Result, durable};
 
 use super::commit::{Commit, RELOADS, recreated, restless};
@@ -266,12 +267,20 @@ impl Committer for DeltaCommitter {
         self.open_target(target, app_id, expected, adopt).boxed()
     }
 
-    fn commit<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>> {
+    fn commit<'a>(
+        &'a self,
+        pending: &'a PendingCommit,
+        _checkpoint: &'a Arc<dyn DecidedCheckpoint>,
+    ) -> BoxFuture<'a, Result<Committed>> {
         self.commit_pending(pending).boxed()
     }
 
     fn void<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>> {
         async move { self.run(pending, Commit::void(&self.storage, pending)?).await }.boxed()
+    }
+
+    fn how_to_undo(&self, _path: &str, version: u64) -> Option<String> {
+        Some(format!("RESTORE TO VERSION AS OF {version}"))
     }
 
     fn version<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64>> {

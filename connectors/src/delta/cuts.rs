@@ -14,6 +14,7 @@ use thalweg_core::{CheckpointId, Error, Result};
 use super::committer::DeltaCommitter;
 use super::encode::Recipe;
 use super::{KIND, schema};
+use crate::epoch_writer::Stager;
 
 /// Where cuts are published.
 const TABLE: &str = "meta/checkpoints";
@@ -45,7 +46,7 @@ impl DeltaCommitter {
             return Ok(version);
         }
         let row = row(cut)?;
-        let staged = self.stage_row(&row).await?;
+        let staged = self.stage_row(cut.checkpoint, &row).await?;
         pending.rows = staged.rows;
         pending.staged = staged.items;
         self.commit_pending(&pending).await.map(|committed| committed.version)
@@ -98,10 +99,10 @@ impl DeltaCommitter {
         Ok(txn.is_some_and(|n| n >= pending.checkpoint.0 as i64).then_some(table.version))
     }
 
-    async fn stage_row(&self, row: &RecordBatch) -> Result<Staged> {
+    async fn stage_row(&self, checkpoint: CheckpointId, row: &RecordBatch) -> Result<Staged> {
         let recipe = Recipe::new(self.storage(), TABLE, &row.schema(), &[], &BTreeSet::new())?;
-        let mut files = recipe.begin();
-        files.write(&recipe.conform(row)?).await?;
+        let mut files = recipe.begin(checkpoint);
+        files.write(&recipe.conform(row.clone())?).await?;
         files.close().await
     }
 }

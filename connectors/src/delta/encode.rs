@@ -9,15 +9,17 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
+use futures::FutureExt;
 use object_store::ObjectStore;
 use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
-use thalweg_core::connector::sink::Staged;
-use thalweg_core::{Error, Result};
+use thalweg_core::connector::sink::{BoxFuture, Staged};
+use thalweg_core::{CheckpointId, Error, Result};
 
 use super::storage::Storage;
 use super::{entry, failure, schema};
+use crate::epoch_writer::{OpenEpoch, Stager};
 
 /// Rows handed to the Parquet writer at a time.
 const WRITE_BATCH_ROWS: usize = 8_192;
@@ -30,6 +32,8 @@ const FILE_BYTES: NonZeroU64 = NonZeroU64::new(256 << 20).expect("it is not zero
 /// How the files of one table are made.
 pub(crate) struct Recipe {
     table: String,
+    /// The table, for messages.
+    shown: String,
     storage: Storage,
     data: Arc<dyn ObjectStore>,
     columns: SchemaRef,
@@ -57,49 +61,60 @@ impl Recipe {
             Some(indexed.iter().map(|name| quoted(name)).collect()),
         );
         let data = storage.data(table)?;
-        Ok(Self { table: table.to_owned(), storage: storage.clone(), data, columns, config })
+        let shown = format!("table `{table}`");
+        let (table, storage) = (table.to_owned(), storage.clone());
+        Ok(Self { table, shown, storage, data, columns, config })
+    }
+}
+
+impl Stager for Recipe {
+    fn target(&self) -> &str {
+        &self.shown
     }
 
-    pub(crate) fn table(&self) -> &str {
-        &self.table
+    fn conform(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        schema::conform(&self.table, &batch, &self.columns)
     }
 
-    /// Relabels a batch to the files' columns.
-    pub(crate) fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        schema::conform(&self.table, batch, &self.columns)
-    }
-
-    /// Begins the files of one epoch.
-    pub(crate) fn begin(&self) -> Files<'_> {
+    fn begin(&self, _checkpoint: CheckpointId) -> Box<dyn OpenEpoch + '_> {
         let writer = DeltaWriter::new(Arc::clone(&self.data), self.config.clone());
-        Files { recipe: self, writer, rows: 0 }
+        Box::new(Files { recipe: self, writer, rows: 0 })
     }
 }
 
 /// The open files of one epoch. Dropping them removes what is half-written.
-pub(crate) struct Files<'a> {
+struct Files<'a> {
     recipe: &'a Recipe,
     writer: DeltaWriter,
     rows: u64,
 }
 
-impl Files<'_> {
-    /// Encodes a conformed batch.
-    pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.writer.write(batch).await.map_err(|e| self.recipe.failed("write a data file", &e))?;
-        self.rows += batch.num_rows() as u64;
-        Ok(())
+impl OpenEpoch for Files<'_> {
+    fn write<'a>(&'a mut self, batch: &'a RecordBatch) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let written = self.writer.write(batch).await;
+            written.map_err(|e| self.recipe.failed("write a data file", &e))?;
+            self.rows += batch.num_rows() as u64;
+            Ok(())
+        }
+        .boxed()
     }
 
-    /// Closes the files, makes them durable and describes them.
-    pub(crate) async fn close(self) -> Result<Staged> {
-        let Self { recipe, writer, rows } = self;
-        let adds = writer.close().await.map_err(|e| recipe.failed("close a data file", &e))?;
-        recipe.storage.sync(&recipe.table, adds.iter().map(|a| a.path.clone()).collect()).await?;
-        let items =
-            adds.iter().map(|a| entry::describe(&recipe.table, a)).collect::<Result<Vec<_>>>()?;
-        recipe.counted(&adds, rows)?;
-        Ok(Staged { items, rows })
+    fn close<'a>(self: Box<Self>) -> BoxFuture<'a, Result<Staged>>
+    where
+        Self: 'a,
+    {
+        async move {
+            let Self { recipe, writer, rows } = *self;
+            let adds = writer.close().await.map_err(|e| recipe.failed("close a data file", &e))?;
+            let names = adds.iter().map(|a| a.path.clone()).collect();
+            recipe.storage.sync(&recipe.table, names).await?;
+            let items = adds.iter().map(|a| entry::describe(&recipe.table, a));
+            let items = items.collect::<Result<Vec<_>>>()?;
+            recipe.counted(&adds, rows)?;
+            Ok(Staged { items, rows })
+        }
+        .boxed()
     }
 }
 

@@ -36,7 +36,6 @@ mod sink;
 mod storage;
 mod store;
 mod table;
-mod writer;
 
 pub use committer::DeltaCommitter;
 pub use read::read_table;

@@ -98,14 +98,6 @@ pub(crate) fn conform(table: &str, batch: &RecordBatch, file: &SchemaRef) -> Res
     })
 }
 
-/// Bytes that the rows of `batch` take, slices counted as slices.
-pub(crate) fn bytes_of(batch: &RecordBatch) -> usize {
-    let size = |c: &ArrayRef| {
-        c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size())
-    };
-    batch.columns().iter().map(size).sum()
-}
-
 fn file_field(field: &Field, name: &str) -> Option<Field> {
     Some(Field::new(name, file_type(field.data_type())?, field.is_nullable()))
 }

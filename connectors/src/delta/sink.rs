@@ -12,8 +12,8 @@ use thalweg_core::{Error, Result};
 use super::KIND;
 use super::committer::DeltaCommitter;
 use super::encode::Recipe;
-use super::writer::DeltaSinkWriter;
 use super::{schema, storage};
+use crate::epoch_writer::EpochWriter;
 
 /// Table properties that an append-only table of the oldest protocol may have.
 const PROPERTIES: [&str; 8] = [
@@ -239,7 +239,8 @@ impl Sink for DeltaSink {
             &self.partition_by,
             &self.uncompressed,
         )?;
-        Ok(Box::new(DeltaSinkWriter::new(recipe, context.io, self.buffer_bytes)))
+        let first = context.staging.first_checkpoint();
+        Ok(Box::new(EpochWriter::new(recipe, first, context.io, self.buffer_bytes)))
     }
 
     fn committer(&self) -> Arc<dyn Committer> {

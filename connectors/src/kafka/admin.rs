@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use thalweg_core::{Error, Result};
@@ -32,10 +32,7 @@ pub fn ensure_topic(
     if let Some(partitions) = existing.partitions()? {
         return Ok(partitions.len());
     }
-    let admin: AdminClient<DefaultClientContext> =
-        client::base(bootstrap_servers, &[("client.id", "thalweg-admin")], properties)?
-            .create()
-            .map_err(client::creation_error)?;
+    let admin = client(bootstrap_servers, properties)?;
     let refused = |why: &str| {
         Error::config(format!(
             "kafka at {bootstrap_servers} does not create topic `{topic}`: {}",
@@ -56,6 +53,28 @@ pub fn ensure_topic(
         }
     }
     existing.partitions()?.map(|partitions| partitions.len()).ok_or_else(|| existing.missing())
+}
+
+/// A topic's setting as text; `None` when the broker does not tell. Blocking, and callable from anywhere.
+pub(super) fn topic_setting(config: &KafkaConfig, name: &str) -> Result<Option<String>> {
+    let admin = client(&config.bootstrap_servers, &config.properties)?;
+    let answers = wait(async {
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        admin.describe_configs([&ResourceSpecifier::Topic(&config.topic)], &options).await
+    })?;
+    // Reading settings needs a permission of its own; without it the defaults are taken.
+    let resources = answers.unwrap_or_default().into_iter().flatten();
+    let setting = resources.flat_map(|r| r.entries).find(|entry| entry.name == name);
+    Ok(setting.and_then(|entry| entry.value))
+}
+
+fn client(
+    bootstrap_servers: &str,
+    properties: &BTreeMap<String, String>,
+) -> Result<AdminClient<DefaultClientContext>> {
+    client::base(bootstrap_servers, &[("client.id", "thalweg-admin")], properties)?
+        .create()
+        .map_err(client::creation_error)
 }
 
 /// Waits for `future` on a thread of its own, so that a caller inside a runtime may call too.

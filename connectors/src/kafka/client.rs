@@ -86,6 +86,16 @@ pub(super) fn base(
     Ok(client)
 }
 
+/// Of a sink's `properties`, those that a reader may have too: the others would only make it complain.
+pub(super) fn connection_properties(
+    properties: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let shared = ["security.", "ssl.", "sasl.", "socket.", "broker.", "client.", "reconnect."];
+    let is_shared = |key: &str| shared.iter().any(|prefix| key.starts_with(prefix));
+    let kept = properties.iter().filter(|(key, _)| is_shared(key));
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 /// Why a client could not be made, without showing a secret.
 pub(super) fn creation_error(error: KafkaError) -> Error {
     match error {

@@ -1,4 +1,4 @@
-//! Kafka: a source with exact positions, a bulk producer for tools, and a broker in the process for demos.
+//! Kafka: a source with exact positions, sinks, a bulk producer for tools, and a broker in the process for demos.
 //!
 //! Partitions are assigned with explicit offsets, never subscribed to, and group offsets are written for lag tools
 //! only: where reading goes on is decided by checkpoints alone. An offset that is gone is an error or a counted
@@ -11,6 +11,7 @@ pub mod demo_broker;
 mod loss;
 pub mod producer;
 mod reader;
+pub mod sink;
 pub mod source;
 mod topic;
 mod trouble;
@@ -19,4 +20,5 @@ pub use admin::ensure_topic;
 pub use config::{KafkaConfig, OnDataLoss, Start};
 pub use demo_broker::DemoBroker;
 pub use producer::TopicWriter;
+pub use sink::{KafkaCommitter, KafkaSink, KafkaSinkConfig};
 pub use source::KafkaSource;

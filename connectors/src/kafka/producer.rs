@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::client;
 
-const TUNING: [(&str, &str); 9] = [
+pub(super) const TUNING: [(&str, &str); 9] = [
     ("client.id", "thalweg-writer"),
     ("enable.idempotence", "true"),
     ("compression.type", "lz4"),
@@ -57,7 +57,20 @@ impl TopicWriter {
         topic: &str,
         properties: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let config = client::base(bootstrap_servers, &TUNING, properties)?;
+        Self::with_settings(bootstrap_servers, topic, properties, &[])
+    }
+
+    /// As [`TopicWriter::new`], with settings that nothing overrides.
+    pub(super) fn with_settings(
+        bootstrap_servers: &str,
+        topic: &str,
+        properties: &BTreeMap<String, String>,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let mut config = client::base(bootstrap_servers, &TUNING, properties)?;
+        for (key, value) in settings {
+            config.set(*key, *value);
+        }
         let producer =
             config.create_with_context(Deliveries::default()).map_err(client::creation_error)?;
         Ok(Self { producer, servers: bootstrap_servers.to_owned(), topic: topic.to_owned() })
@@ -130,6 +143,10 @@ impl TopicWriter {
         }
     }
 
+    pub(super) fn producer(&self) -> &impl Producer<Deliveries> {
+        &self.producer
+    }
+
     /// Messages that the broker has acknowledged.
     pub fn delivered(&self) -> u64 {
         self.producer.client().context().delivered.load(Ordering::Relaxed)
@@ -160,7 +177,7 @@ impl TopicWriter {
 
 /// Counts acknowledgements.
 #[derive(Debug, Default)]
-struct Deliveries {
+pub(super) struct Deliveries {
     delivered: AtomicU64,
     failed: AtomicU64,
     reason: Mutex<String>,

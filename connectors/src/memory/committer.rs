@@ -1,10 +1,13 @@
 //! Makes staged batches visible, exactly once.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use serde_json::Value;
 use thalweg_core::connector::sink::{
     BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
+use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::decide::{Found, Opening, Standing, opening, standing};
@@ -44,7 +47,11 @@ impl Committer for MemoryCommitter {
         Box::pin(async move { self.with(|inner| open(inner, target, app_id, expected, adopt)) })
     }
 
-    fn commit<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>> {
+    fn commit<'a>(
+        &'a self,
+        pending: &'a PendingCommit,
+        _checkpoint: &'a Arc<dyn DecidedCheckpoint>,
+    ) -> BoxFuture<'a, Result<Committed>> {
         Box::pin(async move {
             pass(&self.store.shared().commits_stalled).await;
             self.with(|inner| {

@@ -39,6 +39,8 @@ use std::time::{Duration, SystemTime};
 
 #[path = "kafka_clients.rs"]
 mod kafka_clients;
+#[path = "kafka_consumer.rs"]
+mod kafka_consumer;
 #[path = "kafka_jars.rs"]
 mod kafka_jars;
 #[path = "kafka_node.rs"]
@@ -193,6 +195,15 @@ impl KafkaServer {
         records: impl IntoIterator<Item = Record<'a>>,
     ) -> Result<Vec<i64>, KafkaServerError> {
         self.clients.produce(topic, records)
+    }
+
+    /// All messages of a topic that readers of committed ones see, by Kafka's own console consumer: each a line.
+    pub fn committed_lines(&self, topic: &str) -> Result<Vec<String>, KafkaServerError> {
+        let jars = Jars::resolve().map_err(|error| KafkaServerError::Io {
+            what: "find Kafka's tools",
+            cause: io::Error::other(error.to_string()),
+        })?;
+        kafka_consumer::committed_lines(&jars, &self.bootstrap_servers, topic)
     }
 
     /// Kills all nodes with SIGKILL. Data and ports are kept for [`Self::start_again`].

@@ -26,6 +26,8 @@ use thalweg_core::connector::sink::{
     Committed, Committer, IoHandle, PendingCommit, Sink, SinkWriter, Staged, TargetExpectation,
     TargetStatus, WriterContext,
 };
+use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{Attempt, CheckpointId, Result, SubtaskIndex};
 
 pub const TABLE: &str = "silver/events";
@@ -84,7 +86,7 @@ impl Lake {
     }
 
     pub async fn commit(&self, n: u64, staged: Staged) -> Result<Committed> {
-        self.committer.commit(&self.pending(n, staged)).await
+        self.committer.commit(&self.pending(n, staged), &decided()).await
     }
 
     pub fn pending(&self, n: u64, staged: Staged) -> PendingCommit {
@@ -215,8 +217,15 @@ pub async fn stage(sink: &DeltaSink, ids: std::ops::Range<i64>) -> Staged {
 }
 
 pub fn writer(sink: &DeltaSink, schema: SchemaRef) -> Box<dyn SinkWriter> {
-    let context = WriterContext { subtask: SubtaskIndex(0), attempt: Attempt(1), schema, io: io() };
+    let staging = Arc::new(MemoryStaging::default());
+    let (subtask, attempt, io) = (SubtaskIndex(0), Attempt(1), io());
+    let context = WriterContext { subtask, attempt, schema, io, staging };
     sink.writer(context).unwrap()
+}
+
+/// Delta sinks stage nothing in the checkpoint itself.
+pub fn decided() -> Arc<dyn DecidedCheckpoint> {
+    Arc::new(MemoryStaging::default())
 }
 
 pub fn io() -> IoHandle {

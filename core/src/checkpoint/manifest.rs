@@ -175,14 +175,6 @@ impl Manifest {
         (digits.len() == 20).then(|| digits.parse().ok().map(CheckpointId))?
     }
 
-    /// Whether nothing happened since `parent`: then no manifest is written (P17).
-    pub fn is_unchanged_since(&self, parent: &Self) -> bool {
-        self.pending.is_empty()
-            && !self.finished
-            && self.sources == parent.sources
-            && self.state == parent.state
-    }
-
     /// The app id of a sink: job / chain / shard / sink (P3).
     pub fn app_id(job: &str, chain: &str, sink: &str) -> String {
         format!("{job}/{chain}/0-of-1/{sink}")

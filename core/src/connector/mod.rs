@@ -3,3 +3,4 @@
 pub mod decode;
 pub mod sink;
 pub mod source;
+pub mod staging;

@@ -7,12 +7,14 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::staging::{DecidedCheckpoint, StagingArea};
 use crate::sensitivity::Clearance;
 use crate::{Attempt, CheckpointId, Result, SubtaskIndex};
 
@@ -106,8 +108,12 @@ pub trait Committer: Send + Sync + Debug {
     ) -> BoxFuture<'a, Result<TargetStatus>>;
 
     /// Commits exactly once: done already is a success, another's newer commit is fenced, an unclear outcome is read
-    /// and decided (P5, P12–P15).
-    fn commit<'a>(&'a self, pending: &'a PendingCommit) -> BoxFuture<'a, Result<Committed>>;
+    /// and decided (P5, P12–P15). `checkpoint` holds what was staged in it.
+    fn commit<'a>(
+        &'a self,
+        pending: &'a PendingCommit,
+        checkpoint: &'a Arc<dyn DecidedCheckpoint>,
+    ) -> BoxFuture<'a, Result<Committed>>;
 
     /// Gives up the rows of a checkpoint: the target counts it as committed, and nothing becomes visible. Only a
     /// person decides so (P15).
@@ -117,6 +123,12 @@ pub trait Committer: Send + Sync + Debug {
             pending.kind
         ));
         Box::pin(std::future::ready(Err(kind)))
+    }
+
+    /// How a person takes out what was committed after `version`; `None` where that cannot be done.
+    fn how_to_undo(&self, path: &str, version: u64) -> Option<String> {
+        let _ = (path, version);
+        None
     }
 
     /// The target's newest version now.
@@ -162,16 +174,18 @@ pub struct WriterContext {
     pub schema: SchemaRef,
     /// The multi-thread runtime on which storage work runs.
     pub io: IoHandle,
+    /// For sinks that keep the rows of an epoch in the checkpoint.
+    pub staging: Arc<dyn StagingArea>,
 }
 
 /// Spawns futures on the runtime's I/O threads; core knows no executor, so it is handed in.
 #[derive(Clone)]
-pub struct IoHandle(std::sync::Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>);
+pub struct IoHandle(Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>);
 
 impl IoHandle {
     /// Wraps a spawn function.
     pub fn new(spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static) -> Self {
-        Self(std::sync::Arc::new(spawn))
+        Self(Arc::new(spawn))
     }
 
     /// Runs `future` on the I/O threads, detached.
@@ -225,7 +239,7 @@ pub trait Sink: Send + Sync + Debug {
     fn writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>>;
 
     /// The committer of this kind of target.
-    fn committer(&self) -> std::sync::Arc<dyn Committer>;
+    fn committer(&self) -> Arc<dyn Committer>;
 }
 
 /// Stages rows. Never blocks a thread: it waits in its futures.

@@ -2,6 +2,8 @@
 
 mod clock;
 mod harness;
+mod staging;
 
 pub use clock::ManualClock;
 pub use harness::OperatorHarness;
+pub use staging::MemoryStaging;

@@ -8,15 +8,21 @@ use thalweg_runtime::{CheckpointStorage, LocalStorage};
 
 use super::DataArgs;
 use super::input;
+use super::mirror::MirrorArgs;
 
 /// Looks at the folder, or opens the job for what needs its tables.
-pub(super) fn execute(data: &DataArgs, command: &CheckpointsCommand) -> Result<()> {
+pub(super) fn execute(
+    data: &DataArgs,
+    mirror: &MirrorArgs,
+    command: &CheckpointsCommand,
+) -> Result<()> {
     let readable = LocalStorage::open_read_only(data.checkpoint_dir())?;
     if !command.needs_job() {
         super::print(&command.read(&readable)?);
         return Ok(());
     }
-    let config = data.load_config()?;
+    let mut config = data.load_config()?;
+    mirror.apply(&mut config.mirror);
     let storage: Arc<dyn CheckpointStorage> = Arc::new(LocalStorage::open(data.checkpoint_dir())?);
     // The source is not opened by these commands: any will do.
     let source = input::file(&config, std::path::Path::new("unused"));

@@ -13,12 +13,12 @@ use crate::healthcare::healthcare_graph;
 
 /// Prints the graph; touches neither tables nor brokers.
 pub(super) fn execute(args: &GraphArgs) -> Result<()> {
-    let config = HealthcareConfig::load(None)?;
-    let servers = config.kafka.bootstrap_servers.as_deref().unwrap_or("127.0.0.1:9092");
-    let source = input::kafka(&config, servers, None, None)?;
+    let mut config = HealthcareConfig::load(None)?;
+    config.kafka.bootstrap_servers.get_or_insert_with(|| "127.0.0.1:9092".to_owned());
+    let source = input::kafka(&config)?;
     // Nothing is written below it: a graph is data.
     let committer = Arc::new(DeltaCommitter::new(std::env::temp_dir())?);
     let key = Arc::new(MasterKey::generate()?);
-    super::print(&args.render(&healthcare_graph(&config, source, &committer, &key)?));
+    super::print(&args.render(&healthcare_graph(&config, source, &committer, None, &key)?));
     Ok(())
 }

@@ -13,7 +13,8 @@ use thalweg_core::{Error, Result};
 use thalweg_runtime::{CheckpointStorage, JobBuilder};
 
 use super::DataArgs;
-use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::config::{HealthcareConfig, KafkaSection};
+use crate::healthcare::mirror::Mirror;
 use crate::healthcare::{HealthcareFormat, healthcare_graph};
 
 /// Where events come from.
@@ -36,22 +37,24 @@ pub(super) struct InputArgs {
     pub(super) input: Option<PathBuf>,
 }
 
-/// Events of a topic.
-pub(super) fn kafka(
-    config: &HealthcareConfig,
-    bootstrap_servers: &str,
-    topic: Option<&str>,
-    start: Option<Start>,
-) -> Result<Arc<dyn Source>> {
-    let mut section = config.kafka.clone();
-    section.bootstrap_servers = Some(bootstrap_servers.to_owned());
-    if let Some(topic) = topic {
-        topic.clone_into(&mut section.topic);
+impl InputArgs {
+    /// `section` with what was given here.
+    pub(super) fn apply(&self, section: &mut KafkaSection) {
+        if let Some(servers) = &self.bootstrap_servers {
+            section.bootstrap_servers = Some(servers.clone());
+        }
+        if let Some(topic) = &self.topic {
+            topic.clone_into(&mut section.topic);
+        }
+        if let Some(start) = self.start {
+            section.start = start;
+        }
     }
-    if let Some(start) = start {
-        section.start = start;
-    }
-    Ok(Arc::new(KafkaSource::new(section.source()?, format(config))))
+}
+
+/// Events of the topic that the settings name.
+pub(super) fn kafka(config: &HealthcareConfig) -> Result<Arc<dyn Source>> {
+    Ok(Arc::new(KafkaSource::new(config.kafka.source()?, format(config))))
 }
 
 fn format(config: &HealthcareConfig) -> Arc<dyn Format> {
@@ -83,6 +86,7 @@ pub(super) fn job(
 ) -> Result<JobBuilder> {
     let key = data.key(storage.as_ref())?;
     let committer = Arc::new(DeltaCommitter::new(&data.data_dir)?);
-    let graph = healthcare_graph(config, source, &committer, &key)?;
+    let mirror = Mirror::of(&config.mirror, &config.kafka)?;
+    let graph = healthcare_graph(config, source, &committer, mirror.as_ref(), &key)?;
     Ok(JobBuilder::new(graph, storage, key).settings(config.runtime.clone()))
 }

@@ -5,6 +5,7 @@ mod decrypt;
 mod demo;
 mod graph;
 mod input;
+mod mirror;
 mod produce;
 mod run;
 
@@ -44,6 +45,8 @@ enum Command {
     Checkpoints {
         #[command(flatten)]
         data: DataArgs,
+        #[command(flatten)]
+        mirror: mirror::MirrorArgs,
         #[command(flatten)]
         checkpoints: CheckpointsArgs,
     },
@@ -111,8 +114,8 @@ impl Cli {
             Command::Run(command) => run::execute(&command),
             Command::Produce(args) => produce::execute(&args),
             Command::Graph(args) => graph::execute(&args),
-            Command::Checkpoints { data, checkpoints } => {
-                checkpoints::execute(&data, &checkpoints.command)
+            Command::Checkpoints { data, mirror, checkpoints } => {
+                checkpoints::execute(&data, &mirror, &checkpoints.command)
             }
             Command::Decrypt(args) => decrypt::execute(&args),
             Command::Config => {

@@ -10,7 +10,9 @@ use thalweg_runtime::{CheckpointStorage, JobSummary, LocalStorage};
 use super::DataArgs;
 use super::demo::Demo;
 use super::input::{self, InputArgs};
+use super::mirror::MirrorArgs;
 use crate::healthcare::config::KafkaSection;
+use crate::healthcare::mirror::Mirror;
 
 /// Arguments of `healthcare run`.
 #[derive(Debug, Clone, Args)]
@@ -19,6 +21,8 @@ pub(super) struct RunCommand {
     data: DataArgs,
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    mirror: MirrorArgs,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -31,7 +35,10 @@ impl RunCommand {
 
 /// Runs until the input ends, a limit is reached, or someone asks to stop.
 pub(super) fn execute(command: &RunCommand) -> Result<()> {
-    let config = command.data.load_config()?;
+    let mut config = command.data.load_config()?;
+    command.mirror.apply(&mut config.mirror);
+    command.input.apply(&mut config.kafka);
+    Mirror::of(&config.mirror, &config.kafka)?;
     if let Some(path) = &command.input.input {
         input::check(path)?;
     }
@@ -39,16 +46,10 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
         Arc::new(LocalStorage::open(command.data.checkpoint_dir())?);
     let mut run = command.run.clone();
     let mut demo = None;
-    let source = match (&command.input.bootstrap_servers, &command.input.input) {
-        (Some(servers), _) => {
-            input::kafka(&config, servers, command.input.topic.as_deref(), command.input.start)?
-        }
-        (None, Some(path)) => input::file(&config, path),
-        (None, None) if config.kafka.bootstrap_servers.is_some() => {
-            let servers = config.kafka.bootstrap_servers.as_deref().unwrap_or_default();
-            input::kafka(&config, servers, None, None)?
-        }
-        (None, None) => {
+    let source = match &command.input.input {
+        Some(path) => input::file(&config, path),
+        None if config.kafka.bootstrap_servers.is_some() => input::kafka(&config)?,
+        None => {
             // The broker forgets everything at exit: each such run is a new chain over the same tables, and whatever
             // it has read it flushes (P29).
             run.fresh = true;
@@ -57,8 +58,9 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
             let mut config = config.clone();
             // Settings for a real cluster, its logins say, mean nothing to this broker, and nobody looks at the lag
             // of a group in it.
-            config.kafka = KafkaSection { group_id: None, ..KafkaSection::default() };
-            let source = input::kafka(&config, started.bootstrap_servers(), None, None)?;
+            let bootstrap_servers = Some(started.bootstrap_servers().to_owned());
+            config.kafka = KafkaSection { bootstrap_servers, ..KafkaSection::default() };
+            let source = input::kafka(&config)?;
             demo = Some(started);
             source
         }

@@ -15,6 +15,7 @@ use thalweg_connectors::kafka::{KafkaConfig, OnDataLoss, Start};
 use thalweg_core::{Error, Result};
 use thalweg_runtime::Settings;
 
+pub use super::mirror::MirrorSection;
 pub use super::rules::{Range, Ranges};
 pub use template::commented_default;
 
@@ -27,6 +28,8 @@ pub const DEFAULT_TOPIC: &str = "healthcare_events";
 pub struct HealthcareConfig {
     /// Where events come from.
     pub kafka: KafkaSection,
+    /// A copy of silver in a topic.
+    pub mirror: MirrorSection,
     /// How messages are read.
     pub decoding: Decoding,
     /// What is possible.

@@ -17,6 +17,7 @@ use thalweg_operators::{Aggregate, LATE, Lateness, Mask, Project, REJECTED, Seal
 
 use super::config::{HealthcareConfig, TimeSection};
 use super::gold::{Kpis, Medications, PatientVitals, VitalsByBpCategory, VitalsByMinute};
+use super::mirror::Mirror;
 use super::record::{Bronze, Event, Quarantine, Silver};
 use super::rules::validation;
 
@@ -35,8 +36,8 @@ pub const LATE_EVENTS: &str = "late/events";
 /// Gold tells about what bronze and silver hold, so it is committed after them.
 const GOLD_RANK: u8 = 1;
 
-/// The healthcare pipeline over `source`, which must emit [`Event`]s, into the tables of `tables`. Payloads are
-/// encrypted with keys derived from `key`.
+/// The healthcare pipeline over `source`, which must emit [`Event`]s, into the tables of `tables`, and silver into
+/// `mirror` as well. Payloads are encrypted with keys derived from `key`.
 ///
 /// # Errors
 /// Every problem at once; with the sources of `thalweg-connectors` and [`super::HealthcareFormat`] there is none.
@@ -44,6 +45,7 @@ pub fn healthcare_graph(
     config: &HealthcareConfig,
     source: Arc<dyn Source>,
     tables: &Arc<DeltaCommitter>,
+    mirror: Option<&Mirror>,
     key: &Arc<MasterKey>,
 ) -> Result<JobGraph, GraphErrors> {
     let env = StreamEnvironment::new(JOB);
@@ -52,7 +54,7 @@ pub fn healthcare_graph(
     let valid = events.transform("validate", validation(&config.ranges));
     quarantine(valid.side_output(&REJECTED), tables, key);
     let masked = valid.apply("mask", Mask::display().drop_column(Event::PAYLOAD));
-    silver(masked, tables);
+    silver(masked, tables, mirror);
     let on_time = on_time(masked, tables, &config.time);
     gold(on_time, tables, &config.time);
     env.build()
@@ -90,10 +92,12 @@ fn quarantine(
         .sink("quarantine", table);
 }
 
-fn silver(valid: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>) {
-    valid
-        .transform::<Silver>("silver-columns", Project::columns(Silver::COLUMNS))
-        .sink("silver", DeltaSink::append(tables, SILVER));
+fn silver(valid: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, mirror: Option<&Mirror>) {
+    let rows = valid.transform::<Silver>("silver-columns", Project::columns(Silver::COLUMNS));
+    rows.sink("silver", DeltaSink::append(tables, SILVER));
+    if let Some(mirror) = mirror {
+        rows.sink("mirror", mirror.sink());
+    }
 }
 
 /// The events that can still enter their window; the others leave for their own table.

@@ -18,6 +18,7 @@ pub mod gold;
 pub mod graph;
 pub mod hospital;
 pub mod keys;
+pub mod mirror;
 pub mod produce;
 pub mod reason;
 pub mod record;

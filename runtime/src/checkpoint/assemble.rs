@@ -75,10 +75,11 @@ fn advance(source: &mut SourceSnapshot, base: u64, reports: Vec<SourceReport>) {
 
 /// An epoch without rows commits nothing (P17).
 fn pend(sink: &mut SinkSnapshot, id: CheckpointId, staged: Staged) -> Option<PendingCommit> {
+    // Rows that are out already count as well: an at-least-once sink has nothing to commit.
+    sink.rows += staged.rows;
     if staged.items.is_empty() {
         return None;
     }
-    sink.rows += staged.rows;
     Some(PendingCommit {
         sink: sink.uid.to_string(),
         kind: sink.target.kind.clone(),

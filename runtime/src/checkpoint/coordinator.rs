@@ -9,6 +9,7 @@ use actix::prelude::*;
 use thalweg_core::checkpoint::manifest::SplitSnapshot;
 use thalweg_core::checkpoint::{Action, CheckpointCoordinator, Fact, Manifest};
 use thalweg_core::connector::sink::IoHandle;
+use thalweg_core::connector::staging::StagedBytes;
 use thalweg_core::graph::NodeKind;
 use thalweg_core::{Attempt, Barrier, BarrierKind, CheckpointId, Error, OperatorUid, Result};
 use tokio::sync::{oneshot, watch};
@@ -16,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use super::assemble::{Parts, assemble};
 use super::finish::finish;
 use super::recover::{JobContext, Restored};
+use super::staging::staged;
 use super::store::{collect_garbage, store, tell_sources};
 use crate::metrics::JobMetrics;
 use crate::settings::Settings;
@@ -74,6 +76,8 @@ pub(crate) struct Coordinator {
     /// The newest stored manifest, its expectations updated by finishing it, and the digest of its stored bytes.
     parent: Manifest,
     parent_digest: String,
+    /// What sinks staged for the newest finished checkpoint; needed until the next one is (P20).
+    spent: Vec<StagedBytes>,
     /// Rows per source at the attempt's start.
     base_rows: BTreeMap<OperatorUid, u64>,
     known_splits: BTreeMap<OperatorUid, Vec<SplitSnapshot>>,
@@ -125,6 +129,7 @@ impl Coordinator {
             sources: Vec::new(),
             exhausted: Vec::new(),
             reports: Vec::new(),
+            spent: staged(&manifest),
             parent: manifest,
             parent_digest: plan.restored.digest,
             barrier_at: Duration::ZERO,
@@ -210,10 +215,10 @@ impl Coordinator {
     }
 
     fn finish(&mut self, id: CheckpointId, context: &mut Context<Self>) {
-        let (committers, manifest) = (self.context.committers.clone(), self.parent.clone());
-        let address = context.address();
+        let (job, manifest) = (self.context.clone(), self.parent.clone());
+        let (digest, address) = (self.parent_digest.clone(), context.address());
         self.io.spawn(async move {
-            let result = finish(&committers, &manifest).await;
+            let result = finish(&job, &manifest, &digest).await;
             tell(&address, IoDone::Finished(id, result));
         });
     }
@@ -231,9 +236,10 @@ impl Coordinator {
         tracing::debug!(checkpoint = %id, took_ms = took.as_millis() as u64, "checkpoint finished");
         let (job, keep) = (self.context.clone(), self.settings.keep_checkpoints);
         let (splits, metrics) = (self.parent.sources.clone(), Arc::clone(&self.metrics));
+        let spent = std::mem::replace(&mut self.spent, staged(&self.parent));
         self.io.spawn(async move {
             let cleaning = tokio::task::spawn_blocking(move || {
-                if let Err(error) = collect_garbage(&job, id, keep) {
+                if let Err(error) = collect_garbage(&job, id, keep, &spent) {
                     tracing::warn!(%error, "old checkpoints could not be cleaned up");
                 }
                 let lag = tell_sources(&job, &splits).and_then(|rows| i64::try_from(rows).ok());

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::{Committer, Cut, PendingCommit};
+use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::{Error, Result, failpoint};
+
+use super::recover::JobContext;
+use super::staging::Decided;
 
 /// The committers of a job, by kind.
 #[derive(Debug, Clone, Default)]
@@ -25,10 +29,15 @@ impl Committers {
 }
 
 /// Commits everything that is pending, rank by rank, then publishes the cut (P18). Returns the version of each sink.
+/// `digest` is that of the manifest's stored bytes.
 pub(crate) async fn finish(
-    committers: &Committers,
+    job: &JobContext,
     manifest: &Manifest,
+    digest: &str,
 ) -> Result<BTreeMap<String, u64>> {
+    let committers = &job.committers;
+    let decided: Arc<dyn DecidedCheckpoint> = Arc::new(Decided::new(job, manifest, digest));
+    let decided = &decided;
     let mut by_rank: BTreeMap<u8, Vec<&PendingCommit>> = BTreeMap::new();
     for pending in &manifest.pending {
         by_rank.entry(pending.rank).or_default().push(pending);
@@ -39,7 +48,7 @@ pub(crate) async fn finish(
             failpoint::hit("commit.before")?;
             let committed = committers
                 .get(&pending.kind)?
-                .commit(pending)
+                .commit(pending, decided)
                 .await
                 .map_err(|e| e.at(format!("sink `{}`", pending.sink)))?;
             failpoint::hit("commit.after")?;

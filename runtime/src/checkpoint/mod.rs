@@ -4,6 +4,7 @@ mod assemble;
 pub(crate) mod coordinator;
 pub(crate) mod finish;
 pub(crate) mod recover;
+pub(crate) mod staging;
 pub(crate) mod state_files;
 pub mod storage;
 mod store;

@@ -18,6 +18,7 @@ use thalweg_core::time::Clock;
 use thalweg_core::{CheckpointId, Error, OperatorUid, Result};
 
 use super::finish::{Committers, finish};
+use super::staging::staged;
 use super::state_files::{StateStore, sha256};
 use super::storage::{CheckpointStorage, create_resolved};
 
@@ -171,8 +172,9 @@ pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, Stri
     };
     // Whoever wrote it may have died, or lost its power, before it was durable (P20).
     context.storage.sync(&Manifest::name(manifest.number))?;
-    for file in &manifest.state {
-        context.storage.sync(&file.path)?;
+    let state = manifest.state.iter().map(|file| file.path.clone());
+    for path in state.chain(staged(&manifest).into_iter().map(|s| s.path)) {
+        context.storage.sync(&path)?;
     }
     check_keys(context, &manifest)?;
     if manifest.job != context.graph.name() {
@@ -184,11 +186,12 @@ pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, Stri
     }
     let opened = open_targets(context, &manifest).await?;
     failpoint::hit("recover.opened")?;
-    let committed = finish(&context.committers, &manifest).await?;
+    let digest = sha256(&bytes);
+    let committed = finish(context, &manifest, &digest).await?;
     let mut versions = opened;
     versions.extend(committed);
     manifest.sinks = manifest.expectations(&versions);
-    Ok((manifest, sha256(&bytes)))
+    Ok((manifest, digest))
 }
 
 fn check_keys(context: &JobContext, manifest: &Manifest) -> Result<()> {
@@ -205,6 +208,11 @@ fn check_keys(context: &JobContext, manifest: &Manifest) -> Result<()> {
 async fn open_targets(context: &JobContext, manifest: &Manifest) -> Result<BTreeMap<String, u64>> {
     let mut versions = BTreeMap::new();
     for sink in &manifest.sinks {
+        let waits = manifest.pending.iter().any(|p| p.sink == sink.uid.as_str());
+        if !waits && !context.committers.0.contains_key(sink.target.kind.as_str()) {
+            // The graph has lost its last sink of that kind, and nothing is owed to it.
+            continue;
+        }
         let place = || format!("sink `{}`", sink.uid);
         let status = context
             .committers
@@ -214,7 +222,7 @@ async fn open_targets(context: &JobContext, manifest: &Manifest) -> Result<BTree
             .map_err(|e| e.at(place()))?;
         if status.txn > Some(manifest.number) {
             return Err(Error::fenced(format!(
-                "table {} has a commit of checkpoint {} while the newest manifest is {}: another process owns this job, or the checkpoint folder is an old copy: use the newest one, or start a new chain with --fresh",
+                "`{}` has a commit of checkpoint {} while the newest manifest is {}: another process owns this job, or the checkpoint folder is an old copy: use the newest one, or start a new chain with --fresh",
                 sink.target.path,
                 status.txn.unwrap_or_default(),
                 manifest.number

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thalweg_core::checkpoint::manifest::StateFile;
+use thalweg_core::connector::staging::StagedBytes;
 use thalweg_core::crypto::{self, MasterKey};
 use thalweg_core::failpoint;
 use thalweg_core::key::{KeyGroup, KeyGroupRange};
@@ -65,20 +66,36 @@ impl StateStore {
             })
             .collect::<Result<_>>()?;
         let path = format!("state/{:020}-{}-{uid}-{subtask}", checkpoint.0, self.token);
+        let StagedBytes { path, sha256, bytes } =
+            self.seal(path, &codec::encode(FORMAT, &stored)?)?;
+        Ok(StateFile { uid: uid.clone(), subtask, key_groups, path, sha256, bytes })
+    }
+
+    /// Encrypts and stores bytes under a new name. Blocking.
+    pub(super) fn seal(&self, path: String, plain: &[u8]) -> Result<StagedBytes> {
         let aad = format!("{}/{path}", self.chain);
-        let sealed =
-            crypto::blob::seal(&self.key, aad.as_bytes(), &codec::encode(FORMAT, &stored)?)?;
+        let sealed = crypto::blob::seal(&self.key, aad.as_bytes(), plain)?;
         failpoint::hit("state.before")?;
         create_resolved(self.storage.as_ref(), &path, &sealed)?;
         failpoint::hit("state.after")?;
-        Ok(StateFile {
-            uid: uid.clone(),
-            subtask,
-            key_groups,
-            sha256: sha256(&sealed),
-            bytes: sealed.len() as u64,
-            path,
-        })
+        Ok(StagedBytes { path, sha256: sha256(&sealed), bytes: sealed.len() as u64 })
+    }
+
+    /// Reads, verifies and decrypts what [`Self::seal`] stored. Blocking.
+    pub(super) fn open(&self, stored: &StagedBytes) -> Result<Vec<u8>> {
+        let StagedBytes { path, sha256: digest, bytes: length } = stored;
+        let bytes = self.storage.read(path)?.ok_or_else(|| {
+            Error::corrupt(format!(
+                "state file {path} of the newest checkpoint is missing: restore the checkpoint folder from a backup"
+            ))
+        })?;
+        if bytes.len() as u64 != *length || sha256(&bytes) != *digest {
+            return Err(Error::corrupt(format!(
+                "state file {path} is damaged: restore the checkpoint folder from a backup, or rewind with `checkpoints rewind`"
+            )));
+        }
+        let aad = format!("{}/{path}", self.chain);
+        crypto::blob::open(&self.key, aad.as_bytes(), &bytes)
     }
 
     /// Reads, verifies and decrypts the files of a manifest: blobs by operator. Blocking.
@@ -88,20 +105,11 @@ impl StateStore {
     ) -> Result<BTreeMap<OperatorUid, Vec<StateBlob>>> {
         let mut blobs: BTreeMap<OperatorUid, Vec<StateBlob>> = BTreeMap::new();
         for file in files {
-            let bytes = self.storage.read(&file.path)?.ok_or_else(|| {
-                Error::corrupt(format!(
-                    "state file {} of the newest checkpoint is missing: restore the checkpoint folder from a backup",
-                    file.path
-                ))
+            let plain = self.open(&StagedBytes {
+                path: file.path.clone(),
+                sha256: file.sha256.clone(),
+                bytes: file.bytes,
             })?;
-            if bytes.len() as u64 != file.bytes || sha256(&bytes) != file.sha256 {
-                return Err(Error::corrupt(format!(
-                    "state file {} is damaged: restore the checkpoint folder from a backup, or rewind with `checkpoints rewind`",
-                    file.path
-                )));
-            }
-            let aad = format!("{}/{}", self.chain, file.path);
-            let plain = crypto::blob::open(&self.key, aad.as_bytes(), &bytes)?;
             let chunks: Vec<StoredChunk> = codec::decode(FORMAT, &plain)?;
             blobs.entry(file.uid.clone()).or_default().extend(chunks.into_iter().map(|c| {
                 StateBlob { name: c.name, key_group: KeyGroup(c.key_group), bytes: c.bytes }

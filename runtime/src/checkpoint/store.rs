@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::checkpoint::manifest::SourceSnapshot;
 use thalweg_core::checkpoint::resolve::expired;
+use thalweg_core::connector::staging::StagedBytes;
 use thalweg_core::graph::NodeKind;
 use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
 use super::recover::JobContext;
+use super::staging::staged;
 use super::state_files::sha256;
 use super::storage::create_resolved;
 
@@ -42,9 +44,18 @@ pub(super) fn store(
     Ok((manifest, sha256(&bytes)))
 }
 
-/// Deletes expired manifests one by one, ascending, and state files that no retained manifest names (P7).
-pub(super) fn collect_garbage(job: &JobContext, head: CheckpointId, keep: u64) -> Result<()> {
+/// Deletes expired manifests one by one, ascending, and state files that no retained manifest names (P7). `spent` is
+/// what sinks had staged for the checkpoint before `head`.
+pub(super) fn collect_garbage(
+    job: &JobContext,
+    head: CheckpointId,
+    keep: u64,
+    spent: &[StagedBytes],
+) -> Result<()> {
     let storage = job.storage.as_ref();
+    for staged in spent {
+        storage.delete(&staged.path)?;
+    }
     let numbers: Vec<CheckpointId> =
         storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
     let gone = expired(&numbers, head, keep);
@@ -59,7 +70,11 @@ pub(super) fn collect_garbage(job: &JobContext, head: CheckpointId, keep: u64) -
     let mut named = BTreeSet::new();
     for number in numbers.iter().filter(|n| !gone.contains(n)) {
         if let Some(bytes) = storage.read(&Manifest::name(*number))? {
-            named.extend(Manifest::decode(&bytes)?.state.into_iter().map(|s| s.path));
+            let manifest = Manifest::decode(&bytes)?;
+            if *number == head {
+                named.extend(staged(&manifest).into_iter().map(|s| s.path));
+            }
+            named.extend(manifest.state.into_iter().map(|s| s.path));
         }
     }
     let mut files = storage.list("state")?;

@@ -92,10 +92,13 @@ pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<Str
     text.push_str("Rows committed since are still in the tables. To take them out, restore each table before that run:\n");
     // The manifest behind `to` knows the versions that hold exactly the checkpoints up to it.
     for sink in find(to.next()).map_or(&[][..], |m| &m.sinks) {
-        if let Some(version) = sink.expected.version {
-            let line = writeln!(text, "  {}  RESTORE TO VERSION AS OF {version}", sink.target.path);
-            debug_assert!(line.is_ok(), "a String takes everything");
-        }
+        let Some(version) = sink.expected.version else { continue };
+        let undo =
+            context.committers.get(&sink.target.kind)?.how_to_undo(&sink.target.path, version);
+        let undo =
+            undo.unwrap_or_else(|| "keeps them: what was sent cannot be taken back".to_owned());
+        let line = writeln!(text, "  {}  {undo}", sink.target.path);
+        debug_assert!(line.is_ok(), "a String takes everything");
     }
     Ok(text)
 }

@@ -64,6 +64,22 @@ const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "mirror",
+        comment: "A copy of silver in a Kafka topic, exactly once. --mirror-topic and --mirror-servers come before it.",
+        entries: &[
+            example(
+                "topic",
+                "\"healthcare_silver\"",
+                "The topic; without one nothing is mirrored.",
+            ),
+            example(
+                "bootstrap_servers",
+                "\"localhost:9092\"",
+                "Default: the brokers that events come from. [kafka.properties] are used here, too.",
+            ),
+        ],
+    },
+    Section {
         name: "decoding",
         comment: "How messages are read.",
         entries: &[

@@ -49,7 +49,7 @@ fn parts() -> (Arc<dyn Source>, Arc<DeltaCommitter>, Arc<MasterKey>) {
 
 fn graph() -> JobGraph {
     let (source, tables, key) = parts();
-    healthcare_graph(&HealthcareConfig::default(), source, &tables, &key).unwrap()
+    healthcare_graph(&HealthcareConfig::default(), source, &tables, None, &key).unwrap()
 }
 
 fn input_of(graph: &JobGraph, sink: &str) -> SchemaRef {
@@ -103,7 +103,7 @@ fn without_the_mask_the_graph_does_not_build_and_names_the_way() {
     let env = StreamEnvironment::new(JOB);
     let valid =
         events(&env, source, &config.time).transform("validate", validation(&config.ranges));
-    silver(valid, &tables);
+    silver(valid, &tables, None);
     let errors = env.build().unwrap_err();
     let texts: Vec<String> = errors.problems().iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 5, "{texts:#?}");
@@ -133,6 +133,6 @@ fn what_is_tuned_is_no_part_of_what_a_checkpoint_must_fit() {
     let mut config = HealthcareConfig::default();
     config.ranges.heart_rate.max = 400.0;
     config.runtime.parallelism += 1;
-    let tuned = healthcare_graph(&config, source, &tables, &key).unwrap();
+    let tuned = healthcare_graph(&config, source, &tables, None, &key).unwrap();
     assert_eq!(tuned.fingerprint(), graph().fingerprint());
 }

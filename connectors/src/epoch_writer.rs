@@ -1,21 +1,18 @@
-//! The writer of one subtask: it hands batches over, tasks on the I/O runtime encode them.
+//! The writer of one subtask for sinks that stage: it hands batches over, tasks on the I/O runtime encode them.
 //!
-//! Each epoch has its own task, queue and files. Closing an epoch closes its queue, so the task drains it, closes,
-//! syncs and describes the files, while the next epoch's task already takes batches. Three things are bounded: the
-//! bytes that wait to be encoded over all epochs, the batches in a queue, and the epochs that are not finished.
-//! Dropping the writer abandons the open epoch: its files are never described, so nobody will ever name them.
+//! Each epoch has its own task, queue and storage. Closing an epoch closes its queue, so the task drains it, makes
+//! durable and describes what it stored, while the next epoch's task already takes batches. Three things are bounded:
+//! the bytes that wait to be encoded over all epochs, the batches in a queue, and the epochs that are not finished.
+//! Dropping the writer abandons the open epoch: what it stored is never described, so nobody will ever name it.
 
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use futures::FutureExt;
 use thalweg_core::connector::sink::{BoxFuture, IoHandle, SinkWriter, Staged};
 use thalweg_core::{CheckpointId, Error, ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-
-use super::encode::{Files, Recipe};
-use super::schema;
 
 /// Batches in the queue of one epoch.
 const QUEUED_BATCHES: usize = 64;
@@ -24,9 +21,34 @@ const UNFINISHED_EPOCHS: usize = 3;
 /// Bytes that one permit stands for.
 const PERMIT_BYTES: usize = 1_024;
 
+/// How one sink stages the rows of an epoch.
+pub(crate) trait Stager: Send + Sync + 'static {
+    /// For messages: ``table `silver/events` ``.
+    fn target(&self) -> &str;
+
+    /// Brings a batch into the form that is staged; cheap.
+    fn conform(&self, batch: RecordBatch) -> Result<RecordBatch>;
+
+    /// Begins an epoch.
+    fn begin(&self, checkpoint: CheckpointId) -> Box<dyn OpenEpoch + '_>;
+}
+
+/// What is staged of one epoch. Dropping it abandons it.
+pub(crate) trait OpenEpoch: Send {
+    /// Encodes a conformed batch.
+    fn write<'a>(&'a mut self, batch: &'a RecordBatch) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes all of it durable and describes it.
+    fn close<'a>(self: Box<Self>) -> BoxFuture<'a, Result<Staged>>
+    where
+        Self: 'a;
+}
+
 /// Writes the rows of one subtask.
-pub(crate) struct DeltaSinkWriter {
-    recipe: Arc<Recipe>,
+pub(crate) struct EpochWriter {
+    stager: Arc<dyn Stager>,
+    /// The checkpoint of the open epoch.
+    checkpoint: CheckpointId,
     io: IoHandle,
     room: Arc<Semaphore>,
     permits: usize,
@@ -44,11 +66,17 @@ struct Epoch {
     staged: oneshot::Receiver<Result<Staged>>,
 }
 
-impl DeltaSinkWriter {
-    pub(crate) fn new(recipe: Recipe, io: IoHandle, buffer_bytes: usize) -> Self {
+impl EpochWriter {
+    pub(crate) fn new(
+        stager: impl Stager,
+        first: CheckpointId,
+        io: IoHandle,
+        buffer_bytes: usize,
+    ) -> Self {
         let permits = (buffer_bytes / PERMIT_BYTES).clamp(1, u32::MAX as usize / 2);
         Self {
-            recipe: Arc::new(recipe),
+            stager: Arc::new(stager),
+            checkpoint: first,
             io,
             room: Arc::new(Semaphore::new(permits)),
             permits,
@@ -63,8 +91,8 @@ impl DeltaSinkWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let batch = self.recipe.conform(&batch)?;
-        let cost = (schema::bytes_of(&batch) / PERMIT_BYTES).clamp(1, self.permits);
+        let batch = self.stager.conform(batch)?;
+        let cost = (bytes_of(&batch) / PERMIT_BYTES).clamp(1, self.permits);
         let room = acquire(&self.room, cost as u32).await?;
         self.check()?;
         if self.epoch.is_none() {
@@ -83,9 +111,10 @@ impl DeltaSinkWriter {
         let (end, ended) = oneshot::channel();
         let (batches, queue) = mpsc::channel(QUEUED_BATCHES);
         let (tell, staged) = oneshot::channel();
-        let (recipe, failed) = (Arc::clone(&self.recipe), Arc::clone(&self.failed));
+        let (stager, failed) = (Arc::clone(&self.stager), Arc::clone(&self.failed));
+        let checkpoint = self.checkpoint;
         self.io.spawn(async move {
-            let result = run(&recipe, queue, ended).await;
+            let result = run(stager.as_ref(), checkpoint, queue, ended).await;
             if let Err(error) = &result {
                 // The first failure is kept; later ones are its consequences.
                 failed.get_or_init(|| (error.kind(), error.to_string()));
@@ -102,9 +131,9 @@ impl DeltaSinkWriter {
         match self.epoch.take() {
             Some(epoch) => match epoch.staged.await {
                 Ok(Err(error)) => error,
-                _ => self.check().err().unwrap_or_else(|| lost(self.recipe.table())),
+                _ => self.check().err().unwrap_or_else(|| lost(self.stager.target())),
             },
-            None => lost(self.recipe.table()),
+            None => lost(self.stager.target()),
         }
     }
 
@@ -116,27 +145,35 @@ impl DeltaSinkWriter {
     }
 }
 
-impl SinkWriter for DeltaSinkWriter {
+impl SinkWriter for EpochWriter {
     fn write(&mut self, batch: RecordBatch) -> BoxFuture<'_, Result<()>> {
         self.hand_over(batch).boxed()
     }
 
-    fn close_epoch(&mut self, _checkpoint: CheckpointId) -> BoxFuture<'static, Result<Staged>> {
+    fn close_epoch(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Staged>> {
+        if checkpoint != self.checkpoint {
+            let (due, target) = (self.checkpoint, self.stager.target());
+            let error =
+                Error::internal(format!("checkpoint {checkpoint} of {target} where {due} was due"));
+            return std::future::ready(Err(error)).boxed();
+        }
+        self.checkpoint = checkpoint.next();
         let Some(Epoch { end, batches, staged }) = self.epoch.take() else {
             return std::future::ready(self.check().map(|()| Staged::default())).boxed();
         };
         if end.send(()).is_err() {
-            tracing::debug!(table = %self.recipe.table(), "epoch had failed before it was closed");
+            tracing::debug!(target = %self.stager.target(), "epoch had failed before it was closed");
         }
         drop(batches);
-        let table = self.recipe.table().to_owned();
-        async move { staged.await.unwrap_or_else(|_| Err(lost(&table))) }.boxed()
+        let target = self.stager.target().to_owned();
+        async move { staged.await.unwrap_or_else(|_| Err(lost(&target))) }.boxed()
     }
 }
 
 /// The life of one epoch's task.
 async fn run(
-    recipe: &Recipe,
+    stager: &dyn Stager,
+    checkpoint: CheckpointId,
     queue: mpsc::Receiver<(RecordBatch, OwnedSemaphorePermit)>,
     ended: oneshot::Receiver<()>,
 ) -> Result<Staged> {
@@ -145,7 +182,7 @@ async fn run(
             std::future::pending::<()>().await;
         }
     };
-    let stage = stage(recipe.begin(), queue);
+    let stage = stage(stager.begin(checkpoint), queue);
     let (mut abandoned, mut stage) = (pin!(abandoned), pin!(stage));
     tokio::select! {
         biased;
@@ -155,14 +192,14 @@ async fn run(
 }
 
 async fn stage(
-    mut files: Files<'_>,
+    mut epoch: Box<dyn OpenEpoch + '_>,
     mut queue: mpsc::Receiver<(RecordBatch, OwnedSemaphorePermit)>,
 ) -> Result<Staged> {
     while let Some((batch, room)) = queue.recv().await {
-        files.write(&batch).await?;
+        epoch.write(&batch).await?;
         drop(room);
     }
-    files.close().await
+    epoch.close().await
 }
 
 async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> Result<OwnedSemaphorePermit> {
@@ -170,6 +207,14 @@ async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> Result<OwnedSemaph
     permit.map_err(|_| Error::internal("a writer's limit was closed"))
 }
 
-fn lost(table: &str) -> Error {
-    Error::internal(format!("the task that writes table `{table}` ended early"))
+/// Bytes that hold the rows of a batch.
+fn bytes_of(batch: &RecordBatch) -> usize {
+    let size = |c: &ArrayRef| {
+        c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size())
+    };
+    batch.columns().iter().map(size).sum()
+}
+
+fn lost(target: &str) -> Error {
+    Error::internal(format!("the task that writes {target} ended early"))
 }

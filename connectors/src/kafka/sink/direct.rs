@@ -1,0 +1,166 @@
+//! At least once: messages leave as they come, and a checkpoint waits until the broker has them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use futures::FutureExt;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use thalweg_core::connector::sink::{BoxFuture, SinkWriter, Staged};
+use thalweg_core::{CheckpointId, Error, Result};
+use tokio::sync::Notify;
+
+use super::messages::{Message, MessageFormat, messages};
+use crate::kafka::client;
+
+/// How long a broker may take to acknowledge what was sent before a barrier. Beyond librdkafka's own limit, so that
+/// the reason it gives is the one that is told.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Sends the rows of one subtask.
+pub(super) struct DirectWriter {
+    format: MessageFormat,
+    producer: ThreadedProducer<Deliveries>,
+    epoch: Arc<Epoch>,
+}
+
+/// The messages of one epoch that the broker has not acknowledged. The writer itself counts as one while it is open.
+struct Epoch {
+    outstanding: AtomicU64,
+    rows: AtomicU64,
+    done: Notify,
+}
+
+impl Epoch {
+    fn open() -> Arc<Self> {
+        Arc::new(Self {
+            outstanding: AtomicU64::new(1),
+            rows: AtomicU64::new(0),
+            done: Notify::new(),
+        })
+    }
+
+    fn release(&self) {
+        if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.done.notify_one();
+        }
+    }
+}
+
+impl DirectWriter {
+    /// Brokers are not contacted yet.
+    pub(super) fn new(format: MessageFormat, config: &ClientConfig) -> Result<Self> {
+        let producer =
+            config.create_with_context(Deliveries::default()).map_err(client::creation_error)?;
+        Ok(Self { format, producer, epoch: Epoch::open() })
+    }
+
+    async fn send(&self, batch: &RecordBatch) -> Result<()> {
+        let encoded = self.format.encode(batch)?;
+        let all = messages(&encoded).ok_or_else(|| Error::internal("messages without columns"))?;
+        for message in all {
+            self.send_one(message).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_one(&self, message: Message<'_>) -> Result<()> {
+        let topic = self.format.topic();
+        self.epoch.outstanding.fetch_add(1, Ordering::AcqRel);
+        let epoch = Arc::clone(&self.epoch);
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, epoch);
+        record.key = message.key;
+        record.payload = Some(message.value);
+        record.timestamp = message.timestamp_ms;
+        loop {
+            self.check()?;
+            // Asked for before the try, so that room made in between is not missed.
+            let room = self.context().room.notified();
+            match self.producer.send(record) {
+                Ok(()) => {
+                    self.epoch.rows.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    room.await;
+                }
+                Err((error, _)) => {
+                    return Err(failed(topic, &client::reason(&error)));
+                }
+            }
+        }
+    }
+
+    fn context(&self) -> &Deliveries {
+        self.producer.client().context()
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.context().failed.get() {
+            Some(reason) => Err(failed(self.format.topic(), reason)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl SinkWriter for DirectWriter {
+    fn write(&mut self, batch: RecordBatch) -> BoxFuture<'_, Result<()>> {
+        async move { self.send(&batch).await }.boxed()
+    }
+
+    fn close_epoch(&mut self, _checkpoint: CheckpointId) -> BoxFuture<'static, Result<Staged>> {
+        let epoch = std::mem::replace(&mut self.epoch, Epoch::open());
+        let (topic, producer) = (self.format.topic().to_owned(), self.producer.clone());
+        epoch.release();
+        async move {
+            let acknowledged = tokio::time::timeout(PATIENCE, epoch.done.notified()).await;
+            if let Some(reason) = producer.client().context().failed.get() {
+                return Err(failed(&topic, reason));
+            }
+            acknowledged.map_err(|_| failed(&topic, "the broker does not answer"))?;
+            let rows = epoch.rows.load(Ordering::Relaxed);
+            Ok(Staged { items: Vec::new(), rows })
+        }
+        .boxed()
+    }
+}
+
+fn failed(topic: &str, reason: &str) -> Error {
+    Error::transient(format!("messages could not be delivered to topic `{topic}`: {reason}"))
+}
+
+/// Hears of acknowledgements, on librdkafka's thread.
+#[derive(Default)]
+struct Deliveries {
+    /// The first failure; from then on everything fails.
+    failed: OnceLock<String>,
+    room: Notify,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<Epoch>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, epoch: Arc<Epoch>) {
+        if let Err((error, _)) = result {
+            self.failed.get_or_init(|| client::reason(error));
+        }
+        epoch.release();
+        self.room.notify_one();
+    }
+}

@@ -1,0 +1,186 @@
+//! One transactional producer and the marker beside it. Blocking.
+//!
+//! A session that met an error is given up: what a broker makes of a transaction with an unknown outcome is settled by
+//! the next session's first step, and read from the marker (P28).
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::Producer;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use thalweg_core::{CheckpointId, Error, Result};
+
+use super::config::KafkaSinkConfig;
+use super::messages::Message;
+use crate::kafka::client::{self, Events};
+use crate::kafka::config::KafkaConfig;
+use crate::kafka::producer::TopicWriter;
+
+/// How long one call may wait for a broker before it is called again.
+const CALL: Duration = Duration::from_secs(10);
+/// Calls until a step is given up.
+const CALLS: u32 = 6;
+/// Giving up an open transaction is a courtesy to its readers.
+const ABORT: Duration = Duration::from_secs(2);
+/// The marker's partition; any would do.
+const PARTITION: i32 = 0;
+
+/// What one sink has sent, as the broker remembers it.
+pub(super) struct Marker {
+    consumer: BaseConsumer<Events>,
+    topic: String,
+}
+
+impl Marker {
+    /// `group` is the sink's application id: nobody else uses it, and nobody joins it.
+    pub(super) fn new(config: &KafkaSinkConfig, topic: &str, group: &str) -> Result<Self> {
+        let mut reader = KafkaConfig::new(&config.bootstrap_servers, topic);
+        reader.properties = client::connection_properties(&config.properties);
+        reader.group_id = Some(group.to_owned());
+        Ok(Self { consumer: client::consumer(&reader)?, topic: topic.to_owned() })
+    }
+
+    /// The newest checkpoint that was sent. Waits for the outcome of a transaction that is being ended.
+    pub(super) fn read(&self) -> Result<Option<CheckpointId>> {
+        let mut question = TopicPartitionList::new();
+        question.add_partition(&self.topic, PARTITION);
+        let answer = attempts(&self.topic, || {
+            let found = self.consumer.committed_offsets(question.clone(), CALL)?;
+            match found.elements().first() {
+                Some(marker) => marker.error().map(|()| marker.offset()),
+                None => Ok(Offset::Invalid),
+            }
+        })?;
+        Ok(match answer {
+            Offset::Offset(n) => u64::try_from(n).ok().map(CheckpointId),
+            _ => None,
+        })
+    }
+}
+
+/// A producer that has fenced every earlier one of its sink.
+pub(super) struct Session {
+    writer: TopicWriter,
+    marker: Marker,
+}
+
+impl Session {
+    /// Ends whatever an earlier session left open, and from now on refuses it.
+    pub(super) fn begin(config: &KafkaSinkConfig, topic: &str, app_id: &str) -> Result<Self> {
+        let timeout = config.transaction_timeout.as_millis().to_string();
+        let settings = [
+            ("transactional.id", app_id),
+            ("transaction.timeout.ms", timeout.as_str()),
+            // One message may be as long as the topic takes; the topic's own limit was checked before.
+            ("message.max.bytes", "1000000000"),
+        ];
+        let writer = TopicWriter::with_settings(
+            &config.bootstrap_servers,
+            topic,
+            &config.properties,
+            &settings,
+        )?;
+        attempts(topic, || writer.producer().init_transactions(CALL))?;
+        Ok(Self { writer, marker: Marker::new(config, topic, app_id)? })
+    }
+
+    pub(super) fn marker(&self) -> Result<Option<CheckpointId>> {
+        self.marker.read()
+    }
+
+    /// Sends the messages and moves the marker to `n`, both or neither. After an error the outcome is unknown and the
+    /// session must not be used again.
+    pub(super) fn commit(
+        &self,
+        n: CheckpointId,
+        send: impl FnOnce(&mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        let done = self.transaction(n, send);
+        if done.is_err() {
+            drop(self.writer.producer().abort_transaction(ABORT));
+        }
+        done
+    }
+
+    fn transaction(
+        &self,
+        n: CheckpointId,
+        send: impl FnOnce(&mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        let (topic, producer) = (&self.marker.topic, self.writer.producer());
+        producer.begin_transaction().map_err(|e| refused(topic, &e))?;
+        send(&mut |message| {
+            self.writer.send(message.key, Some(message.value), message.timestamp_ms)
+        })?;
+        let group = self.marker.consumer.group_metadata();
+        let group = group.ok_or_else(|| Error::internal("a consumer without a group"))?;
+        let mut marker = TopicPartitionList::new();
+        marker
+            .add_partition_offset(topic, PARTITION, Offset::Offset(n.0 as i64))
+            .map_err(|e| refused(topic, &e))?;
+        attempts(topic, || producer.send_offsets_to_transaction(&marker, &group, CALL))?;
+        attempts(topic, || producer.commit_transaction(CALL))
+    }
+}
+
+/// Calls again as long as the library says that this helps.
+fn attempts<T>(topic: &str, mut call: impl FnMut() -> Result<T, KafkaError>) -> Result<T> {
+    let mut calls = 0;
+    loop {
+        calls += 1;
+        match call() {
+            Ok(value) => return Ok(value),
+            Err(error) if calls < CALLS && may_pass(&error) => {}
+            Err(error) => return Err(refused(topic, &error)),
+        }
+    }
+}
+
+fn may_pass(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.is_retriable(),
+        other => matches!(
+            client::code(other),
+            Some(
+                Code::OperationTimedOut
+                    | Code::RequestTimedOut
+                    | Code::NotCoordinator
+                    | Code::CoordinatorNotAvailable
+                    | Code::CoordinatorLoadInProgress
+                    | Code::UnstableOffsetCommit
+                    | Code::BrokerTransportFailure
+            )
+        ),
+    }
+}
+
+/// The library's error in our words. One that another instance caused is transient: the restart finds out whose
+/// manifest is the newest.
+fn refused(topic: &str, error: &KafkaError) -> Error {
+    let code = match error {
+        KafkaError::Transaction(error) => Some(error.code()),
+        other => client::code(other),
+    };
+    let may_not = |what: &str| Error::config(format!("no permission to {what}: grant it"));
+    match code {
+        Some(Code::TransactionalIdAuthorizationFailed) => {
+            may_not("use transactional ids that begin with the job's name (WRITE, DESCRIBE)")
+        }
+        Some(Code::GroupAuthorizationFailed) => {
+            may_not("use groups that begin with the job's name (READ)")
+        }
+        Some(Code::TopicAuthorizationFailed) => may_not(&format!("write to topic `{topic}`")),
+        Some(Code::InvalidTransactionTimeout) => Error::config(
+            "the transaction timeout of the kafka sink is longer than the broker's \
+             transaction.max.timeout.ms: shorten one or raise the other",
+        ),
+        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => Error::transient(
+            format!("another instance has taken over the transactions to topic `{topic}`"),
+        ),
+        _ => Error::transient(format!(
+            "the transaction to topic `{topic}` failed: {}",
+            client::reason(error)
+        )),
+    }
+}

@@ -1,0 +1,74 @@
+//! Rows that sinks keep in the checkpoint: where writers put them, and how committers get them back.
+
+use std::sync::Arc;
+
+use thalweg_core::checkpoint::Manifest;
+use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes, StagingArea};
+use thalweg_core::{CheckpointId, OperatorUid, Result, SubtaskIndex};
+
+use super::recover::{JobContext, read_newest};
+use super::state_files::{StateStore, sha256};
+
+/// The place of one sink writer of one attempt.
+#[derive(Debug)]
+pub(crate) struct SinkStaging {
+    pub(crate) store: Arc<StateStore>,
+    pub(crate) uid: OperatorUid,
+    pub(crate) subtask: SubtaskIndex,
+    /// The checkpoint that the attempt was restored from.
+    pub(crate) restored: CheckpointId,
+}
+
+impl StagingArea for SinkStaging {
+    fn put(&self, checkpoint: CheckpointId, part: u32, bytes: &[u8]) -> Result<StagedBytes> {
+        // Begins with the number, so that the garbage collector knows when it is of no more use.
+        let (token, uid, subtask) = (&self.store.token, &self.uid, self.subtask);
+        let path = format!("state/{:020}-{token}-{uid}-{subtask}-{part}", checkpoint.0);
+        self.store.seal(path, bytes)
+    }
+
+    fn first_checkpoint(&self) -> CheckpointId {
+        self.restored.next()
+    }
+}
+
+/// A stored manifest that is being finished.
+#[derive(Debug)]
+pub(super) struct Decided {
+    store: StateStore,
+    number: CheckpointId,
+    digest: String,
+}
+
+impl Decided {
+    pub(super) fn new(job: &JobContext, manifest: &Manifest, digest: &str) -> Self {
+        Self {
+            store: StateStore {
+                storage: Arc::clone(&job.storage),
+                key: Arc::clone(&job.key),
+                chain: manifest.chain.clone(),
+                token: manifest.attempt.clone(),
+            },
+            number: manifest.number,
+            digest: digest.to_owned(),
+        }
+    }
+}
+
+impl DecidedCheckpoint for Decided {
+    fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
+        self.store.open(staged)
+    }
+
+    fn is_newest(&self) -> Result<bool> {
+        let newest = read_newest(self.store.storage.as_ref())?;
+        Ok(newest
+            .is_some_and(|(m, bytes)| m.number == self.number && sha256(&bytes) == self.digest))
+    }
+}
+
+/// What the sinks staged in a checkpoint; of no more use once it is finished.
+pub(super) fn staged(manifest: &Manifest) -> Vec<StagedBytes> {
+    let items = manifest.pending.iter().flat_map(|p| &p.staged);
+    items.filter_map(StagedBytes::of_item).collect()
+}
