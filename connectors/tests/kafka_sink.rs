@@ -213,7 +213,8 @@ mod kafka {
         assert_eq!(first.rows, 100);
         assert!(job.read("read_uncommitted").is_empty(), "nothing leaves before the manifest");
         assert!(!job.commit(&first).unwrap().replayed);
-        // The same process, a new one, and one that does not know of the first.
+        // An attempt of the same process that failed behind its commit, then other processes.
+        assert!(job.commit(&first).unwrap().replayed);
         assert!(job.copy().commit(&first).unwrap().replayed);
         let second = job.stage(2, 100..120);
         let copy = job.copy();

@@ -6,7 +6,7 @@
 use crate::Result;
 
 /// Every failpoint there is, in the order in which a checkpoint passes them.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 18] = [
     "source.rows",
     "sink.close",
     "state.before",
@@ -15,10 +15,15 @@ pub const ALL: [&str; 13] = [
     "manifest.before",
     "manifest.after",
     "commit.before",
+    "entry.before",
+    "entry.after",
+    "messages.sent",
+    "messages.committed",
     "commit.after",
     "cut.before",
     "cut.after",
     "recover.opened",
+    "recover.restored",
     "gc.delete",
 ];
 

@@ -14,7 +14,7 @@ pub mod metrics;
 pub mod settings;
 mod subtask;
 
-pub use checkpoint::storage::{CheckpointStorage, LocalStorage, MemoryStorage};
+pub use checkpoint::storage::{CheckpointStorage, Created, LocalStorage, MemoryStorage};
 pub use clock::SystemClock;
 pub use job::{JobBuilder, JobHandle, JobStopper, JobSummary};
 pub use metrics::JobMetrics;

@@ -11,7 +11,7 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::{Add, StructType};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use thalweg_core::connector::sink::{Committed, PendingCommit};
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, Result, failpoint};
 
 use super::decide::{self, AfterPut, BeforePut, Occupied, Standing};
 use super::storage::Storage;
@@ -173,7 +173,9 @@ impl<'a> Commit<'a> {
 
     async fn put(&mut self, table: &mut Table) -> Result<Step> {
         let v = table.version + 1;
+        failpoint::hit("entry.before")?;
         let put = table.create(v, &self.bytes).await;
+        failpoint::hit("entry.after")?;
         self.sent |= matches!(put, Put::Created(_) | Put::Unclear);
         let tag = match put {
             Put::Created(tag) => tag,

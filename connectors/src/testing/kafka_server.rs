@@ -48,7 +48,7 @@ mod kafka_node;
 #[path = "kafka_types.rs"]
 mod kafka_types;
 
-pub use kafka_types::{KafkaServerError, Record, Unavailable};
+pub use kafka_types::{Consumed, KafkaServerError, Record, Unavailable};
 
 use kafka_clients::{Clients, wait_until};
 use kafka_jars::Jars;
@@ -195,6 +195,11 @@ impl KafkaServer {
         records: impl IntoIterator<Item = Record<'a>>,
     ) -> Result<Vec<i64>, KafkaServerError> {
         self.clients.produce(topic, records)
+    }
+
+    /// All messages of a topic that readers of committed ones see.
+    pub fn committed_messages(&self, topic: &str) -> Result<Vec<Consumed>, KafkaServerError> {
+        kafka_consumer::committed_messages(&self.bootstrap_servers, topic)
     }
 
     /// All messages of a topic that readers of committed ones see, by Kafka's own console consumer: each a line.

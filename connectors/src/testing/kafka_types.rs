@@ -90,3 +90,25 @@ impl Debug for Record<'_> {
             .finish()
     }
 }
+
+/// A message that was read back.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Consumed {
+    /// The partition it was in.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// Its payload; empty for a tombstone.
+    pub value: Vec<u8>,
+}
+
+impl Debug for Consumed {
+    /// Tells sizes, not contents.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumed")
+            .field("partition", &self.partition)
+            .field("offset", &self.offset)
+            .field("value_bytes", &self.value.len())
+            .finish()
+    }
+}

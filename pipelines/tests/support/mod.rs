@@ -1,6 +1,8 @@
 //! Shared by the pipeline's tests: made-up events, running the real binary, and reading tables without delta-rs.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+mod mirror;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -13,6 +15,9 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub(crate) use mirror::assert_mirrored;
 
 /// Every table of the pipeline but `meta/checkpoints`, whose rows depend on timing.
 pub(crate) const TABLES: [&str; 9] = [

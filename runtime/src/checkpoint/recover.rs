@@ -290,6 +290,7 @@ pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<
         token: token.to_owned(),
     };
     let state = store.read(&manifest.state)?;
+    failpoint::hit("recover.restored")?;
     Ok(Some(Restored { manifest, digest, state, discovered }))
 }
 

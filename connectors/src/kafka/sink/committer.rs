@@ -10,7 +10,7 @@ use thalweg_core::connector::sink::{
     BoxFuture, Committed, Committer, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
-use thalweg_core::{Error, Result};
+use thalweg_core::{CheckpointId, Error, Result};
 
 use super::KIND;
 use super::config::KafkaSinkConfig;
@@ -34,8 +34,8 @@ pub struct KafkaCommitter {
 
 struct Shared {
     config: KafkaSinkConfig,
-    /// The session of each sink, by application id; none after an error.
-    sessions: Mutex<HashMap<String, Session>>,
+    /// The session of each sink, by application id, and what it committed last; none after an error.
+    sessions: Mutex<HashMap<String, (Session, CheckpointId)>>,
     /// The longest message of each topic that was opened.
     limits: Mutex<HashMap<String, usize>>,
 }
@@ -133,27 +133,30 @@ impl Shared {
         checkpoint: Option<&dyn DecidedCheckpoint>,
     ) -> Result<Committed> {
         let (topic, app_id, n) = (&pending.path, &pending.app_id, pending.checkpoint);
-        let done = |replayed| Ok(Committed { version: n.0, replayed });
+        let keep = |session, replayed| {
+            locked(&self.sessions).insert(app_id.clone(), (session, n));
+            Ok(Committed { version: n.0, replayed })
+        };
         // Taken out: whatever ends this early ends the session as well.
         let kept = locked(&self.sessions).remove(app_id);
         let is_new = kept.is_none();
-        let session = if let Some(session) = kept {
-            session
+        let (session, marker) = if let Some((session, committed)) = kept {
+            // While it is not fenced nobody else moves the marker. An attempt that failed behind its commit comes again.
+            (session, Some(committed))
         } else {
             // A copy that wakes up late must not take the transactions from the job's owner.
             if !checkpoint.map_or(Ok(true), DecidedCheckpoint::is_newest)? {
                 return Err(fenced(pending));
             }
             let session = Session::begin(&self.config, topic, app_id)?;
-            match standing(session.marker()?, n) {
-                Standing::Done => {
-                    locked(&self.sessions).insert(app_id.clone(), session);
-                    return done(true);
-                }
-                Standing::Fenced => return Err(fenced(pending)),
-                Standing::Missing => session,
-            }
+            let marker = session.marker()?;
+            (session, marker)
         };
+        match standing(marker, n) {
+            Standing::Done => return keep(session, true),
+            Standing::Fenced => return Err(fenced(pending)),
+            Standing::Missing => {}
+        }
         session.commit(n, |send| {
             let Some(checkpoint) = checkpoint else { return Ok(()) };
             for item in &pending.staged {
@@ -175,8 +178,7 @@ impl Shared {
                 self.config.bootstrap_servers
             )));
         }
-        locked(&self.sessions).insert(app_id.clone(), session);
-        done(false)
+        keep(session, false)
     }
 }
 

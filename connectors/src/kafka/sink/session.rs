@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use thalweg_core::{CheckpointId, Error, Result};
+use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
 use super::config::KafkaSinkConfig;
 use super::messages::Message;
@@ -113,6 +113,7 @@ impl Session {
         send(&mut |message| {
             self.writer.send(message.key, Some(message.value), message.timestamp_ms)
         })?;
+        failpoint::hit("messages.sent")?;
         let group = self.marker.consumer.group_metadata();
         let group = group.ok_or_else(|| Error::internal("a consumer without a group"))?;
         let mut marker = TopicPartitionList::new();
@@ -120,7 +121,8 @@ impl Session {
             .add_partition_offset(topic, PARTITION, Offset::Offset(n.0 as i64))
             .map_err(|e| refused(topic, &e))?;
         attempts(topic, || producer.send_offsets_to_transaction(&marker, &group, CALL))?;
-        attempts(topic, || producer.commit_transaction(CALL))
+        attempts(topic, || producer.commit_transaction(CALL))?;
+        failpoint::hit("messages.committed")
     }
 }
 

@@ -1,0 +1,86 @@
+//! `torture`: the healthcare pipeline over a real Apache Kafka while everything around it fails, checked by an oracle
+//! that shares no code with it.
+//!
+//! Processes are killed with -9, stopped and woken up, run twice at a time; the broker is killed; disks fill up, clocks
+//! jump, and another Delta writer compacts, vacuums and alters the tables. Afterwards a batch program recomputes every
+//! table and the mirror topic from the messages that the broker holds.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it lets time pass between what it does to other processes, outside of any job"
+)]
+
+mod clock;
+mod disk;
+mod faults;
+mod feeder;
+mod foreign;
+mod oracle;
+mod supervisor;
+mod told;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use thalweg_core::Result;
+use thalweg_runtime::cli::{init_logging, report_error};
+
+use crate::supervisor::Torture;
+use crate::worker::WorkerArgs;
+
+/// Runs the healthcare pipeline while everything around it fails, and checks every table and topic
+#[derive(Debug, Parser)]
+#[command(name = "torture", version)]
+struct Cli {
+    #[command(flatten)]
+    torture: TortureArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The process that is tortured
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// How to torture.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TortureArgs {
+    /// Minutes of faults
+    #[arg(long, value_name = "M", default_value_t = 10.0)]
+    minutes: f64,
+
+    /// Decides what happens when; printed, so that a run can be repeated [default: random]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+
+    /// Events per second
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    rate: u32,
+
+    /// Keep tables, messages and logs in this folder
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done: Result<bool> = match cli.command {
+        Some(Command::Worker(args)) => {
+            init_logging(true);
+            worker::run(&args).map(|()| true)
+        }
+        None => {
+            init_logging(true);
+            Torture::prepare(cli.torture).and_then(Torture::run)
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => report_error(&error),
+    }
+}

@@ -1,0 +1,243 @@
+//! Every failpoint × every way to fail × the first time, a later one, and while an unfinished checkpoint is being
+//! recovered, over the whole pipeline with its Delta tables and a mirror topic: tables and topic always are those of an
+//! undisturbed run. `docs/guarantees.md` shows what each case led to; `UPDATE_DOCS=1` writes it anew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use support::{assert_mirrored, assert_same_tables, count, run_file, shown, succeed, write_events};
+use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
+use thalweg_core::failpoint;
+use thalweg_core::time::Clock;
+use thalweg_runtime::SystemClock;
+
+const EVENTS: u64 = 20_000;
+/// Reading is slowed down, so that so short an input has several checkpoints.
+const PACE: &str = "sleep(40)";
+const STALL: Duration = Duration::from_secs(2);
+/// Cases that run at a time.
+const WORKERS: usize = 3;
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guarantees.md");
+const BEGIN: &str = "<!-- failure matrix: written by pipelines/tests/failure_matrix.rs -->\n";
+const END: &str = "<!-- end of the failure matrix -->\n";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Error,
+    Panic,
+    Exit,
+    Stall,
+}
+
+const WAYS: [Way; 4] = [Way::Error, Way::Panic, Way::Exit, Way::Stall];
+
+impl Way {
+    fn action(self) -> &'static str {
+        match self {
+            Self::Error => "return(error)",
+            Self::Panic => "panic",
+            Self::Exit => "return(exit)",
+            Self::Stall => "sleep(2000)",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum When {
+    First,
+    Later,
+    Recovery,
+}
+
+const WHENS: [When; 3] = [When::First, When::Later, When::Recovery];
+
+/// What the process did about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// The attempt ended and another began, in the same process.
+    Restarted,
+    /// The process ended; the next one went on.
+    Died,
+    /// Nothing but the time it took.
+    Waited,
+    /// A warning at most: nothing depends on it.
+    WentOn,
+    /// The step was not passed.
+    NotPassed,
+}
+
+impl Outcome {
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Restarted => "restarts",
+            Self::Died => "next run goes on",
+            Self::Waited => "waits",
+            Self::WentOn => "goes on",
+            Self::NotPassed => "not passed",
+        }
+    }
+}
+
+type Case = (&'static str, Way, When);
+
+struct World<'a> {
+    kafka: &'a KafkaServer,
+    folder: &'a Path,
+    input: &'a Path,
+    config: PathBuf,
+    calm: PathBuf,
+    run: String,
+}
+
+impl World<'_> {
+    fn run(&self, case: &str, failpoints: &str) -> Command {
+        let mut command = run_file(&self.folder.join(case), self.input);
+        command.args(["--checkpoint-interval", "40ms", "--config"]).arg(&self.config);
+        command.args(["--mirror-servers", self.kafka.bootstrap_servers()]);
+        command.args(["--mirror-topic", &self.topic(case)]);
+        command.env("THALWEG_LOG", "warn").env("FAILPOINTS", failpoints);
+        command
+    }
+
+    fn topic(&self, case: &str) -> String {
+        format!("{}-{case}", self.run)
+    }
+
+    /// Plays a case to its end, and compares.
+    fn play(&self, (point, way, when): Case) -> Outcome {
+        let name = format!("{point}-{way:?}-{when:?}");
+        let action = way.action();
+        let skipped = if when == When::Later { "3*off->" } else { "" };
+        let failpoints = match point {
+            "source.rows" => format!("{point}={skipped}1*{action}->{PACE}"),
+            _ => format!("{point}={skipped}1*{action}->off;source.rows={PACE}"),
+        };
+        self.kafka.create_topic(&self.topic(&name), 2, &[]).unwrap();
+        if when == When::Recovery {
+            // Leaves a checkpoint that was decided and not finished.
+            let died = self
+                .run(&name, &format!("manifest.after=1*off->return(exit);source.rows={PACE}"))
+                .output()
+                .unwrap();
+            assert!(died.status.code().is_none(), "{name}: {}", shown(&died));
+        }
+        let clock = SystemClock::default();
+        let begun = clock.monotonic();
+        let output = self.run(&name, &failpoints).output().unwrap();
+        let took = clock.monotonic().saturating_sub(begun);
+        let outcome = outcome(&name, &output, way == Way::Stall && took >= STALL);
+        // After a death the next process goes on; a job that is finished stays so.
+        succeed(&mut self.run(&name, ""));
+        let data = self.folder.join(&name);
+        assert_same_tables(&self.calm, &data);
+        let messages = self.kafka.committed_messages(&self.topic(&name)).unwrap();
+        assert_mirrored(&data, messages.into_iter().map(|m| m.value));
+        std::fs::remove_dir_all(&data).unwrap();
+        outcome
+    }
+}
+
+fn outcome(name: &str, output: &Output, waited: bool) -> Outcome {
+    if output.status.code().is_none() {
+        return Outcome::Died;
+    }
+    assert!(output.status.success(), "{name}: {}", shown(output));
+    let told = String::from_utf8_lossy(&output.stderr);
+    if told.contains("attempt failed; restarting") {
+        Outcome::Restarted
+    } else if told.contains("could not be cleaned up") || told.contains("panicked") {
+        Outcome::WentOn
+    } else if waited {
+        Outcome::Waited
+    } else {
+        Outcome::NotPassed
+    }
+}
+
+fn expected((point, way, _): Case) -> Outcome {
+    match way {
+        Way::Exit => Outcome::Died,
+        Way::Stall => Outcome::Waited,
+        // Old checkpoints are cleaned up beside the job.
+        Way::Error | Way::Panic if point == "gc.delete" => Outcome::WentOn,
+        Way::Error | Way::Panic => Outcome::Restarted,
+    }
+}
+
+#[test]
+fn whatever_fails_wherever_and_whenever_nothing_is_lost_or_doubled() {
+    let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, EVENTS, 11);
+    let config = folder.path().join("few.toml");
+    std::fs::write(&config, "[runtime]\nkeep_checkpoints = 2\nrestart_delay = \"10ms\"\n").unwrap();
+    let calm = folder.path().join("calm");
+    succeed(&mut run_file(&calm, &input));
+    assert_eq!(count(&calm, "silver/events") + count(&calm, "quarantine/events"), EVENTS);
+    let run = unique_topic("matrix");
+    let world = World { kafka: &kafka, folder: folder.path(), input: &input, config, calm, run };
+
+    let cases = failpoint::ALL.iter().flat_map(|point| {
+        WAYS.iter().flat_map(|way| WHENS.iter().map(|when| (*point, *way, *when)))
+    });
+    let (queue, outcomes) = (Mutex::new(cases), Mutex::new(BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let Some(case) = queue.lock().unwrap().next() else { break };
+                    let outcome = world.play(case);
+                    outcomes.lock().unwrap().insert(case, outcome);
+                }
+            });
+        }
+    });
+    let outcomes = outcomes.into_inner().unwrap();
+    let surprises: Vec<_> =
+        outcomes.iter().filter(|(case, outcome)| **outcome != expected(**case)).collect();
+    assert!(surprises.is_empty(), "{surprises:#?}");
+    compare_docs(&matrix(&outcomes));
+}
+
+/// One line per step, one column per way; the three times have led to the same.
+fn matrix(outcomes: &BTreeMap<Case, Outcome>) -> String {
+    let mut text =
+        String::from("| Step | error | panic | death | stall |\n|---|---|---|---|---|\n");
+    for point in failpoint::ALL {
+        let cell = |way| {
+            let all = WHENS.map(|when| outcomes[&(point, way, when)]);
+            assert!(all.iter().all(|one| *one == all[0]), "{point} {way:?} {all:?}");
+            all[0].shown()
+        };
+        let cells = WAYS.map(cell).join(" | ");
+        writeln!(text, "| `{point}` | {cells} |").unwrap();
+    }
+    text
+}
+
+fn compare_docs(matrix: &str) {
+    let docs = std::fs::read_to_string(DOCS).unwrap();
+    let (before, rest) = docs.split_once(BEGIN).unwrap();
+    let (shown, after) = rest.split_once(END).unwrap();
+    if std::env::var("UPDATE_DOCS").is_ok() {
+        std::fs::write(DOCS, format!("{before}{BEGIN}{matrix}{END}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(
+        shown, matrix,
+        "docs/guarantees.md is out of date: run this test with UPDATE_DOCS=1"
+    );
+}
