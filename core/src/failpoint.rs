@@ -6,7 +6,8 @@
 use crate::Result;
 
 /// Every failpoint there is, in the order in which a checkpoint passes them.
-pub const ALL: [&str; 18] = [
+pub const ALL: [&str; 19] = [
+    "source.poll",
     "source.rows",
     "sink.close",
     "state.before",

@@ -34,4 +34,4 @@ pub use map::Map;
 pub use mask::Mask;
 pub use project::Project;
 pub use seal::Seal;
-pub use validate::{REJECTED, Validate};
+pub use validate::{OnRejected, REJECTED, Validate};

@@ -3,6 +3,7 @@
 //! `rules` evaluates a batch into bits, knowing nothing of streams; this module cuts the batch by them. A bad row is
 //! never an error of the job.
 
+mod breaker;
 mod reasons;
 mod rules;
 #[cfg(test)]
@@ -12,16 +13,18 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, OutputTag, SideOutput,
 };
 use thalweg_core::record::{ColumnType, Untyped, Utf8List};
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, ErrorKind, Result};
 
 use crate::{ColumnRef, batch};
-use reasons::DecodeErrors;
+use breaker::{Breaker, Limit};
+use reasons::{DecodeErrors, Judged};
 use rules::{Bound, Condition, Rule};
 
 /// The side output with the rejected rows.
@@ -60,6 +63,18 @@ pub struct Validate {
     rules: Vec<Rule>,
     decode_errors: Option<&'static str>,
     unreadable: Vec<&'static str>,
+    on_rejected: OnRejected,
+    limit: Option<Limit>,
+}
+
+/// What becomes of rejected rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRejected {
+    /// They leave by [`REJECTED`]: into a table or a topic, or nowhere if nothing is connected to it.
+    #[default]
+    SideOutput,
+    /// The first one ends the job with [`thalweg_core::ErrorKind::InvalidRecord`].
+    Fail,
 }
 
 impl Validate {
@@ -122,6 +137,21 @@ impl Validate {
     #[must_use]
     pub fn unreadable(mut self, codes: impl IntoIterator<Item = &'static str>) -> Self {
         self.unreadable.extend(codes);
+        self
+    }
+
+    /// What becomes of rejected rows. Default: [`OnRejected::SideOutput`].
+    #[must_use]
+    pub fn on_rejected(mut self, policy: OnRejected) -> Self {
+        self.on_rejected = policy;
+        self
+    }
+
+    /// Ends the job with [`thalweg_core::ErrorKind::InvalidRecord`] when more than `share` (0 to 1) of a subtask's
+    /// latest rows are rejected, judged over at least `rows` of them. Default: never.
+    #[must_use]
+    pub fn stop_above(mut self, share: f64, rows: u64) -> Self {
+        self.limit = Some(Limit { share, rows });
         self
     }
 
@@ -193,6 +223,8 @@ impl OperatorFactory for Validate {
             kept: self.kept(input)?,
             valid_schema: self.output_schema(input)?,
             rejected_schema: self.rejected_schema(input)?,
+            on_rejected: self.on_rejected,
+            breaker: self.limit.map(Breaker::new),
         }))
     }
 }
@@ -204,6 +236,30 @@ struct Validating {
     kept: Vec<usize>,
     valid_schema: SchemaRef,
     rejected_schema: SchemaRef,
+    on_rejected: OnRejected,
+    breaker: Option<Breaker>,
+}
+
+impl Validating {
+    /// Ends the job when the policy says so.
+    fn check(&mut self, rows: usize, judged: &Judged) -> Result<()> {
+        let rejected = judged.codes.len();
+        if self.on_rejected == OnRejected::Fail && rejected > 0 {
+            let codes = judged.codes.value(0);
+            let code = codes.as_string_opt::<i32>().filter(|c| !c.is_empty()).map(|c| c.value(0));
+            return Err(Error::new(
+                ErrorKind::InvalidRecord,
+                format!(
+                    "a row was rejected ({}), and the job is to fail then",
+                    code.unwrap_or("?")
+                ),
+            ));
+        }
+        match &mut self.breaker {
+            Some(breaker) => breaker.observe(rows as u64, rejected as u64),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Operator for Validating {
@@ -221,10 +277,14 @@ impl Operator for Validating {
         let violations = rules::evaluate(&self.rules, &batch)?;
         let columns = batch::columns(&batch, &self.kept)?;
         if violations.is_empty() && decoded.is_empty() {
+            if let Some(breaker) = &mut self.breaker {
+                breaker.observe(rows as u64, 0)?;
+            }
             out.emit(batch::assemble(&self.valid_schema, columns, rows)?);
             return Ok(());
         }
         let judged = reasons::judge(rows, &violations, &decoded, &self.unreadable);
+        self.check(rows, &judged)?;
         let (valid, valid_rows) = batch::filter_columns(&columns, &judged.valid)?;
         let (mut rejected, rejected_rows) = batch::filter_columns(&columns, &judged.rejected)?;
         debug_assert_eq!(rows, valid_rows + rejected_rows, "no row is lost");

@@ -127,6 +127,29 @@ fn a_null_that_the_decoder_explains_is_not_missing() {
 }
 
 #[test]
+fn a_job_that_is_to_fail_does_so_at_the_first_rejected_row_and_shows_no_value() {
+    let validate = vitals().on_rejected(OnRejected::Fail);
+    let mut instance = Instance::new(&validate, &rows(&[GOOD]).schema());
+    assert_eq!(instance.process(&rows(&[GOOD, GOOD])).unwrap().len(), 1);
+    let error = instance.process(&rows(&[GOOD, Row { rate: Some(9.25), ..GOOD }])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRecord);
+    let text = error.to_string();
+    assert!(text.contains("heart_rate.range") && !text.contains("9.25"), "{text}");
+}
+
+#[test]
+fn a_flood_of_rejected_rows_ends_the_job() {
+    let validate = vitals().stop_above(0.5, 10);
+    let bad = Row { rate: Some(9.0), ..GOOD };
+    let mut instance = Instance::new(&validate, &rows(&[GOOD]).schema());
+    instance.process(&rows(&vec![bad.clone(); 9])).unwrap();
+    instance.process(&rows(&vec![GOOD; 20])).unwrap();
+    let error = instance.process(&rows(&vec![bad; 30])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRecord);
+    assert!(error.to_string().contains("50 %"), "{error}");
+}
+
+#[test]
 fn of_an_unreadable_message_only_that_is_said() {
     let nothing =
         Row { patient: None, event_type: None, rate: None, decoded: Some(vec!["json.malformed"]) };

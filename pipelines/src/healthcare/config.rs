@@ -34,6 +34,8 @@ pub struct HealthcareConfig {
     pub decoding: Decoding,
     /// What is possible.
     pub ranges: Ranges,
+    /// When too much is impossible.
+    pub quarantine: QuarantineSection,
     /// How event time advances.
     pub time: TimeSection,
     /// How the job runs.
@@ -138,6 +140,22 @@ impl Default for Decoding {
     }
 }
 
+/// When the job stops because too many messages are rejected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuarantineSection {
+    /// The share of the latest messages that may be rejected, 0 to 1; 1 never stops.
+    pub stop_above: f64,
+    /// How many messages of a subtask it is judged over, at least.
+    pub judged_over: u64,
+}
+
+impl Default for QuarantineSection {
+    fn default() -> Self {
+        Self { stop_above: 1.0, judged_over: 100_000 }
+    }
+}
+
 /// How event time advances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -203,6 +221,9 @@ impl HealthcareConfig {
     pub fn check(&self) -> Result<()> {
         self.ranges.check()?;
         let wrong = |what: &str| Err(Error::config(what.to_owned()));
+        if !(0.0..=1.0).contains(&self.quarantine.stop_above) {
+            return wrong("quarantine.stop_above must be between 0 and 1");
+        }
         if self.kafka.topic.is_empty() {
             return wrong("kafka.topic must not be empty");
         }

@@ -15,7 +15,7 @@ use thalweg_core::prelude::*;
 use thalweg_core::record::{ColumnName, Untyped};
 use thalweg_operators::{Aggregate, LATE, Lateness, Mask, Project, REJECTED, Seal};
 
-use super::config::{HealthcareConfig, TimeSection};
+use super::config::{HealthcareConfig, QuarantineSection, TimeSection};
 use super::gold::{Kpis, Medications, PatientVitals, VitalsByBpCategory, VitalsByMinute};
 use super::mirror::Mirror;
 use super::record::{Bronze, Event, Quarantine, Silver};
@@ -51,7 +51,9 @@ pub fn healthcare_graph(
     let env = StreamEnvironment::new(JOB);
     let events = events(&env, source, &config.time);
     bronze(events, tables, key);
-    let valid = events.transform("validate", validation(&config.ranges));
+    let QuarantineSection { stop_above, judged_over } = config.quarantine;
+    let rules = validation(&config.ranges).stop_above(stop_above, judged_over);
+    let valid = events.transform("validate", rules);
     quarantine(valid.side_output(&REJECTED), tables, key);
     let masked = valid.apply("mask", Mask::display().drop_column(Event::PAYLOAD));
     silver(masked, tables, mirror);

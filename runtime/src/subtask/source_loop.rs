@@ -103,7 +103,12 @@ impl SourceWork {
                     None => return Ok(()),
                 },
                 item = self.pump.items.recv(), if !self.paused && !self.budget.is_spent() => match item {
-                    Some(item) => self.take(item?).await?,
+                    Some(item) => {
+                        self.take(item?).await?;
+                        // Orders come by the mailbox, which this thread serves as well: behind a reader that always
+                        // has rows a barrier would wait.
+                        tokio::task::yield_now().await;
+                    }
                     None => return Err(Error::internal("the source's reader ended by itself")),
                 },
                 _ = tick.tick() => {

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thalweg_core::connector::source::{Polled, SourceReader, Split};
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, Result, failpoint};
 use tokio::sync::mpsc;
 
 /// Batches that may wait between reader and subtask.
@@ -83,6 +83,7 @@ fn pump(
         if exhausted {
             continue;
         }
+        failpoint::hit("source.poll")?;
         match reader.poll(MAX_WAIT)? {
             Polled::Nothing => {}
             polled => {

@@ -103,6 +103,17 @@ const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "quarantine",
+        comment: "When the job stops because too many messages are rejected.",
+        entries: &[
+            entry(
+                "stop_above",
+                "The share of the latest messages that may be rejected; 1 never stops.",
+            ),
+            entry("judged_over", "How many messages of a subtask it is judged over, at least."),
+        ],
+    },
+    Section {
         name: "time",
         comment: "How event time advances. Change window and allowed_lateness for a new chain only (--fresh).",
         entries: &[
