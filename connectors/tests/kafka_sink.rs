@@ -21,7 +21,7 @@ mod kafka {
     use thalweg_connectors::kafka::{DemoBroker, KafkaCommitter, KafkaSink, KafkaSinkConfig};
     use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
     use thalweg_core::connector::sink::{
-        Committed, Committer, IoHandle, PendingCommit, Sink, SinkWriter, Staged, Target,
+        Committed, Committer, Cut, IoHandle, PendingCommit, Sink, SinkWriter, Staged, Target,
         TargetExpectation, TargetStatus, WriterContext,
     };
     use thalweg_core::connector::staging::DecidedCheckpoint;
@@ -129,6 +129,14 @@ mod kafka {
                 .collect();
             ids.sort_unstable();
             ids
+        }
+
+        /// As a broker does after its retention.
+        fn forget_marker(&self) {
+            let admin: AdminClient<DefaultClientContext> =
+                ClientConfig::new().set("bootstrap.servers", &self.servers).create().unwrap();
+            let deleted = admin.delete_groups(&[&self.app_id], &AdminOptions::new());
+            self.runtime.block_on(deleted).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
         }
 
         fn transactional(&self) -> BaseProducer {
@@ -309,13 +317,35 @@ mod kafka {
         job.commit(&job.stage(1, 0..10)).unwrap();
         assert_eq!(job.copy().open(&known(2)).unwrap_err().kind(), ErrorKind::DataLoss);
         assert!(job.copy().open(&known(1)).is_ok());
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", &job.servers).create().unwrap();
-        let deleted = admin.delete_groups(&[&job.app_id], &AdminOptions::new());
-        job.runtime.block_on(deleted).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
+        job.forget_marker();
         let error = job.copy().open(&known(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DataLoss);
         assert!(error.to_string().contains("--fresh"), "{error}");
+    }
+
+    #[test]
+    fn the_marker_of_a_quiet_sink_is_written_again_beside_the_commits_of_others() {
+        let Some(kafka) = KafkaServer::shared() else { return };
+        let mut config = KafkaSinkConfig::new(kafka.bootstrap_servers());
+        config.marker_refresh = Duration::ZERO;
+        let job = Job::begin(kafka, 1);
+        let job = Job { cluster: Arc::new(KafkaCommitter::new(config)), ..job };
+        job.commit(&job.stage(1, 0..10)).unwrap();
+        job.forget_marker();
+        assert!(job.copy().open(&known(1)).is_err());
+        let cut = Cut {
+            job: "job".to_owned(),
+            chain: "chain".to_owned(),
+            checkpoint: CheckpointId(7),
+            created_at: 0,
+            versions: BTreeMap::new(),
+        };
+        job.runtime.block_on(job.cluster.publish_cut(&cut)).unwrap();
+        assert_eq!(job.copy().open(&known(1)).unwrap().txn, Some(CheckpointId(1)));
+        assert_eq!(job.read("read_committed"), all(0..10));
+        // And the session still commits.
+        assert!(!job.commit(&job.stage(8, 10..20)).unwrap().replayed);
+        assert_eq!(job.read("read_committed"), all(0..20));
     }
 
     #[test]
@@ -450,6 +480,30 @@ mod kafka {
         });
         println!("{unclear} commits had to be tried again");
         assert_eq!(job.read("read_committed"), all(0..8_000));
+    }
+
+    #[test]
+    fn commits_go_on_while_each_of_three_brokers_dies_in_turn() {
+        let Some(kafka) = or_skip(KafkaServer::start_own(3)) else { return };
+        let job = Job::begin(&kafka, 6);
+        for n in 0..9 {
+            let pending = job.stage(n as u64 + 1, n * 100..n * 100 + 100);
+            let node = n as usize / 3;
+            match n % 3 {
+                // With two of three replicas the topic, the coordinator and the marker's group move on.
+                1 => kafka.kill9_node(node).unwrap(),
+                2 => kafka.start_node_again(node).unwrap(),
+                _ => {}
+            }
+            let mut tries = 0;
+            while let Err(error) = job.commit(&pending) {
+                assert!(error.kind().is_retryable(), "{error}");
+                tries += 1;
+                assert!(tries < 10, "{error}");
+            }
+        }
+        assert_eq!(job.read("read_committed"), all(0..900));
+        assert_eq!(job.copy().open(&known(9)).unwrap().txn, Some(CheckpointId(9)));
     }
 
     #[test]

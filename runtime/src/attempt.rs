@@ -40,9 +40,18 @@ impl AttemptPlan {
     /// Runs one attempt to its end. `fresh` begins a new chain first.
     pub(crate) async fn run(&self, attempt: Attempt, fresh: bool) -> Result<Completed> {
         let token = uuid::Uuid::new_v4().simple().to_string();
+        let begun = self.context.clock.monotonic();
         let Some(restored) = self.restore(&token, fresh).await? else {
             return Ok(Completed::Finished);
         };
+        let took = self.context.clock.monotonic().saturating_sub(begun);
+        let state_bytes: u64 = restored.manifest.state.iter().map(|file| file.bytes).sum();
+        tracing::debug!(
+            checkpoint = %restored.manifest.number,
+            state_bytes,
+            took_ms = took.as_millis() as u64,
+            "restored"
+        );
         let (cancel, cancelled) = watch::channel(false);
         let (alive, mut gone) = mpsc::channel(1);
         let mut readers = Vec::new();

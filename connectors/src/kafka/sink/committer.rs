@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use rdkafka::config::ClientConfig;
 use thalweg_core::connector::sink::{
-    BoxFuture, Committed, Committer, PendingCommit, Target, TargetExpectation, TargetStatus,
+    BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::{CheckpointId, Error, Result};
@@ -18,6 +18,7 @@ use super::decide::{Standing, check_marker, standing};
 use super::messages::messages;
 use super::session::{Marker, Session};
 use super::staged::unpack;
+use crate::clock::now_micros;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::topic::TopicClient;
 use crate::kafka::{admin, client, producer};
@@ -34,10 +35,19 @@ pub struct KafkaCommitter {
 
 struct Shared {
     config: KafkaSinkConfig,
-    /// The session of each sink, by application id, and what it committed last; none after an error.
-    sessions: Mutex<HashMap<String, (Session, CheckpointId)>>,
+    /// The session of each sink, by application id; none after an error.
+    sessions: Mutex<HashMap<String, Kept>>,
     /// The longest message of each topic that was opened.
     limits: Mutex<HashMap<String, usize>>,
+}
+
+/// A session between two commits.
+struct Kept {
+    session: Session,
+    /// Where its marker stands.
+    marker: CheckpointId,
+    /// When the marker was written, µs.
+    written: i64,
 }
 
 impl KafkaCommitter {
@@ -120,7 +130,10 @@ impl Shared {
         let mut last = None;
         for _ in 0..TRIES {
             match self.try_commit(pending, checkpoint) {
-                Err(error) if error.kind().is_retryable() => last = Some(error),
+                Err(error) if error.kind().is_retryable() => {
+                    tracing::warn!(topic = pending.path, %error, "trying again");
+                    last = Some(error);
+                }
                 done => return done,
             }
         }
@@ -134,15 +147,16 @@ impl Shared {
     ) -> Result<Committed> {
         let (topic, app_id, n) = (&pending.path, &pending.app_id, pending.checkpoint);
         let keep = |session, replayed| {
-            locked(&self.sessions).insert(app_id.clone(), (session, n));
+            let kept = Kept { session, marker: n, written: now_micros() };
+            locked(&self.sessions).insert(app_id.clone(), kept);
             Ok(Committed { version: n.0, replayed })
         };
         // Taken out: whatever ends this early ends the session as well.
         let kept = locked(&self.sessions).remove(app_id);
         let is_new = kept.is_none();
-        let (session, marker) = if let Some((session, committed)) = kept {
+        let (session, marker) = if let Some(kept) = kept {
             // While it is not fenced nobody else moves the marker. An attempt that failed behind its commit comes again.
-            (session, Some(committed))
+            (kept.session, Some(kept.marker))
         } else {
             // A copy that wakes up late must not take the transactions from the job's owner.
             if !checkpoint.map_or(Ok(true), DecidedCheckpoint::is_newest)? {
@@ -182,6 +196,32 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Writes markers again that a sink without rows would let expire.
+    fn refresh(&self, now: i64) {
+        let after = i64::try_from(self.config.marker_refresh.as_micros()).unwrap_or(i64::MAX);
+        let mut sessions = locked(&self.sessions);
+        let stale: Vec<String> = sessions
+            .iter()
+            .filter(|(_, kept)| now.saturating_sub(kept.written) >= after)
+            .map(|(app_id, _)| app_id.clone())
+            .collect();
+        let taken: Vec<_> =
+            stale.into_iter().filter_map(|id| sessions.remove(&id).map(|k| (id, k))).collect();
+        drop(sessions);
+        for (app_id, kept) in taken {
+            match kept.session.commit(kept.marker, |_| Ok(())) {
+                Ok(()) => {
+                    let kept = Kept { written: now, ..kept };
+                    locked(&self.sessions).insert(app_id, kept);
+                }
+                // The next commit begins a session of its own.
+                Err(error) => tracing::warn!(group = app_id, %error, "a marker was not refreshed"),
+            }
+        }
+    }
+}
+
 impl Committer for KafkaCommitter {
     fn kind(&self) -> &'static str {
         KIND
@@ -215,6 +255,15 @@ impl Committer for KafkaCommitter {
     fn version<'a>(&'a self, _path: &'a str) -> BoxFuture<'a, Result<u64>> {
         // A topic has no versions that readers could ask for.
         std::future::ready(Ok(0)).boxed()
+    }
+
+    fn publish_cut<'a>(&'a self, _cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
+        // Between two checkpoints nobody else uses the sessions.
+        self.blocking(|shared| {
+            shared.refresh(now_micros());
+            Ok(())
+        })
+        .boxed()
     }
 }
 

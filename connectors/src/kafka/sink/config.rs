@@ -20,6 +20,7 @@ const OURS: [&str; 6] = [
 
 /// A transaction lives for one commit only; a shorter limit would cut off commits that merely wait for a new leader.
 const SHORTEST_TRANSACTION: Duration = Duration::from_secs(10);
+const REFRESH: Duration = Duration::from_hours(24);
 const TRANSACTION: Duration = Duration::from_mins(1);
 
 /// The cluster that a job's Kafka sinks write to.
@@ -33,6 +34,9 @@ pub struct KafkaSinkConfig {
     /// behind a job that died while committing and is not started again. No row depends on it: an epoch that was cut
     /// off is sent again from its checkpoint.
     pub transaction_timeout: Duration,
+    /// After how long a sink's marker is written again although the sink had no rows; a day by default. Must be less
+    /// than the broker's `offsets.retention.minutes`, a week by default.
+    pub marker_refresh: Duration,
 }
 
 impl KafkaSinkConfig {
@@ -42,6 +46,7 @@ impl KafkaSinkConfig {
             bootstrap_servers: bootstrap_servers.into(),
             properties: BTreeMap::new(),
             transaction_timeout: TRANSACTION,
+            marker_refresh: REFRESH,
         }
     }
 
@@ -72,6 +77,7 @@ impl fmt::Debug for KafkaSinkConfig {
             .field("bootstrap_servers", &self.bootstrap_servers)
             .field("properties", &properties)
             .field("transaction_timeout", &self.transaction_timeout)
+            .field("marker_refresh", &self.marker_refresh)
             .finish()
     }
 }
