@@ -17,6 +17,7 @@ mod probe;
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::missing_panics_doc,
     clippy::panic,
     clippy::print_stderr,
     reason = "it waits for other processes, with a bound, outside of any job; a test fails by panicking"

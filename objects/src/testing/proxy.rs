@@ -137,7 +137,7 @@ impl Plan {
         for shift in [13_i32, -7, 17] {
             *state ^= if shift > 0 { *state << shift } else { *state >> -shift };
         }
-        ((*state >> 20) % 1000 < *per_mille).then(|| match (*state >> 40) % 4 {
+        ((*state >> 20) % 1000 < *per_mille).then_some(match (*state >> 40) % 4 {
             0 => Fault::LoseAnswer,
             1 => Fault::FailAfter,
             2 => Fault::Answer(503),

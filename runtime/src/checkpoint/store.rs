@@ -8,9 +8,8 @@ use thalweg_core::checkpoint::resolve::expired;
 use thalweg_core::graph::NodeKind;
 use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
-use super::recover::JobContext;
+use super::recover::{JobContext, create_manifest};
 use super::state_files::sha256;
-use super::storage::create_resolved;
 
 /// Seals positions, creates M(n), and checks that its parent still stands (P7). Blocking.
 pub(super) fn store(
@@ -27,9 +26,8 @@ pub(super) fn store(
             }
         }
     }
-    let bytes = manifest.encode()?;
     failpoint::hit("manifest.before")?;
-    create_resolved(job.storage.as_ref(), &Manifest::name(manifest.number), &bytes)?;
+    let bytes = create_manifest(job, &manifest)?;
     failpoint::hit("manifest.after")?;
     match job.storage.read(&Manifest::name(parent))? {
         Some(stored) if sha256(&stored) == parent_digest => {}
