@@ -167,7 +167,7 @@ async fn whatever_happens_to_the_request_of_an_entry_it_is_committed_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_hangs_ends_is_read_and_tried_again() {
     let Some(s3) = Emulator::s3() else { return };
-    let access = s3.access().request_timeout(Duration::from_millis(300));
+    let access = s3.access().request_timeout(Duration::from_secs(2));
     let lake = Lake::new(s3.place("lake"), access, |c| c).await;
     // Never done; done after we have looked; and one that never works.
     s3.proxy().next("PUT", "_delta_log/00000000000000000001.json", Fault::Hang);

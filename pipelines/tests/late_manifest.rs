@@ -2,6 +2,7 @@
 //! networks do that. It is this job's own decision, so the job goes on from it (P6).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ struct Row {
     id: i64,
 }
 
-const ROWS: i64 = 20_000;
+const ROWS: i64 = 200_000;
 
 fn source() -> MemorySource {
     let batch = |from: i64| {
@@ -73,6 +74,37 @@ impl CheckpointStorage for Slow {
     fn delete(&self, name: &str) -> Result<()> {
         self.inner.delete(name)
     }
+}
+
+/// What a copy of the job leaves that slept while garbage was collected, woke up, created its manifest and was fenced.
+#[test]
+fn a_manifest_left_where_garbage_was_collected_stops_nobody() {
+    let storage = Arc::new(MemoryStorage::default());
+    let store = MemoryStore::default();
+    let key = Arc::new(MasterKey::generate().unwrap());
+    let job = || {
+        let env = StreamEnvironment::new("left");
+        env.source::<Row>("rows", source()).sink("all", store.sink("all"));
+        let (graph, storage) = (env.build().unwrap(), Arc::clone(&storage));
+        let settings =
+            Settings { checkpoint_interval: Duration::from_millis(10), ..Settings::default() };
+        JobBuilder::new(graph, storage as _, Arc::clone(&key)).settings(settings).start().unwrap()
+    };
+    let first = job();
+    while first.metrics().checkpoint.load(Ordering::Relaxed) < 4 {
+        std::thread::yield_now();
+    }
+    first.stopper().stop();
+    let stopped = first.join().unwrap();
+    assert!(!stopped.finished, "there is something left to do");
+    let head = stopped.checkpoint;
+    let name = |n: u64| Manifest::name(CheckpointId(n));
+    for collected in 1..head - 1 {
+        storage.delete(&name(collected)).unwrap();
+    }
+    assert_eq!(storage.list("").unwrap().len(), 3, "the newest two, and what was left: M(0)");
+    assert!(job().join().unwrap().finished);
+    assert_eq!(store.rows("all"), ROWS as u64);
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -25,8 +25,7 @@ use tempfile::TempDir;
 use thalweg_objects::Remote;
 use thalweg_objects::testing::{Emulator, Fault};
 
-const EVENTS: u64 = 20_000;
-const KILLS: u32 = 8;
+const KILLS: u32 = 6;
 
 /// Events and the tables of an undisturbed run on a local folder.
 struct Calm {
@@ -34,9 +33,9 @@ struct Calm {
 }
 
 impl Calm {
-    fn new(seed: u64) -> Self {
+    fn new(events: u64, seed: u64) -> Self {
         let calm = Self { folder: tempfile::tempdir().unwrap() };
-        write_events(&calm.input(), EVENTS, seed);
+        write_events(&calm.input(), events, seed);
         succeed(&mut run_file(&calm.tables(), &calm.input()));
         assert!(TABLES.iter().all(|t| count(&calm.tables(), t) > 0), "there are rows to compare");
         calm
@@ -82,14 +81,28 @@ fn download(emulator: &Emulator, place: &Remote, to: &Path) {
     });
 }
 
-/// Numbers of the manifests, as `checkpoints list` shows them.
-fn checkpoints(emulator: &Emulator, place: &Remote) -> usize {
-    let output =
-        on(healthcare().args(["checkpoints", "--data-dir"]).arg(place.to_string()), emulator)
-            .arg("list")
-            .output()
-            .unwrap();
-    String::from_utf8(output.stdout).unwrap().lines().count().saturating_sub(1)
+/// The first word of the last line of `checkpoints list`.
+fn newest(emulator: &Emulator, place: &Remote) -> String {
+    let mut list = healthcare();
+    let list = on(list.args(["checkpoints", "--data-dir"]).arg(place.to_string()), emulator);
+    let listed = String::from_utf8(list.arg("list").output().unwrap().stdout).unwrap();
+    listed.lines().skip(1).last().and_then(|l| l.split(' ').next()).unwrap_or("none").to_owned()
+}
+
+/// Waits for the child's end, or kills it with -9 once it has sent this many requests: slow machines make no difference.
+fn ended_before(child: &mut Child, emulator: &Emulator, requests: usize) -> bool {
+    let limit = emulator.proxy().requests().saturating_add(requests);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "broken requests end no job: {status}");
+            return true;
+        }
+        if emulator.proxy().requests() >= limit {
+            child.kill().unwrap();
+            return child.wait().unwrap().success();
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
 }
 
 fn on<'a>(command: &'a mut Command, emulator: &Emulator) -> &'a mut Command {
@@ -98,14 +111,14 @@ fn on<'a>(command: &'a mut Command, emulator: &Emulator) -> &'a mut Command {
 
 fn run(emulator: &Emulator, place: &Remote, input: &Path) -> Command {
     let mut command = run_file(Path::new(&place.to_string()), input);
-    on(&mut command, emulator).args(["--checkpoint-interval", "100ms"]);
+    on(&mut command, emulator).args(["--checkpoint-interval", "200ms"]);
     command
 }
 
 #[test]
 fn kills_and_broken_requests_lose_and_double_nothing_on_s3() {
     let Some(s3) = Emulator::s3() else { return };
-    let calm = Calm::new(11);
+    let calm = Calm::new(20_000, 11);
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -118,15 +131,12 @@ fn kills_and_broken_requests_lose_and_double_nothing_on_s3() {
             let parallelism = random.random_range(1..=3).to_string();
             let mut command = run(&s3, &place, &calm.input());
             let mut child = start(command.args(["--parallelism", &parallelism]));
-            let limit = if kills < KILLS {
-                Duration::from_millis(random.random_range(200..4_000))
-            } else {
-                Duration::from_mins(5)
-            };
-            if ended_within(&mut child, limit) {
+            let limit = if kills < KILLS { random.random_range(100..400) } else { usize::MAX };
+            if ended_before(&mut child, &s3, limit) {
                 break;
             }
             kills += 1;
+            println!("killed after {limit} requests at checkpoint {}", newest(&s3, &place));
         }
         s3.proxy().storm(0, 1);
         succeed(&mut run(&s3, &place, &calm.input()));
@@ -140,14 +150,16 @@ fn kills_and_broken_requests_lose_and_double_nothing_on_s3() {
 #[test]
 fn of_two_copies_on_one_bucket_one_is_fenced() {
     let Some(s3) = Emulator::s3() else { return };
-    let calm = Calm::new(12);
+    let calm = Calm::new(20_000, 12);
     let place = s3.place("copies");
+    // The first one is still at it when the second one comes.
+    s3.proxy().slow(Duration::from_millis(20));
     let spawn = || {
         let mut command = run(&s3, &place, &calm.input());
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let first = spawn();
-    while checkpoints(&s3, &place) < 2 {
+    while newest(&s3, &place) != "1" {
         std::thread::yield_now();
     }
     let second = spawn();
@@ -157,12 +169,13 @@ fn of_two_copies_on_one_bucket_one_is_fenced() {
     assert_eq!((won.len(), lost.len()), (1, 1), "{}{}", shown(&ended[0]), shown(&ended[1]));
     let says = String::from_utf8_lossy(&lost[0].stderr);
     assert!(says.contains("another process owns this job"), "{says}");
+    println!("the last checkpoint is {}", newest(&s3, &place));
     calm.assert_same(&s3, &place);
 }
 
 #[test]
 fn the_job_and_its_tools_work_on_azure_and_gcs() {
-    let calm = Calm::new(13);
+    let calm = Calm::new(20_000, 13);
     for emulator in [Emulator::azure(), Emulator::gcs()].into_iter().flatten() {
         let place = emulator.place("job");
         let mut child = start(&mut run(&emulator, &place, &calm.input()));

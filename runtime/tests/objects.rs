@@ -93,8 +93,8 @@ fn what_a_broken_request_did_is_found_by_reading() {
 #[test]
 fn a_request_that_hangs_is_given_up_read_and_sent_again() {
     let Some(s3) = Emulator::s3() else { return };
-    let access = s3.access().request_timeout(Duration::from_millis(300));
-    let storage = ObjectStorage::open(&s3.place("checkpoints"), &access).unwrap();
+    let access = s3.access().request_timeout(Duration::from_secs(2));
+    let storage = ObjectStorage::open_read_only(&s3.place("checkpoints"), &access).unwrap();
     s3.proxy().next("PUT", "m-hang", Fault::Hang);
     create_resolved(&storage, "m-hang", b"ours").unwrap();
 
@@ -114,7 +114,7 @@ fn a_request_that_hangs_is_given_up_read_and_sent_again() {
         s3.proxy().next("PUT", "m-never", Fault::Answer(503));
     }
     let access = access.retry_for(Duration::from_millis(500));
-    let storage = ObjectStorage::open(&s3.place("checkpoints"), &access).unwrap();
+    let storage = ObjectStorage::open_read_only(&s3.place("checkpoints"), &access).unwrap();
     let error = create_resolved(&storage, "m-never", b"ours").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.to_string().ends_with("the store answered 503"), "{error}");

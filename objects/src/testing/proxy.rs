@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use super::process::ask;
 
@@ -44,6 +45,8 @@ struct Plan {
     released: Mutex<bool>,
     release: Condvar,
     late: AtomicU64,
+    /// Milliseconds that every request waits.
+    pause: AtomicU64,
 }
 
 /// The running proxy; its thread ends with the process.
@@ -89,6 +92,11 @@ impl Proxy {
     /// From now on `per_mille` of a thousand requests are cut, answered wrongly, or refused at random.
     pub fn storm(&self, per_mille: u64, seed: u64) {
         *self.plan.storm.lock().unwrap() = (per_mille, seed | 1);
+    }
+
+    /// Every request takes this much longer.
+    pub fn slow(&self, pause: Duration) {
+        self.plan.pause.store(pause.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// A store that does not know conditional put: the header is dropped.
@@ -165,6 +173,7 @@ fn serve(mut client: TcpStream, upstream: &str, plan: &Plan) -> io::Result<()> {
     let mut words = request.lines[0].split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let fault = plan.fault(method, path);
+    std::thread::sleep(Duration::from_millis(plan.pause.load(Ordering::SeqCst)));
     match fault {
         Some(Fault::Answer(status)) => return answer(&mut client, status),
         Some(Fault::Hang) => {
