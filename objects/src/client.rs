@@ -56,9 +56,10 @@ impl Access {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access")
+            .field("variables", &self.variables.len())
             .field("request_timeout", &self.request_timeout)
             .field("retry_for", &self.retry_for)
-            .finish_non_exhaustive()
+            .finish()
     }
 }
 
@@ -71,15 +72,7 @@ impl Remote {
     /// [`thalweg_core::ErrorKind::InvalidConfig`]: this build lacks the service's cargo feature, or a variable is
     /// missing or wrong.
     pub fn open(&self, access: &Access) -> Result<Arc<dyn ObjectStore>> {
-        let built = match self.service() {
-            #[cfg(feature = "s3")]
-            Some(Service::S3) => cloud::s3(self, access),
-            #[cfg(feature = "azure")]
-            Some(Service::Azure) => cloud::azure(self, access),
-            #[cfg(feature = "gcs")]
-            Some(Service::Gcs) => cloud::gcs(self, access),
-            other => return Err(unbuilt(self, other)),
-        };
+        let built = built(self, access).ok_or_else(|| unbuilt(self))?;
         // The builders' texts can quote the values of variables.
         built.map_err(|_| {
             let variables = match self.service() {
@@ -94,8 +87,22 @@ impl Remote {
     }
 }
 
-fn unbuilt(remote: &Remote, service: Option<Service>) -> Error {
-    let feature = match service {
+/// `None`: this build does not speak to the service.
+fn built(remote: &Remote, access: &Access) -> Option<object_store::Result<Arc<dyn ObjectStore>>> {
+    match (remote.service()?, access) {
+        #[cfg(feature = "s3")]
+        (Service::S3, access) => Some(cloud::s3(remote, access)),
+        #[cfg(feature = "azure")]
+        (Service::Azure, access) => Some(cloud::azure(remote, access)),
+        #[cfg(feature = "gcs")]
+        (Service::Gcs, access) => Some(cloud::gcs(remote, access)),
+        #[allow(unreachable_patterns, reason = "it is reached where a feature is missing")]
+        _ => None,
+    }
+}
+
+fn unbuilt(remote: &Remote) -> Error {
+    let feature = match remote.service() {
         Some(Service::S3) => "s3",
         Some(Service::Azure) => "azure",
         _ => "gcs",
