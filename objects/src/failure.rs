@@ -8,6 +8,7 @@ use object_store::Error as StoreError;
 use thalweg_core::Error;
 
 const DENIED: &str = "access is denied: check the credentials and what they allow";
+const MISSING: &str = "there is no such object, bucket or container";
 
 /// A failed request while doing `what` (`write manifest 3`): it may pass, so it is transient.
 pub fn failed(what: impl Display, error: &(dyn StdError + 'static)) -> Error {
@@ -54,6 +55,7 @@ pub fn reason(error: &(dyn StdError + 'static)) -> String {
     }
     match status(&last.to_string()) {
         Some(401 | 403) => DENIED.to_owned(),
+        Some(404) => MISSING.to_owned(),
         Some(status) => format!("the store answered {status}"),
         None => "the request failed".to_owned(),
     }
@@ -62,7 +64,7 @@ pub fn reason(error: &(dyn StdError + 'static)) -> String {
 fn known(error: &StoreError) -> Option<&'static str> {
     match error {
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Some(DENIED),
-        StoreError::NotFound { .. } => Some("there is no such object, bucket or container"),
+        StoreError::NotFound { .. } => Some(MISSING),
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
             Some("there is another object of this name")
         }

@@ -85,6 +85,7 @@ impl ObjectStorage {
     }
 
     fn told(&self, what: &str, name: &str, error: &StoreError) -> Error {
+        let name = if name.is_empty() { "objects" } else { name };
         failed(format!("{what} {name} in {}", self.place), error)
     }
 }
