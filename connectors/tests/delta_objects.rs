@@ -11,6 +11,7 @@ use arrow_array::{Array, BinaryArray, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use delta_support::faults::Plan;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use thalweg_connectors::delta::{DeltaCommitter, DeltaSink, read_table};
 use thalweg_core::connector::sink::{
     Committed, Committer, PendingCommit, Sink, Staged, TargetExpectation,
@@ -124,9 +125,8 @@ async fn commits_on_every_store_cost_no_listing_and_a_new_instance_goes_on() {
         lake.append(4, 30..40).await.unwrap();
         lake.committer.maintained().await;
         let store = lake.place.open(&lake.access).unwrap();
-        let hint = lake.place.join(TABLE).join("x").prefix();
-        let hint = hint.parts().take(hint.parts_count() - 1).collect::<object_store::path::Path>();
-        assert!(store.head(&hint.join("_delta_log").join("_last_checkpoint")).await.is_ok());
+        let hint = format!("{}/{TABLE}/_delta_log/_last_checkpoint", lake.place.prefix());
+        assert!(store.head(&Path::from(hint)).await.is_ok(), "{}", lake.place);
 
         let again = lake.again();
         let replayed = again.committer.commit(&again.pending(4, again.stage(30..40).await)).await;
@@ -136,6 +136,22 @@ async fn commits_on_every_store_cost_no_listing_and_a_new_instance_goes_on() {
         assert_eq!(lake.committer.count_rows(TABLE).await.unwrap(), Some(50));
         let late = lake.append(3, 0..1).await.unwrap_err();
         assert_eq!(late.kind(), ErrorKind::Fenced);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_others_is_never_overwritten() {
+    let entry = r#"{"commitInfo":{"operation":"SOMETHING","timestamp":1}}"#;
+    for emulator in [Emulator::s3(), Emulator::azure(), Emulator::gcs()].into_iter().flatten() {
+        let lake = Lake::on(&emulator).await;
+        lake.append(1, 0..10).await.unwrap();
+        let store = lake.place.open(&lake.access).unwrap();
+        let log = format!("{}/{TABLE}/_delta_log", lake.place.prefix());
+        let theirs = Path::from(format!("{log}/{:020}.json", 2));
+        store.put(&theirs, entry.into()).await.unwrap();
+        assert_eq!(lake.append(2, 10..20).await.unwrap().version, 3, "{}", lake.place);
+        assert_eq!(store.get(&theirs).await.unwrap().bytes().await.unwrap(), entry);
+        assert_eq!(lake.ids().await, (0..20).collect::<Vec<_>>());
     }
 }
 
