@@ -39,7 +39,7 @@ pub(crate) struct AttemptPlan {
 impl AttemptPlan {
     /// Runs one attempt to its end. `fresh` begins a new chain first.
     pub(crate) async fn run(&self, attempt: Attempt, fresh: bool) -> Result<Completed> {
-        let token = uuid::Uuid::new_v4().simple().to_string();
+        let token = format!("{}-{attempt}", self.context.run);
         let begun = self.context.clock.monotonic();
         let Some(restored) = self.restore(&token, fresh).await? else {
             return Ok(Completed::Finished);

@@ -124,6 +124,7 @@ impl JobBuilder {
             committers,
             clock: self.clock,
             adopt: self.adopt,
+            run: uuid::Uuid::new_v4().simple().to_string(),
         }
     }
 

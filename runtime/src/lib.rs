@@ -14,6 +14,8 @@ pub mod metrics;
 pub mod settings;
 mod subtask;
 
+#[cfg(feature = "objects")]
+pub use checkpoint::objects::ObjectStorage;
 pub use checkpoint::storage::{CheckpointStorage, Created, LocalStorage, MemoryStorage};
 pub use clock::SystemClock;
 pub use job::{JobBuilder, JobHandle, JobStopper, JobSummary};

@@ -9,14 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::{Add, StructType};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use thalweg_core::connector::sink::{Committed, PendingCommit};
 use thalweg_core::{Error, Result, failpoint};
 
 use super::decide::{self, AfterPut, BeforePut, Occupied, Standing};
 use super::storage::Storage;
 use super::table::{self, Put, Table};
-use super::{compatibility, entry, failure, store};
+use super::{compatibility, entry, footer};
 
 /// How often an unclear outcome is looked at again before the attempt is given up.
 const TRIES: u32 = 6;
@@ -153,15 +152,7 @@ impl<'a> Commit<'a> {
         table: &Table,
     ) -> Result<StructType> {
         let name = &table.name;
-        let path = self.storage.folder(name)?.join(&add.path);
-        let read = move || {
-            let file = std::fs::File::open(path)?;
-            ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())
-                .map_err(std::io::Error::other)
-        };
-        let footer = store::blocking(read)
-            .await
-            .map_err(|e| failure::storage("read the footer of a data file", name, &e))?;
+        let footer = footer::read(self.storage, name, add).await?;
         let file: StructType = footer.schema().as_ref().try_into_kernel().map_err(|_| {
             Error::corrupt(format!("a data file of table `{name}` has unknown columns"))
         })?;
@@ -174,7 +165,7 @@ impl<'a> Commit<'a> {
     async fn put(&mut self, table: &mut Table) -> Result<Step> {
         let v = table.version + 1;
         failpoint::hit("entry.before")?;
-        let put = table.create(v, &self.bytes).await;
+        let put = table.create(self.storage, v, &self.bytes).await;
         failpoint::hit("entry.after")?;
         self.sent |= matches!(put, Put::Created(_) | Put::Unclear);
         let tag = match put {

@@ -11,7 +11,8 @@ use thalweg_core::connector::sink::{
     BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
 use thalweg_core::connector::staging::DecidedCheckpoint;
-use thalweg_core::{CheckpointId, Error, Result, durable};
+use thalweg_core::{CheckpointId, Error, Result};
+use thalweg_objects::{Access, Place};
 
 use super::commit::{Commit, RELOADS, recreated, restless};
 use super::decide::{self, Found, Opening};
@@ -19,11 +20,11 @@ use super::entry::{self, Definition};
 use super::maintenance::Upkeep;
 use super::storage::Storage;
 use super::table::{Put, Table};
-use super::{KIND, compatibility, count, failure, store};
+use super::{KIND, compatibility, count};
 
 const CHECKPOINT_INTERVAL: u64 = 100;
 
-/// Commits to the Delta tables below one folder.
+/// Commits to the Delta tables below one place.
 ///
 /// Its futures want a multi-thread tokio runtime. One commit holds its table; tables do not wait for each other.
 pub struct DeltaCommitter {
@@ -47,12 +48,25 @@ impl DeltaCommitter {
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`] when `root` is empty.
     pub fn new(root: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self {
-            storage: Storage::new(root.as_ref())?,
+        Storage::folder(root.as_ref()).map(Self::over)
+    }
+
+    /// Serves the tables below `place`, a folder or a prefix of an object store, which is tried for conditional put
+    /// before the first table is opened.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when this build lacks the place's feature, or a variable is wrong.
+    pub fn at(place: &Place, access: &Access) -> Result<Self> {
+        Storage::at(place, access).map(Self::over)
+    }
+
+    fn over(storage: Storage) -> Self {
+        Self {
+            storage,
             tables: Mutex::default(),
             checkpoint_interval: CHECKPOINT_INTERVAL,
             upkeep_runtime: None,
-        })
+        }
     }
 
     /// Writes a checkpoint of the log and removes expired entries every `commits` of ours. Default: 100; 0: never.
@@ -111,6 +125,7 @@ impl DeltaCommitter {
         expected: &TargetExpectation,
         adopt: bool,
     ) -> Result<TargetStatus> {
+        self.storage.probe().await?;
         let definition = Definition::of(target)?;
         let slot = self.slot(&target.path);
         let mut held = slot.table.lock().await;
@@ -148,7 +163,9 @@ impl DeltaCommitter {
                 Opening::Adopt => {
                     check_definition(definition, &table)?;
                     let claim = entry::claim(&target.path, app_id)?;
-                    if let Put::Failed(error) = table.create(table.version + 1, &claim).await {
+                    if let Put::Failed(error) =
+                        table.create(&self.storage, table.version + 1, &claim).await
+                    {
                         return Err(error);
                     }
                 }
@@ -160,12 +177,10 @@ impl DeltaCommitter {
 
     /// Entry 0. Whoever is first makes the table; the others find it.
     async fn create(&self, definition: &Definition, table: &str, app_id: &str) -> Result<()> {
-        let folder = self.storage.folder(table)?;
-        let made = store::blocking(move || durable::create_folders(&folder)).await;
-        made.map_err(|e| failure::storage("create the folder", table, &e))?;
+        self.storage.prepare(table).await?;
         let id = uuid::Uuid::new_v4().to_string();
         let bytes = definition.creation(table, &id, app_id)?;
-        match Table::put(&self.storage.log(table)?, table, 0, bytes).await {
+        match Table::put(&self.storage, &self.storage.log(table)?, table, 0, bytes).await {
             Put::Failed(error) => Err(error),
             Put::Created(_) | Put::Taken | Put::Unclear => Ok(()),
         }
@@ -298,6 +313,8 @@ impl Committer for DeltaCommitter {
 
 impl std::fmt::Debug for DeltaCommitter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeltaCommitter").field("root", &self.storage.root()).finish_non_exhaustive()
+        f.debug_struct("DeltaCommitter")
+            .field("root", &self.storage.to_string())
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,5 @@
 //! How many rows a table holds, by the statistics of its files (P19). It reads the whole log: for tools.
 
-use deltalake::DeltaTable;
 use thalweg_core::{Error, Result};
 
 use super::failure;
@@ -8,13 +7,8 @@ use super::storage::Storage;
 
 /// The rows in the newest version of `table`; `None` when a file of others came without statistics.
 pub(crate) async fn rows(storage: &Storage, table: &str) -> Result<Option<u64>> {
-    let log = storage.log(table)?;
-    let exists = log.is_delta_table_location().await;
-    if !exists.map_err(|e| failure::storage("look for the log", table, &e))? {
-        return Err(Error::data_loss(format!("table `{table}` is missing")));
-    }
-    let mut loaded = DeltaTable::new(log);
-    loaded.load().await.map_err(|e| failure::log("read the log", table, &e))?;
+    let missing = || Error::data_loss(format!("table `{table}` is missing"));
+    let loaded = storage.load(table).await?.ok_or_else(missing)?;
     let state = loaded.snapshot().map_err(|e| failure::log("read the log", table, &e))?;
     Ok(state.log_data().iter().map(|file| file.num_records().map(|n| n as u64)).sum())
 }

@@ -13,13 +13,14 @@ pub(crate) fn storage(what: impl Display, table: &str, error: &(dyn StdError + '
     let what = format!("{what} of table `{table}`");
     match io_kind(error) {
         Some(kind) => thalweg_core::error::io(what, kind.into()),
-        None => Error::transient(format!("cannot {what}")),
+        None => thalweg_objects::failed(what, error),
     }
 }
 
 /// The table's log cannot be understood: waiting does not help.
 pub(crate) fn log(what: impl Display, table: &str, error: &(dyn StdError + 'static)) -> Error {
-    if io_kind(error).is_some() {
+    // The kernel's own complaints are about what stands in the log.
+    if io_kind(error).is_some() || is_request(error) {
         return storage(what, table, error);
     }
     if matches!(kernel_error(error), Some(KernelError::Unsupported(_))) {
@@ -28,6 +29,22 @@ pub(crate) fn log(what: impl Display, table: &str, error: &(dyn StdError + 'stat
         ));
     }
     Error::corrupt(format!("cannot {what} of table `{table}`: its log is damaged or incomplete"))
+}
+
+/// Whether an object store failed us, rather than what it holds.
+fn is_request(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<StoreError>() {
+            return true;
+        }
+        next = match error.downcast_ref::<KernelError>() {
+            Some(KernelError::ObjectStore(inner)) => Some(inner),
+            Some(KernelError::Backtraced { source, .. }) => Some(source.as_ref()),
+            _ => error.source(),
+        };
+    }
+    false
 }
 
 /// The kind of the I/O error at the bottom of `error`, if there is one.

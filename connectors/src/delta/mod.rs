@@ -29,6 +29,7 @@ mod decide;
 mod encode;
 mod entry;
 mod failure;
+mod footer;
 mod maintenance;
 mod read;
 mod schema;

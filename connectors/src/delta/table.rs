@@ -13,7 +13,7 @@ use thalweg_core::{Error, Result};
 
 use super::compatibility::TableFacts;
 use super::storage::Storage;
-use super::{entry, failure, store};
+use super::{entry, failure};
 
 /// A table as far as we have read its log. Everything here can be had again by loading it anew.
 #[derive(Debug)]
@@ -76,12 +76,20 @@ impl Table {
     }
 
     /// Creates entry `v` of the table `name`, which need not exist yet.
-    pub(crate) async fn put(log: &LogStoreRef, name: &str, v: u64, bytes: Bytes) -> Put {
+    pub(crate) async fn put(
+        storage: &Storage,
+        log: &LogStoreRef,
+        name: &str,
+        v: u64,
+        bytes: Bytes,
+    ) -> Put {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let put = log.object_store(None);
         match put.put_opts(&commit_uri_from_version(Some(v)), bytes.into(), options).await {
             Ok(result) => Put::Created(result.e_tag),
-            Err(StoreError::AlreadyExists { .. }) => Put::Taken,
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Put::Taken,
+            // A request that broke may have arrived: whoever sent it reads.
+            Err(_) if storage.is_remote() => Put::Unclear,
             // A sync that failed is never tried again on the same file: the next attempt looks anew (P20).
             Err(error) if failure::io_kind(&error).is_some() => {
                 Put::Failed(failure::storage(format!("create log entry {v}"), name, &error))
@@ -91,8 +99,8 @@ impl Table {
     }
 
     /// Creates entry `v` of this table.
-    pub(crate) async fn create(&self, v: u64, bytes: &Bytes) -> Put {
-        Self::put(&self.log, &self.name, v, bytes.clone()).await
+    pub(crate) async fn create(&self, storage: &Storage, v: u64, bytes: &Bytes) -> Put {
+        Self::put(storage, &self.log, &self.name, v, bytes.clone()).await
     }
 
     /// Whether entry `version` still is the object that we know; `None` if we know none.
@@ -195,18 +203,9 @@ impl Table {
         wanted.then(|| properties.log_retention_duration.unwrap_or(days_30))
     }
 
-    /// Makes what we found durable: whoever wrote it may have been cut off before it was (P20).
+    /// Makes what we found durable (P20).
     pub(crate) async fn settle(&self, storage: &Storage) -> Result<()> {
-        let folder = storage.folder(&self.name)?;
-        let file = folder.join(commit_uri_from_version(Some(self.version)).as_ref());
-        let root = storage.root().to_path_buf();
-        let sync = move || {
-            if file.exists() {
-                return thalweg_core::durable::sync_file(&file, &root);
-            }
-            file.parent().map_or(Ok(()), thalweg_core::durable::sync_folder)
-        };
-        store::blocking(sync).await.map_err(|e| failure::storage("sync the log", &self.name, &e))
+        storage.settle(&self.name, self.version).await
     }
 
     async fn tag(&self, v: u64) -> Result<Option<String>> {

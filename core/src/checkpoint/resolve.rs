@@ -31,21 +31,20 @@ pub fn resolve(ours: &[u8], found: Found<'_>) -> Resolution {
     }
 }
 
-/// The newest manifest of a listing. Numbers above the oldest retained must be dense (P1, P7).
+/// The newest manifest of a listing. Its parent is always retained (P1, P7). What lies further below, behind a hole, was
+/// created where garbage had been collected, by a copy that woke up late and was fenced: the next collection takes it.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Corrupt`] when one is missing in between.
+/// [`crate::ErrorKind::Corrupt`] when the newest one's parent is missing and an older one is there.
 pub fn newest(numbers: &mut [CheckpointId]) -> Result<Option<CheckpointId>> {
     numbers.sort_unstable();
-    for (low, high) in numbers.iter().zip(numbers.iter().skip(1)) {
-        if high.0 != low.0 + 1 {
-            return Err(Error::corrupt(format!(
-                "checkpoint {} is missing between {low} and {high}: restore the folder from a backup",
-                low.next()
-            )));
-        }
+    match numbers {
+        [.., low, high] if high.0 != low.0 + 1 => Err(Error::corrupt(format!(
+            "checkpoint {} is missing between {low} and {high}: restore the folder from a backup",
+            low.next()
+        ))),
+        _ => Ok(numbers.last().copied()),
     }
-    Ok(numbers.last().copied())
 }
 
 /// Which manifests may be deleted after `head` has passed its check: all but the newest `keep`, ascending (P7).
@@ -70,8 +69,10 @@ mod tests {
 
     #[test]
     fn a_hole_between_manifests_is_corruption() {
-        let mut holed = [CheckpointId(3), CheckpointId(5)];
+        let mut holed = [CheckpointId(5), CheckpointId(2), CheckpointId(3)];
         assert!(newest(&mut holed).is_err());
+        let mut left_over = [CheckpointId(6), CheckpointId(5), CheckpointId(2)];
+        assert_eq!(newest(&mut left_over).unwrap(), Some(CheckpointId(6)));
         let mut dense = [CheckpointId(5), CheckpointId(4)];
         assert_eq!(newest(&mut dense).unwrap(), Some(CheckpointId(5)));
     }

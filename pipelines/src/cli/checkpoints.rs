@@ -1,10 +1,7 @@
 //! `healthcare checkpoints`.
 
-use std::sync::Arc;
-
 use thalweg_core::Result;
 use thalweg_runtime::cli::CheckpointsCommand;
-use thalweg_runtime::{CheckpointStorage, LocalStorage};
 
 use super::DataArgs;
 use super::input;
@@ -16,14 +13,14 @@ pub(super) fn execute(
     mirror: &MirrorArgs,
     command: &CheckpointsCommand,
 ) -> Result<()> {
-    let readable = LocalStorage::open_read_only(data.checkpoint_dir())?;
+    let readable = data.checkpoints_read_only()?;
     if !command.needs_job() {
-        super::print(&command.read(&readable)?);
+        super::print(&command.read(readable.as_ref())?);
         return Ok(());
     }
     let mut config = data.load_config()?;
     mirror.apply(&mut config.mirror);
-    let storage: Arc<dyn CheckpointStorage> = Arc::new(LocalStorage::open(data.checkpoint_dir())?);
+    let storage = data.checkpoints()?;
     // The source is not opened by these commands: any will do.
     let source = input::file(&config, std::path::Path::new("unused"));
     let job = input::job(&config, data, source, storage)?;

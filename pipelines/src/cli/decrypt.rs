@@ -1,11 +1,10 @@
 //! `healthcare decrypt`.
 
-use std::path::PathBuf;
-
 use arrow_array::Array;
 use thalweg_connectors::delta::read_table;
 use thalweg_core::record::{Binary, Column, Int32, Int64, Utf8, column_of};
 use thalweg_core::{Error, Result};
+use thalweg_objects::{Access, Place};
 
 use crate::healthcare::decrypt::{DecryptArgs, SealedRow, SealedRows, Wanted, decrypt};
 use crate::healthcare::keys;
@@ -23,7 +22,7 @@ pub(super) fn execute(args: &DecryptArgs) -> Result<()> {
     Ok(())
 }
 
-struct Tables(PathBuf);
+struct Tables(Place);
 
 const TOPIC: Column<Utf8> = Column::required("topic");
 const PARTITION: Column<Int32> = Column::required("partition");
@@ -34,7 +33,7 @@ impl SealedRows for Tables {
     fn rows(&self, table: &str, wanted: &Wanted) -> Result<Vec<SealedRow>> {
         let mut rows = Vec::new();
         let columns = [TOPIC.name(), PARTITION.name(), OFFSET.name(), PAYLOAD.name()];
-        read_table(&self.0, table, &columns, |batch| {
+        read_table(&self.0, &Access::from_environment(), table, &columns, |batch| {
             let (topics, partitions) = (column_of(&batch, TOPIC)?, column_of(&batch, PARTITION)?);
             let (offsets, payloads) = (column_of(&batch, OFFSET)?, column_of(&batch, PAYLOAD)?);
             for row in 0..batch.num_rows() {

@@ -10,6 +10,7 @@ use thalweg_connectors::kafka::{KafkaSource, Start};
 use thalweg_core::connector::decode::Format;
 use thalweg_core::connector::source::Source;
 use thalweg_core::{Error, Result};
+use thalweg_objects::Access;
 use thalweg_runtime::{CheckpointStorage, JobBuilder};
 
 use super::DataArgs;
@@ -85,7 +86,7 @@ pub(super) fn job(
     storage: Arc<dyn CheckpointStorage>,
 ) -> Result<JobBuilder> {
     let key = data.key(storage.as_ref())?;
-    let committer = Arc::new(DeltaCommitter::new(&data.data_dir)?);
+    let committer = Arc::new(DeltaCommitter::at(&data.data_dir, &Access::from_environment())?);
     let mirror = Mirror::of(&config.mirror, &config.kafka)?;
     let graph = healthcare_graph(config, source, &committer, mirror.as_ref(), &key)?;
     Ok(JobBuilder::new(graph, storage, key).settings(config.runtime.clone()))

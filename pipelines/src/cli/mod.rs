@@ -17,13 +17,17 @@ use clap::{Args, Parser, Subcommand};
 use thalweg_core::Result;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::{KeyOrigin, MasterKey};
-use thalweg_runtime::CheckpointStorage;
+use thalweg_objects::{Access, Place};
 use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, init_logging, report_error};
+use thalweg_runtime::{CheckpointStorage, LocalStorage, ObjectStorage};
 
 use crate::healthcare::config::{self, HealthcareConfig};
 use crate::healthcare::decrypt::DecryptArgs;
 use crate::healthcare::keys;
 use crate::healthcare::produce::ProduceArgs;
+
+/// Below the data folder.
+const CHECKPOINTS: &str = "checkpoints";
 
 /// Vitals from Kafka or a file into bronze, silver, quarantine and gold Delta tables, exactly once.
 #[derive(Debug, Parser)]
@@ -63,11 +67,11 @@ pub struct DataArgs {
     #[arg(long, value_name = "F.toml")]
     pub config: Option<PathBuf>,
 
-    /// Folder of the tables and checkpoints
+    /// Folder of the tables and checkpoints, or URL of their prefix in an object store (s3://, az://, abfss://, gs://)
     #[arg(long, value_name = "DIR", default_value = "data")]
-    pub data_dir: PathBuf,
+    pub data_dir: Place,
 
-    /// File of the encryption key [default: DIR.key, beside the folder]; `THALWEG_PHI_KEY` overrides it
+    /// File of the encryption key [default: DIR.key, beside a folder]; `THALWEG_PHI_KEY` overrides it
     #[arg(long, value_name = "F")]
     pub key_file: Option<PathBuf>,
 }
@@ -77,8 +81,25 @@ impl DataArgs {
         HealthcareConfig::load(self.config.as_deref())
     }
 
-    fn checkpoint_dir(&self) -> PathBuf {
-        self.data_dir.join("checkpoints")
+    /// The checkpoints, opened for a job.
+    fn checkpoints(&self) -> Result<Arc<dyn CheckpointStorage>> {
+        Ok(match self.data_dir.join(CHECKPOINTS) {
+            Place::Folder(folder) => Arc::new(LocalStorage::open(folder)?),
+            Place::Remote(remote) => {
+                keys::check(&self.data_dir, self.key_file.as_deref())?;
+                Arc::new(ObjectStorage::open(&remote, &Access::from_environment())?)
+            }
+        })
+    }
+
+    /// The checkpoints, to be looked at beside a running job.
+    fn checkpoints_read_only(&self) -> Result<Arc<dyn CheckpointStorage>> {
+        Ok(match self.data_dir.join(CHECKPOINTS) {
+            Place::Folder(folder) => Arc::new(LocalStorage::open_read_only(folder)?),
+            Place::Remote(remote) => {
+                Arc::new(ObjectStorage::open_read_only(&remote, &Access::from_environment())?)
+            }
+        })
     }
 
     /// The key of an existing job; a new one, with a warning, for a job that has no checkpoints yet.
@@ -92,7 +113,7 @@ impl DataArgs {
         let (key, origin) = keys::load_or_create(&self.data_dir, key_file)?;
         if origin == KeyOrigin::Created {
             tracing::warn!(
-                beside = %self.data_dir.display(),
+                data = %self.data_dir,
                 "made a new encryption key: keep a copy, without it bronze and quarantine cannot be read"
             );
         }

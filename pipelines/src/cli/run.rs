@@ -1,11 +1,9 @@
 //! `healthcare run`: the main job.
 
-use std::sync::Arc;
-
 use clap::Args;
 use thalweg_core::Result;
+use thalweg_runtime::JobSummary;
 use thalweg_runtime::cli::{RunArgs, run_job};
-use thalweg_runtime::{CheckpointStorage, JobSummary, LocalStorage};
 
 use super::DataArgs;
 use super::demo::Demo;
@@ -42,8 +40,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     if let Some(path) = &command.input.input {
         input::check(path)?;
     }
-    let storage: Arc<dyn CheckpointStorage> =
-        Arc::new(LocalStorage::open(command.data.checkpoint_dir())?);
+    let storage = command.data.checkpoints()?;
     let mut run = command.run.clone();
     let mut demo = None;
     let source = match &command.input.input {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use thalweg_core::crypto::{MasterKey, open_payload};
 use thalweg_core::{Result, error};
+use thalweg_objects::Place;
 use thalweg_operators::seal::payload_aad;
 
 use super::graph::{BRONZE, QUARANTINE};
@@ -15,9 +16,9 @@ use super::graph::{BRONZE, QUARANTINE};
 /// Print messages as they were received, decrypted, one a line
 #[derive(Debug, Clone, Args)]
 pub struct DecryptArgs {
-    /// Folder of the tables
+    /// Folder of the tables, or URL of their prefix in an object store
     #[arg(long, value_name = "DIR", default_value = "data")]
-    pub data_dir: PathBuf,
+    pub data_dir: Place,
 
     /// Table
     #[arg(long, value_enum, default_value_t = SealedTable::Bronze)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use thalweg_core::crypto::{KeyOrigin, MasterKey};
 use thalweg_core::{Error, Result};
+use thalweg_objects::Place;
 
 /// The environment variable that comes before every file: 32 bytes, base64.
 pub const KEY_VARIABLE: &str = "THALWEG_PHI_KEY";
@@ -30,22 +31,44 @@ pub fn default_key_file(data_dir: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// Those of [`MasterKey::load_or_create`], and when the file would lie inside of the data folder.
-pub fn load_or_create(data_dir: &Path, key_file: Option<&Path>) -> Result<(MasterKey, KeyOrigin)> {
-    let path = key_path(data_dir, key_file)?;
-    MasterKey::load_or_create(variable()?.as_deref(), &path)
+pub fn load_or_create(data: &Place, key_file: Option<&Path>) -> Result<(MasterKey, KeyOrigin)> {
+    let value = variable()?;
+    let path = key_path(data, key_file, value.is_some())?;
+    MasterKey::load_or_create(value.as_deref(), &path)
 }
 
 /// The key of a tool that reads what exists.
 ///
 /// # Errors
 /// Those of [`MasterKey::load`].
-pub fn load(data_dir: &Path, key_file: Option<&Path>) -> Result<(MasterKey, KeyOrigin)> {
-    let path = key_path(data_dir, key_file)?;
-    MasterKey::load(variable()?.as_deref(), &path)
+pub fn load(data: &Place, key_file: Option<&Path>) -> Result<(MasterKey, KeyOrigin)> {
+    let value = variable()?;
+    let path = key_path(data, key_file, value.is_some())?;
+    MasterKey::load(value.as_deref(), &path)
 }
 
-fn key_path(data_dir: &Path, key_file: Option<&Path>) -> Result<PathBuf> {
-    let Some(path) = key_file else { return default_key_file(data_dir) };
+/// Says at once, before anything is asked over a network, that nobody told where the key is.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::InvalidConfig`].
+pub fn check(data: &Place, key_file: Option<&Path>) -> Result<()> {
+    key_path(data, key_file, variable()?.is_some()).map(drop)
+}
+
+/// The file of the key. There is none beside a bucket: it is named, or the environment holds the key and no file is
+/// looked at.
+fn key_path(data: &Place, key_file: Option<&Path>, has_value: bool) -> Result<PathBuf> {
+    let (data_dir, path) = match (data, key_file) {
+        (Place::Folder(folder), Some(path)) => (folder, path),
+        (Place::Folder(folder), None) => return default_key_file(folder),
+        (Place::Remote(_), Some(path)) => return Ok(path.to_owned()),
+        (Place::Remote(_), None) if has_value => return Ok(PathBuf::new()),
+        (Place::Remote(remote), None) => {
+            return Err(Error::config(format!(
+                "no key file can stand beside {remote}: set {KEY_VARIABLE} or pass --key-file"
+            )));
+        }
+    };
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     if absolute(path).starts_with(absolute(data_dir)) {
         return Err(Error::config(format!(
@@ -83,8 +106,19 @@ mod tests {
 
     #[test]
     fn a_key_inside_the_folder_is_refused() {
-        let inside = key_path(Path::new("data"), Some(Path::new("data/secret.key")));
+        let data = Place::from(Path::new("data"));
+        let inside = key_path(&data, Some(Path::new("data/secret.key")), false);
         assert!(inside.unwrap_err().to_string().contains("inside the data folder"));
-        assert!(key_path(Path::new("data"), Some(Path::new("data.key"))).is_ok());
+        assert!(key_path(&data, Some(Path::new("data.key")), false).is_ok());
+    }
+
+    #[test]
+    fn the_key_of_a_bucket_is_named() {
+        let data: Place = "s3://bucket/vitals".parse().unwrap();
+        let unnamed = key_path(&data, None, false).unwrap_err();
+        assert!(unnamed.to_string().contains("THALWEG_PHI_KEY or pass --key-file"), "{unnamed}");
+        assert!(key_path(&data, None, true).is_ok());
+        let file = Path::new("vitals.key");
+        assert_eq!(key_path(&data, Some(file), false).unwrap(), file);
     }
 }

@@ -3,6 +3,8 @@
 mod assemble;
 pub(crate) mod coordinator;
 pub(crate) mod finish;
+#[cfg(feature = "objects")]
+pub mod objects;
 pub(crate) mod recover;
 pub(crate) mod staging;
 pub(crate) mod state_files;

@@ -15,7 +15,7 @@ use thalweg_core::failpoint;
 use thalweg_core::graph::{JobGraph, NodeKind};
 use thalweg_core::operator::StateBlob;
 use thalweg_core::time::Clock;
-use thalweg_core::{CheckpointId, Error, OperatorUid, Result};
+use thalweg_core::{CheckpointId, Error, ErrorKind, OperatorUid, Result};
 
 use super::finish::{Committers, finish};
 use super::staging::staged;
@@ -31,6 +31,8 @@ pub(crate) struct JobContext {
     pub(crate) committers: Committers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) adopt: bool,
+    /// What the tokens of all attempts of this process begin with (P6).
+    pub(crate) run: String,
 }
 
 /// Where an attempt starts.
@@ -69,6 +71,24 @@ pub(crate) fn read_newest(storage: &dyn CheckpointStorage) -> Result<Option<(Man
         }
         missing = Some(head);
     }
+}
+
+/// Creates a manifest and returns its bytes. One that an earlier attempt of this process sent and that arrived late is
+/// no other process's: the next attempt begins from it (P6).
+pub(crate) fn create_manifest(context: &JobContext, manifest: &Manifest) -> Result<Vec<u8>> {
+    let (name, bytes) = (Manifest::name(manifest.number), manifest.encode()?);
+    let storage = context.storage.as_ref();
+    let Err(error) = create_resolved(storage, &name, &bytes) else { return Ok(bytes) };
+    if error.kind() == ErrorKind::Fenced
+        && let Some(found) = storage.read(&name)?
+        && Manifest::decode(&found)?.attempt.starts_with(&context.run)
+    {
+        return Err(Error::transient(format!(
+            "checkpoint {} of an earlier attempt of this process arrived late; it is gone on from",
+            manifest.number
+        )));
+    }
+    Err(error)
 }
 
 /// Makes M(0), or closes the old chain and makes the first manifest of a new one (`fresh`).
@@ -143,7 +163,7 @@ pub(crate) fn genesis(context: &JobContext, token: &str, fresh: bool) -> Result<
         sinks,
         pending: Vec::new(),
     };
-    create_resolved(context.storage.as_ref(), &Manifest::name(number), &manifest.encode()?)
+    create_manifest(context, &manifest).map(drop)
 }
 
 /// Closes a chain at head+1; returns the digest of what it wrote.
@@ -157,9 +177,7 @@ fn seal(context: &JobContext, head: &Manifest, bytes: &[u8], token: &str) -> Res
         pending: Vec::new(),
         ..head.clone()
     };
-    let bytes = sealed.encode()?;
-    create_resolved(context.storage.as_ref(), &Manifest::name(sealed.number), &bytes)?;
-    Ok(sha256(&bytes))
+    Ok(sha256(&create_manifest(context, &sealed)?))
 }
 
 /// Finishes the newest manifest and opens its targets. Used by restarts, and before sealing or rewinding.

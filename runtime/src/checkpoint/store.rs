@@ -9,10 +9,9 @@ use thalweg_core::connector::staging::StagedBytes;
 use thalweg_core::graph::NodeKind;
 use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
-use super::recover::JobContext;
+use super::recover::{JobContext, create_manifest};
 use super::staging::staged;
 use super::state_files::sha256;
-use super::storage::create_resolved;
 
 /// Seals positions, creates M(n), and checks that its parent still stands (P7). Blocking.
 pub(super) fn store(
@@ -29,9 +28,8 @@ pub(super) fn store(
             }
         }
     }
-    let bytes = manifest.encode()?;
     failpoint::hit("manifest.before")?;
-    create_resolved(job.storage.as_ref(), &Manifest::name(manifest.number), &bytes)?;
+    let bytes = create_manifest(job, &manifest)?;
     failpoint::hit("manifest.after")?;
     match job.storage.read(&Manifest::name(parent))? {
         Some(stored) if sha256(&stored) == parent_digest => {}

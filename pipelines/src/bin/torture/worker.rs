@@ -9,6 +9,7 @@ use thalweg_connectors::delta::DeltaCommitter;
 use thalweg_connectors::kafka::KafkaSource;
 use thalweg_core::Result;
 use thalweg_core::crypto::MasterKey;
+use thalweg_objects::Place;
 use thalweg_pipelines::healthcare::config::HealthcareConfig;
 use thalweg_pipelines::healthcare::mirror::Mirror;
 use thalweg_pipelines::healthcare::{HealthcareFormat, healthcare_graph, keys};
@@ -86,7 +87,8 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
         tables = tables
             .decorate_stores(move |inner| Arc::new(FullStore { inner, disk: Arc::clone(&disk) }));
     }
-    let key: Arc<MasterKey> = Arc::new(keys::load_or_create(&args.data_dir, None)?.0);
+    let key: Arc<MasterKey> =
+        Arc::new(keys::load_or_create(&Place::Folder(args.data_dir.clone()), None)?.0);
     let format = Arc::new(HealthcareFormat::new(&config.decoding));
     let source = Arc::new(KafkaSource::new(config.kafka.source()?, format));
     let mirror = Mirror::of(&config.mirror, &config.kafka)?;

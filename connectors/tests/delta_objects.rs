@@ -1,0 +1,278 @@
+//! Tables on object stores: the same commits, over requests that break, hang or arrive late.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod delta_support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow_array::{Array, BinaryArray, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use delta_support::faults::Plan;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use thalweg_connectors::delta::{DeltaCommitter, DeltaSink, read_table};
+use thalweg_core::connector::sink::{
+    Committed, Committer, PendingCommit, Sink, Staged, TargetExpectation,
+};
+use thalweg_core::{CheckpointId, ErrorKind, Result};
+use thalweg_objects::testing::{Emulator, Fault};
+use thalweg_objects::{Access, Place, Remote};
+
+const APP: &str = "job/chain/0/silver";
+const TABLE: &str = "silver/events";
+
+struct Lake {
+    place: Remote,
+    access: Access,
+    committer: Arc<DeltaCommitter>,
+    id: String,
+}
+
+impl Lake {
+    async fn new(
+        place: Remote,
+        access: Access,
+        with: impl FnOnce(DeltaCommitter) -> DeltaCommitter,
+    ) -> Self {
+        let committer = DeltaCommitter::at(&Place::Remote(place.clone()), &access).unwrap();
+        let committer = Arc::new(with(committer));
+        let mut lake = Self { place, access, committer, id: String::new() };
+        lake.id = lake.open(&TargetExpectation::default()).await.unwrap();
+        lake
+    }
+
+    async fn on(emulator: &Emulator) -> Self {
+        Self::new(emulator.place("lake"), emulator.access(), |c| c).await
+    }
+
+    async fn open(&self, expected: &TargetExpectation) -> Result<String> {
+        let target = self.sink().target(&delta_support::schema()).unwrap();
+        Ok(self.committer.open(&target, APP, expected, false).await?.id)
+    }
+
+    fn sink(&self) -> DeltaSink {
+        DeltaSink::append(&self.committer, TABLE)
+    }
+
+    /// Another instance on the same table.
+    fn again(&self) -> Self {
+        let committer = DeltaCommitter::at(&Place::Remote(self.place.clone()), &self.access);
+        Self {
+            place: self.place.clone(),
+            access: self.access.clone(),
+            committer: Arc::new(committer.unwrap()),
+            id: self.id.clone(),
+        }
+    }
+
+    fn pending(&self, n: u64, staged: Staged) -> PendingCommit {
+        PendingCommit {
+            sink: "silver".to_owned(),
+            kind: "delta".to_owned(),
+            path: TABLE.to_owned(),
+            target_id: self.id.clone(),
+            app_id: APP.to_owned(),
+            checkpoint: CheckpointId(n),
+            rank: 0,
+            rows: staged.rows,
+            staged: staged.items,
+        }
+    }
+
+    async fn stage(&self, ids: std::ops::Range<i64>) -> Staged {
+        delta_support::stage(&self.sink(), ids).await
+    }
+
+    async fn append(&self, n: u64, ids: std::ops::Range<i64>) -> Result<Committed> {
+        let staged = self.stage(ids).await;
+        self.committer.commit(&self.pending(n, staged)).await
+    }
+
+    /// Every id in the table, ascending, by the reader of tools.
+    async fn ids(&self) -> Vec<i64> {
+        let (place, access) = (Place::Remote(self.place.clone()), self.access.clone());
+        let read = move || {
+            let mut ids = Vec::new();
+            let visit = |batch: RecordBatch| {
+                let column = batch.column_by_name("id").unwrap();
+                ids.extend(column.as_any().downcast_ref::<Int64Array>().unwrap().values());
+                Ok(())
+            };
+            read_table(&place, &access, TABLE, &["id"], visit).unwrap();
+            ids.sort_unstable();
+            ids
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_on_every_store_cost_no_listing_and_a_new_instance_goes_on() {
+    for emulator in [Emulator::s3(), Emulator::azure(), Emulator::gcs()].into_iter().flatten() {
+        let plan = Plan::new();
+        let with = |committer: DeltaCommitter| plan.apply()(committer).checkpoint_every(4);
+        let lake = Lake::new(emulator.place("lake"), emulator.access(), with).await;
+        lake.append(1, 0..10).await.unwrap();
+        let lists = plan.lists.load(Ordering::Relaxed);
+        for n in 2..4 {
+            let committed = lake.append(n, n as i64 * 10 - 10..n as i64 * 10).await.unwrap();
+            assert_eq!((committed.version, committed.replayed), (n, false));
+        }
+        assert_eq!(plan.lists.load(Ordering::Relaxed), lists, "{}", lake.place);
+        // The fourth writes a log checkpoint; whoever opens the table then reads it.
+        lake.append(4, 30..40).await.unwrap();
+        lake.committer.maintained().await;
+        let store = lake.place.open(&lake.access).unwrap();
+        let hint = format!("{}/{TABLE}/_delta_log/_last_checkpoint", lake.place.prefix());
+        assert!(store.head(&Path::from(hint)).await.is_ok(), "{}", lake.place);
+
+        let again = lake.again();
+        let replayed = again.committer.commit(&again.pending(4, again.stage(30..40).await)).await;
+        assert!(replayed.unwrap().replayed);
+        again.append(5, 40..50).await.unwrap();
+        assert_eq!(lake.ids().await, (0..50).collect::<Vec<_>>(), "{}", lake.place);
+        assert_eq!(lake.committer.count_rows(TABLE).await.unwrap(), Some(50));
+        let late = lake.append(3, 0..1).await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Fenced);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_others_is_never_overwritten() {
+    let entry = r#"{"commitInfo":{"operation":"SOMETHING","timestamp":1}}"#;
+    for emulator in [Emulator::s3(), Emulator::azure(), Emulator::gcs()].into_iter().flatten() {
+        let lake = Lake::on(&emulator).await;
+        lake.append(1, 0..10).await.unwrap();
+        let store = lake.place.open(&lake.access).unwrap();
+        let log = format!("{}/{TABLE}/_delta_log", lake.place.prefix());
+        let theirs = Path::from(format!("{log}/{:020}.json", 2));
+        store.put(&theirs, entry.into()).await.unwrap();
+        assert_eq!(lake.append(2, 10..20).await.unwrap().version, 3, "{}", lake.place);
+        assert_eq!(store.get(&theirs).await.unwrap().bytes().await.unwrap(), entry);
+        assert_eq!(lake.ids().await, (0..20).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_to_the_request_of_an_entry_it_is_committed_once() {
+    let Some(s3) = Emulator::s3() else { return };
+    let lake = Lake::on(&s3).await;
+    let faults = [
+        &[Fault::LoseAnswer][..],
+        &[Fault::FailAfter],
+        &[Fault::FailAfter, Fault::LoseAnswer],
+        &[Fault::Answer(503), Fault::Answer(500)],
+        &[Fault::Answer(409)],
+        &[Fault::Answer(409), Fault::Answer(409), Fault::LoseAnswer],
+    ];
+    let mut n = 0;
+    for faults in faults {
+        n += 1;
+        for fault in faults {
+            s3.proxy().next("PUT", &format!("_delta_log/{n:020}.json"), *fault);
+        }
+        let committed = lake.append(n, n as i64 * 10 - 10..n as i64 * 10).await.unwrap();
+        assert_eq!(committed.version, n, "{faults:?}");
+    }
+    assert_eq!(s3.proxy().met(), 10);
+    assert_eq!(lake.ids().await, (0..n as i64 * 10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_hangs_ends_is_read_and_tried_again() {
+    let Some(s3) = Emulator::s3() else { return };
+    let access = s3.access().request_timeout(Duration::from_secs(2));
+    let lake = Lake::new(s3.place("lake"), access, |c| c).await;
+    // Never done; done after we have looked; and one that never works.
+    s3.proxy().next("PUT", "_delta_log/00000000000000000001.json", Fault::Hang);
+    lake.append(1, 0..10).await.unwrap();
+    s3.proxy().next("PUT", "_delta_log/00000000000000000002.json", Fault::Late);
+    lake.append(2, 10..20).await.unwrap();
+    s3.proxy().release();
+    while s3.proxy().late() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(lake.ids().await, (0..20).collect::<Vec<_>>());
+
+    let lake = Lake { access: lake.access.clone().retry_for(Duration::ZERO), ..lake }.again();
+    for _ in 0..10 {
+        s3.proxy().next("PUT", "_delta_log/00000000000000000003.json", Fault::Answer(503));
+    }
+    let error = lake.append(3, 20..30).await.unwrap_err();
+    assert!(error.kind().is_retryable(), "{error}");
+    assert!(error.to_string().contains("cannot create log entry 3"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_and_data_files_survive_broken_requests_and_a_missing_file_is_terminal() {
+    let Some(s3) = Emulator::s3() else { return };
+    let lake = Lake::on(&s3).await;
+    for (method, part) in [
+        ("PUT", ".parquet"),
+        ("HEAD", ".parquet"),
+        ("GET", ".parquet"),
+        ("HEAD", "_delta_log/00000000000000000000.json"),
+        ("GET", "_last_checkpoint"),
+    ] {
+        s3.proxy().next(method, part, Fault::LoseAnswer);
+    }
+    lake.append(1, 0..10).await.unwrap();
+    assert_eq!(s3.proxy().met(), 5, "every fault was met");
+
+    let staged = lake.stage(10..20).await;
+    let name = delta_support::add(&staged.items[0]).path;
+    let store = lake.place.open(&lake.access).unwrap();
+    store.delete(&lake.place.join(TABLE).join(&name).prefix()).await.unwrap();
+    let gone = lake.committer.commit(&lake.pending(2, staged)).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::DataLoss);
+    assert_eq!(lake.ids().await, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_that_commit_the_same_checkpoint_at_once_commit_it_once() {
+    let Some(s3) = Emulator::s3() else { return };
+    let lake = Lake::on(&s3).await;
+    for n in 1..6 {
+        let staged = lake.stage(n * 10 - 10..n * 10).await;
+        let pending = lake.pending(n as u64, staged);
+        let (a, b) = (lake.again(), lake.again());
+        let (a, b) = tokio::join!(a.committer.commit(&pending), b.committer.commit(&pending));
+        assert_eq!(a.unwrap().version, b.unwrap().version);
+    }
+    assert_eq!(lake.ids().await, (0..50).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_many_parts_is_uploaded_whole() {
+    let Some(s3) = Emulator::s3() else { return };
+    let lake = Lake::on(&s3).await;
+    let columns = Arc::new(Schema::new(vec![Field::new("payload", DataType::Binary, false)]));
+    let sink = DeltaSink::append(&lake.committer, "bronze/large").uncompressed(["payload"]);
+    let target = sink.target(&columns).unwrap();
+    let expected = TargetExpectation::default();
+    let id = lake.committer.open(&target, APP, &expected, false).await.unwrap().id;
+    let mut writer = delta_support::writer(&sink, Arc::clone(&columns));
+    // Bytes that no encoding shortens: 32 MiB, four parts and more.
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    for _ in 0..8 {
+        let rows: Vec<Vec<u8>> = (0..4).map(|_| (0..1 << 20).map(|_| random()).collect()).collect();
+        let payload = Arc::new(BinaryArray::from_iter_values(&rows));
+        assert_eq!(payload.len(), 4);
+        let batch = RecordBatch::try_new(Arc::clone(&columns), vec![payload]).unwrap();
+        writer.write(batch).await.unwrap();
+    }
+    s3.proxy().next("PUT", "partNumber=", Fault::LoseAnswer);
+    s3.proxy().next("PUT", "partNumber=", Fault::FailAfter);
+    let staged = writer.close_epoch(CheckpointId(1)).await.unwrap();
+    let pending =
+        PendingCommit { path: "bronze/large".to_owned(), target_id: id, ..lake.pending(1, staged) };
+    lake.committer.commit(&pending).await.unwrap();
+    assert_eq!(lake.committer.count_rows("bronze/large").await.unwrap(), Some(32));
+    assert_eq!(s3.proxy().met(), 2);
+}

@@ -1,0 +1,85 @@
+//! Emulators from the package registries, once per machine and version.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const MOTO: &str = "5.2.5";
+const AZURITE: &str = "3.35.0";
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// `moto_server`.
+pub(super) fn moto() -> Result<PathBuf, String> {
+    let folder = install(&format!("moto-{MOTO}"), |folder| {
+        let shown = folder.display().to_string();
+        let pip = folder.join("bin/pip");
+        run(Command::new("python3").args(["-m", "venv", &shown]))?;
+        let moto = format!("moto[s3]=={MOTO}");
+        run(Command::new(pip).args(["install", "-q", &moto, "flask", "flask-cors"]))
+    })?;
+    Ok(folder.join("bin/moto_server"))
+}
+
+/// `azurite-blob`.
+pub(super) fn azurite() -> Result<PathBuf, String> {
+    let folder = install(&format!("azurite-{AZURITE}"), |folder| {
+        let azurite = format!("azurite@{AZURITE}");
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
+        run(npm.arg(folder).arg(azurite))
+    })?;
+    Ok(folder.join("node_modules/.bin/azurite-blob"))
+}
+
+/// Processes that come at the same time wait for one another; the marker is written last.
+fn install(name: &str, by: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+    let cache = cache()?;
+    let (folder, marker) = (cache.join(name), cache.join(format!("{name}.done")));
+    let failed = |e: std::io::Error| format!("{}: {e}", cache.display());
+    fs::create_dir_all(&cache).map_err(failed)?;
+    let lock = fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(cache.join(format!("{name}.lock")))
+        .map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    if marker.exists() {
+        return Ok(folder);
+    }
+    // Half of an earlier try may be there.
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir_all(&folder).map_err(failed)?;
+    by(&folder)?;
+    fs::write(&marker, "").map_err(failed)?;
+    Ok(folder)
+}
+
+fn cache() -> Result<PathBuf, String> {
+    let named = std::env::var_os("THALWEG_EMULATORS_CACHE").filter(|folder| !folder.is_empty());
+    let home = || std::env::var_os("HOME").map(|h| Path::new(&h).join(".cache/thalweg/emulators"));
+    named.map(PathBuf::from).or_else(home).ok_or_else(|| "HOME is not set".to_owned())
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().display().to_string();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(|e| format!("{program} cannot be run: {e}"))?;
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match child.try_wait().map_err(|e| e.to_string())? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(format!("{program} ended with {status}")),
+            None if Instant::now() > deadline => {
+                drop(child.kill());
+                return Err(format!("{program} took longer than {LIMIT:?}"));
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
