@@ -10,6 +10,7 @@ use thalweg_runtime::{CheckpointStorage, JobSummary, LocalStorage};
 use super::DataArgs;
 use super::demo::Demo;
 use super::input::{self, InputArgs};
+use super::schedule::Schedule;
 use crate::healthcare::config::KafkaSection;
 
 /// Arguments of `healthcare run`.
@@ -65,7 +66,9 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     };
     let job = input::job(&config, &command.data, source, storage)?;
     let job = run.configure(job, config.runtime.clone());
+    let schedule = Schedule::start(&command.data.data_dir, &config.maintenance)?;
     let result = run_job(job, &run);
+    drop(schedule);
     let fed = demo.map_or(Ok(()), Demo::stop);
     let summary = result?;
     fed?;

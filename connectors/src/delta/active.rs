@@ -1,0 +1,91 @@
+//! The files of a version that is loaded, and those it remembers as removed. It reads the whole log: for maintenance.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use deltalake::DeltaTable;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
+use thalweg_core::{Error, ErrorKind, Result};
+
+use super::failure;
+use super::plan::{self, DataFile};
+use super::storage::Storage;
+use super::table::Table;
+
+/// How often a log is read again when it is cleaned while it is read.
+const TRIES: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The newest version of a table and its files; `None` when there is no table.
+pub(crate) async fn newest(
+    storage: &Storage,
+    name: &str,
+) -> Result<Option<(Table, Vec<DataFile>)>> {
+    steadily(|| once(storage, name).boxed()).await
+}
+
+async fn once(storage: &Storage, name: &str) -> Result<Option<(Table, Vec<DataFile>)>> {
+    let Some(table) = Table::load(storage, name).await? else { return Ok(None) };
+    let files = files(&table).await?;
+    Ok(Some((table, files)))
+}
+
+/// Reads a log that others may clean at the same time: an entry that was listed can be gone when it is read.
+pub(crate) async fn steadily<'a, T>(read: impl Fn() -> BoxFuture<'a, Result<T>>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match read().await {
+            Err(error) if error.kind() == ErrorKind::Transient && tries < TRIES => {
+                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(tries - 1)).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// The files of `table` at the version that it was loaded at.
+async fn files(table: &Table) -> Result<Vec<DataFile>> {
+    let loaded = load(table).await?;
+    let state = loaded.snapshot().map_err(|e| failure::log("read the log", &table.name, &e))?;
+    let mut files = Vec::new();
+    for view in state.log_data().iter() {
+        let stats = view.stats();
+        files.push(DataFile {
+            path: view.path().into_owned(),
+            size: u64::try_from(view.size()).map_err(|_| {
+                Error::corrupt(format!("a file of table `{}` has a negative size", table.name))
+            })?,
+            modified: view.modification_time(),
+            partition: view.partition_values_map().into_iter().collect(),
+            rows: view.num_records().map(|n| n as u64),
+            told: plan::columns_told(stats.as_deref()),
+            remove: view.remove_action(false),
+        });
+    }
+    Ok(files)
+}
+
+/// Files that were removed and when, ms. The log forgets them after `delta.deletedFileRetentionDuration`.
+pub(crate) async fn tombstones(table: &Table) -> Result<HashMap<String, i64>> {
+    let loaded = load(table).await?;
+    let state = loaded.snapshot().map_err(|e| failure::log("read the log", &table.name, &e))?;
+    let mut gone = HashMap::new();
+    let mut found = state.all_tombstones(loaded.log_store().as_ref());
+    let failed = |e| failure::log("read the removed files", &table.name, &e);
+    while let Some(tombstone) = found.try_next().await.map_err(failed)? {
+        let (path, when) =
+            (tombstone.path().into_owned(), tombstone.deletion_timestamp().unwrap_or(0));
+        let newest = gone.entry(path).or_insert(when);
+        *newest = when.max(*newest);
+    }
+    Ok(gone)
+}
+
+async fn load(table: &Table) -> Result<DeltaTable> {
+    let mut loaded = DeltaTable::new(table.log().clone());
+    let done = loaded.load_version(table.version).await;
+    done.map_err(|e| failure::log("read the log", &table.name, &e))?;
+    Ok(loaded)
+}

@@ -1,0 +1,161 @@
+//! Puts merged files into the place of theirs: one log entry, or none.
+//!
+//! The rules are those of every commit (P13): the entry before must stand, and afterwards no log checkpoint may have
+//! overtaken ours. Entries of others are read one by one. Appends are fine. Whoever touches one of our files or
+//! changes the table was first: then the files stay as they are, and the next run looks again.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use deltalake::kernel::{Add, Remove};
+use thalweg_core::{Error, Result, failpoint};
+
+use super::active;
+use super::decide::{self, AfterPut};
+use super::entry;
+use super::storage::Storage;
+use super::table::{self, Put, Table};
+
+/// How often an unclear outcome is looked at again.
+const TRIES: u32 = 6;
+/// How many entries of others may come between before someone else is let have the table.
+const OVERTAKEN: u32 = 1_000;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// What became of one replacement.
+pub(super) enum Replaced {
+    /// The merged files are in the table.
+    Done,
+    /// They are not, and no entry names them: they may go.
+    Refused(&'static str),
+    /// They are not in the table's newest version, but some entry may name them.
+    Lost(&'static str),
+}
+
+/// A table, and what others have done to it since its files were listed.
+pub(super) struct Replacer<'a> {
+    storage: &'a Storage,
+    table: Table,
+    /// Files whose fate we follow.
+    watched: HashSet<String>,
+    touched: HashSet<String>,
+    changed: bool,
+}
+
+/// What stands at a version.
+enum Stands {
+    Nothing,
+    Ours(Option<String>),
+    Others,
+}
+
+impl<'a> Replacer<'a> {
+    /// `table`: as it was when `watched`, all files that may be replaced, were listed.
+    pub(super) fn new(storage: &'a Storage, table: Table, watched: HashSet<String>) -> Self {
+        Self { storage, table, watched, touched: HashSet::new(), changed: false }
+    }
+
+    /// Replaces files by `adds`, which hold the same rows.
+    pub(super) async fn replace(
+        &mut self,
+        removes: Vec<Remove>,
+        adds: &[Add],
+        target: u64,
+    ) -> Result<Replaced> {
+        let inputs: Vec<String> = removes.iter().map(|r| r.path.clone()).collect();
+        let bytes = entry::replacement(&self.table.name, removes, adds.to_vec(), target)?;
+        table::check_files(self.storage, &self.table.name, adds).await?;
+        let (mut tries, mut unclear) = (0, false);
+        for _ in 0..OVERTAKEN {
+            let v = self.table.version + 1;
+            match self.look(v, adds).await? {
+                Stands::Others => continue,
+                Stands::Ours(tag) => {
+                    self.table.settle_at(self.storage, v).await?;
+                    return self.confirm(v, tag, adds).await;
+                }
+                Stands::Nothing => {}
+            }
+            if let Some(why) = self.obstacle(&inputs) {
+                return Ok(if unclear { Replaced::Lost(why) } else { Replaced::Refused(why) });
+            }
+            // An entry that we know from a log checkpoint alone is no ground to build on: nothing is urgent here.
+            if self.table.anchored().await? != Some(true) {
+                let why = "its log was cleaned meanwhile";
+                return Ok(if unclear { Replaced::Lost(why) } else { Replaced::Refused(why) });
+            }
+            match self.put(v, &bytes).await? {
+                Put::Created(tag) => return self.confirm(v, tag, adds).await,
+                Put::Failed(error) => return Err(error),
+                Put::Taken => {}
+                Put::Unclear => {
+                    unclear = true;
+                    tries += 1;
+                    if tries >= TRIES {
+                        return Err(Error::transient(format!(
+                            "cannot create log entry {v} of table `{}` after {TRIES} tries",
+                            self.table.name
+                        )));
+                    }
+                    tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(tries - 1)).await;
+                }
+            }
+        }
+        let why = "others commit all the time";
+        Ok(if unclear { Replaced::Lost(why) } else { Replaced::Refused(why) })
+    }
+
+    async fn put(&self, v: u64, bytes: &Bytes) -> Result<Put> {
+        failpoint::hit("compact.before")?;
+        Ok(self.table.create(v, bytes).await)
+    }
+
+    fn obstacle(&self, inputs: &[String]) -> Option<&'static str> {
+        if self.changed {
+            return Some("others changed its columns or settings meanwhile");
+        }
+        let touched = inputs.iter().any(|path| self.touched.contains(path));
+        touched.then_some("others rewrote or removed the same files meanwhile")
+    }
+
+    /// Reads entry `v` and takes note of it, unless it is ours.
+    async fn look(&mut self, v: u64, adds: &[Add]) -> Result<Stands> {
+        let Some((bytes, tag)) = self.table.fetch(v).await? else { return Ok(Stands::Nothing) };
+        let read = entry::touched(&self.table.name, v, &bytes)?;
+        if adds.iter().any(|add| read.files.contains(&add.path)) {
+            return Ok(Stands::Ours(tag));
+        }
+        self.changed |= read.changes_table;
+        self.touched.extend(read.files.into_iter().filter(|f| self.watched.contains(f)));
+        self.table.advance(v, tag, Vec::new());
+        Ok(Stands::Others)
+    }
+
+    /// After our entry stands at `v`: does it continue the log (P13)?
+    async fn confirm(&mut self, v: u64, tag: Option<String>, adds: &[Add]) -> Result<Replaced> {
+        let (checkpoint, anchored) =
+            futures::try_join!(self.table.last_checkpoint(), self.table.anchored())?;
+        if decide::after_put(v, checkpoint, anchored) == AfterPut::Committed {
+            self.table.advance(v, tag, Vec::new());
+            failpoint::hit("compact.after")?;
+            return Ok(Replaced::Done);
+        }
+        self.judge(adds).await
+    }
+
+    /// It may stand in a hole: the newest snapshot decides.
+    async fn judge(&mut self, adds: &[Add]) -> Result<Replaced> {
+        let name = self.table.name.clone();
+        let (fresh, files) = active::newest(self.storage, &name)
+            .await?
+            .ok_or_else(|| Error::data_loss(format!("table `{name}` is missing")))?;
+        let live: HashSet<&str> = files.iter().map(|f| f.path.as_str()).collect();
+        let gone = self.watched.iter().filter(|f| !live.contains(f.as_str()));
+        self.touched.extend(gone.cloned());
+        self.changed |= fresh.facts != self.table.facts;
+        self.table = fresh;
+        let done = adds.iter().all(|add| live.contains(add.path.as_str()));
+        Ok(if done { Replaced::Done } else { Replaced::Lost("its log was cleaned meanwhile") })
+    }
+}
