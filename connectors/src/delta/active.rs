@@ -1,6 +1,6 @@
 //! The files of a version that is loaded, and those it remembers as removed. It reads the whole log: for maintenance.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use deltalake::DeltaTable;
@@ -52,13 +52,21 @@ async fn files(table: &Table) -> Result<Vec<DataFile>> {
     let mut files = Vec::new();
     for view in state.log_data().iter() {
         let stats = view.stats();
+        let partition: BTreeMap<_, _> = view.partition_values_map().into_iter().collect();
+        // Without its partition a file could be merged with any other.
+        if !table.facts.partition_columns.iter().all(|c| partition.contains_key(c)) {
+            return Err(Error::corrupt(format!(
+                "a file of table `{}` does not say which partition it belongs to",
+                table.name
+            )));
+        }
         files.push(DataFile {
             path: view.path().into_owned(),
             size: u64::try_from(view.size()).map_err(|_| {
                 Error::corrupt(format!("a file of table `{}` has a negative size", table.name))
             })?,
             modified: view.modification_time(),
-            partition: view.partition_values_map().into_iter().collect(),
+            partition,
             rows: view.num_records().map(|n| n as u64),
             told: plan::columns_told(stats.as_deref()),
             remove: view.remove_action(false),
