@@ -85,6 +85,7 @@ async fn commits_memory_descriptors_and_folders_stay_flat() {
             beside = Some(tokio::spawn(async move {
                 let merged = tables.compact(TABLE, &Compaction::default()).await.unwrap();
                 tables.checkpoint_log(TABLE).await.unwrap();
+                assert_eq!(merged.abandoned, 0, "appends are no conflict");
                 merged.merges
             }));
         }

@@ -377,6 +377,23 @@ async fn an_entry_in_a_hole_that_others_have_cleaned_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_cleaned_while_files_are_merged_is_read_anew() {
+    let (lake, plan, faulty) = troubled().await;
+    let other = lake.restarted();
+    plan.on_data(Fault::Before(Box::new(move || {
+        async move {
+            other.append(9, 90..100).await.unwrap();
+            other.foreign_entries(10..40);
+            foreign_cleanup(&other.table_folder()).await;
+        }
+        .boxed()
+    })));
+    let report = faulty.compact(TABLE, &all_files()).await.unwrap();
+    assert_eq!((report.merges, report.abandoned), (1, 0));
+    assert_eq!((lake.version().await, lake.ids().await), (40, (10..100).collect::<Vec<_>>()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_from_before_a_column_was_added_are_merged_among_themselves() {
     let (lake, _, _) = troubled().await;
     lake.foreign_change(9, |_, schema| {

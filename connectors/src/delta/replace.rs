@@ -12,6 +12,7 @@ use deltalake::kernel::{Add, Remove};
 use thalweg_core::{Error, Result, failpoint};
 
 use super::active;
+use super::commit::RELOADS;
 use super::decide::{self, AfterPut};
 use super::entry;
 use super::storage::Storage;
@@ -66,7 +67,7 @@ impl<'a> Replacer<'a> {
         let inputs: Vec<String> = removes.iter().map(|r| r.path.clone()).collect();
         let bytes = entry::replacement(&self.table.name, removes, adds.to_vec(), target)?;
         table::check_files(self.storage, &self.table.name, adds).await?;
-        let (mut tries, mut unclear) = (0, false);
+        let (mut tries, mut reloads, mut unclear) = (0, 0, false);
         for _ in 0..OVERTAKEN {
             let v = self.table.version + 1;
             match self.look(v, adds).await? {
@@ -82,8 +83,15 @@ impl<'a> Replacer<'a> {
             }
             // An entry that we know from a log checkpoint alone is no ground to build on: nothing is urgent here.
             if self.table.anchored().await? != Some(true) {
-                let why = "its log was cleaned meanwhile";
-                return Ok(if unclear { Replaced::Lost(why) } else { Replaced::Refused(why) });
+                reloads += 1;
+                if reloads > RELOADS {
+                    let why = "its log is cleaned all the time";
+                    return Ok(if unclear { Replaced::Lost(why) } else { Replaced::Refused(why) });
+                }
+                if self.reload(adds).await? {
+                    return Ok(Replaced::Done);
+                }
+                continue;
             }
             match self.put(v, &bytes).await? {
                 Put::Created(tag) => return self.confirm(v, tag, adds).await,
@@ -141,11 +149,13 @@ impl<'a> Replacer<'a> {
             failpoint::hit("compact.after")?;
             return Ok(Replaced::Done);
         }
-        self.judge(adds).await
+        // It may stand in a hole: the newest snapshot decides.
+        let done = self.reload(adds).await?;
+        Ok(if done { Replaced::Done } else { Replaced::Lost("its log was cleaned meanwhile") })
     }
 
-    /// It may stand in a hole: the newest snapshot decides.
-    async fn judge(&mut self, adds: &[Add]) -> Result<Replaced> {
+    /// Takes the table as it is now, by listing. Says whether `adds` are in it.
+    async fn reload(&mut self, adds: &[Add]) -> Result<bool> {
         let name = self.table.name.clone();
         let (fresh, files) = active::newest(self.storage, &name)
             .await?
@@ -155,7 +165,6 @@ impl<'a> Replacer<'a> {
         self.touched.extend(gone.cloned());
         self.changed |= fresh.facts != self.table.facts;
         self.table = fresh;
-        let done = adds.iter().all(|add| live.contains(add.path.as_str()));
-        Ok(if done { Replaced::Done } else { Replaced::Lost("its log was cleaned meanwhile") })
+        Ok(adds.iter().all(|add| live.contains(add.path.as_str())))
     }
 }
