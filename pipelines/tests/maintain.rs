@@ -294,4 +294,7 @@ fn wrong_use_is_told_by_the_exit_code_and_one_line() {
     job.kill().unwrap();
     job.wait().unwrap();
     succeed(&mut run_file(&data, &input));
+    // No table remembers removed files that long: each of them fails, and all are told.
+    let output = ends_with(maintain(&data).args(["--retention", "30days"]), 1);
+    assert_eq!((&report(&output)["failed"], &report(&output)["tables"]), (&10.into(), &10.into()));
 }

@@ -67,56 +67,73 @@ impl<'a> Replacer<'a> {
         let inputs: Vec<String> = removes.iter().map(|r| r.path.clone()).collect();
         let bytes = entry::replacement(&self.table.name, removes, adds.to_vec(), target)?;
         table::check_files(self.storage, &self.table.name, adds).await?;
-        let (mut tries, mut reloads, mut unclear) = (0, 0, false);
+        let (mut tries, mut reloads, mut sent) = (0, 0, false);
+        let given_up = |sent, why| if sent { Replaced::Lost(why) } else { Replaced::Refused(why) };
         for _ in 0..OVERTAKEN {
             let v = self.table.version + 1;
             match self.look(v, adds).await? {
                 Stands::Others => continue,
                 Stands::Ours(tag) => {
                     self.table.settle_at(self.storage, v).await?;
-                    return self.confirm(v, tag, adds).await;
-                }
-                Stands::Nothing => {}
-            }
-            if let Some(why) = self.obstacle(&inputs) {
-                return Ok(if unclear { Replaced::Lost(why) } else { Replaced::Refused(why) });
-            }
-            // An entry that we know from a log checkpoint alone is no ground to build on: nothing is urgent here.
-            if self.table.anchored().await? != Some(true) {
-                reloads += 1;
-                if reloads > RELOADS {
-                    let why = "its log is cleaned all the time";
-                    return Ok(if unclear { Replaced::Lost(why) } else { Replaced::Refused(why) });
-                }
-                if self.reload(adds).await? {
-                    return Ok(Replaced::Done);
-                }
-                continue;
-            }
-            match self.put(v, &bytes).await? {
-                Put::Created(tag) => return self.confirm(v, tag, adds).await,
-                Put::Failed(error) => return Err(error),
-                Put::Taken => {}
-                Put::Unclear => {
-                    unclear = true;
-                    tries += 1;
-                    if tries >= TRIES {
-                        return Err(Error::transient(format!(
-                            "cannot create log entry {v} of table `{}` after {TRIES} tries",
-                            self.table.name
-                        )));
+                    if self.continues(v, tag).await? {
+                        return Ok(Replaced::Done);
                     }
-                    tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(tries - 1)).await;
                 }
+                Stands::Nothing => {
+                    if let Some(why) = self.obstacle(&inputs) {
+                        return Ok(given_up(sent, why));
+                    }
+                    match self.put(v, &bytes).await? {
+                        None => {}
+                        Some(Put::Created(tag)) => {
+                            sent = true;
+                            if self.continues(v, tag).await? {
+                                return Ok(Replaced::Done);
+                            }
+                        }
+                        Some(Put::Failed(error)) => return Err(error),
+                        Some(Put::Taken) => continue,
+                        Some(Put::Unclear) => {
+                            sent = true;
+                            tries += 1;
+                            self.pause(v, tries).await?;
+                            continue;
+                        }
+                    }
+                }
+            }
+            // The log was cleaned around us, and what we have created may stand in a hole.
+            reloads += 1;
+            if reloads > RELOADS {
+                return Ok(given_up(sent, "its log is cleaned all the time"));
+            }
+            if self.reload(adds).await? {
+                return Ok(Replaced::Done);
             }
         }
-        let why = "others commit all the time";
-        Ok(if unclear { Replaced::Lost(why) } else { Replaced::Refused(why) })
+        Ok(given_up(sent, "others commit all the time"))
     }
 
-    async fn put(&self, v: u64, bytes: &Bytes) -> Result<Put> {
+    /// Creates entry `v`, unless the one before it is no longer the one that we know. One that we know from a log
+    /// checkpoint alone is no ground to build on either: nothing is urgent here.
+    async fn put(&self, v: u64, bytes: &Bytes) -> Result<Option<Put>> {
+        if self.table.anchored().await? != Some(true) {
+            return Ok(None);
+        }
         failpoint::hit("compact.before")?;
-        Ok(self.table.create(v, bytes).await)
+        Ok(Some(self.table.create(v, bytes).await))
+    }
+
+    /// Waits a little longer each time, then gives up.
+    async fn pause(&self, v: u64, tries: u32) -> Result<()> {
+        if tries >= TRIES {
+            return Err(Error::transient(format!(
+                "cannot create log entry {v} of table `{}` after {TRIES} tries",
+                self.table.name
+            )));
+        }
+        tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(tries - 1)).await;
+        Ok(())
     }
 
     fn obstacle(&self, inputs: &[String]) -> Option<&'static str> {
@@ -140,18 +157,16 @@ impl<'a> Replacer<'a> {
         Ok(Stands::Others)
     }
 
-    /// After our entry stands at `v`: does it continue the log (P13)?
-    async fn confirm(&mut self, v: u64, tag: Option<String>, adds: &[Add]) -> Result<Replaced> {
+    /// Whether our entry, which stands at `v`, continues the log (P13).
+    async fn continues(&mut self, v: u64, tag: Option<String>) -> Result<bool> {
         let (checkpoint, anchored) =
             futures::try_join!(self.table.last_checkpoint(), self.table.anchored())?;
-        if decide::after_put(v, checkpoint, anchored) == AfterPut::Committed {
+        let committed = decide::after_put(v, checkpoint, anchored) == AfterPut::Committed;
+        if committed {
             self.table.advance(v, tag, Vec::new());
             failpoint::hit("compact.after")?;
-            return Ok(Replaced::Done);
         }
-        // It may stand in a hole: the newest snapshot decides.
-        let done = self.reload(adds).await?;
-        Ok(if done { Replaced::Done } else { Replaced::Lost("its log was cleaned meanwhile") })
+        Ok(committed)
     }
 
     /// Takes the table as it is now, by listing. Says whether `adds` are in it.
