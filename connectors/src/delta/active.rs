@@ -27,8 +27,25 @@ pub(crate) async fn newest(
 
 async fn once(storage: &Storage, name: &str) -> Result<Option<(Table, Vec<DataFile>)>> {
     let Some(table) = Table::load(storage, name).await? else { return Ok(None) };
-    let files = files(&table).await?;
+    let files = files(&table, &load(&table).await?)?;
     Ok(Some((table, files)))
+}
+
+/// The files of a table's newest version, and those that were removed and when, ms. The log forgets the latter after
+/// `delta.deletedFileRetentionDuration`.
+pub(crate) async fn newest_and_removed(
+    storage: &Storage,
+    name: &str,
+) -> Result<Option<(Vec<DataFile>, HashMap<String, i64>)>> {
+    let read = || {
+        async move {
+            let Some(table) = Table::load(storage, name).await? else { return Ok(None) };
+            let loaded = load(&table).await?;
+            Ok(Some((files(&table, &loaded)?, tombstones(&table, &loaded).await?)))
+        }
+        .boxed()
+    };
+    steadily(read).await
 }
 
 /// Reads a log that others may clean at the same time: an entry that was listed can be gone when it is read.
@@ -45,9 +62,7 @@ pub(crate) async fn steadily<'a, T>(read: impl Fn() -> BoxFuture<'a, Result<T>>)
     }
 }
 
-/// The files of `table` at the version that it was loaded at.
-async fn files(table: &Table) -> Result<Vec<DataFile>> {
-    let loaded = load(table).await?;
+fn files(table: &Table, loaded: &DeltaTable) -> Result<Vec<DataFile>> {
     let state = loaded.snapshot().map_err(|e| failure::log("read the log", &table.name, &e))?;
     let mut files = Vec::new();
     for view in state.log_data().iter() {
@@ -75,9 +90,7 @@ async fn files(table: &Table) -> Result<Vec<DataFile>> {
     Ok(files)
 }
 
-/// Files that were removed and when, ms. The log forgets them after `delta.deletedFileRetentionDuration`.
-pub(crate) async fn tombstones(table: &Table) -> Result<HashMap<String, i64>> {
-    let loaded = load(table).await?;
+async fn tombstones(table: &Table, loaded: &DeltaTable) -> Result<HashMap<String, i64>> {
     let state = loaded.snapshot().map_err(|e| failure::log("read the log", &table.name, &e))?;
     let mut gone = HashMap::new();
     let mut found = state.all_tombstones(loaded.log_store().as_ref());
@@ -91,6 +104,7 @@ pub(crate) async fn tombstones(table: &Table) -> Result<HashMap<String, i64>> {
     Ok(gone)
 }
 
+/// `table` as delta-rs sees it, at the version that we have loaded.
 async fn load(table: &Table) -> Result<DeltaTable> {
     let mut loaded = DeltaTable::new(table.log().clone());
     let done = loaded.load_version(table.version).await;

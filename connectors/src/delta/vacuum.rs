@@ -10,7 +10,7 @@ use std::path::Path as FsPath;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 use thalweg_core::connector::sink::PendingCommit;
@@ -122,15 +122,10 @@ async fn needed(
     for commit in pending()?.iter().filter(|p| p.path == name) {
         waiting.extend(entry::adds(commit)?.into_iter().map(|add| add.path));
     }
-    let (files, removed) = active::steadily(|| known(storage, name).boxed()).await?;
+    let (files, removed) = active::newest_and_removed(storage, name)
+        .await?
+        .ok_or_else(|| Error::data_loss(format!("table `{name}` is missing")))?;
     Ok(Needed { active: files.into_iter().map(|f| f.path).collect(), removed, pending: waiting })
-}
-
-/// The files of the newest version, and those that are removed.
-async fn known(storage: &Storage, name: &str) -> Result<(Vec<DataFile>, HashMap<String, i64>)> {
-    let missing = || Error::data_loss(format!("table `{name}` is missing"));
-    let (table, files) = active::newest(storage, name).await?.ok_or_else(missing)?;
-    Ok((files, active::tombstones(&table).await?))
 }
 
 /// Every file of the table that we know must be found under the name by which we know it: if one is not, names do
