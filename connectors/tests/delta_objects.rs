@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arrow_array::{Array, BinaryArray, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
+use delta_support::decided;
 use delta_support::faults::Plan;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -87,7 +88,7 @@ impl Lake {
 
     async fn append(&self, n: u64, ids: std::ops::Range<i64>) -> Result<Committed> {
         let staged = self.stage(ids).await;
-        self.committer.commit(&self.pending(n, staged)).await
+        self.committer.commit(&self.pending(n, staged), &decided()).await
     }
 
     /// Every id in the table, ascending, by the reader of tools.
@@ -129,7 +130,8 @@ async fn commits_on_every_store_cost_no_listing_and_a_new_instance_goes_on() {
         assert!(store.head(&Path::from(hint)).await.is_ok(), "{}", lake.place);
 
         let again = lake.again();
-        let replayed = again.committer.commit(&again.pending(4, again.stage(30..40).await)).await;
+        let replayed =
+            again.committer.commit(&again.pending(4, again.stage(30..40).await), &decided()).await;
         assert!(replayed.unwrap().replayed);
         again.append(5, 40..50).await.unwrap();
         assert_eq!(lake.ids().await, (0..50).collect::<Vec<_>>(), "{}", lake.place);
@@ -225,7 +227,7 @@ async fn reads_and_data_files_survive_broken_requests_and_a_missing_file_is_term
     let name = delta_support::add(&staged.items[0]).path;
     let store = lake.place.open(&lake.access).unwrap();
     store.delete(&lake.place.join(TABLE).join(&name).prefix()).await.unwrap();
-    let gone = lake.committer.commit(&lake.pending(2, staged)).await.unwrap_err();
+    let gone = lake.committer.commit(&lake.pending(2, staged), &decided()).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::DataLoss);
     assert_eq!(lake.ids().await, (0..10).collect::<Vec<_>>());
 }
@@ -238,7 +240,11 @@ async fn two_instances_that_commit_the_same_checkpoint_at_once_commit_it_once() 
         let staged = lake.stage(n * 10 - 10..n * 10).await;
         let pending = lake.pending(n as u64, staged);
         let (a, b) = (lake.again(), lake.again());
-        let (a, b) = tokio::join!(a.committer.commit(&pending), b.committer.commit(&pending));
+        let decided = decided();
+        let (a, b) = tokio::join!(
+            a.committer.commit(&pending, &decided),
+            b.committer.commit(&pending, &decided)
+        );
         assert_eq!(a.unwrap().version, b.unwrap().version);
     }
     assert_eq!(lake.ids().await, (0..50).collect::<Vec<_>>());
@@ -272,7 +278,7 @@ async fn a_file_of_many_parts_is_uploaded_whole() {
     let staged = writer.close_epoch(CheckpointId(1)).await.unwrap();
     let pending =
         PendingCommit { path: "bronze/large".to_owned(), target_id: id, ..lake.pending(1, staged) };
-    lake.committer.commit(&pending).await.unwrap();
+    lake.committer.commit(&pending, &decided()).await.unwrap();
     assert_eq!(lake.committer.count_rows("bronze/large").await.unwrap(), Some(32));
     assert_eq!(s3.proxy().met(), 2);
 }

@@ -11,7 +11,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::{TABLES, rows, run_file, shown, write_events};
+use support::{TABLES, healthcare, rows, run_file, shown, write_events};
 
 /// Parts of the made-up identities that no mask lets through.
 const SECRETS: [&str; 6] = ["Quimby", "123-45-", "867-1", "1961-07", "Evergreen", "MA 02118"];
@@ -41,11 +41,19 @@ fn no_identity_value_reaches_a_disk_or_a_log() {
     let finished = run_file(&data, &input).env("THALWEG_LOG", "trace").output().unwrap();
     assert!(finished.status.success(), "{}", shown(&finished));
 
+    // Merged files and what the log tells of them are looked at, too; the old ones stay.
+    let mut maintain = healthcare();
+    maintain.args(["maintain", "--min-files", "2", "--data-dir"]).arg(&data);
+    let maintained = maintain.env("THALWEG_LOG", "trace").output().unwrap();
+    assert!(maintained.status.success(), "{}", shown(&maintained));
+
     let mut files = Vec::new();
     files_below(&data, &mut files);
     let mut haystacks: Vec<(String, Vec<u8>)> =
         files.iter().map(|p| (p.display().to_string(), fs::read(p).unwrap())).collect();
-    for (name, output) in [("first run", &stopped), ("second run", &finished)] {
+    for (name, output) in
+        [("first run", &stopped), ("second run", &finished), ("maintenance", &maintained)]
+    {
         haystacks.push((format!("standard output of the {name}"), output.stdout.clone()));
         haystacks.push((format!("standard error of the {name}"), output.stderr.clone()));
     }

@@ -22,7 +22,7 @@ use super::{entry, failure, schema};
 use crate::epoch_writer::{OpenEpoch, Stager};
 
 /// Rows handed to the Parquet writer at a time.
-const WRITE_BATCH_ROWS: usize = 8_192;
+pub(super) const WRITE_BATCH_ROWS: usize = 8_192;
 /// A row group is encoded in memory, so it is bounded both ways.
 const ROW_GROUP_ROWS: usize = 262_144;
 const ROW_GROUP_BYTES: usize = 32 << 20;
@@ -141,7 +141,7 @@ impl Recipe {
 }
 
 /// Dictionaries pay off for text that repeats; for numbers, times and bytes they cost more than they save.
-fn properties(columns: &Schema, uncompressed: &BTreeSet<String>) -> WriterProperties {
+pub(super) fn properties(columns: &Schema, uncompressed: &BTreeSet<String>) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -175,6 +175,6 @@ fn leaf<'a>(name: &str, data_type: &'a DataType) -> Option<(ColumnPath, &'a Data
 }
 
 /// Statistics columns are parsed as SQL identifiers.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,10 +1,10 @@
 //! Log entries: composing ours, reading what others wrote.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use deltalake::kernel::transaction::CommitData;
-use deltalake::kernel::{Action, Add, Metadata, Protocol, Transaction};
+use deltalake::kernel::{Action, Add, Metadata, Protocol, Remove, Transaction};
 use deltalake::logstore::get_actions;
 use deltalake::protocol::{DeltaOperation, OutputMode};
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,34 @@ fn compose(table: &str, actions: Vec<Action>, app_id: &str, n: i64, rows: u64) -
         .map_err(|_| Error::internal(format!("cannot compose a log entry of table `{table}`")))
 }
 
+/// The entry that puts files in the place of others that hold the same rows. It has no `txn`: it is nobody's epoch.
+pub(crate) fn replacement(
+    table: &str,
+    removes: Vec<Remove>,
+    adds: Vec<Add>,
+    target: u64,
+) -> Result<Bytes> {
+    let about = HashMap::from([
+        ("isBlindAppend".to_owned(), json!(false)),
+        (
+            "operationMetrics".to_owned(),
+            json!({ "numAddedFiles": adds.len(), "numRemovedFiles": removes.len() }),
+        ),
+    ]);
+    let now = now_millis();
+    let removes = removes.into_iter().map(|remove| {
+        Action::Remove(Remove { data_change: false, deletion_timestamp: Some(now), ..remove })
+    });
+    let adds = adds.into_iter().map(|add| Action::Add(Add { data_change: false, ..add }));
+    let operation = DeltaOperation::Optimize {
+        predicate: None,
+        target_size: i64::try_from(target).unwrap_or(i64::MAX),
+    };
+    CommitData::new(removes.chain(adds).collect(), operation, about, Vec::new())
+        .get_bytes()
+        .map_err(|_| Error::internal(format!("cannot compose a log entry of table `{table}`")))
+}
+
 /// The staged descriptions as `add` actions.
 pub(crate) fn adds(pending: &PendingCommit) -> Result<Vec<Add>> {
     pending
@@ -130,6 +158,25 @@ pub(crate) fn read(table: &str, version: u64, bytes: &Bytes, app_id: &str) -> Re
         actions.iter().any(|a| matches!(a, Action::Metadata(_) | Action::Protocol(_)));
     let txn = txns.iter().filter(|(id, _)| id == app_id).map(|(_, n)| *n).max();
     Ok(Read { facts: EntryFacts { txn, changes_table }, txns })
+}
+
+/// Which files another's entry adds or removes, and whether it changes the table.
+pub(crate) struct Touched {
+    pub(crate) files: HashSet<String>,
+    pub(crate) changes_table: bool,
+}
+
+pub(crate) fn touched(table: &str, version: u64, bytes: &Bytes) -> Result<Touched> {
+    let actions = get_actions(version, bytes)
+        .map_err(|e| failure::log(format!("read log entry {version}"), table, &e))?;
+    let changes_table =
+        actions.iter().any(|a| matches!(a, Action::Metadata(_) | Action::Protocol(_)));
+    let files = actions.into_iter().filter_map(|a| match a {
+        Action::Add(add) => Some(add.path),
+        Action::Remove(remove) => Some(remove.path),
+        _ => None,
+    });
+    Ok(Touched { files: files.collect(), changes_table })
 }
 
 pub(crate) fn now_millis() -> i64 {

@@ -57,13 +57,26 @@ impl Upkeep {
     }
 }
 
+/// Writes a checkpoint of the log at `version`, removes expired entries and says how many.
 async fn maintain(
     log: &LogStoreRef,
     name: &str,
     version: u64,
     retention: Option<Duration>,
-) -> Result<()> {
+) -> Result<usize> {
     checkpoint(log, name, version).await?;
+    let removed = clean(log, name, version, retention).await?;
+    tracing::debug!(table = %name, version, removed, "log checkpoint written");
+    Ok(removed)
+}
+
+/// Removes expired entries below `version` that a log checkpoint stands for, and says how many.
+pub(super) async fn clean(
+    log: &LogStoreRef,
+    name: &str,
+    version: u64,
+    retention: Option<Duration>,
+) -> Result<usize> {
     let mut removed = 0;
     if let Some(retention) = retention {
         let expired =
@@ -72,11 +85,10 @@ async fn maintain(
             .await
             .map_err(|e| failure::storage("clean up the log", name, &e))?;
     }
-    tracing::debug!(table = %name, version, removed, "log checkpoint written");
-    Ok(())
+    Ok(removed)
 }
 
-async fn checkpoint(log: &LogStoreRef, name: &str, version: u64) -> Result<()> {
+pub(super) async fn checkpoint(log: &LogStoreRef, name: &str, version: u64) -> Result<()> {
     let (engine, url) = (log.engine(None), log.root_url().clone());
     let write = move || {
         let snapshot = Snapshot::builder_for(url).at_version(version).build(engine.as_ref())?;

@@ -15,13 +15,17 @@
 //!   whose columns the table no longer has (P15). The decisions are pure functions in `decide` and `compatibility`.
 //! * The commit path neither lists the log nor holds the table's files in memory, so a commit costs the same after a
 //!   million others. Log checkpoints and clean-up run beside it (`maintenance`).
+//! * Maintenance ([`DeltaMaintenance`]) changes no row: it puts merged files in the place of small ones by an entry like
+//!   any other's, and removes files only that no version younger than a retention names and no manifest waits for.
 //! * Texts of Delta, Arrow and Parquet errors can quote values: they never enter ours (`failure`).
 //!
 //! It does not know graphs, barriers or manifests, and it never chooses between epochs: it does what it is told or
 //! says why it cannot.
 
+mod active;
 mod commit;
 mod committer;
+mod compact;
 mod compatibility;
 mod count;
 mod cuts;
@@ -30,15 +34,23 @@ mod encode;
 mod entry;
 mod failure;
 mod footer;
+mod maintain;
 mod maintenance;
+mod plan;
 mod read;
+mod replace;
+mod rewrite;
 mod schema;
 mod sink;
 mod storage;
 mod store;
 mod table;
+mod vacuum;
 
 pub use committer::DeltaCommitter;
+pub use maintain::{
+    Compacted, Compaction, DeltaMaintenance, LogUpkeep, SAFE_RETENTION, Vacuum, Vacuumed,
+};
 pub use read::read_table;
 pub use sink::DeltaSink;
 pub use store::DurableStore;

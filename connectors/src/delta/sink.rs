@@ -153,10 +153,13 @@ impl DeltaSink {
         if !all_sensitivities(input).is_empty() {
             // Others that rewrite the files must not copy marked values into the log either.
             let indexed = schema::indexed_columns(input, &self.partition_by);
-            if !indexed.is_empty() {
+            let (key, value) = if indexed.is_empty() {
+                ("delta.dataSkippingNumIndexedCols", "0".to_owned())
+            } else {
                 let names: Vec<String> = indexed.iter().map(|name| format!("`{name}`")).collect();
-                properties.insert("delta.dataSkippingStatsColumns".to_owned(), names.join(","));
-            }
+                ("delta.dataSkippingStatsColumns", names.join(","))
+            };
+            properties.insert(key.to_owned(), value);
         }
         for (key, value) in &self.configuration {
             if key.starts_with("delta.") && !PROPERTIES.contains(&key.as_str()) {

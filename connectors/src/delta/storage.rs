@@ -147,7 +147,7 @@ impl Storage {
     }
 
     /// The folder of `table`, when it is one.
-    fn path(&self, table: &str) -> Result<Option<PathBuf>> {
+    pub(crate) fn path(&self, table: &str) -> Result<Option<PathBuf>> {
         check_path(table)?;
         match &self.root {
             Root::Folder(root) => Ok(Some(root.join(table))),

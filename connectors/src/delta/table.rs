@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use delta_kernel::Snapshot;
+use delta_kernel::table_properties::TableProperties;
 use deltalake::kernel::Add;
 use deltalake::logstore::{LogStore, LogStoreRef, commit_uri_from_version};
 use object_store::path::Path;
@@ -129,8 +130,8 @@ impl Table {
         Ok(Some(serde_json::from_slice::<Hint>(&bytes).map_or(u64::MAX, |hint| hint.version)))
     }
 
-    /// What stands at `v`, seen by `app_id`.
-    pub(crate) async fn read(&self, v: u64, app_id: &str) -> Result<Option<Foreign>> {
+    /// The bytes of entry `v`, and which object it is.
+    pub(crate) async fn fetch(&self, v: u64) -> Result<Option<(Bytes, Option<String>)>> {
         let what = || format!("read log entry {v}");
         let found = match self.log.object_store(None).get(&commit_uri_from_version(Some(v))).await {
             Err(StoreError::NotFound { .. }) => return Ok(None),
@@ -138,6 +139,12 @@ impl Table {
         };
         let tag = found.meta.e_tag.clone();
         let bytes = found.bytes().await.map_err(|e| failure::storage(what(), &self.name, &e))?;
+        Ok(Some((bytes, tag)))
+    }
+
+    /// What stands at `v`, seen by `app_id`.
+    pub(crate) async fn read(&self, v: u64, app_id: &str) -> Result<Option<Foreign>> {
+        let Some((bytes, tag)) = self.fetch(v).await? else { return Ok(None) };
         Ok(Some(Foreign { read: entry::read(&self.name, v, &bytes, app_id)?, tag }))
     }
 
@@ -195,9 +202,14 @@ impl Table {
         &self.log
     }
 
+    /// The table's properties, as they were when it was loaded.
+    pub(crate) fn properties(&self) -> &TableProperties {
+        self.snapshot.table_properties()
+    }
+
     /// How long entries are kept, and whether they may be removed at all.
     pub(crate) fn retention(&self) -> Option<std::time::Duration> {
-        let properties = self.snapshot.table_properties();
+        let properties = self.properties();
         let wanted = properties.enable_expired_log_cleanup.unwrap_or(true);
         let days_30 = std::time::Duration::from_hours(30 * 24);
         wanted.then(|| properties.log_retention_duration.unwrap_or(days_30))
@@ -205,7 +217,12 @@ impl Table {
 
     /// Makes what we found durable (P20).
     pub(crate) async fn settle(&self, storage: &Storage) -> Result<()> {
-        storage.settle(&self.name, self.version).await
+        self.settle_at(storage, self.version).await
+    }
+
+    /// The same for entry `v`.
+    pub(crate) async fn settle_at(&self, storage: &Storage, v: u64) -> Result<()> {
+        storage.settle(&self.name, v).await
     }
 
     async fn tag(&self, v: u64) -> Result<Option<String>> {

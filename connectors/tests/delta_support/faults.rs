@@ -62,11 +62,12 @@ impl Plan {
     /// For [`DeltaCommitter`]: `Lake::with(plan.apply(), …)`.
     pub fn apply(self: &Arc<Self>) -> impl FnOnce(DeltaCommitter) -> DeltaCommitter + use<> {
         let plan = Arc::clone(self);
-        move |committer| {
-            committer.decorate_stores(move |inner| {
-                Arc::new(Faulty { inner, plan: Arc::clone(&plan) }) as Arc<dyn ObjectStore>
-            })
-        }
+        move |committer| committer.decorate_stores(move |inner| plan.around(inner))
+    }
+
+    /// A store that follows the plan.
+    pub fn around(self: &Arc<Self>, inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+        Arc::new(Faulty { inner, plan: Arc::clone(self) })
     }
 
     pub fn on_log(&self, fault: Fault) {

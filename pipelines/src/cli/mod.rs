@@ -5,9 +5,11 @@ mod decrypt;
 mod demo;
 mod graph;
 mod input;
+mod maintain;
 mod mirror;
 mod produce;
 mod run;
+mod schedule;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,6 +56,9 @@ enum Command {
         #[command(flatten)]
         checkpoints: CheckpointsArgs,
     },
+    /// Merge small files of the tables, look after their logs, remove old files; beside a running job or without one.
+    /// Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing to do
+    Maintain(maintain::MaintainArgs),
     /// Print decrypted events of bronze or quarantine to someone who has the key
     Decrypt(DecryptArgs),
     /// Print a commented configuration file with every default
@@ -138,6 +143,7 @@ impl Cli {
             Command::Checkpoints { data, mirror, checkpoints } => {
                 checkpoints::execute(&data, &mirror, &checkpoints.command)
             }
+            Command::Maintain(args) => return maintain::execute(&args),
             Command::Decrypt(args) => decrypt::execute(&args),
             Command::Config => {
                 print(&config::commented_default());

@@ -9,6 +9,7 @@ use super::DataArgs;
 use super::demo::Demo;
 use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
+use super::schedule::Schedule;
 use crate::healthcare::config::KafkaSection;
 use crate::healthcare::mirror::Mirror;
 
@@ -64,7 +65,9 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     };
     let job = input::job(&config, &command.data, source, storage)?;
     let job = run.configure(job, config.runtime.clone());
+    let schedule = Schedule::start(&command.data, &config.maintenance)?;
     let result = run_job(job, &run);
+    drop(schedule);
     let fed = demo.map_or(Ok(()), Demo::stop);
     let summary = result?;
     fed?;

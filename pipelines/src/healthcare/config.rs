@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use thalweg_connectors::delta::{Compaction, SAFE_RETENTION, Vacuum};
 use thalweg_connectors::kafka::{KafkaConfig, OnDataLoss, Start};
 use thalweg_core::{Error, Result};
 use thalweg_runtime::Settings;
@@ -40,6 +41,8 @@ pub struct HealthcareConfig {
     pub time: TimeSection,
     /// How the job runs.
     pub runtime: Settings,
+    /// How the tables are kept in shape while it runs.
+    pub maintenance: MaintenanceSection,
 }
 
 /// Where events come from.
@@ -185,6 +188,33 @@ impl Default for TimeSection {
     }
 }
 
+/// How the tables are kept in shape while the job runs.
+///
+/// It is on by default: a job that is left alone writes a file per table and checkpoint, tens of thousands a day, and
+/// readers slow down with each. The first run comes after one interval, so a short job never sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaintenanceSection {
+    /// Time between two runs; zero: never.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// How long files that are no longer in a table stay for readers of older versions.
+    #[serde(with = "humantime_serde")]
+    pub retention: Duration,
+    /// Fewer small files are not merged.
+    pub min_files: usize,
+}
+
+impl Default for MaintenanceSection {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_hours(1),
+            retention: Vacuum::default().retention,
+            min_files: Compaction::default().min_files,
+        }
+    }
+}
+
 impl HealthcareConfig {
     /// The settings in the file at `path`, over the defaults; the defaults when there is no path.
     ///
@@ -238,6 +268,12 @@ impl HealthcareConfig {
         }
         if self.runtime.parallelism == 0 {
             return wrong("runtime.parallelism must be at least 1");
+        }
+        if self.maintenance.retention < SAFE_RETENTION {
+            return wrong("maintenance.retention must be at least 1h");
+        }
+        if self.maintenance.min_files < 2 {
+            return wrong("maintenance.min_files must be at least 2");
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 //!
 //! [`config`] says what can be set, [`graph`] puts it together, [`event`] turns messages into columns, [`rules`] judges
 //! them. [`hospital`] simulates a hospital, [`produce`] sends its events, [`decrypt`] opens what bronze and quarantine
-//! keep. Nothing here knows how a graph is executed.
+//! keep, [`maintain`] keeps the tables in shape. Nothing here knows how a graph is executed.
 
 pub mod blood_pressure;
 pub mod config;
@@ -18,6 +18,7 @@ pub mod gold;
 pub mod graph;
 pub mod hospital;
 pub mod keys;
+pub mod maintain;
 pub mod mirror;
 pub mod produce;
 pub mod reason;

@@ -143,6 +143,21 @@ const SECTIONS: &[Section] = &[
             entry("slow_checkpoint", "Warn when a checkpoint takes longer than this."),
         ],
     },
+    Section {
+        name: "maintenance",
+        comment: "How the tables are kept in shape while the job runs; `healthcare maintain` does the same at once.",
+        entries: &[
+            entry(
+                "interval",
+                "Time between two runs, the first of which comes after it; 0s: never.",
+            ),
+            entry(
+                "retention",
+                "How long files that are no longer in a table stay for readers of older versions: 1h to 7days.",
+            ),
+            entry("min_files", "Fewer small files of a table are not merged."),
+        ],
+    },
 ];
 
 /// A configuration file that says what is the case without one.

@@ -1,0 +1,165 @@
+//! Which small files become one: a pure decision over what the log says of them.
+//!
+//! Files are merged with files of about their size. So a byte is rewritten about as often as the size of its file
+//! doubles, and not each time that something small comes along.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deltalake::kernel::Remove;
+
+/// Below this, files are alike: rewriting them costs next to nothing.
+const SMALL_BYTES: u64 = 1 << 20;
+
+/// A file of a table's newest version.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DataFile {
+    /// Its name below the table's folder, not encoded.
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    /// When it was written, ms.
+    pub(crate) modified: i64,
+    pub(crate) partition: BTreeMap<String, Option<String>>,
+    /// Rows in it, when the log says so.
+    pub(crate) rows: Option<u64>,
+    /// Columns whose least or greatest value stands in the log.
+    pub(crate) told: BTreeSet<String>,
+    /// The action that takes it out of the table.
+    pub(crate) remove: Remove,
+}
+
+/// Files to be merged, each bin into one file of at most about `target` bytes, oldest first.
+pub(crate) fn bins(files: Vec<DataFile>, target: u64, min_files: usize) -> Vec<Vec<DataFile>> {
+    let mut partitions: BTreeMap<_, Vec<DataFile>> = BTreeMap::new();
+    for file in files.into_iter().filter(|f| f.size < target) {
+        partitions.entry(file.partition.clone()).or_default().push(file);
+    }
+    let mut bins: Vec<Vec<DataFile>> =
+        partitions.into_values().flat_map(|files| pack(files, target)).collect();
+    bins.retain(|bin| bin.len() >= min_files.max(2));
+    for bin in &mut bins {
+        bin.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+    }
+    bins
+}
+
+fn pack(mut files: Vec<DataFile>, target: u64) -> Vec<Vec<DataFile>> {
+    files.sort_by(|a, b| (a.size, a.modified, &a.path).cmp(&(b.size, b.modified, &b.path)));
+    let mut bins = Vec::new();
+    let mut bin: Vec<DataFile> = Vec::new();
+    // Bytes in the bin, and in all files of about this size.
+    let (mut bytes, mut alike) = (0, 0);
+    for file in files {
+        let outgrown = file.size > alike.max(SMALL_BYTES);
+        if outgrown || bytes + file.size > target {
+            bins.push(std::mem::take(&mut bin));
+            bytes = 0;
+        }
+        alike = if outgrown { file.size } else { alike + file.size };
+        bytes += file.size;
+        bin.push(file);
+    }
+    bins.push(bin);
+    bins
+}
+
+/// The columns whose least and greatest values may stand in the log for a file that holds the rows of `files`: what
+/// the log did not tell of any of them it shall not tell now (a marked column may be among them), and `allowed` are
+/// the ones that the table's properties name.
+pub(crate) fn told(files: &[DataFile], allowed: Option<&BTreeSet<String>>) -> BTreeSet<String> {
+    let told = files.iter().flat_map(|f| f.told.iter());
+    told.filter(|name| allowed.is_none_or(|a| a.contains(*name))).cloned().collect()
+}
+
+/// The columns that statistics in the log tell values of.
+pub(crate) fn columns_told(stats: Option<&str>) -> BTreeSet<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Stats {
+        #[serde(default)]
+        min_values: BTreeMap<String, serde_json::Value>,
+        #[serde(default)]
+        max_values: BTreeMap<String, serde_json::Value>,
+    }
+    let stats = stats.and_then(|text| serde_json::from_str::<Stats>(text).ok());
+    let values = stats.into_iter().flat_map(|s| s.min_values.into_iter().chain(s.max_values));
+    values.filter(|(_, value)| !value.is_null()).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn files(sizes: &[u64]) -> Vec<DataFile> {
+        let file = |(i, size): (usize, &u64)| DataFile {
+            path: format!("{i:04}"),
+            size: *size,
+            modified: i as i64,
+            ..DataFile::default()
+        };
+        sizes.iter().enumerate().map(file).collect()
+    }
+
+    fn sizes(bins: &[Vec<DataFile>]) -> Vec<Vec<u64>> {
+        bins.iter().map(|bin| bin.iter().map(|f| f.size).collect()).collect()
+    }
+
+    #[test]
+    fn small_files_fill_bins_up_to_the_target_and_too_few_are_left_alone() {
+        let found = bins(files(&[MIB; 20]), 8 * MIB, 8);
+        assert_eq!(sizes(&found), [vec![MIB; 8], vec![MIB; 8]]);
+        assert!(bins(files(&[MIB; 7]), 8 * MIB, 8).is_empty());
+        assert!(bins(files(&[8 * MIB; 20]), 8 * MIB, 2).is_empty(), "large enough already");
+        assert!(bins(files(&[5]), MIB, 0).is_empty(), "one file is never a bin");
+    }
+
+    #[test]
+    fn a_file_is_merged_with_files_of_its_size_only() {
+        let found = bins(files(&[10 * MIB, MIB, MIB, MIB, 2 * MIB]), 128 * MIB, 2);
+        assert_eq!(sizes(&found), [vec![MIB, MIB, MIB, 2 * MIB]], "the one of 10 MiB stays");
+        let found = bins(files(&[50 * MIB, 1, 50 * MIB, 1]), 128 * MIB, 2);
+        assert_eq!(sizes(&found), [vec![1, 1], vec![50 * MIB, 50 * MIB]]);
+    }
+
+    #[test]
+    fn a_byte_is_rewritten_as_often_as_its_file_doubles() {
+        let (mut held, mut rewritten) = (Vec::new(), 0);
+        for _ in 0..1_000 {
+            held.extend([MIB; 8]);
+            for bin in bins(files(&held), 128 * MIB, 8) {
+                let bytes: u64 = bin.iter().map(|f| f.size).sum();
+                rewritten += bytes;
+                for file in bin {
+                    let at = held.iter().position(|size| *size == file.size).unwrap();
+                    held.swap_remove(at);
+                }
+                held.push(bytes);
+            }
+        }
+        assert!(rewritten < 8_000 * MIB * 7, "{} times", rewritten / (8_000 * MIB));
+        assert!(held.len() < 200, "{}", held.len());
+    }
+
+    #[test]
+    fn partitions_are_not_mixed_and_rows_keep_the_order_in_which_they_came() {
+        let mut all = files(&[5, 4, 3, 2]);
+        for file in &mut all {
+            let day = (file.size % 2 == 0).then(|| "a".to_owned());
+            file.partition = BTreeMap::from([("day".to_owned(), day)]);
+        }
+        assert_eq!(sizes(&bins(all, MIB, 2)), [vec![5, 3], vec![4, 2]]);
+    }
+
+    #[test]
+    fn what_the_log_did_not_tell_it_is_not_told_now() {
+        let mut all = files(&[1, 1]);
+        all[0].told = columns_told(Some(
+            r#"{"numRecords":1,"minValues":{"a":1,"n":null},"maxValues":{"b":2},"nullCount":{"c":0}}"#,
+        ));
+        let allowed = BTreeSet::from(["b".to_owned(), "c".to_owned()]);
+        assert_eq!(told(&all, None), BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        assert_eq!(told(&all, Some(&allowed)), BTreeSet::from(["b".to_owned()]));
+        assert!(columns_told(None).is_empty() && columns_told(Some("?")).is_empty());
+    }
+}

@@ -1,0 +1,126 @@
+//! `healthcare maintain`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use thalweg_connectors::delta::{Compaction, SAFE_RETENTION, Vacuum};
+use thalweg_core::time::Clock;
+use thalweg_core::{Error, Result, error};
+use thalweg_objects::Place;
+use thalweg_runtime::cli::report_error;
+use thalweg_runtime::{LocalStorage, SystemClock};
+
+use super::{CHECKPOINTS, DataArgs};
+use crate::healthcare::maintain::{MaintainOptions, Maintained, maintain};
+
+/// Exit code for wrong usage, as clap's.
+const USAGE: u8 = 2;
+/// Exit code for nothing to do.
+const NOTHING: u8 = 99;
+
+/// What to do for the tables.
+#[derive(Debug, Clone, Args)]
+pub(super) struct MaintainArgs {
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// Only these tables, or those below these folders, such as gold,silver/events
+    #[arg(long, value_name = "T", value_delimiter = ',')]
+    tables: Vec<String>,
+
+    /// Count only, change nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// How long files that are no longer in a table stay for readers of older versions, such as 36h or 7days
+    /// [default: maintenance.retention, 7days]
+    #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+    retention: Option<Duration>,
+
+    /// Merge no fewer small files than this; at least 2 [default: `maintenance.min_files`, 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+    min_files: Option<u64>,
+
+    /// Accept a retention below 1h; the job must not be running
+    #[arg(long)]
+    force: bool,
+}
+
+/// Merges small files, looks after logs, removes old files. The last line of standard output is one JSON object.
+pub(super) fn execute(args: &MaintainArgs) -> ExitCode {
+    match run(args) {
+        Err(Failure::Usage(error)) => {
+            report_error(&error);
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Other(error)) => report_error(&error),
+        Ok(done) => {
+            // It cannot fail: the struct has numbers and a boolean only.
+            super::print(&(serde_json::to_string(&done).unwrap_or_default() + "\n"));
+            if done.failed > 0 {
+                ExitCode::FAILURE
+            } else if done.is_something() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(NOTHING)
+            }
+        }
+    }
+}
+
+enum Failure {
+    Usage(Error),
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+fn run(args: &MaintainArgs) -> Result<Maintained, Failure> {
+    let settings = args.data.load_config()?.maintenance;
+    let retention = args.retention.unwrap_or(settings.retention);
+    if retention < SAFE_RETENTION && !args.force {
+        return Err(Failure::Usage(Error::config(
+            "a retention below 1h may take files that a running job has just written: stop the job and pass --force",
+        )));
+    }
+    // Below that only the manifests tell which files are needed: nobody may be about to write one.
+    let _lock = (retention < SAFE_RETENTION && !args.dry_run)
+        .then(|| match args.data.data_dir.join(CHECKPOINTS) {
+            Place::Folder(folder) => {
+                // Only an existing folder is locked: a wrong name makes none.
+                LocalStorage::open_read_only(&folder)?;
+                LocalStorage::open(&folder)
+            }
+            Place::Remote(_) => Err(Error::config(
+                "a retention below 1h needs a lock, which object stores do not have: choose a longer one",
+            )),
+        })
+        .transpose()?;
+    let min_files = args.min_files.map_or(settings.min_files, |n| n as usize);
+    let options = MaintainOptions {
+        tables: args.tables.clone(),
+        compaction: Compaction { min_files, dry_run: args.dry_run, ..Compaction::default() },
+        vacuum: Vacuum { retention, force: args.force, dry_run: args.dry_run },
+    };
+    let checkpoints = args.data.checkpoints_read_only()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| error::io("start the I/O threads", e))?;
+    let clock = SystemClock::default();
+    let mut done =
+        runtime.block_on(maintain(&args.data.data_dir, checkpoints.as_ref(), &options, &tell))?;
+    done.seconds = (clock.monotonic().as_secs_f64() * 1_000.0).round() / 1_000.0;
+    Ok(done)
+}
+
+#[expect(clippy::print_stderr, reason = "progress is for people; standard output has the result")]
+fn tell(line: &str) {
+    eprintln!("{line}");
+}
