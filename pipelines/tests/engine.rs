@@ -299,3 +299,20 @@ fn a_copy_of_the_job_that_wakes_up_is_fenced() {
     assert_eq!(bench.store.rows("all"), 6_000);
     assert_eq!(bench.gold().iter().map(|r| r.2).sum::<i64>(), 6_000);
 }
+
+#[test]
+fn jobs_leave_no_thread_and_no_descriptor_behind() {
+    let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+    let run = || {
+        let bench = Bench::new();
+        assert!(bench.job(source(300), 3).start().unwrap().join().unwrap().finished);
+    };
+    run();
+    let (threads, descriptors) = (count("task"), count("fd"));
+    for _ in 0..30 {
+        run();
+    }
+    // Other tests of this process come and go; thirty jobs of four threads each would show.
+    assert!(count("task") < threads + 60, "{threads} threads became {}", count("task"));
+    assert!(count("fd") < descriptors + 90, "{descriptors} descriptors became {}", count("fd"));
+}

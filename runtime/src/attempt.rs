@@ -32,8 +32,24 @@ pub(crate) struct AttemptPlan {
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<JobMetrics>,
     pub(crate) io: Handle,
-    pub(crate) arbiters: Vec<Arbiter>,
+    pub(crate) workers: Workers,
     pub(crate) commands: watch::Receiver<Command>,
+}
+
+/// The threads that subtasks run on. They end with the job.
+#[derive(Debug)]
+pub(crate) struct Workers(pub(crate) Vec<Arbiter>);
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for arbiter in &self.0 {
+            arbiter.stop();
+        }
+        for arbiter in self.0.drain(..) {
+            // A panic of an actor was caught and told.
+            drop(arbiter.join());
+        }
+    }
 }
 
 impl AttemptPlan {
@@ -152,8 +168,9 @@ impl AttemptPlan {
         let mut addresses = Vec::new();
         for (index, plan) in deployed.plans.into_iter().enumerate() {
             let arbiter = self
-                .arbiters
-                .get(index % self.arbiters.len().max(1))
+                .workers
+                .0
+                .get(index % self.workers.0.len().max(1))
                 .ok_or_else(|| Error::internal("no worker threads"))?;
             let start = move |_: &mut actix::Context<SubtaskActor>| SubtaskActor::new(plan);
             addresses.push(SubtaskActor::start_in_arbiter(&arbiter.handle(), start));

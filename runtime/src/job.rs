@@ -15,7 +15,7 @@ use thalweg_core::time::Clock;
 use thalweg_core::{Attempt, Error, Result, error};
 use tokio::sync::watch;
 
-use crate::attempt::AttemptPlan;
+use crate::attempt::{AttemptPlan, Workers};
 use crate::checkpoint::coordinator::Completed;
 use crate::checkpoint::finish::Committers;
 use crate::checkpoint::recover::{JobContext, read_newest};
@@ -177,7 +177,7 @@ impl JobBuilder {
             limits,
             metrics: Arc::clone(metrics),
             io,
-            arbiters: (0..workers).map(|_| Arbiter::new()).collect(),
+            workers: Workers((0..workers).map(|_| Arbiter::new()).collect()),
             commands: commands.clone(),
         };
         let strategy = plan.settings.restart_strategy();
