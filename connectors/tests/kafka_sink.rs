@@ -264,8 +264,22 @@ mod kafka {
             .map_err(|(e, _)| e)
             .unwrap();
         dead.flush(TEN).unwrap();
+        let group: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &job.servers)
+            .set("group.id", &job.app_id)
+            .create()
+            .unwrap();
+        let mut marker = TopicPartitionList::new();
+        marker.add_partition_offset(&job.topic, 0, Offset::Offset(2)).unwrap();
+        dead.send_offsets_to_transaction(&marker, &group.group_metadata().unwrap(), TEN).unwrap();
         assert_eq!(job.read("read_uncommitted").len(), 11);
-        job.copy().commit(&job.stage(2, 10..20)).unwrap();
+        // Nor does a restart wait until the broker gives the transaction up, which takes a minute.
+        let copy = job.copy();
+        let (target, expected) = (copy.target(), known(1));
+        let open = copy.cluster.open(&target, &copy.app_id, &expected, false);
+        let opened = copy.runtime.block_on(async { tokio::time::timeout(TEN, open).await });
+        assert_eq!(opened.unwrap().unwrap().txn, Some(CheckpointId(1)));
+        copy.commit(&job.stage(2, 10..20)).unwrap();
         // Nobody waits behind the open transaction any more, and its message is nobody's.
         assert_eq!(job.read("read_committed"), all(0..20));
         assert!(dead.commit_transaction(TEN).is_err());

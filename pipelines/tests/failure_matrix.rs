@@ -166,14 +166,14 @@ fn outcome(name: &str, output: &Output, waited: bool) -> Outcome {
     }
     assert!(output.status.success(), "{name}: {}", shown(output));
     let told = String::from_utf8_lossy(&output.stderr);
-    if told.contains("attempt failed; restarting") {
+    if waited {
+        Outcome::Waited
+    } else if told.contains("attempt failed; restarting") {
         Outcome::Restarted
     } else if told.contains("trying again") {
         Outcome::TriedAgain
     } else if told.contains("could not be cleaned up") || told.contains("panicked") {
         Outcome::WentOn
-    } else if waited {
-        Outcome::Waited
     } else {
         Outcome::NotPassed
     }

@@ -48,6 +48,11 @@ const NO_GROUP: &str = "thalweg-no-group";
 
 /// A consumer that reads nothing until partitions are assigned to it.
 pub(super) fn consumer(config: &KafkaConfig) -> Result<BaseConsumer<Events>> {
+    consumer_at(config, "read_committed")
+}
+
+/// The same; `isolation` also says whether reading group offsets waits for transactions that are open.
+pub(super) fn consumer_at(config: &KafkaConfig, isolation: &str) -> Result<BaseConsumer<Events>> {
     let mut client = base(&config.bootstrap_servers, &TUNING, &config.properties)?;
     client
         .set("group.id", config.group_id.as_deref().unwrap_or(NO_GROUP))
@@ -55,7 +60,7 @@ pub(super) fn consumer(config: &KafkaConfig) -> Result<BaseConsumer<Events>> {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
+        .set("isolation.level", isolation)
         .set("allow.auto.create.topics", "false");
     client.create_with_context(Events::default()).map_err(creation_error)
 }

@@ -6,6 +6,14 @@ pub(crate) mod finish;
 #[cfg(feature = "objects")]
 pub mod objects;
 pub(crate) mod recover;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+mod simulation;
 pub(crate) mod staging;
 pub(crate) mod state_files;
 pub mod storage;

@@ -35,13 +35,25 @@ pub(super) struct Marker {
 impl Marker {
     /// `group` is the sink's application id: nobody else uses it, and nobody joins it.
     pub(super) fn new(config: &KafkaSinkConfig, topic: &str, group: &str) -> Result<Self> {
+        Self::at(config, topic, group, "read_committed")
+    }
+
+    /// One that does not wait for open transactions. A dead process may have left one that only the broker's timeout
+    /// or the next session ends.
+    pub(super) fn unsettled(config: &KafkaSinkConfig, topic: &str, group: &str) -> Result<Self> {
+        Self::at(config, topic, group, "read_uncommitted")
+    }
+
+    fn at(config: &KafkaSinkConfig, topic: &str, group: &str, isolation: &str) -> Result<Self> {
         let mut reader = KafkaConfig::new(&config.bootstrap_servers, topic);
         reader.properties = client::connection_properties(&config.properties);
         reader.group_id = Some(group.to_owned());
-        Ok(Self { consumer: client::consumer(&reader)?, topic: topic.to_owned() })
+        let consumer = client::consumer_at(&reader, isolation)?;
+        Ok(Self { consumer, topic: topic.to_owned() })
     }
 
-    /// The newest checkpoint that was sent. Waits for the outcome of a transaction that is being ended.
+    /// The newest checkpoint that was sent. Waits for the outcome of a transaction that is open or being ended, unless
+    /// it is [`Self::unsettled`].
     pub(super) fn read(&self) -> Result<Option<CheckpointId>> {
         let mut question = TopicPartitionList::new();
         question.add_partition(&self.topic, PARTITION);
