@@ -2,8 +2,8 @@
 //! reader, no storage work (P6).
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{Actor, Arbiter};
 use futures::FutureExt;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::checkpoint::coordinator::{
     Begin, Completed, Coordinator, CoordinatorPlan, EndJob, SourceAddress,
 };
+use crate::checkpoint::lineage::Lineage;
 use crate::checkpoint::recover::{JobContext, Restored, genesis, restore};
 use crate::checkpoint::state_files::StateStore;
 use crate::deploy::Deployment;
@@ -34,6 +35,7 @@ pub(crate) struct AttemptPlan {
     pub(crate) io: Handle,
     pub(crate) workers: Workers,
     pub(crate) commands: watch::Receiver<Command>,
+    pub(crate) lineage: Mutex<Lineage>,
 }
 
 /// The threads that subtasks run on. They end with the job.
@@ -97,7 +99,12 @@ impl AttemptPlan {
             restore(&context, &token).await
         };
         let restored = self.io.spawn(work).await;
-        restored.map_err(|_| Error::internal("restoring panicked"))?
+        let restored = restored.map_err(|_| Error::internal("restoring panicked"))??;
+        if let Some(restored) = &restored {
+            let mut lineage = self.lineage.lock().unwrap_or_else(PoisonError::into_inner);
+            lineage.check(&restored.manifest, &restored.digest)?;
+        }
+        Ok(restored)
     }
 
     async fn deploy_and_run(

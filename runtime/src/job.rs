@@ -1,8 +1,8 @@
 //! The outside of a job: build it, start it, stop it, wait for it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::attempt::{AttemptPlan, Workers};
 use crate::checkpoint::coordinator::Completed;
 use crate::checkpoint::finish::Committers;
+use crate::checkpoint::lineage::Lineage;
 use crate::checkpoint::recover::{JobContext, read_newest};
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::clock::SystemClock;
@@ -171,8 +172,10 @@ impl JobBuilder {
         let workers = self.settings.parallelism.clamp(1, 256);
         let (settings, limits, mut fresh) =
             (self.settings.clone(), self.limits.clone(), self.fresh);
+        let context = self.into_context();
         let plan = AttemptPlan {
-            context: self.into_context(),
+            lineage: Mutex::new(Lineage::new(&context.run)),
+            context,
             settings,
             limits,
             metrics: Arc::clone(metrics),

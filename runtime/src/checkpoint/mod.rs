@@ -3,6 +3,7 @@
 mod assemble;
 pub(crate) mod coordinator;
 pub(crate) mod finish;
+pub(crate) mod lineage;
 #[cfg(feature = "objects")]
 pub mod objects;
 pub(crate) mod recover;

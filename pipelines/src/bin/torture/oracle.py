@@ -94,8 +94,21 @@ def compare(name, expected, found):
     lost, duplicated = lost + missing, duplicated + extra
 
 
-def rounded(value):
-    return None if value is None else float(f"{value:.9e}")
+def same(a, b):
+    """Equal, or means whose sums were taken in another order."""
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= 1e-9 * max(abs(a), abs(b), 1)
+    return a == b
+
+
+def settle(expected, found):
+    """Found rows, those that say the same as the expected one of their key replaced by it."""
+    by_key = {row[:2]: row for row in expected}
+    settled = []
+    for row in found:
+        twin = by_key.get(row[:2])
+        settled.append(twin if twin is not None and all(map(same, twin, row)) else row)
+    return settled
 
 
 inputs, valid, invalid, late, on_time = [], [], [], [], []
@@ -149,7 +162,7 @@ for name, key in [
         cells = [start, value, len(rows), len({row["patient_id"] for row in rows})]
         for vital in VITALS:
             values = [row[vital] for row in rows if row[vital] is not None]
-            cells += [rounded(sum(values) / len(values)), min(values), max(values)] if values else [None] * 3
+            cells += [sum(values) / len(values), min(values), max(values)] if values else [None] * 3
         expected.append(tuple(cells))
     columns = ["window_start"] + ([key] if key else []) + ["events", "patients"]
     columns += [f"{vital}_{what}" for vital in VITALS for what in ("mean", "min", "max")]
@@ -159,9 +172,8 @@ for name, key in [
         cells[0] = round(cells[0].timestamp() * 1_000_000)
         if key is None:
             cells.insert(1, None)
-        cells[4::3] = [rounded(mean) for mean in cells[4::3]]
         found.append(tuple(cells))
-    compare(f"gold/{name}", expected, found)
+    compare(f"gold/{name}", expected, settle(expected, found))
 
 mirrored = []
 for _, _, payload in messages(MIRROR):

@@ -1,10 +1,10 @@
 //! Seeded simulation of the checkpoint protocol.
 //!
-//! Several processes run the real recovery, coordinator, manifests, state files, garbage collection and finishing on a
-//! store and on tables that misbehave. Only one thread runs at a time, and the seed says which, at every touch of the
+//! Several processes run the real recovery, manifests, state files, garbage collection and finishing, driven by core's
+//! pure coordinator (its actor and the subtasks are played), on a store and on tables that misbehave. Only one thread runs at a time, and the seed says which, at every touch of the
 //! outside world; there processes are killed, frozen and woken up, and others with another parallelism take over. An
 //! auditor looks at every commit and every published cut, and at everything in the end. `THALWEG_SIM_FIRST=7
-//! THALWEG_SIM_SEEDS=1 cargo test -p thalweg-runtime simulation` plays seed 7 again.
+//! THALWEG_SIM_SEEDS=1 cargo test -p thalweg-runtime every_seed` plays seed 7 again.
 
 mod audit;
 mod baton;
@@ -205,7 +205,7 @@ fn every_seed_is_exact() {
         assert!(
             violations.is_empty(),
             "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
-             -p thalweg-runtime simulation"
+             -p thalweg-runtime every_seed"
         );
         all.kills += counters.kills;
         all.freezes += counters.freezes;

@@ -25,6 +25,7 @@ use super::stores::{Hand, SimCommitter, SimStorage};
 use super::world::{Mutation, PARTITIONS, World};
 use crate::checkpoint::assemble::{Parts, assemble};
 use crate::checkpoint::finish::{Committers, finish};
+use crate::checkpoint::lineage::Lineage;
 use crate::checkpoint::recover::{JobContext, genesis, restore};
 use crate::checkpoint::state_files::StateStore;
 use crate::checkpoint::store::{collect_garbage, store};
@@ -63,11 +64,13 @@ pub(super) fn live(program: &Program, hand: &Hand, parallelism: u32) -> End {
         committers: Committers(BTreeMap::from([("sim", committer)])),
         clock: Arc::new(ManualClock::at(0)),
         adopt: false,
-        run: format!("process-{}", hand.me),
+        run: format!("process-{}.", hand.me),
     };
+    let mut lineage = Lineage::new(&context.run);
     for attempt in 1..=ATTEMPTS {
         let token = format!("{}-{attempt}", context.run);
-        let error = match Attempt::run(&context, hand, &recovering, &token, parallelism) {
+        let attempt = Attempt::run(&context, hand, &recovering, &mut lineage, &token, parallelism);
+        let error = match attempt {
             Ok(()) => return End::Finished,
             Err(error) => error,
         };
@@ -122,6 +125,7 @@ impl<'a> Attempt<'a> {
         context: &'a JobContext,
         hand: &'a Hand,
         recovering: &AtomicBool,
+        lineage: &mut Lineage,
         token: &'a str,
         parallelism: u32,
     ) -> Result<()> {
@@ -130,6 +134,7 @@ impl<'a> Attempt<'a> {
         let restored = now(restore(context, token))?;
         recovering.store(false, Ordering::Relaxed);
         let Some(restored) = restored else { return Ok(()) };
+        lineage.check(&restored.manifest, &restored.digest)?;
         let manifest = restored.manifest;
         let splits = &manifest.sources[0].splits;
         let position = |p: u16| {
@@ -190,7 +195,10 @@ impl<'a> Attempt<'a> {
     fn step(&mut self) -> Result<()> {
         match self.random.random_range(0..10) {
             0 => self.fact(Fact::IntervalPassed),
-            1..4 => self.read(),
+            1..4 => {
+                self.read();
+                Ok(())
+            }
             4..6 => self.barrier(),
             6..8 => {
                 if self.waiting.is_empty() {
@@ -222,16 +230,16 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<()> {
+    fn read(&mut self) {
         let ends = self.world.partitions();
         let index = self.random.random_range(0..self.subtasks.len());
         let subtask = &mut self.subtasks[index];
         if subtask.ended || subtask.positions.is_empty() {
-            return Ok(());
+            return;
         }
         let which = self.random.random_range(0..subtask.positions.len());
         let Some((&partition, position)) = subtask.positions.iter_mut().nth(which) else {
-            return Ok(());
+            return;
         };
         let most = self.random.random_range(1..5);
         for _ in 0..most {
@@ -243,7 +251,6 @@ impl<'a> Attempt<'a> {
             *position += 1;
             subtask.read += 1;
         }
-        Ok(())
     }
 
     /// A subtask takes its barrier: snapshot, stage, and go on with the next epoch.
