@@ -119,9 +119,9 @@ async fn an_epoch_without_rows_stages_nothing() {
     let mut writer = writer(&lake.sink(), schema());
     assert_eq!(writer.close_epoch(FIRST).await.unwrap(), Staged::default());
     writer.write(batch(0..0)).await.unwrap();
-    assert_eq!(writer.close_epoch(FIRST).await.unwrap(), Staged::default());
+    assert_eq!(writer.close_epoch(CheckpointId(2)).await.unwrap(), Staged::default());
     writer.write(batch(0..3)).await.unwrap();
-    assert_eq!(writer.close_epoch(FIRST).await.unwrap().rows, 3);
+    assert_eq!(writer.close_epoch(CheckpointId(3)).await.unwrap().rows, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +188,7 @@ async fn epochs_that_cannot_be_closed_do_not_pile_up() {
     for n in 0..3 {
         plan.on_data(Fault::Stall);
         writer.write(batch(n..n + 1)).await.unwrap();
-        closing.push(writer.close_epoch(FIRST));
+        closing.push(writer.close_epoch(CheckpointId(n as u64 + 1)));
         plan.stalled().await;
     }
     assert!(writer.write(batch(3..4)).now_or_never().is_none());
@@ -196,7 +196,7 @@ async fn epochs_that_cannot_be_closed_do_not_pile_up() {
     writer.write(batch(3..4)).await.unwrap();
     plan.release();
     plan.release();
-    closing.push(writer.close_epoch(FIRST));
+    closing.push(writer.close_epoch(CheckpointId(4)));
     for epoch in closing {
         assert_eq!(epoch.await.unwrap().rows, 1);
     }
@@ -212,9 +212,9 @@ async fn a_full_disk_surfaces_when_the_epoch_is_closed_and_at_every_call_after_i
     let error = writer.close_epoch(FIRST).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.to_string().contains("disk is full"), "{error}");
-    for _ in 0..2 {
+    for next in 2..4 {
         assert_eq!(writer.write(batch(10..20)).await.unwrap_err().kind(), ErrorKind::Transient);
-        assert_eq!(writer.close_epoch(FIRST).await.unwrap_err().kind(), ErrorKind::Transient);
+        assert_eq!(writer.close_epoch(CheckpointId(next)).await.unwrap_err().kind(), ErrorKind::Transient);
     }
 }
 
