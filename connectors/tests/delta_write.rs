@@ -214,7 +214,10 @@ async fn a_full_disk_surfaces_when_the_epoch_is_closed_and_at_every_call_after_i
     assert!(error.to_string().contains("disk is full"), "{error}");
     for next in 2..4 {
         assert_eq!(writer.write(batch(10..20)).await.unwrap_err().kind(), ErrorKind::Transient);
-        assert_eq!(writer.close_epoch(CheckpointId(next)).await.unwrap_err().kind(), ErrorKind::Transient);
+        assert_eq!(
+            writer.close_epoch(CheckpointId(next)).await.unwrap_err().kind(),
+            ErrorKind::Transient
+        );
     }
 }
 

@@ -107,12 +107,20 @@ fn named<const N: usize>(variables: [(&str, String); N]) -> BTreeMap<String, Str
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// How often a server is started until it answers.
+const STARTS: u32 = 3;
+
+/// A port that was free a moment ago may be another's by the time the server listens: then a new one is tried.
 fn moto() -> Result<(Process, Proxy), String> {
     let program = install::moto()?;
+    (1..STARTS).fold(start_moto(&program), |started, _| started.or_else(|_| start_moto(&program)))
+}
+
+fn start_moto(program: &std::path::Path) -> Result<(Process, Proxy), String> {
     let port = process::free_port()?;
     let address = format!("127.0.0.1:{port}");
     let process =
-        Process::start(&program, &["-H", "127.0.0.1", "-p", &port.to_string()], &[], &address)?;
+        Process::start(program, &["-H", "127.0.0.1", "-p", &port.to_string()], &[], &address)?;
     let request = format!("PUT /{BUCKET} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let answer = process::ask(&address, request.as_bytes())?;
     if !answer.starts_with(b"HTTP/1.1 200") {
