@@ -86,6 +86,22 @@ async fn expired_entries_are_removed_and_the_job_goes_on_live_and_restarted() {
     assert_eq!(lake.committer.version(delta_support::TABLE).await.unwrap(), 27);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_checkpointed_however_often_the_job_is_restarted() {
+    let lake = Lake::with(|c| c.checkpoint_every(10), |sink| sink).await;
+    let log = lake.table_folder().join("_delta_log");
+    let checkpoints = || {
+        let names = std::fs::read_dir(&log).unwrap().map(|e| e.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().contains(".checkpoint.")).count()
+    };
+    for n in 1..=35 {
+        let restarted = lake.restarted_with(|c| c.checkpoint_every(10));
+        restarted.append(n, n as i64..n as i64 + 1).await.unwrap();
+        restarted.committer.maintained().await;
+        assert_eq!(checkpoints(), n as usize / 10, "after commit {n}");
+    }
+}
+
 fn cut(n: u64, chain: &str, versions: &BTreeMap<String, u64>) -> Cut {
     Cut {
         job: "job".to_owned(),

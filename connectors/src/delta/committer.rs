@@ -69,10 +69,10 @@ impl DeltaCommitter {
         }
     }
 
-    /// Writes a checkpoint of the log and removes expired entries every `commits` of ours. Default: 100; 0: never.
+    /// Writes a checkpoint of the log and removes expired entries every `entries`. Default: 100; 0: never.
     #[must_use]
-    pub fn checkpoint_every(mut self, commits: u64) -> Self {
-        self.checkpoint_interval = commits;
+    pub fn checkpoint_every(mut self, entries: u64) -> Self {
+        self.checkpoint_interval = entries;
         self
     }
 

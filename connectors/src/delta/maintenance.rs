@@ -17,27 +17,29 @@ use tokio::sync::Mutex;
 use super::table::{Table, joined};
 use super::{entry, failure};
 
-/// Counts a table's commits and holds the place of its running task.
+/// Knows a table's last log checkpoint and holds the place of its running task.
 #[derive(Debug, Default)]
 pub(crate) struct Upkeep {
-    commits: AtomicU64,
+    /// The version of the last log checkpoint that we began.
+    begun: AtomicU64,
     running: Arc<Mutex<()>>,
 }
 
 impl Upkeep {
-    /// Takes note of a commit, and starts a task if one is due and none is running.
+    /// Takes note of a commit, and starts a task if `interval` entries have no log checkpoint and none is running.
+    /// Those of earlier processes count: a job that is restarted often writes as many as one that is not.
     pub(crate) fn committed(
         &self,
         table: &Table,
         interval: u64,
         runtime: Option<&tokio::runtime::Handle>,
     ) {
-        let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
-        if interval == 0 || commits < interval {
+        let last = self.begun.load(Ordering::Relaxed).max(table.log_checkpoint);
+        if interval == 0 || table.version.saturating_sub(last) < interval {
             return;
         }
         let Ok(place) = Arc::clone(&self.running).try_lock_owned() else { return };
-        self.commits.store(0, Ordering::Relaxed);
+        self.begun.store(table.version, Ordering::Relaxed);
         let (log, name) = (Arc::clone(table.log()), table.name.clone());
         let (version, retention) = (table.version, table.retention());
         let work = async move {

@@ -23,6 +23,8 @@ pub(crate) struct Table {
     pub(crate) facts: TableFacts,
     /// The newest version that we know.
     pub(crate) version: u64,
+    /// The last log checkpoint, as it was when this table was loaded; 0: none.
+    pub(crate) log_checkpoint: u64,
     log: LogStoreRef,
     /// Which object entry `version` is (`None`: others have cleaned it, a log checkpoint stands for it).
     anchor: Option<String>,
@@ -66,6 +68,7 @@ impl Table {
             name: name.to_owned(),
             facts: facts(name, &snapshot)?,
             version: snapshot.version(),
+            log_checkpoint: 0,
             log,
             anchor: None,
             snapshot,
@@ -73,6 +76,8 @@ impl Table {
             checked: HashSet::new(),
         };
         table.anchor = table.tag(table.version).await?;
+        // A hint that cannot be read, or of a later version, counts as one of now.
+        table.log_checkpoint = table.last_checkpoint().await?.unwrap_or(0).min(table.version);
         Ok(Some(table))
     }
 
