@@ -9,10 +9,9 @@
 
 mod support;
 
-use std::fs;
 use std::time::Duration;
 
-use support::{assert_same_tables, run_file, start, succeed, write_events};
+use support::{assert_same_tables, resident, run_file, start, succeed, write_events};
 use thalweg_core::time::Clock;
 use thalweg_runtime::SystemClock;
 
@@ -20,13 +19,6 @@ const EVENTS: u64 = 600_000;
 const STALL: Duration = Duration::from_secs(30);
 /// What threads and allocators may move while nothing happens.
 const FLAT: u64 = 32 << 20;
-
-/// Bytes of the process in memory; `None` once it has ended.
-fn resident(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmRSS:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
-}
 
 #[test]
 fn a_commit_that_stalls_for_half_a_minute_leaves_memory_flat_and_loses_nothing() {

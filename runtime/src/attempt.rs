@@ -149,7 +149,9 @@ impl AttemptPlan {
             restored: for_coordinator,
             io: io.clone(),
             activity: Arc::clone(&activity),
-            end_drains: self.limits.drain || self.is_bounded(),
+            drain: self.limits.drain,
+            bounded: self.is_bounded(),
+            budget: budget.clone(),
             cancel: cancelled.clone(),
             done,
         })

@@ -154,6 +154,13 @@ pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> bool {
     status.code().is_some()
 }
 
+/// Bytes of the process in memory; `None` once it has ended.
+pub(crate) fn resident(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
+}
+
 /// Paths of a table's live data files, read from the log's JSON entries alone.
 pub(crate) fn data_files(table: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> = match fs::read_dir(table.join("_delta_log")) {

@@ -21,7 +21,9 @@ use super::staging::staged;
 use super::store::{collect_garbage, store, tell_sources};
 use crate::metrics::JobMetrics;
 use crate::settings::Settings;
-use crate::subtask::{AddSplits, Event, Inject, Pace, SubtaskActor, SubtaskEvent, SubtaskReport};
+use crate::subtask::{
+    AddSplits, Budget, Event, Inject, Pace, SubtaskActor, SubtaskEvent, SubtaskReport,
+};
 
 /// How an attempt ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +52,11 @@ pub(crate) struct CoordinatorPlan {
     pub(crate) restored: Restored,
     pub(crate) io: IoHandle,
     pub(crate) activity: Arc<AtomicU64>,
-    /// Whether reading everything there is to read finishes the job or merely stops it.
-    pub(crate) end_drains: bool,
+    /// Whether a limit that is reached finishes the job or merely stops it.
+    pub(crate) drain: bool,
+    /// Whether the input has an end, which finishes the job.
+    pub(crate) bounded: bool,
+    pub(crate) budget: Budget,
     /// Turns true when the attempt ends.
     pub(crate) cancel: watch::Receiver<bool>,
     pub(crate) done: oneshot::Sender<Result<Completed>>,
@@ -68,7 +73,9 @@ pub(crate) struct Coordinator {
     io: IoHandle,
     activity: Arc<AtomicU64>,
     injected_activity: Option<u64>,
-    end_drains: bool,
+    drain: bool,
+    bounded: bool,
+    budget: Budget,
     cancel: watch::Receiver<bool>,
     sources: Vec<SourceAddress>,
     exhausted: Vec<usize>,
@@ -124,7 +131,9 @@ impl Coordinator {
             io: plan.io,
             activity: plan.activity,
             injected_activity: None,
-            end_drains: plan.end_drains,
+            drain: plan.drain,
+            bounded: plan.bounded,
+            budget: plan.budget,
             cancel: plan.cancel,
             sources: Vec::new(),
             exhausted: Vec::new(),
@@ -160,7 +169,8 @@ impl Coordinator {
 
     fn check_exhausted(&mut self, context: &mut Context<Self>) {
         if !self.sources.is_empty() && self.exhausted.len() == self.sources.len() {
-            let fact = if self.end_drains { Fact::InputExhausted } else { Fact::StopRequested };
+            let ended = self.bounded && !self.budget.is_spent();
+            let fact = if self.drain || ended { Fact::InputExhausted } else { Fact::StopRequested };
             self.fact(fact, context);
         }
     }

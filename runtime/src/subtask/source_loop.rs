@@ -47,7 +47,7 @@ impl Budget {
         want.min(before.max(0)) as usize
     }
 
-    fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.0.as_ref().is_some_and(|left| left.load(Ordering::Acquire) <= 0)
     }
 }

@@ -1,0 +1,178 @@
+//! Ten times as many events as the job can take: the topic keeps what waits, memory stays bounded, nothing is lost, and
+//! when the flood is over the job catches up. `THALWEG_OVERLOAD_SECONDS=300` is the long run.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use support::{data_files, healthcare, resident, start};
+use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
+use thalweg_core::time::Clock;
+use thalweg_runtime::SystemClock;
+
+const PARTITIONS: i32 = 4;
+/// What the job works on while its rate is measured.
+const WARM_UP: u64 = 60_000;
+const TIMES: u64 = 10;
+/// What buffers of a client, allocators and threads may take under a flood beyond what they take without.
+const ROOM: u64 = 192 << 20;
+/// Of each fifth of a second the job gets a hundredth: its machine is too small.
+const BRAKE: &str =
+    "while kill -STOP $0; do sleep 0.19; kill -CONT $0; sleep 0.008; done 2>/dev/null";
+
+/// A process that is let run for a small share of the time.
+struct Braked {
+    job: Child,
+    brake: Child,
+}
+
+impl Braked {
+    fn new(job: Child) -> Self {
+        let brake = Command::new("sh").args(["-c", BRAKE, &job.id().to_string()]).spawn().unwrap();
+        Self { job, brake }
+    }
+
+    fn release(mut self) -> Child {
+        self.brake.kill().unwrap();
+        self.brake.wait().unwrap();
+        Command::new("kill").args(["-CONT", &self.job.id().to_string()]).status().unwrap();
+        self.job
+    }
+}
+
+/// Events that the newest checkpoint counts.
+fn counted(data: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(data.join("checkpoints")) else { return 0 };
+    let names = entries.filter_map(|e| e.ok().map(|e| e.path()));
+    let manifests =
+        names.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("manifest-"));
+    // The newest may be gone before it is read: an older one of the next look counts as well.
+    let text = manifests.max().and_then(|newest| fs::read(newest).ok()).unwrap_or_default();
+    let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    manifest["sources"][0]["rows"].as_u64().unwrap_or(0)
+}
+
+/// The offsets of bronze are each partition's from 0 on, each once.
+fn assert_complete(data: &Path, total: u64) {
+    let mut offsets: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for file in data_files(&data.join("bronze/events")) {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&file).unwrap()).unwrap();
+        let columns = ["partition", "offset"];
+        let mask = ProjectionMask::columns(reader.parquet_schema(), columns);
+        for batch in reader.with_projection(mask).build().unwrap() {
+            let batch = batch.unwrap();
+            let partition = batch.column_by_name(columns[0]).unwrap().as_primitive::<Int32Type>();
+            let offset = batch.column_by_name(columns[1]).unwrap().as_primitive::<Int64Type>();
+            for (partition, offset) in partition.values().iter().zip(offset.values()) {
+                offsets.entry(*partition).or_default().push(*offset);
+            }
+        }
+    }
+    assert_eq!(offsets.values().map(|o| o.len() as u64).sum::<u64>(), total, "rows of bronze");
+    for (partition, mut offsets) in offsets {
+        offsets.sort_unstable();
+        assert!(offsets.iter().zip(0..).all(|(a, b)| *a == b), "offsets of partition {partition}");
+    }
+}
+
+#[test]
+fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
+    let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
+    let topic = unique_topic("overload");
+    kafka.create_topic(&topic, PARTITIONS, &[]).unwrap();
+    let seconds: u64 = std::env::var("THALWEG_OVERLOAD_SECONDS").map_or(10, |s| s.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let clock = SystemClock::default();
+    let servers = kafka.bootstrap_servers();
+    let produce = |events: u64, rate: u64| {
+        let mut command = healthcare();
+        command.args(["produce", "--quiet", "--bootstrap-servers", servers, "--topic", &topic]);
+        command.args(["--events", &events.to_string(), "--rate", &rate.to_string()]);
+        start(&mut command)
+    };
+    let run = || {
+        let mut command = healthcare();
+        command.args(["run", "--quiet", "--bootstrap-servers", servers, "--topic", &topic]);
+        command.arg("--data-dir").arg(&data);
+        command
+    };
+
+    // A backlog, worked on with the brake on: the rate that can be sustained, and the memory that it takes.
+    assert!(produce(WARM_UP, 1_000_000).wait().unwrap().success());
+    let mut braked = Braked::new(start(&mut run()));
+    let mut calm = 0;
+    let mut first = None;
+    let (rate, behind) = loop {
+        assert!(braked.job.try_wait().unwrap().is_none(), "the job ended by itself");
+        calm = calm.max(resident(braked.job.id()).unwrap_or(0));
+        let (now, read) = (clock.monotonic(), counted(&data));
+        let (then, before) = *first.get_or_insert((now, read));
+        if read == 0 {
+            first = None;
+        } else if read >= WARM_UP || now.saturating_sub(then) > Duration::from_secs(8) {
+            let took = now.saturating_sub(then).as_secs_f64().max(0.2);
+            break (((read - before) as f64 / took) as u64, WARM_UP - read);
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    };
+    let rate = rate.max(500);
+
+    let flood = rate * TIMES * seconds;
+    let total = WARM_UP + flood;
+    let begun = clock.monotonic();
+    let mut producer = produce(flood, rate * TIMES);
+    let mut samples = Vec::new();
+    let sent = loop {
+        if producer.try_wait().unwrap().is_some() {
+            break clock.monotonic().saturating_sub(begun);
+        }
+        assert!(braked.job.try_wait().unwrap().is_none(), "the job ended by itself");
+        samples.extend(resident(braked.job.id()));
+        std::thread::park_timeout(Duration::from_millis(50));
+    };
+    assert!(producer.wait().unwrap().success());
+    let waiting = total - counted(&data);
+    println!(
+        "{rate} events/s sustained, {behind} behind before; {flood} sent in {:.1} s, {waiting} wait then",
+        sent.as_secs_f64()
+    );
+    assert!(waiting > flood / 2, "{waiting} of {flood} events wait: that was no overload");
+    let peak = samples.iter().copied().max().unwrap_or(0);
+    println!("memory: {} MiB before, {} MiB at most in the flood", calm >> 20, peak >> 20);
+    assert!(peak < calm + ROOM, "{} MiB before, {} MiB in the flood", calm >> 20, peak >> 20);
+
+    // The flood is over and the machine is as large as it should be.
+    let begun = clock.monotonic();
+    let mut job = braked.release();
+    let mut caught = 0;
+    while counted(&data) < total {
+        assert!(job.try_wait().unwrap().is_none(), "the job ended by itself");
+        caught = caught.max(resident(job.id()).unwrap_or(0));
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let took = clock.monotonic().saturating_sub(begun).as_secs_f64();
+    println!(
+        "caught up in {took:.1} s, {:.0} events/s, {} MiB at most",
+        waiting as f64 / took,
+        caught >> 20
+    );
+    Command::new("kill").args(["-TERM", &job.id().to_string()]).status().unwrap();
+    assert!(job.wait().unwrap().success());
+    assert_complete(&data, total);
+}
