@@ -7,6 +7,7 @@ pub mod delta;
 mod epoch_writer;
 pub mod file;
 pub mod generator;
+pub mod json;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;

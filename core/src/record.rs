@@ -25,6 +25,9 @@ use crate::{Error, Result};
 pub trait Record: 'static {
     /// The columns, in order, sensitivities marked.
     fn schema() -> SchemaRef;
+
+    /// The names of the columns, in the same order.
+    const COLUMNS: &'static [&'static str];
 }
 
 /// Records of unknown columns, for operators written without a record type.

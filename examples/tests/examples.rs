@@ -55,3 +55,38 @@ fn kafka_to_delta_writes_each_message_once() -> io::Result<()> {
     assert!(log.is_file(), "the table is a Delta table");
     Ok(())
 }
+
+#[test]
+fn keyed_count_counts_every_row_at_any_number_of_workers() -> io::Result<()> {
+    for workers in ["1", "2"] {
+        let arguments = ["300000", "100", workers].map(OsStr::new);
+        let printed = run(env!("CARGO_BIN_EXE_keyed_count"), &arguments)?;
+        assert!(printed.starts_with("thalweg results=300 rows=300000 "), "{printed}");
+    }
+    Ok(())
+}
+
+#[test]
+fn workload_h_keeps_the_valid_events_and_counts_them_by_minute() -> io::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (input, output) = (folder.path().join("events.jsonl"), folder.path().join("tables"));
+    let event = |patient: &str, kind: &str, minute: u32, heart_rate: u32, pressure: &str| {
+        format!(
+            r#"{{"event_id":1,"patient_id":{patient},"name":"A B","ssn":"1","event_type":"{kind}","heart_rate":{heart_rate},"blood_pressure":"{pressure}","temperature":98.6,"timestamp":"2025-11-24T21:{minute:02}:00.000000"}}"#
+        )
+    };
+    let lines = [
+        event("1", "vitals", 0, 60, "120/80"),
+        event("1", "vitals", 0, 70, "120/80"),
+        event("2", "medication", 5, 70, "120/80"),
+        event("null", "vitals", 0, 70, "120/80"),
+        event("3", "other", 0, 70, "120/80"),
+        event("3", "vitals", 0, 7, "120/80"),
+        event("3", "vitals", 0, 70, "120"),
+        event("3", "vitals", 0, 70, "120/"),
+    ];
+    std::fs::write(&input, lines.join("\n"))?;
+    let printed = run(env!("CARGO_BIN_EXE_workload_h"), &[input.as_os_str(), output.as_os_str()])?;
+    assert!(printed.starts_with("thalweg silver 3 gold 2 "), "{printed}");
+    Ok(())
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use thalweg_core::operator::{Collector, Context, OpenContext, Operator, OperatorFactory};
+use thalweg_core::record::Record;
 use thalweg_core::{Error, Result};
 
 use crate::{ColumnRef, batch};
@@ -38,6 +39,11 @@ impl Project {
             columns: columns.map(|name| Choice { from: name, to: name }).collect(),
             unknown_renames: Vec::new(),
         }
+    }
+
+    /// The columns of record `R`, in its order.
+    pub fn to<R: Record>() -> Self {
+        Self::columns(R::COLUMNS.iter().copied())
     }
 
     /// Gives the chosen column `from` the name `to`.

@@ -23,6 +23,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
         return Err(syn::Error::new_spanned(&input.ident, "a record's fields have names"));
     };
     let mut constants = Vec::new();
+    let mut names = Vec::new();
     let mut schema_fields = Vec::new();
     for field in &fields.named {
         let Some(ident) = &field.ident else { continue };
@@ -79,6 +80,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
         schema_fields.push(quote! {
             ::thalweg_core::sensitivity::mark(Self::#constant.field(), #marks)
         });
+        names.push(name);
     }
     let ident = &input.ident;
     Ok(quote! {
@@ -89,6 +91,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
             fn schema() -> ::thalweg_core::record::SchemaRef {
                 ::std::sync::Arc::new(::thalweg_core::record::Schema::new(vec![#(#schema_fields),*]))
             }
+            const COLUMNS: &'static [&'static str] = &[#(#names),*];
         }
     })
 }

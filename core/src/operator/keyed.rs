@@ -278,6 +278,8 @@ mod tests {
             let column = |name| Field::new(name, DataType::Int64, true);
             Arc::new(Schema::new(vec![column("id"), column("rows")]))
         }
+
+        const COLUMNS: &'static [&'static str] = &["id", "rows"];
     }
 
     impl KeyedOperator for Pass {

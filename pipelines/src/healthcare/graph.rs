@@ -76,7 +76,7 @@ fn events<'env>(
 fn bronze(events: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, key: &Arc<MasterKey>) {
     events
         .apply("bronze-seal", Seal::new(Arc::clone(key), BRONZE))
-        .transform::<Bronze>("bronze-columns", Project::columns(Bronze::COLUMNS))
+        .transform::<Bronze>("bronze-columns", Project::to::<Bronze>())
         .sink("bronze", DeltaSink::append(tables, BRONZE).uncompressed([Bronze::PAYLOAD.name()]));
 }
 
@@ -90,12 +90,12 @@ fn quarantine(
         .single_writer();
     rejected
         .apply("quarantine-seal", Seal::new(Arc::clone(key), QUARANTINE))
-        .transform::<Quarantine>("quarantine-columns", Project::columns(Quarantine::COLUMNS))
+        .transform::<Quarantine>("quarantine-columns", Project::to::<Quarantine>())
         .sink("quarantine", table);
 }
 
 fn silver(valid: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, mirror: Option<&Mirror>) {
-    let rows = valid.transform::<Silver>("silver-columns", Project::columns(Silver::COLUMNS));
+    let rows = valid.transform::<Silver>("silver-columns", Project::to::<Silver>());
     rows.sink("silver", DeltaSink::append(tables, SILVER));
     if let Some(mirror) = mirror {
         rows.sink("mirror", mirror.sink());
@@ -113,7 +113,7 @@ fn on_time<'env>(
     let judged = valid.transform::<Silver>("lateness", lateness);
     judged
         .side_output(&LATE)
-        .transform::<Silver>("late-columns", Project::columns(Silver::COLUMNS))
+        .transform::<Silver>("late-columns", Project::to::<Silver>())
         .sink("late", DeltaSink::append(tables, LATE_EVENTS).single_writer());
     judged
 }
