@@ -1,4 +1,5 @@
-//! The benchmark's workload: `workload_h FILE.jsonl FOLDER [--parallelism N] [--checkpoint-ms N]`.
+//! The benchmark's workload: `workload_h FILE.jsonl FOLDER [--parallelism N] [--checkpoint-ms N]`, or with
+//! `--bootstrap-servers H:P` the topic of that name instead of the file, as far as it goes when the job begins.
 //!
 //! Reads healthcare events, drops the invalid, masks identities, writes the others to the Delta table `silver` and
 //! their counts and means per minute and kind to `gold`, exactly once, with a checkpoint every second.
@@ -12,7 +13,9 @@ use arrow_array::{BooleanArray, RecordBatch};
 use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
 use thalweg_connectors::file::JsonLinesSource;
 use thalweg_connectors::json::JsonFormat;
+use thalweg_connectors::kafka::{KafkaConfig, KafkaSource};
 use thalweg_core::Record;
+use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_core::record::{Micros, column_of};
@@ -105,12 +108,21 @@ fn validation() -> Validate {
         .check("blood_pressure.unparsable", no_blood_pressure)
 }
 
-fn graph(input: &Path, tables: &Arc<DeltaCommitter>) -> Result<JobGraph, Box<dyn Error>> {
-    let format = JsonFormat::of::<Event>()?.from_field(Event::TS, "timestamp");
+fn source(input: &str, servers: Option<&str>) -> Result<Arc<dyn Source>> {
+    let format = Arc::new(JsonFormat::of::<Event>()?.from_field(Event::TS, "timestamp"));
+    Ok(match servers {
+        None => Arc::new(JsonLinesSource::new(input, format)),
+        Some(servers) => {
+            Arc::new(KafkaSource::new(KafkaConfig::new(servers, input), format).bounded())
+        }
+    })
+}
+
+fn graph(source: Arc<dyn Source>, tables: &Arc<DeltaCommitter>) -> Result<JobGraph, GraphErrors> {
     let late = Duration::from_secs(30);
     let env = StreamEnvironment::new("workload-h");
     let masked = env
-        .source::<Event>("events", JsonLinesSource::new(input, Arc::new(format)))
+        .shared_source::<Event>("events", source)
         .watermarks(WatermarkStrategy::bounded_out_of_orderness(Event::TS, late))
         .transform::<Event>("validate", validation())
         .apply("mask", Mask::display().drop_column(Event::PAYLOAD));
@@ -128,36 +140,47 @@ fn graph(input: &Path, tables: &Arc<DeltaCommitter>) -> Result<JobGraph, Box<dyn
                 .mean(Event::TEMPERATURE, "temp"),
         )
         .sink("gold", DeltaSink::append(tables, "gold").single_writer());
-    Ok(env.build()?)
+    env.build()
+}
+
+/// The arguments without options, and the value of each option.
+fn arguments() -> Result<(Vec<String>, [Option<String>; 3]), String> {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let mut values = [const { None }; 3];
+    let options = ["--bootstrap-servers", "--parallelism", "--checkpoint-ms"];
+    for (option, value) in options.iter().zip(&mut values) {
+        if let Some(at) = args.iter().position(|a| a == option) {
+            *value = args.drain(at..(at + 2).min(args.len())).nth(1);
+            if value.is_none() {
+                return Err(format!("{option} needs a value"));
+            }
+        }
+    }
+    Ok((args, values))
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the benchmark")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let mut option = |name: &str| -> Result<Option<u64>, Box<dyn Error>> {
-        let Some(at) = args.iter().position(|a| a == name) else { return Ok(None) };
-        let value = args.drain(at..(at + 2).min(args.len())).nth(1);
-        Ok(Some(value.ok_or(format!("{name} needs a number"))?.parse()?))
-    };
-    let mut settings = Settings::default();
-    if let Some(parallelism) = option("--parallelism")? {
-        settings.parallelism = u32::try_from(parallelism)?;
-    }
-    if let Some(interval) = option("--checkpoint-ms")? {
-        settings.checkpoint_interval = Duration::from_millis(interval);
-    }
+    let (args, [servers, parallelism, checkpoint_ms]) = arguments()?;
     let [input, folder] = args.as_slice() else {
         return Err(
             "usage: workload_h FILE.jsonl FOLDER [--parallelism N] [--checkpoint-ms N]".into()
         );
     };
+    let mut settings = Settings::default();
+    if let Some(parallelism) = parallelism {
+        settings.parallelism = parallelism.parse()?;
+    }
+    if let Some(millis) = checkpoint_ms {
+        settings.checkpoint_interval = Duration::from_millis(millis.parse()?);
+    }
     let folder = Path::new(folder);
     let tables = Arc::new(DeltaCommitter::new(folder)?);
-    let graph = graph(Path::new(input), &tables)?;
+    let graph = graph(source(input, servers.as_deref())?, &tables)?;
     let (key, _) = MasterKey::load_or_create(None, &folder.with_extension("key"))?;
     let storage = Arc::new(LocalStorage::open(folder.join("checkpoints"))?);
-    let summary =
-        JobBuilder::new(graph, storage, Arc::new(key)).settings(settings).start()?.join()?;
+    let job = JobBuilder::new(graph, storage, Arc::new(key)).settings(settings);
+    let summary = job.start()?.join()?;
     println!(
         "thalweg silver {} gold {} seconds {:.2} checkpoints {}",
         summary.written["silver"],

@@ -1,0 +1,28 @@
+//! A real Apache Kafka of one node, from its published jars, for as long as a command runs:
+//!
+//! `cargo run --release -p thalweg-connectors --features test-util --example kafka -- COMMAND ARGS…`
+//!
+//! COMMAND finds its address in `KAFKA_BOOTSTRAP_SERVERS`. Without a command it runs until Ctrl-C. Needs Java 17 and
+//! Maven.
+
+use std::error::Error;
+use std::process::Command;
+
+use thalweg_connectors::testing::kafka_server::KafkaServer;
+
+#[expect(clippy::print_stdout, reason = "the address is what it is run for")]
+fn main() -> Result<(), Box<dyn Error>> {
+    let kafka = KafkaServer::start_own(1)?;
+    let servers = kafka.bootstrap_servers();
+    println!("Kafka listens at {servers}");
+    let mut args = std::env::args_os().skip(1);
+    let Some(program) = args.next() else {
+        loop {
+            std::thread::park();
+        }
+    };
+    let status =
+        Command::new(program).args(args).env("KAFKA_BOOTSTRAP_SERVERS", servers).status()?;
+    drop(kafka);
+    std::process::exit(status.code().unwrap_or(1));
+}
