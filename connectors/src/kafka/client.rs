@@ -81,6 +81,8 @@ pub(super) fn base(
     }
     let mut client = ClientConfig::new();
     client.set_log_level(RDKafkaLogLevel::Warning);
+    // A small request does not wait for the answer to the one before it.
+    client.set("socket.nagle.disable", "true");
     for (key, value) in tuning {
         client.set(*key, *value);
     }

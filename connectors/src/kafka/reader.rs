@@ -23,7 +23,7 @@ use crate::clock::now_micros;
 use crate::provenance::MessageBatcher;
 
 /// How long the first row of a batch waits for more when the broker has nothing ready.
-const LINGER_MICROS: i64 = 5_000;
+const LINGER_MICROS: i64 = 2_000;
 
 pub(super) struct KafkaReader {
     pub(super) config: Arc<KafkaConfig>,
@@ -105,7 +105,8 @@ impl SourceReader for KafkaReader {
             }
             asked = true;
             let until = first.map_or(deadline, |first| deadline.min(first + LINGER_MICROS));
-            let timeout = Duration::from_micros(until.saturating_sub(now).max(0) as u64);
+            // In whole milliseconds: the client spins through the rest of one.
+            let timeout = Duration::from_millis(until.saturating_sub(now).max(0) as u64 / 1_000);
             match self.consumer.poll(timeout) {
                 None => break,
                 Some(Ok(message)) => {

@@ -66,7 +66,9 @@ impl KafkaCommitter {
     pub(super) fn producer_settings(&self) -> Result<ClientConfig> {
         self.shared.config.check()?;
         let config = &self.shared.config;
-        client::base(&config.bootstrap_servers, &producer::TUNING, &config.properties)
+        // Whoever sends at once wants it there soon.
+        let tuning = [&producer::TUNING[..], &[("linger.ms", "1")]].concat();
+        client::base(&config.bootstrap_servers, &tuning, &config.properties)
     }
 
     async fn blocking<T: Send + 'static>(

@@ -1,6 +1,6 @@
 //! A real Apache Kafka of one node, from its published jars, for as long as a command runs:
 //!
-//! `cargo run --release -p thalweg-connectors --features test-util --example kafka -- COMMAND ARGS…`
+//! `cargo run --release -p thalweg-examples --bin kafka -- COMMAND ARGS…`
 //!
 //! COMMAND finds its address in `KAFKA_BOOTSTRAP_SERVERS`. Without a command it runs until Ctrl-C. Needs Java 17 and
 //! Maven.
