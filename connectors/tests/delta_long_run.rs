@@ -115,8 +115,11 @@ async fn commits_memory_descriptors_and_folders_stay_flat() {
     // Allocators and thread pools take their share in the beginning.
     let early = samples[samples.len() / 5];
     assert!(last.resident < early.resident * 3 / 2 + (64 << 20), "{early:?} {last:?}");
+    // A merge that runs beside a sample has its files open; nothing runs beside the last one.
+    let at_rest = Sample::of(&lake, &mut vec![last.p50]);
+    assert!(at_rest.descriptors < first.descriptors + 32, "{first:?} {at_rest:?}");
     for sample in &samples {
-        assert!(sample.descriptors < first.descriptors + 32, "{first:?} {sample:?}");
+        assert!(sample.descriptors < 512, "{sample:?}");
         assert!(sample.log_files < 400, "{sample:?}");
         assert!(sample.data_files < 1_000, "{sample:?}");
     }
