@@ -1,7 +1,8 @@
 //! Counts rows per key and minute in timely dataflow: `keyed-count-timely ROWS KEYS WORKERS`.
 //!
-//! The same rows as Thalweg's `keyed_count`; the timestamp of the dataflow is the number of the minute. Nothing is kept
-//! safe: there are no checkpoints.
+//! The same rows as Thalweg's `keyed_count`, dealt to the workers in blocks. The timestamp of the dataflow is the number
+//! of the minute, so the frontier closes a minute once no worker can send more of it. Nothing is kept safe: there are
+//! no checkpoints. Nor is a worker held back that runs ahead of the others: waiting for a probe makes them spin.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,13 +10,14 @@ use std::time::Instant;
 
 use fxhash::FxHashMap;
 use timely::Config;
+use timely::dataflow::InputHandle;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::{Operator, Probe};
-use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::dataflow::operators::Operator;
 
 const STEP: u64 = 600;
 const MINUTE: u64 = 60_000_000;
-const BLOCK: u64 = 8_192;
+/// A tenth of a minute, so that no block spans two.
+const BLOCK: u64 = 10_000;
 
 fn spread(n: u64) -> u64 {
     let z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -26,14 +28,15 @@ fn spread(n: u64) -> u64 {
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
-    let [rows, keys, workers] = numbers[..] else { panic!("usage: keyed-count-timely ROWS KEYS WORKERS") };
+    let [rows, keys, workers] = numbers[..] else {
+        panic!("usage: keyed-count-timely ROWS KEYS WORKERS")
+    };
     let begun = Instant::now();
     // Results, rows, checksum.
     let totals = Arc::new(Mutex::new((0_u64, 0_u64, 0_u64)));
     let shared = Arc::clone(&totals);
     timely::execute(Config::process(workers as usize), move |worker| {
         let mut input = InputHandle::<u64, _>::new();
-        let probe = ProbeHandle::new();
         let totals = Arc::clone(&shared);
         worker.dataflow::<u64, _, _>(|scope| {
             let by_key = Exchange::new(|(key, _): &(u64, u64)| *key);
@@ -43,7 +46,9 @@ fn main() {
                     let mut open = HashMap::new();
                     move |(input, frontier), output| {
                         input.for_each_stamp(|stamp, batches| {
-                            let Some(minute) = stamp.retain_least(output.output_index()) else { return };
+                            let Some(minute) = stamp.retain_least(output.output_index()) else {
+                                return;
+                            };
                             let counts: &mut FxHashMap<u64, u64> = open.entry(minute).or_default();
                             for (key, _at) in batches.flat_map(|batch| batch.drain(..)) {
                                 *counts.entry(key).or_default() += 1;
@@ -53,38 +58,43 @@ fn main() {
                             let is_open = frontier.less_equal(minute.time());
                             if !is_open {
                                 let number = *minute.time();
-                                output.session(minute).give_iterator(counts.drain().map(|(key, n)| (number, key, n)));
+                                output
+                                    .session(minute)
+                                    .give_iterator(counts.drain().map(|(key, n)| (number, key, n)));
                             }
                             is_open
                         });
                     }
                 })
                 .container::<Vec<_>>()
-                .unary::<timely::container::CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "sum", |_capability, _info| {
-                    move |input, _output| {
-                        input.for_each_stamp(|_stamp, batches| {
-                            let mut totals = totals.lock().unwrap();
-                            for (minute, key, n) in batches.flat_map(|batch| batch.drain(..)) {
-                                totals.0 += 1;
-                                totals.1 += n;
-                                totals.2 = totals.2.wrapping_add(spread(minute * 1_000_003 + key).wrapping_mul(n));
-                            }
-                        });
-                    }
-                })
-                .probe_with(&probe);
+                .unary::<timely::container::CapacityContainerBuilder<Vec<()>>, _, _, _>(
+                    Pipeline,
+                    "sum",
+                    |_capability, _info| {
+                        move |input, _output| {
+                            input.for_each_stamp(|_stamp, batches| {
+                                let mut totals = totals.lock().unwrap();
+                                for (minute, key, n) in batches.flat_map(|batch| batch.drain(..)) {
+                                    totals.0 += 1;
+                                    totals.1 += n;
+                                    totals.2 = totals.2.wrapping_add(
+                                        spread(minute * 1_000_003 + key).wrapping_mul(n),
+                                    );
+                                }
+                            });
+                        }
+                    },
+                );
         });
         let (index, peers) = (worker.index() as u64, worker.peers() as u64);
+        let mut block = Vec::with_capacity(BLOCK as usize);
         let mut from = index * BLOCK;
         while from < rows {
-            for i in from..(from + BLOCK).min(rows) {
-                let at = i * STEP;
-                let minute = at / MINUTE;
-                if minute > *input.time() {
-                    input.advance_to(minute);
-                }
-                input.send((spread(i) % keys, at));
-            }
+            input.advance_to(from * STEP / MINUTE);
+            let to = (from + BLOCK).min(rows);
+            block.extend((from..to).map(|i| (spread(i) % keys, i * STEP)));
+            input.send_batch(&mut block);
+            block.clear();
             from += peers * BLOCK;
             worker.step();
         }
