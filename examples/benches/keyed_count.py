@@ -5,9 +5,10 @@ cargo build --release --workspace --bins
 examples/benches/keyed_count.py --rows 100000000 --keys 1000 --workers 2 --runs 5
 
 The programs run in turn, again and again, and must agree on results and checksum. Wall time of whole processes; ratios
-are of one round. The peers are built here, in workspaces of their own, unless paths are given. Thalweg alone takes
-checkpoints (one a second) and waits a minute for late rows; a worker of Renoir is two threads. Peak memory below some
-16 MB is this script's own, from which the program was started.
+are of one round. The peers are built here, in workspaces of their own, unless paths are given. What differs: Thalweg
+alone takes checkpoints (one a second) and waits a minute for late rows, and it sums up before the exchange, where the
+peers send every row; a worker of Renoir is two threads. Peak memory below some 16 MB is this script's own, from which
+the program was started.
 """
 import argparse
 import os

@@ -43,24 +43,25 @@ fn main() {
             input
                 .to_stream(scope)
                 .unary_frontier(by_key, "count", |_capability, _info| {
+                    // By minute: its capability, and the counts by key.
                     let mut open = HashMap::new();
                     move |(input, frontier), output| {
                         input.for_each_stamp(|stamp, batches| {
-                            let Some(minute) = stamp.retain_least(output.output_index()) else {
+                            let Some(capability) = stamp.retain_least(output.output_index()) else {
                                 return;
                             };
-                            let counts: &mut FxHashMap<u64, u64> = open.entry(minute).or_default();
+                            let (_, counts) = open
+                                .entry(*capability.time())
+                                .or_insert_with(|| (capability, FxHashMap::<u64, u64>::default()));
                             for (key, _at) in batches.flat_map(|batch| batch.drain(..)) {
                                 *counts.entry(key).or_default() += 1;
                             }
                         });
-                        open.retain(|minute, counts| {
-                            let is_open = frontier.less_equal(minute.time());
+                        open.retain(|minute, (capability, counts)| {
+                            let is_open = frontier.less_equal(minute);
                             if !is_open {
-                                let number = *minute.time();
-                                output
-                                    .session(minute)
-                                    .give_iterator(counts.drain().map(|(key, n)| (number, key, n)));
+                                let counted = counts.drain().map(|(key, n)| (*minute, key, n));
+                                output.session(capability).give_iterator(counted);
                             }
                             is_open
                         });
