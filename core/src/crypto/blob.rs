@@ -1,4 +1,4 @@
-//! Whole files, sealed in one piece of memory or none.
+//! Whole files, sealed and opened as a whole.
 //!
 //! ```text
 //! "THWG" | version 1 | key id 8 | salt 32 | segment | segment | … | last segment
@@ -8,6 +8,10 @@
 //! segment is its number and whether it is the last (the STREAM construction of Hoang, Reyhanitabar, Rogaway and
 //! Vizár, 2015), so segments cannot be swapped, repeated or cut off. Header and the caller's AAD are authenticated
 //! with every segment.
+
+use std::io::Write;
+
+use aes_gcm::Aes256Gcm;
 
 use super::{
     KeyId, MasterKey, NONCE_LEN, TAG_LEN, append_opened, append_sealed, check_key, cipher,
@@ -37,24 +41,85 @@ const SEGMENT_LEN: usize = 64 * 1024;
 /// # Errors
 /// [`crate::ErrorKind::Transient`] when the operating system gives no random bytes.
 pub fn seal(master: &MasterKey, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
-    let salt: [u8; SALT_LEN] = super::random()?;
-    let cipher = cipher(master, &salt, PURPOSE)?;
+    let mut sealer = Sealer::new(master, aad)?;
     let segments = plaintext.len().div_ceil(SEGMENT_LEN).max(1);
-    let mut out = Vec::with_capacity(HEADER_LEN + plaintext.len() + segments * TAG_LEN);
-    out.extend_from_slice(&MAGIC);
-    out.push(VERSION);
-    out.extend_from_slice(master.key_id().as_bytes());
-    out.extend_from_slice(&salt);
-    let aad = [&out, aad].concat();
-    // An empty file is one empty segment.
-    let (mut number, mut rest) = (0, plaintext);
-    loop {
-        let (segment, after) = rest.split_at(rest.len().min(SEGMENT_LEN));
-        append_sealed(&cipher, nonce(number, after.is_empty())?, &aad, segment, &mut out)?;
-        if after.is_empty() {
-            return Ok(out);
+    sealer.out.reserve_exact(plaintext.len() + segments * TAG_LEN);
+    sealer.append(plaintext)?;
+    sealer.finish()
+}
+
+/// As [`seal`], of a text that is never there in one piece: write it, then [`Sealer::finish`].
+pub struct Sealer {
+    cipher: Aes256Gcm,
+    aad: Vec<u8>,
+    out: Vec<u8>,
+    /// Sealed segments.
+    number: u64,
+    /// A segment is sealed once it is known whether it is the last.
+    open: Vec<u8>,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sealer({} bytes)", self.out.len())
+    }
+}
+
+impl Sealer {
+    /// An empty file. `aad` as in [`seal`].
+    ///
+    /// # Errors
+    /// As [`seal`].
+    pub fn new(master: &MasterKey, aad: &[u8]) -> Result<Self> {
+        let salt: [u8; SALT_LEN] = super::random()?;
+        let cipher = cipher(master, &salt, PURPOSE)?;
+        let mut out = Vec::with_capacity(HEADER_LEN);
+        out.extend_from_slice(&MAGIC);
+        out.push(VERSION);
+        out.extend_from_slice(master.key_id().as_bytes());
+        out.extend_from_slice(&salt);
+        let aad = [&out, aad].concat();
+        Ok(Self { cipher, aad, out, number: 0, open: Vec::new() })
+    }
+
+    fn append(&mut self, mut text: &[u8]) -> Result<()> {
+        while !text.is_empty() {
+            if self.open.len() == SEGMENT_LEN {
+                self.close(false)?;
+            }
+            let (fits, rest) = text.split_at(text.len().min(SEGMENT_LEN - self.open.len()));
+            self.open.extend_from_slice(fits);
+            text = rest;
         }
-        (number, rest) = (number + 1, after);
+        Ok(())
+    }
+
+    fn close(&mut self, last: bool) -> Result<()> {
+        let nonce = nonce(self.number, last)?;
+        append_sealed(&self.cipher, nonce, &self.aad, &self.open, &mut self.out)?;
+        self.open.clear();
+        self.number += 1;
+        Ok(())
+    }
+
+    /// The sealed file. An empty one is one empty segment.
+    ///
+    /// # Errors
+    /// As [`seal`].
+    pub fn finish(mut self) -> Result<Vec<u8>> {
+        self.close(true)?;
+        Ok(self.out)
+    }
+}
+
+impl Write for Sealer {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.append(text).map_err(std::io::Error::other)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -9,6 +9,11 @@ use crate::key::KeyGroup;
 pub trait StatePayload: Send + Sync {
     /// The bytes to store, with a version of their own in front.
     fn encode(&self) -> Result<Vec<u8>>;
+
+    /// Whether there is nothing to store. Asked where [`Self::encode`] is, not at the barrier.
+    fn is_empty(&self) -> bool {
+        false
+    }
 }
 
 /// Bytes encode themselves.
@@ -27,6 +32,17 @@ pub struct StateChunk {
     pub key_group: KeyGroup,
     /// The content.
     pub payload: Arc<dyn StatePayload>,
+}
+
+impl StateChunk {
+    /// As it is stored; none when there is nothing to store.
+    pub fn to_blob(&self) -> Result<Option<StateBlob>> {
+        if self.payload.is_empty() {
+            return Ok(None);
+        }
+        let (name, bytes) = (self.name.to_owned(), self.payload.encode()?);
+        Ok(Some(StateBlob { name, key_group: self.key_group, bytes }))
+    }
 }
 
 impl std::fmt::Debug for StateChunk {

@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 
 use crate::element::Watermark;
 use crate::key::{KeyGroupRange, hash_keys, key_group_of, subtask_of};
-use crate::operator::{Collector, Context, OpenContext, Operator, SharedFactory, StateBlob};
+use crate::operator::{Collector, Context, OpenContext, Operator, SharedFactory};
 use crate::{Error, OperatorUid, Result, SubtaskIndex};
 
 const MAX_PARALLELISM: u16 = 128;
@@ -110,11 +110,7 @@ impl OperatorHarness {
             operator.before_barrier(&Context { watermark: self.watermark, open }, &mut out)?;
             self.emitted.extend(out.take());
             for chunk in operator.snapshot()? {
-                blobs.push(StateBlob {
-                    name: chunk.name.to_owned(),
-                    key_group: chunk.key_group,
-                    bytes: chunk.payload.encode()?,
-                });
+                blobs.extend(chunk.to_blob()?);
             }
         }
         self.instances = self.create(parallelism)?;

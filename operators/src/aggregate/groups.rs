@@ -6,48 +6,51 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::{ArrayRef, TimestampMicrosecondArray};
 use hashbrown::HashTable;
 use thalweg_core::time::EventTime;
 use thalweg_core::{Error, Result};
 
+use super::columns::GroupColumns;
 use super::keys::{KeyColumn, KeyValues};
 
 /// The groups of all open windows.
 #[derive(Debug)]
 pub(super) struct GroupTable {
     index: HashTable<Entry>,
-    /// By group: start of the window, stable hash of the key, the key itself.
-    starts: Vec<EventTime>,
-    hashes: Vec<u64>,
-    keys: Vec<KeyColumn>,
+    pub(super) columns: GroupColumns,
     /// The groups of each open window, in the order in which they were met.
     windows: BTreeMap<EventTime, Vec<u32>>,
     free: Vec<u32>,
     text_bytes: usize,
 }
 
+/// Half a hash is enough to place an entry again when the index grows, and to pass over nearly all others.
 #[derive(Debug)]
 struct Entry {
-    mixed: u64,
+    mixed: u32,
     group: u32,
 }
 
 /// A key's stable hash and its window in one: the product's high half carries what the aligned start lacks in low
 /// bits.
 #[inline]
-fn mix(hash: u64, start: EventTime) -> u64 {
+fn mix(hash: u64, start: EventTime) -> u32 {
     let spread = start.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash ^ spread ^ (spread >> 32)
+    let mixed = hash ^ spread ^ (spread >> 32);
+    (mixed ^ (mixed >> 32)) as u32
+}
+
+/// What the index goes by: it takes the place from the low bits and a tag from the highest.
+#[inline]
+fn place(mixed: u32) -> u64 {
+    u64::from(mixed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl GroupTable {
     pub(super) fn new(keys: Vec<KeyColumn>) -> Self {
         Self {
             index: HashTable::new(),
-            starts: Vec::new(),
-            hashes: Vec::new(),
-            keys,
+            columns: GroupColumns::new(keys),
             windows: BTreeMap::new(),
             free: Vec::new(),
             text_bytes: 0,
@@ -65,35 +68,27 @@ impl GroupTable {
         groups.clear();
         groups.reserve(starts.len());
         // Rows come in runs when there are few keys; with no key all are one run.
-        let mut last: Option<(EventTime, u64, u32)> = None;
+        let mut last: Option<(u64, u32)> = None;
         for (row, (start, hash)) in starts.iter().copied().zip(hashes.iter().copied()).enumerate() {
-            if let Some((s, h, group)) = last
-                && s == start
+            if let Some((h, group)) = last
                 && h == hash
-                && self.has_key(group, values, row)
+                && self.columns.is(group, start, values, row)
             {
                 groups.push(group);
                 continue;
             }
             let mixed = mix(hash, start);
-            let found = self.index.find(mixed, |entry| {
-                entry.mixed == mixed
-                    && self.starts.get(entry.group as usize) == Some(&start)
-                    && self.has_key(entry.group, values, row)
+            let found = self.index.find(place(mixed), |entry| {
+                entry.mixed == mixed && self.columns.is(entry.group, start, values, row)
             });
             let group = match found {
                 Some(entry) => entry.group,
                 None => self.insert(start, hash, values, row)?,
             };
             groups.push(group);
-            last = Some((start, hash, group));
+            last = Some((hash, group));
         }
         Ok(())
-    }
-
-    #[inline]
-    fn has_key(&self, group: u32, values: &[KeyValues<'_>], row: usize) -> bool {
-        self.keys.iter().zip(values).all(|(key, values)| key.is(group as usize, values, row))
     }
 
     fn insert(
@@ -105,21 +100,12 @@ impl GroupTable {
     ) -> Result<u32> {
         let group = match self.free.pop() {
             Some(group) => group,
-            None => u32::try_from(self.starts.len())
+            None => u32::try_from(self.columns.slots())
                 .map_err(|_| Error::internal("an aggregate holds more than 2^32 groups"))?,
         };
-        let at = group as usize;
-        if let (Some(s), Some(h)) = (self.starts.get_mut(at), self.hashes.get_mut(at)) {
-            (*s, *h) = (start, hash);
-        } else {
-            self.starts.push(start);
-            self.hashes.push(hash);
-        }
-        for (key, values) in self.keys.iter_mut().zip(values) {
-            self.text_bytes += key.set(at, values, row);
-        }
+        self.text_bytes += self.columns.set(group, start, hash, values, row);
         let mixed = mix(hash, start);
-        self.index.insert_unique(mixed, Entry { mixed, group }, |entry| entry.mixed);
+        self.index.insert_unique(place(mixed), Entry { mixed, group }, |entry| place(entry.mixed));
         self.windows.entry(start).or_default().push(group);
         Ok(group)
     }
@@ -131,17 +117,12 @@ impl GroupTable {
 
     /// One past the highest number ever given.
     pub(super) fn slots(&self) -> usize {
-        self.starts.len()
+        self.columns.slots()
     }
 
     /// Roughly the memory that the table takes.
     pub(super) fn bytes(&self) -> usize {
-        self.slots() * (48 + 16 * self.keys.len()) + self.text_bytes
-    }
-
-    /// The groups of every open window, windows ascending.
-    pub(super) fn open(&self) -> impl Iterator<Item = u32> {
-        self.windows.values().flatten().copied()
+        self.slots() * (36 + 16 * self.columns.width()) + self.text_bytes
     }
 
     /// Takes out the windows for which `is_closed` says so of their start, which must be a prefix of time. Their
@@ -152,13 +133,7 @@ impl GroupTable {
             && is_closed(*window.key())
         {
             let mut groups = window.remove();
-            groups.sort_unstable_by(|a, b| {
-                self.keys
-                    .iter()
-                    .map(|key| key.compare(*a as usize, *b as usize))
-                    .find(|order| order.is_ne())
-                    .unwrap_or(std::cmp::Ordering::Equal)
-            });
+            groups.sort_unstable_by(|a, b| self.columns.compare(*a, *b));
             taken.append(&mut groups);
         }
         taken
@@ -167,33 +142,14 @@ impl GroupTable {
     /// Gives the numbers of groups that were taken out back.
     pub(super) fn release(&mut self, groups: &[u32]) {
         for group in groups {
-            let at = *group as usize;
-            if let (Some(start), Some(hash)) = (self.starts.get(at), self.hashes.get(at))
-                && let Ok(entry) =
-                    self.index.find_entry(mix(*hash, *start), |entry| entry.group == *group)
-            {
+            let Some((start, hash)) = self.columns.name(*group) else { continue };
+            let found = self.index.find_entry(place(mix(hash, start)), |e| e.group == *group);
+            if let Ok(entry) = found {
                 entry.remove();
                 self.free.push(*group);
             }
-            for key in &mut self.keys {
-                self.text_bytes -= key.clear(at);
-            }
+            self.text_bytes -= self.columns.clear(*group);
         }
-    }
-
-    pub(super) fn key_hash(&self, group: u32) -> u64 {
-        self.hashes.get(group as usize).copied().unwrap_or_default()
-    }
-
-    /// Starts of the windows of `groups`.
-    pub(super) fn starts(&self, groups: &[u32]) -> TimestampMicrosecondArray {
-        let starts = groups.iter().filter_map(|group| self.starts.get(*group as usize).copied());
-        TimestampMicrosecondArray::from_iter_values(starts).with_timezone("UTC")
-    }
-
-    /// The key columns of `groups`.
-    pub(super) fn key_arrays(&self, groups: &[u32]) -> impl Iterator<Item = ArrayRef> {
-        self.keys.iter().map(|key| key.array(groups))
     }
 }
 
@@ -201,7 +157,7 @@ impl GroupTable {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::StringArray;
+    use arrow_array::{ArrayRef, StringArray};
     use arrow_schema::DataType;
 
     use super::*;
@@ -243,6 +199,8 @@ mod tests {
         let mut table = table();
         intern(&mut table, &[(10, "b"), (0, "z"), (20, "a"), (10, "a"), (0, "y")]);
         assert_eq!(table.take(|start| start <= 10), [4, 1, 3, 0]);
-        assert_eq!(table.open().collect::<Vec<_>>(), [2]);
+        table.release(&[4, 1, 3, 0]);
+        let open: Vec<_> = table.columns.by_key_group(1).concat();
+        assert_eq!(open, [2]);
     }
 }

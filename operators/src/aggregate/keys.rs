@@ -1,4 +1,4 @@
-//! The key values of groups: a plain vector per key column, so that they leave as Arrow arrays and no row format is
+//! The key values of groups: plain values per key column, so that they leave as Arrow arrays and no row format is
 //! ever stored. A key has no nulls; rows with one never get here.
 
 use std::cmp::Ordering;
@@ -9,6 +9,8 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray};
 use arrow_schema::DataType;
 use thalweg_core::{Error, Result};
+
+use super::pages::Pages;
 
 /// Whether a column of this type can be a key of an aggregate.
 pub(super) fn is_key_type(data_type: &DataType) -> bool {
@@ -42,31 +44,35 @@ impl<'a> KeyValues<'a> {
 /// One key column of all groups, by group.
 #[derive(Debug)]
 pub(super) enum KeyColumn {
-    Int64(Vec<i64>),
-    Int32(Vec<i32>),
-    Text(Vec<Box<str>>),
-    Boolean(Vec<bool>),
+    Int64(Pages<i64>),
+    Int32(Pages<i32>),
+    Text(Pages<Box<str>>),
+    Boolean(Pages<bool>),
 }
 
 impl KeyColumn {
     pub(super) fn new(data_type: &DataType) -> Result<Self> {
         Ok(match data_type {
-            DataType::Int64 => Self::Int64(Vec::new()),
-            DataType::Int32 => Self::Int32(Vec::new()),
-            DataType::Utf8 => Self::Text(Vec::new()),
-            DataType::Boolean => Self::Boolean(Vec::new()),
+            DataType::Int64 => Self::Int64(Pages::default()),
+            DataType::Int32 => Self::Int32(Pages::default()),
+            DataType::Utf8 => Self::Text(Pages::default()),
+            DataType::Boolean => Self::Boolean(Pages::default()),
             other => return Err(Error::graph(format!("a column of type {other} cannot be a key"))),
         })
     }
 
-    /// Gives `group` the key of `row`; returns the bytes it takes beside the vector.
+    /// Gives `group` the key of `row`; returns the bytes it takes beside its place.
     pub(super) fn set(&mut self, group: usize, values: &KeyValues<'_>, row: usize) -> usize {
         match (self, values) {
-            (Self::Int64(own), KeyValues::Int64(v)) => put(own, group, v.get(row).copied()),
-            (Self::Int32(own), KeyValues::Int32(v)) => put(own, group, v.get(row).copied()),
-            (Self::Boolean(own), KeyValues::Boolean(v)) => put(own, group, Some(v.value(row))),
+            (Self::Int64(own), KeyValues::Int64(v)) => {
+                own.set(group, v.get(row).copied().unwrap_or_default())
+            }
+            (Self::Int32(own), KeyValues::Int32(v)) => {
+                own.set(group, v.get(row).copied().unwrap_or_default())
+            }
+            (Self::Boolean(own), KeyValues::Boolean(v)) => own.set(group, v.value(row)),
             (Self::Text(own), KeyValues::Text(v)) => {
-                put(own, group, Some(v.value(row).into()));
+                own.set(group, v.value(row).into());
                 return v.value(row).len();
             }
             _ => {}
@@ -101,11 +107,11 @@ impl KeyColumn {
     /// The keys of `groups`, in their order.
     pub(super) fn array(&self, groups: &[u32]) -> ArrayRef {
         match self {
-            Self::Int64(own) => Arc::new(Int64Array::from_iter_values(pick(own, groups).copied())),
-            Self::Int32(own) => Arc::new(Int32Array::from_iter_values(pick(own, groups).copied())),
-            Self::Text(own) => Arc::new(StringArray::from_iter_values(pick(own, groups))),
+            Self::Int64(own) => Arc::new(Int64Array::from_iter_values(own.of(groups).copied())),
+            Self::Int32(own) => Arc::new(Int32Array::from_iter_values(own.of(groups).copied())),
+            Self::Text(own) => Arc::new(StringArray::from_iter_values(own.of(groups))),
             Self::Boolean(own) => {
-                Arc::new(BooleanArray::from(pick(own, groups).copied().collect::<Vec<_>>()))
+                Arc::new(BooleanArray::from(own.of(groups).copied().collect::<Vec<_>>()))
             }
         }
     }
@@ -117,17 +123,14 @@ impl KeyColumn {
             Self::Int64(_) | Self::Int32(_) | Self::Boolean(_) => 0,
         }
     }
-}
 
-/// Groups are numbered densely, so a new one is at most one past the end.
-fn put<T: Default>(own: &mut Vec<T>, group: usize, value: Option<T>) {
-    let value = value.unwrap_or_default();
-    match own.get_mut(group) {
-        Some(slot) => *slot = value,
-        None => own.push(value),
+    /// As it is now, whatever becomes of this.
+    pub(super) fn share(&mut self) -> Self {
+        match self {
+            Self::Int64(own) => Self::Int64(own.share()),
+            Self::Int32(own) => Self::Int32(own.share()),
+            Self::Text(own) => Self::Text(own.share()),
+            Self::Boolean(own) => Self::Boolean(own.share()),
+        }
     }
-}
-
-fn pick<'a, T>(own: &'a [T], groups: &'a [u32]) -> impl Iterator<Item = &'a T> {
-    groups.iter().filter_map(|group| own.get(*group as usize))
 }

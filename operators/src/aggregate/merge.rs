@@ -123,7 +123,8 @@ impl Operator for Merge {
 
     fn snapshot(&mut self) -> Result<Vec<StateChunk>> {
         let watermark = |group| self.fired.max(restored(&self.restored, group));
-        self.snapshots.take(&self.store, &self.plan, watermark, self.open.max_parallelism)
+        let OpenContext { key_groups, max_parallelism, .. } = self.open;
+        Ok(self.snapshots.take(&mut self.store, &self.plan, watermark, key_groups, max_parallelism))
     }
 
     fn restore(&mut self, blobs: Vec<StateBlob>) -> Result<()> {

@@ -1,15 +1,17 @@
 //! Windowed aggregates in two phases: partial results per subtask, merged behind an exchange by key.
 //!
-//! State is columnar throughout: groups are numbered densely and every accumulator is a vector indexed by group. It
+//! State is columnar throughout: groups are numbered densely and every accumulator is a column of values by group. It
 //! enters and leaves as Arrow columns, so the phases, the checkpoint and a restore at another parallelism all speak
 //! the same rows. Lateness is decided by [`crate::lateness`] upstream, or, where nobody did, in front of
 //! the first phase, by the same rule; late rows are then left out.
 
 mod accumulate;
+mod columns;
 mod function;
 mod groups;
 mod keys;
 mod merge;
+mod pages;
 mod partial;
 mod plan;
 mod snapshot;

@@ -163,7 +163,7 @@ impl Operator for Partial {
             rows.columns().iter().skip(1).take(self.keys).map(Arc::clone).collect();
         let values = self.columns.values.iter().map(|at| at.and_then(|at| rows.columns().get(at)));
         self.store.update(&self.starts, &keys, values)?;
-        if self.store.groups.len() > self.limit_groups || self.store.bytes() > self.limit_bytes {
+        if self.store.len() > self.limit_groups || self.store.bytes() > self.limit_bytes {
             self.store.emit_partials(EventTime::MAX, out)?;
         }
         Ok(())

@@ -1,20 +1,19 @@
 //! The state of the merging phase in a checkpoint: per key group the open windows as partial rows, Arrow IPC.
 //!
-//! Arrow arrays are made from the accumulators at the barrier, once for all key groups, and shared by slices; encoding
-//! them happens on another thread. As long as nothing changes the same chunks are handed out again.
+//! The barrier shares the columns, at the price of a reference per page; which groups belong to which key group, Arrow
+//! arrays and bytes are made on another thread. As long as nothing changes the same chunks are handed out again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use arrow_array::RecordBatch;
-use thalweg_core::key::{KeyGroup, key_group_of};
+use thalweg_core::key::{KeyGroup, KeyGroupRange};
 use thalweg_core::operator::{StateChunk, StatePayload};
 use thalweg_core::time::EventTime;
 use thalweg_core::window::state;
 use thalweg_core::{Error, Result};
 
 use super::plan::Plan;
-use super::store::WindowStore;
+use super::store::{SharedWindows, WindowStore};
 
 /// Name of the chunks.
 pub(super) const CHUNK: &str = "windows";
@@ -22,20 +21,42 @@ const FORMAT: u16 = 1;
 const WATERMARK: &str = "thalweg.watermark";
 const WINDOW_SIZE: &str = "thalweg.window_size";
 
-/// Open windows of one key group at one instant.
-struct OpenWindows {
-    rows: RecordBatch,
-    watermark: EventTime,
+/// Open windows at one instant.
+struct Instant {
+    windows: SharedWindows,
     window_size: i64,
+    max_parallelism: u16,
+    /// Made when it is first asked for.
+    by_key_group: OnceLock<Vec<Vec<u32>>>,
+}
+
+impl Instant {
+    fn groups(&self, KeyGroup(key_group): KeyGroup) -> &[u32] {
+        let groups =
+            self.by_key_group.get_or_init(|| self.windows.by_key_group(self.max_parallelism));
+        groups.get(usize::from(key_group)).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Those of one key group.
+struct OpenWindows {
+    instant: Arc<Instant>,
+    key_group: KeyGroup,
+    watermark: EventTime,
 }
 
 impl StatePayload for OpenWindows {
     fn encode(&self) -> Result<Vec<u8>> {
         let notes = HashMap::from([
             (WATERMARK.to_owned(), self.watermark.to_string()),
-            (WINDOW_SIZE.to_owned(), self.window_size.to_string()),
+            (WINDOW_SIZE.to_owned(), self.instant.window_size.to_string()),
         ]);
-        state::encode(FORMAT, &self.rows, notes)
+        let rows = self.instant.windows.partials(self.instant.groups(self.key_group))?;
+        state::encode(FORMAT, &rows, notes)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.instant.groups(self.key_group).is_empty()
     }
 }
 
@@ -49,44 +70,33 @@ impl Snapshots {
         self.0 = None;
     }
 
-    /// A chunk per key group that has open windows.
+    /// A chunk per key group; none at all when no window is open.
     pub(super) fn take(
         &mut self,
-        store: &WindowStore,
+        store: &mut WindowStore,
         plan: &Plan,
         watermark: impl Fn(KeyGroup) -> EventTime,
+        key_groups: KeyGroupRange,
         max_parallelism: u16,
-    ) -> Result<Vec<StateChunk>> {
+    ) -> Vec<StateChunk> {
         if let Some(chunks) = &self.0 {
-            return Ok(chunks.clone());
+            return chunks.clone();
         }
-        let mut owned: Vec<(KeyGroup, u32)> = store
-            .groups
-            .open()
-            .map(|group| (key_group_of(store.groups.key_hash(group), max_parallelism), group))
-            .collect();
-        // Stable: within a key group windows stay in order.
-        owned.sort_by_key(|(key_group, _)| *key_group);
-        let groups: Vec<u32> = owned.iter().map(|(_, group)| *group).collect();
-        let rows = store.partials(&groups)?;
-        let mut chunks = Vec::new();
-        let mut from = 0;
-        for run in owned.chunk_by(|a, b| a.0 == b.0) {
-            let Some((key_group, _)) = run.first() else { continue };
-            let payload = OpenWindows {
-                rows: rows.slice(from, run.len()),
-                watermark: watermark(*key_group),
-                window_size: plan.windows.size_micros(),
-            };
-            from += run.len();
-            chunks.push(StateChunk {
-                name: CHUNK,
-                key_group: *key_group,
-                payload: Arc::new(payload),
-            });
+        if store.len() == 0 {
+            return Vec::new();
         }
-        self.0 = Some(chunks.clone());
-        Ok(chunks)
+        let instant = Arc::new(Instant {
+            windows: store.share(),
+            window_size: plan.windows.size_micros(),
+            max_parallelism,
+            by_key_group: OnceLock::new(),
+        });
+        let chunks = (key_groups.start..key_groups.end).map(KeyGroup).map(|key_group| {
+            let (instant, watermark) = (Arc::clone(&instant), watermark(key_group));
+            let payload = Arc::new(OpenWindows { instant, key_group, watermark });
+            StateChunk { name: CHUNK, key_group, payload }
+        });
+        self.0.insert(chunks.collect()).clone()
     }
 
     /// Adds a stored chunk to the store; returns the watermark it was taken at.

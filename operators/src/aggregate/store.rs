@@ -1,4 +1,6 @@
 //! Groups and their accumulators together: the state of one phase on one subtask.
+//!
+//! What a snapshot keeps of it are the columns alone, shared: no index, and nothing that is copied before it changes.
 
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use thalweg_core::time::EventTime;
 use thalweg_core::{Error, Result};
 
 use super::accumulate::Accumulator;
+use super::columns::GroupColumns;
 use super::groups::GroupTable;
 use super::keys::{KeyColumn, KeyValues};
 use super::plan::Plan;
@@ -24,7 +27,7 @@ const KEPT_SLOTS: usize = 4096;
 #[derive(Debug)]
 pub(super) struct WindowStore {
     plan: Arc<Plan>,
-    pub(super) groups: GroupTable,
+    groups: GroupTable,
     accumulators: Vec<Box<dyn Accumulator>>,
     /// Of the last batch, by row; kept for their memory.
     hashes: Vec<u64>,
@@ -96,25 +99,19 @@ impl WindowStore {
     }
 
     /// `groups` as partial rows.
-    pub(super) fn partials(&self, groups: &[u32]) -> Result<RecordBatch> {
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.groups.starts(groups))];
-        columns.extend(self.groups.key_arrays(groups));
-        for accumulator in &self.accumulators {
-            columns.extend(accumulator.state(groups)?);
-        }
-        RecordBatch::try_new(Arc::clone(&self.plan.partial), columns)
-            .map_err(|_| Error::internal("an aggregate made partial rows of another shape"))
+    fn partials(&self, groups: &[u32]) -> Result<RecordBatch> {
+        partials(&self.plan, &self.groups.columns, &self.accumulators, groups)
     }
 
     /// `groups` as rows of results.
     fn results(&self, groups: &[u32]) -> Result<RecordBatch> {
-        let starts = self.groups.starts(groups);
+        let starts = self.groups.columns.starts(groups);
         let windows = self.plan.windows;
         let ends: PrimitiveArray<TimestampMicrosecondType> =
             starts.unary(|start| windows.window_at(start).end);
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(starts), Arc::new(ends.with_timezone("UTC"))];
-        columns.extend(self.groups.key_arrays(groups));
+        columns.extend(self.groups.columns.key_arrays(groups));
         for accumulator in &self.accumulators {
             columns.push(accumulator.evaluate(groups)?);
         }
@@ -153,6 +150,20 @@ impl WindowStore {
         Ok(())
     }
 
+    /// Groups in use.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// As it is now, whatever becomes of this: a reference per page.
+    pub(super) fn share(&mut self) -> SharedWindows {
+        SharedWindows {
+            plan: Arc::clone(&self.plan),
+            columns: self.groups.columns.share(),
+            accumulators: self.accumulators.iter_mut().map(|a| a.share()).collect(),
+        }
+    }
+
     /// Roughly the memory taken.
     pub(super) fn bytes(&self) -> usize {
         let fixed: usize = 24 * self.accumulators.len() * self.groups.slots();
@@ -169,4 +180,39 @@ impl WindowStore {
                 .is_some_and(|f| f.name() == own.name() && f.data_type() == own.data_type())
         }) && fields.next().is_none()
     }
+}
+
+/// All open groups as of one instant.
+#[derive(Debug)]
+pub(super) struct SharedWindows {
+    plan: Arc<Plan>,
+    columns: GroupColumns,
+    accumulators: Vec<Box<dyn Accumulator>>,
+}
+
+impl SharedWindows {
+    /// The groups in use by key group, windows ascending within one.
+    pub(super) fn by_key_group(&self, max_parallelism: u16) -> Vec<Vec<u32>> {
+        self.columns.by_key_group(max_parallelism)
+    }
+
+    /// `groups` as partial rows.
+    pub(super) fn partials(&self, groups: &[u32]) -> Result<RecordBatch> {
+        partials(&self.plan, &self.columns, &self.accumulators, groups)
+    }
+}
+
+fn partials(
+    plan: &Plan,
+    columns: &GroupColumns,
+    accumulators: &[Box<dyn Accumulator>],
+    groups: &[u32],
+) -> Result<RecordBatch> {
+    let mut arrays: Vec<ArrayRef> = vec![Arc::new(columns.starts(groups))];
+    arrays.extend(columns.key_arrays(groups));
+    for accumulator in accumulators {
+        arrays.extend(accumulator.state(groups)?);
+    }
+    RecordBatch::try_new(Arc::clone(&plan.partial), arrays)
+        .map_err(|_| Error::internal("an aggregate made partial rows of another shape"))
 }

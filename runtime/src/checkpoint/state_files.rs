@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thalweg_core::checkpoint::manifest::StateFile;
 use thalweg_core::connector::staging::StagedBytes;
+use thalweg_core::crypto::blob::Sealer;
 use thalweg_core::crypto::{self, MasterKey};
 use thalweg_core::failpoint;
 use thalweg_core::key::{KeyGroup, KeyGroupRange};
@@ -22,6 +23,7 @@ const FORMAT: u16 = 1;
 struct StoredChunk {
     name: String,
     key_group: u16,
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 
@@ -55,30 +57,35 @@ impl StateStore {
         key_groups: KeyGroupRange,
         chunks: &[StateChunk],
     ) -> Result<StateFile> {
-        let stored: Vec<StoredChunk> = chunks
-            .iter()
-            .map(|c| {
-                Ok(StoredChunk {
-                    name: c.name.to_owned(),
-                    key_group: c.key_group.0,
-                    bytes: c.payload.encode()?,
-                })
-            })
-            .collect::<Result<_>>()?;
         let path = format!("state/{:020}-{}-{uid}-{subtask}", checkpoint.0, self.token);
-        let StagedBytes { path, sha256, bytes } =
-            self.seal(path, &codec::encode(FORMAT, &stored)?)?;
+        let chunks: Vec<_> = chunks.iter().filter(|chunk| !chunk.payload.is_empty()).collect();
+        // Encoded and encrypted one by one: all of the state in clear text is never there beside the state.
+        let stored = chunks.iter().map(|chunk| {
+            let (name, key_group) = (chunk.name.to_owned(), chunk.key_group.0);
+            Ok(StoredChunk { name, key_group, bytes: chunk.payload.encode()? })
+        });
+        let mut sealer = Sealer::new(&self.key, self.aad(&path).as_bytes())?;
+        codec::encode_each(FORMAT, chunks.len(), stored, &mut sealer)?;
+        let StagedBytes { path, sha256, bytes } = self.store(path, &sealer.finish()?)?;
         Ok(StateFile { uid: uid.clone(), subtask, key_groups, path, sha256, bytes })
     }
 
     /// Encrypts and stores bytes under a new name. Blocking.
     pub(super) fn seal(&self, path: String, plain: &[u8]) -> Result<StagedBytes> {
-        let aad = format!("{}/{path}", self.chain);
-        let sealed = crypto::blob::seal(&self.key, aad.as_bytes(), plain)?;
+        let sealed = crypto::blob::seal(&self.key, self.aad(&path).as_bytes(), plain)?;
+        self.store(path, &sealed)
+    }
+
+    fn store(&self, path: String, sealed: &[u8]) -> Result<StagedBytes> {
         failpoint::hit("state.before")?;
-        create_resolved(self.storage.as_ref(), &path, &sealed)?;
+        create_resolved(self.storage.as_ref(), &path, sealed)?;
         failpoint::hit("state.after")?;
-        Ok(StagedBytes { path, sha256: sha256(&sealed), bytes: sealed.len() as u64 })
+        Ok(StagedBytes { path, sha256: sha256(sealed), bytes: sealed.len() as u64 })
+    }
+
+    /// Which file it is: under another name it does not open.
+    fn aad(&self, path: &str) -> String {
+        format!("{}/{path}", self.chain)
     }
 
     /// Reads, verifies and decrypts what [`Self::seal`] stored. Blocking.
@@ -94,8 +101,7 @@ impl StateStore {
                 "state file {path} is damaged: restore the checkpoint folder from a backup, or rewind with `checkpoints rewind`"
             )));
         }
-        let aad = format!("{}/{path}", self.chain);
-        crypto::blob::open(&self.key, aad.as_bytes(), &bytes)
+        crypto::blob::open(&self.key, self.aad(path).as_bytes(), &bytes)
     }
 
     /// Reads, verifies and decrypts the files of a manifest: blobs by operator. Blocking.

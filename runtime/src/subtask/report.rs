@@ -1,13 +1,13 @@
 //! What a subtask tells the coordinator, and how its part of a checkpoint becomes durable meanwhile.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use actix::Recipient;
 use futures::future::try_join_all;
 use thalweg_core::checkpoint::manifest::{SplitSnapshot, StateFile};
 use thalweg_core::connector::sink::{IoHandle, Staged};
 use thalweg_core::failpoint;
-use thalweg_core::operator::{OpenContext, StateChunk};
+use thalweg_core::operator::{OpenContext, StateChunk, StatePayload};
 use thalweg_core::{Attempt, CheckpointId, Error, OperatorUid, Result};
 
 use super::chain::Chain;
@@ -56,9 +56,34 @@ pub(crate) struct Checkpointer {
     pub(crate) io: IoHandle,
     pub(crate) store: Arc<StateStore>,
     /// What was stored last per operator: the same chunks again need no new file (P8).
-    pub(crate) previous: Vec<(OperatorUid, Vec<StateChunk>, StateFile)>,
-    pub(crate) returned: std::sync::mpsc::Receiver<(OperatorUid, Vec<StateChunk>, StateFile)>,
-    pub(crate) give_back: std::sync::mpsc::Sender<(OperatorUid, Vec<StateChunk>, StateFile)>,
+    pub(crate) previous: Vec<StoredState>,
+    pub(crate) returned: std::sync::mpsc::Receiver<StoredState>,
+    pub(crate) give_back: std::sync::mpsc::Sender<StoredState>,
+}
+
+/// An operator's state in a file.
+#[derive(Debug)]
+pub(crate) struct StoredState {
+    file: StateFile,
+    /// Not kept alive: state that changes is copied for as long as somebody else holds it. As long as they are
+    /// referred to, no others can have their addresses.
+    payloads: Vec<Weak<dyn StatePayload>>,
+}
+
+impl StoredState {
+    fn new(file: StateFile, chunks: &[StateChunk]) -> Self {
+        Self { file, payloads: chunks.iter().map(|chunk| Arc::downgrade(&chunk.payload)).collect() }
+    }
+
+    /// Whether it is these very chunks, by pointer.
+    fn is_of(&self, chunks: &[StateChunk]) -> bool {
+        self.payloads.len() == chunks.len()
+            && self
+                .payloads
+                .iter()
+                .zip(chunks)
+                .all(|(old, new)| std::ptr::addr_eq(old.as_ptr(), Arc::as_ptr(&new.payload)))
+    }
 }
 
 impl Checkpointer {
@@ -76,7 +101,7 @@ impl Checkpointer {
         source: Option<SourceReport>,
     ) -> Result<()> {
         while let Ok(stored) = self.returned.try_recv() {
-            self.previous.retain(|(uid, ..)| *uid != stored.0);
+            self.previous.retain(|previous| previous.file.uid != stored.file.uid);
             self.previous.push(stored);
         }
         let mut kept = Vec::new();
@@ -85,12 +110,9 @@ impl Checkpointer {
             if chunks.is_empty() {
                 continue;
             }
-            let same = self
-                .previous
-                .iter()
-                .find(|(uid, old, _)| *uid == open.uid && is_same(old, &chunks));
-            match same {
-                Some((_, _, file)) => kept.push(file.clone()),
+            let mut previous = self.previous.iter().filter(|stored| stored.file.uid == open.uid);
+            match previous.find(|stored| stored.is_of(&chunks)) {
+                Some(stored) => kept.push(stored.file.clone()),
                 None => fresh.push((open, chunks)),
             }
         }
@@ -123,19 +145,11 @@ fn tell(events: &Recipient<SubtaskEvent>, attempt: Attempt, subtask: usize, even
     events.do_send(SubtaskEvent { attempt, subtask, event });
 }
 
-/// The very same chunks, by pointer.
-fn is_same(old: &[StateChunk], new: &[StateChunk]) -> bool {
-    old.len() == new.len()
-        && old.iter().zip(new).all(|(a, b)| {
-            a.name == b.name && a.key_group == b.key_group && Arc::ptr_eq(&a.payload, &b.payload)
-        })
-}
-
 async fn write_state(
     store: Arc<StateStore>,
     checkpoint: CheckpointId,
     fresh: Vec<(OpenContext, Vec<StateChunk>)>,
-    give_back: std::sync::mpsc::Sender<(OperatorUid, Vec<StateChunk>, StateFile)>,
+    give_back: std::sync::mpsc::Sender<StoredState>,
 ) -> Result<Vec<StateFile>> {
     if fresh.is_empty() {
         return Ok(Vec::new());
@@ -147,7 +161,7 @@ async fn write_state(
                 .write(checkpoint, &open.uid, open.subtask, open.key_groups, &chunks)
                 .map_err(|e| e.at(format!("operator `{}`", open.uid)))?;
             // Nobody listens any more when the attempt is ending.
-            drop(give_back.send((open.uid, chunks, file.clone())));
+            drop(give_back.send(StoredState::new(file.clone(), &chunks)));
             files.push(file);
         }
         Ok(files)

@@ -39,4 +39,8 @@ impl Accumulator for Count {
     fn clear(&mut self, groups: &[u32]) {
         self.0.clear(groups);
     }
+
+    fn share(&mut self) -> Box<dyn Accumulator> {
+        Box::new(Self(self.0.share()))
+    }
 }

@@ -23,7 +23,7 @@ const SCANNED: usize = 8;
 /// A kind of value that can be counted.
 pub(in super::super) trait Value: Debug + Send + Sync + 'static {
     /// As it is kept.
-    type Owned: Debug + Send + Ord + Clone;
+    type Owned: Debug + Send + Sync + Ord + Clone;
     /// As a column hands it out.
     type Borrowed<'a>: Copy;
     /// The values of an array, nulls included.
@@ -131,7 +131,17 @@ impl Value for Texts {
 #[derive(Debug)]
 enum Set<V: Value> {
     Few(Vec<V::Owned>),
-    Many(HashTable<V::Owned>),
+    /// Behind a reference, so that a snapshot copies no set that does not change.
+    Many(Arc<HashTable<V::Owned>>),
+}
+
+impl<V: Value> Clone for Set<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Few(few) => Self::Few(few.clone()),
+            Self::Many(many) => Self::Many(Arc::clone(many)),
+        }
+    }
 }
 
 impl<V: Value> Default for Set<V> {
@@ -157,7 +167,7 @@ impl<V: Value> Set<V> {
                     for own in few.drain(..) {
                         many.insert_unique(V::hash_owned(&own), own, V::hash_owned);
                     }
-                    *self = Self::Many(many);
+                    *self = Self::Many(Arc::new(many));
                 }
                 bytes
             }
@@ -168,7 +178,7 @@ impl<V: Value> Set<V> {
                 }
                 let own = V::own(value);
                 let bytes = V::bytes(&own);
-                many.insert_unique(hash, own, V::hash_owned);
+                Arc::make_mut(many).insert_unique(hash, own, V::hash_owned);
                 bytes
             }
         }
@@ -210,13 +220,13 @@ pub(in super::super) struct Distinct<V: Value> {
 
 impl Distinct<Integers> {
     pub(in super::super) fn integers() -> Self {
-        Self { sets: Slots(Vec::new()), bytes: 0 }
+        Self { sets: Slots::default(), bytes: 0 }
     }
 }
 
 impl Distinct<Texts> {
     pub(in super::super) fn texts() -> Self {
-        Self { sets: Slots(Vec::new()), bytes: 0 }
+        Self { sets: Slots::default(), bytes: 0 }
     }
 }
 
@@ -282,6 +292,10 @@ impl<V: Value> Accumulator for Distinct<V> {
     fn clear(&mut self, groups: &[u32]) {
         self.bytes -= self.sets.of(groups).map(Set::bytes).sum::<usize>();
         self.sets.clear(groups);
+    }
+
+    fn share(&mut self) -> Box<dyn Accumulator> {
+        Box::new(Self { sets: self.sets.share(), bytes: self.bytes })
     }
 
     fn heap_bytes(&self) -> usize {

@@ -76,7 +76,7 @@ pub(in super::super) struct Extreme<T: Comparable, S> {
 
 impl<T: Comparable, S> Default for Extreme<T, S> {
     fn default() -> Self {
-        Self { slots: Slots(Vec::new()), side: PhantomData }
+        Self { slots: Slots::default(), side: PhantomData }
     }
 }
 
@@ -119,5 +119,9 @@ impl<T: Comparable, S: Side> Accumulator for Extreme<T, S> {
 
     fn clear(&mut self, groups: &[u32]) {
         self.slots.clear(groups);
+    }
+
+    fn share(&mut self) -> Box<dyn Accumulator> {
+        Box::new(Self { slots: self.slots.share(), side: PhantomData })
     }
 }

@@ -1,4 +1,4 @@
-//! What is remembered per group for one aggregate of one column: plain vectors indexed by group.
+//! What is remembered per group for one aggregate of one column: plain values by group.
 //!
 //! An accumulator is mergeable (its state leaves and enters as Arrow columns, in any order and any number of pieces)
 //! and forgets groups that have been emitted. Values that are null or NaN do not count.
@@ -29,8 +29,10 @@ pub(super) use mean::Mean;
 pub(super) use percentile::Percentile;
 pub(super) use sum::Sum;
 
+use super::pages::Pages;
+
 /// State of one aggregate for every group.
-pub(super) trait Accumulator: Send + Debug {
+pub(super) trait Accumulator: Send + Sync + Debug {
     /// Makes room for groups `0..groups`, new ones empty.
     fn grow(&mut self, groups: usize);
 
@@ -49,6 +51,9 @@ pub(super) trait Accumulator: Send + Debug {
     /// Empties `groups`.
     fn clear(&mut self, groups: &[u32]);
 
+    /// As it is now, whatever becomes of this.
+    fn share(&mut self) -> Box<dyn Accumulator>;
+
     /// Roughly the memory taken beside the fixed size per group.
     fn heap_bytes(&self) -> usize {
         0
@@ -56,26 +61,30 @@ pub(super) trait Accumulator: Send + Debug {
 }
 
 /// A value per group.
-#[derive(Debug, Default)]
-struct Slots<T>(Vec<T>);
+#[derive(Debug)]
+struct Slots<T>(Pages<T>);
 
-impl<T: Default> Slots<T> {
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self(Pages::default())
+    }
+}
+
+impl<T: Clone + Default> Slots<T> {
     fn grow(&mut self, groups: usize) {
-        if self.0.len() < groups {
-            self.0.resize_with(groups, T::default);
-        }
+        self.0.grow(groups);
     }
 
     fn of<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = &'a T> {
-        groups.iter().filter_map(|group| self.0.get(*group as usize))
+        self.0.of(groups)
     }
 
     fn clear(&mut self, groups: &[u32]) {
-        for group in groups {
-            if let Some(slot) = self.0.get_mut(*group as usize) {
-                *slot = T::default();
-            }
-        }
+        self.each_row(groups, |slot, _| *slot = T::default());
+    }
+
+    fn share(&mut self) -> Self {
+        Self(self.0.share())
     }
 
     /// Calls `add` with the slot and the value of every row that has one.
@@ -87,33 +96,47 @@ impl<T: Default> Slots<T> {
         nulls: Option<&NullBuffer>,
         mut add: impl FnMut(&mut T, V),
     ) {
-        let slots = self.0.as_mut_slice();
         match nulls.filter(|nulls| nulls.null_count() > 0) {
-            None => {
-                for (group, value) in groups.iter().zip(values) {
-                    if let Some(slot) = slots.get_mut(*group as usize) {
-                        add(slot, *value);
-                    }
+            None => self.each_row(groups, |slot, row| {
+                if let Some(value) = values.get(row) {
+                    add(slot, *value);
                 }
-            }
+            }),
             Some(nulls) => {
-                for row in nulls.valid_indices() {
-                    if let (Some(group), Some(value)) = (groups.get(row), values.get(row))
-                        && let Some(slot) = slots.get_mut(*group as usize)
-                    {
+                let rows = nulls.valid_indices();
+                self.rows(rows.filter_map(|row| Some((*groups.get(row)?, row))), |slot, row| {
+                    if let Some(value) = values.get(row) {
                         add(slot, *value);
                     }
-                }
+                });
             }
         }
     }
 
     /// Calls `add` with the slot and the number of every row.
-    fn each_row(&mut self, groups: &[u32], mut add: impl FnMut(&mut T, usize)) {
-        for (row, group) in groups.iter().enumerate() {
-            if let Some(slot) = self.0.get_mut(*group as usize) {
-                add(slot, row);
-            }
+    #[inline]
+    fn each_row(&mut self, groups: &[u32], add: impl FnMut(&mut T, usize)) {
+        self.rows(groups.iter().copied().zip(0..), add);
+    }
+
+    /// Calls `add` with the slot of each group and what comes with it.
+    #[inline]
+    fn rows(
+        &mut self,
+        rows: impl Iterator<Item = (u32, usize)>,
+        mut add: impl FnMut(&mut T, usize),
+    ) {
+        match self.0.single_page() {
+            Some(slots) => rows.for_each(|(group, row)| {
+                if let Some(slot) = slots.get_mut(group as usize) {
+                    add(slot, row);
+                }
+            }),
+            None => rows.for_each(|(group, row)| {
+                if let Some(slot) = self.0.get_mut(group as usize) {
+                    add(slot, row);
+                }
+            }),
         }
     }
 }

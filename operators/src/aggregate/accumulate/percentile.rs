@@ -21,7 +21,8 @@ const SKETCH_BYTES: usize = 1200;
 /// Sketch per group.
 pub(in super::super) struct Percentile {
     quantile: f64,
-    sketches: Slots<Option<Box<DDSketch>>>,
+    /// Behind references, so that a snapshot copies none that does not change.
+    sketches: Slots<Option<Arc<DDSketch>>>,
     live: usize,
 }
 
@@ -33,7 +34,7 @@ impl std::fmt::Debug for Percentile {
 
 impl Percentile {
     pub(in super::super) fn new(quantile: f64) -> Self {
-        Self { quantile, sketches: Slots(Vec::new()), live: 0 }
+        Self { quantile, sketches: Slots::default(), live: 0 }
     }
 
     fn result(&self, sketch: &DDSketch) -> Option<f64> {
@@ -54,9 +55,9 @@ impl Accumulator for Percentile {
             if value.is_finite() {
                 let sketch = slot.get_or_insert_with(|| {
                     *live += 1;
-                    Box::new(DDSketch::new(Config::defaults()))
+                    Arc::new(DDSketch::new(Config::defaults()))
                 });
-                sketch.add(value);
+                Arc::make_mut(sketch).add(value);
             }
         });
         Ok(())
@@ -77,10 +78,10 @@ impl Accumulator for Percentile {
                 return;
             };
             if let Some(sketch) = slot {
-                outcome = sketch.merge(&other).map_err(|_| unreadable());
+                outcome = Arc::make_mut(sketch).merge(&other).map_err(|_| unreadable());
             } else {
                 *live += 1;
-                *slot = Some(Box::new(other));
+                *slot = Some(Arc::new(other));
             }
         });
         outcome
@@ -99,6 +100,10 @@ impl Accumulator for Percentile {
     fn clear(&mut self, groups: &[u32]) {
         self.live -= self.sketches.of(groups).filter(|s| s.is_some()).count();
         self.sketches.clear(groups);
+    }
+
+    fn share(&mut self) -> Box<dyn Accumulator> {
+        Box::new(Self { quantile: self.quantile, sketches: self.sketches.share(), live: self.live })
     }
 
     fn heap_bytes(&self) -> usize {
@@ -150,7 +155,7 @@ mod tests {
             let (a, b) = values.split_at(cut % values.len());
             let mut merged = sketch(quantile, a);
             merged.merge(&[0], &sketch(quantile, b).state(&[0]).unwrap()).unwrap();
-            let ends = |p: &Percentile| p.sketches.0[0].as_ref().map(|s| (s.count(), s.min(), s.max()));
+            let ends = |p: &Percentile| p.sketches.0.get(0).unwrap().as_ref().map(|s| (s.count(), s.min(), s.max()));
             prop_assert_eq!(ends(&whole), ends(&merged));
             let finite = || values.iter().copied().filter(|v| v.is_finite());
             prop_assert_eq!(result(&merged).is_some(), finite().next().is_some());

@@ -207,11 +207,7 @@ impl Job {
         for merge in &mut self.merges {
             for chunk in merge.operator.snapshot()? {
                 assert!(merge.open.key_groups.contains(chunk.key_group));
-                blobs.push(StateBlob {
-                    name: chunk.name.to_owned(),
-                    key_group: chunk.key_group,
-                    bytes: chunk.payload.encode()?,
-                });
+                blobs.extend(chunk.to_blob()?);
             }
         }
         Ok(blobs)

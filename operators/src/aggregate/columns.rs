@@ -1,0 +1,124 @@
+//! What is known of a group by its number: its window and its key.
+
+use arrow_array::{ArrayRef, TimestampMicrosecondArray};
+use thalweg_core::key::{KeyGroup, key_group_of};
+use thalweg_core::time::EventTime;
+
+use super::keys::{KeyColumn, KeyValues};
+use super::pages::Pages;
+
+/// The start of no window: the last instant belongs to the window before it.
+const FREE: EventTime = EventTime::MAX;
+
+/// Windows and keys by group.
+#[derive(Debug)]
+pub(super) struct GroupColumns {
+    /// Start of the window; [`FREE`] for a number that is not in use.
+    starts: Pages<EventTime>,
+    /// Stable hash of the key.
+    hashes: Pages<u64>,
+    keys: Vec<KeyColumn>,
+}
+
+impl GroupColumns {
+    pub(super) fn new(keys: Vec<KeyColumn>) -> Self {
+        Self { starts: Pages::default(), hashes: Pages::default(), keys }
+    }
+
+    /// One past the highest number ever given.
+    pub(super) fn slots(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Columns that make a key.
+    pub(super) fn width(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Gives `group` its window and the key of `row`; returns the bytes that its texts take.
+    pub(super) fn set(
+        &mut self,
+        group: u32,
+        start: EventTime,
+        hash: u64,
+        values: &[KeyValues<'_>],
+        row: usize,
+    ) -> usize {
+        let at = group as usize;
+        self.starts.set(at, start);
+        self.hashes.set(at, hash);
+        self.keys.iter_mut().zip(values).map(|(key, values)| key.set(at, values, row)).sum()
+    }
+
+    /// Forgets a group; returns the bytes that this frees.
+    pub(super) fn clear(&mut self, group: u32) -> usize {
+        self.starts.set(group as usize, FREE);
+        self.keys.iter_mut().map(|key| key.clear(group as usize)).sum()
+    }
+
+    /// Window and hash of a group in use.
+    #[inline]
+    pub(super) fn name(&self, group: u32) -> Option<(EventTime, u64)> {
+        let start = *self.starts.get(group as usize)?;
+        let hash = *self.hashes.get(group as usize)?;
+        (start != FREE).then_some((start, hash))
+    }
+
+    /// Whether it is the group of this window and of `row`'s key.
+    #[inline]
+    pub(super) fn is(
+        &self,
+        group: u32,
+        start: EventTime,
+        values: &[KeyValues<'_>],
+        row: usize,
+    ) -> bool {
+        let at = group as usize;
+        self.starts.get(at) == Some(&start)
+            && self.keys.iter().zip(values).all(|(key, values)| key.is(at, values, row))
+    }
+
+    /// By key.
+    pub(super) fn compare(&self, a: u32, b: u32) -> std::cmp::Ordering {
+        let orders = self.keys.iter().map(|key| key.compare(a as usize, b as usize));
+        orders.into_iter().find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+    }
+
+    /// Starts of the windows of `groups`.
+    pub(super) fn starts(&self, groups: &[u32]) -> TimestampMicrosecondArray {
+        let starts = self.starts.of(groups).copied();
+        TimestampMicrosecondArray::from_iter_values(starts).with_timezone("UTC")
+    }
+
+    /// The key columns of `groups`.
+    pub(super) fn key_arrays(&self, groups: &[u32]) -> impl Iterator<Item = ArrayRef> {
+        self.keys.iter().map(|key| key.array(groups))
+    }
+
+    /// As it is now, whatever becomes of this.
+    pub(super) fn share(&mut self) -> Self {
+        Self {
+            starts: self.starts.share(),
+            hashes: self.hashes.share(),
+            keys: self.keys.iter_mut().map(KeyColumn::share).collect(),
+        }
+    }
+
+    /// The groups in use by key group, windows ascending within one.
+    pub(super) fn by_key_group(&self, max_parallelism: u16) -> Vec<Vec<u32>> {
+        let mut owned = vec![Vec::new(); usize::from(max_parallelism)];
+        let names = self.starts.iter().zip(self.hashes.iter());
+        for (group, (start, hash)) in (0_u32..).zip(names) {
+            let KeyGroup(key_group) = key_group_of(*hash, max_parallelism);
+            if *start != FREE
+                && let Some(groups) = owned.get_mut(usize::from(key_group))
+            {
+                groups.push(group);
+            }
+        }
+        for groups in &mut owned {
+            groups.sort_by_key(|group| self.starts.get(*group as usize).copied());
+        }
+        owned
+    }
+}

@@ -1,0 +1,194 @@
+//! Values by group, in pages that a snapshot shares.
+//!
+//! Sharing costs a reference per page, however much the pages hold; a page that changes while a snapshot still holds it
+//! is copied then, alone. Growing never moves a value.
+
+use std::sync::Arc;
+
+/// Groups in a page: small enough to copy between two rows, large enough to make the references few.
+const GROUPS: usize = 512;
+
+#[derive(Debug)]
+enum Page<T> {
+    Own(Vec<T>),
+    /// With a snapshot, or with what is left of one.
+    Shared(Arc<Vec<T>>),
+}
+
+impl<T: Clone> Page<T> {
+    #[inline]
+    fn values(&self) -> &[T] {
+        match self {
+            Self::Own(own) => own,
+            Self::Shared(shared) => shared,
+        }
+    }
+
+    /// Nobody else's: copied if a snapshot needs it.
+    #[inline]
+    fn own(&mut self) -> &mut Vec<T> {
+        if matches!(self, Self::Shared(_)) {
+            self.unshare();
+        }
+        match self {
+            Self::Own(own) => own,
+            Self::Shared(shared) => Arc::make_mut(shared),
+        }
+    }
+
+    #[cold]
+    fn unshare(&mut self) {
+        if let Self::Shared(shared) = std::mem::replace(self, Self::Own(Vec::new())) {
+            *self = Self::Own(Arc::unwrap_or_clone(shared));
+        }
+    }
+
+    fn share(&mut self) -> Arc<Vec<T>> {
+        match self {
+            Self::Shared(shared) => Arc::clone(shared),
+            Self::Own(own) => {
+                let shared = Arc::new(std::mem::take(own));
+                *self = Self::Shared(Arc::clone(&shared));
+                shared
+            }
+        }
+    }
+}
+
+/// A value per group.
+#[derive(Debug)]
+pub(super) struct Pages<T> {
+    pages: Vec<Page<T>>,
+    len: usize,
+}
+
+impl<T> Default for Pages<T> {
+    fn default() -> Self {
+        Self { pages: Vec::new(), len: 0 }
+    }
+}
+
+impl<T: Clone + Default> Pages<T> {
+    /// Groups that have a value.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Makes room for groups `0..groups`, new ones with the default value.
+    pub(super) fn grow(&mut self, groups: usize) {
+        while self.len < groups {
+            if self.len.is_multiple_of(GROUPS) {
+                self.pages.push(Page::Own(Vec::new()));
+            }
+            let Some(page) = self.pages.last_mut().map(Page::own) else { return };
+            let wanted = (page.len() + groups - self.len).min(GROUPS);
+            self.len += wanted - page.len();
+            page.resize_with(wanted, T::default);
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, group: usize) -> Option<&T> {
+        self.pages.get(group / GROUPS)?.values().get(group % GROUPS)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, group: usize) -> Option<&mut T> {
+        self.pages.get_mut(group / GROUPS)?.own().get_mut(group % GROUPS)
+    }
+
+    /// Sets the value of a group, which may be the first without one.
+    pub(super) fn set(&mut self, group: usize, value: T) {
+        self.grow(group + 1);
+        if let Some(slot) = self.get_mut(group) {
+            *slot = value;
+        }
+    }
+
+    /// All values when they are few, for loops that are worth it.
+    #[inline]
+    pub(super) fn single_page(&mut self) -> Option<&mut [T]> {
+        match self.pages.as_mut_slice() {
+            [page] => Some(page.own()),
+            _ => None,
+        }
+    }
+
+    /// The values of `groups`, in their order.
+    pub(super) fn of<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = &'a T> {
+        groups.iter().filter_map(|group| self.get(*group as usize))
+    }
+
+    /// All values, by group.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.pages.iter().flat_map(Page::values)
+    }
+
+    /// The values as they are now, whatever becomes of these.
+    pub(super) fn share(&mut self) -> Self {
+        let pages = self.pages.iter_mut().map(|page| Page::Shared(page.share()));
+        Self { pages: pages.collect(), len: self.len }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(pages: &Pages<u64>) -> Vec<u64> {
+        pages.iter().copied().collect()
+    }
+
+    #[test]
+    fn a_page_is_copied_only_while_a_snapshot_holds_it() {
+        let mut pages = Pages::default();
+        pages.grow(2 * GROUPS);
+        let address =
+            |pages: &Pages<u64>, group: usize| std::ptr::from_ref(pages.get(group).unwrap());
+        let (first, second) = (address(&pages, 0), address(&pages, GROUPS));
+        let snapshot = pages.share();
+        *pages.get_mut(0).unwrap() = 7;
+        assert_ne!(address(&pages, 0), first);
+        assert_eq!((address(&snapshot, 0), snapshot.get(0)), (first, Some(&0)));
+        drop(snapshot);
+        *pages.get_mut(GROUPS).unwrap() = 7;
+        assert_eq!(address(&pages, GROUPS), second);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_vector_and_a_snapshot_a_copy_of_it(
+            steps in proptest::collection::vec((0u8..4, 0usize..2000, any::<u64>()), 1..60),
+        ) {
+            let (mut pages, mut model) = (Pages::default(), Vec::new());
+            let mut snapshots = Vec::new();
+            for (what, group, value) in steps {
+                match what {
+                    0 => {
+                        pages.grow(group);
+                        model.resize(model.len().max(group), 0);
+                    }
+                    1 if group < model.len() => {
+                        *pages.get_mut(group).unwrap() = value;
+                        model[group] = value;
+                    }
+                    2 => snapshots.push((pages.share(), model.clone())),
+                    _ => {
+                        pages.set(model.len(), value);
+                        model.push(value);
+                        snapshots.truncate(3);
+                    }
+                }
+                prop_assert_eq!(pages.len(), model.len());
+                prop_assert_eq!(pages.get(group), model.get(group));
+                prop_assert!(pages.get_mut(model.len()).is_none());
+            }
+            snapshots.push((pages, model));
+            for (pages, model) in &snapshots {
+                prop_assert_eq!(&all(pages), model);
+            }
+        }
+    }
+}
