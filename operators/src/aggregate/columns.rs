@@ -1,5 +1,7 @@
 //! What is known of a group by its number: its window and its key.
 
+use std::cmp::Ordering;
+
 use arrow_array::{ArrayRef, TimestampMicrosecondArray};
 use thalweg_core::key::{KeyGroup, key_group_of};
 use thalweg_core::time::EventTime;
@@ -56,32 +58,29 @@ impl GroupColumns {
         self.keys.iter_mut().map(|key| key.clear(group as usize)).sum()
     }
 
-    /// Window and hash of a group in use.
+    /// Whether its key is that of `row`.
     #[inline]
-    pub(super) fn name(&self, group: u32) -> Option<(EventTime, u64)> {
-        let start = *self.starts.get(group as usize)?;
-        let hash = *self.hashes.get(group as usize)?;
-        (start != FREE).then_some((start, hash))
+    pub(super) fn is(&self, group: u32, values: &[KeyValues<'_>], row: usize) -> bool {
+        match (self.keys.as_slice(), values) {
+            ([key], [values]) => key.is(group as usize, values, row),
+            (keys, values) => {
+                keys.iter().zip(values).all(|(key, values)| key.is(group as usize, values, row))
+            }
+        }
     }
 
-    /// Whether it is the group of this window and of `row`'s key.
-    #[inline]
-    pub(super) fn is(
-        &self,
-        group: u32,
-        start: EventTime,
-        values: &[KeyValues<'_>],
-        row: usize,
-    ) -> bool {
-        let at = group as usize;
-        self.starts.get(at) == Some(&start)
-            && self.keys.iter().zip(values).all(|(key, values)| key.is(at, values, row))
+    fn compare(&self, a: u32, b: u32) -> Ordering {
+        let mut orders = self.keys.iter().map(|key| key.compare(a as usize, b as usize));
+        orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
-    /// By key.
-    pub(super) fn compare(&self, a: u32, b: u32) -> std::cmp::Ordering {
-        let orders = self.keys.iter().map(|key| key.compare(a as usize, b as usize));
-        orders.into_iter().find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+    /// `groups` by key.
+    pub(super) fn sorted(&self, groups: &[u32]) -> Vec<u32> {
+        // The prefixes stand beside each other; the keys themselves are all over the memory.
+        let prefix = |group: u32| self.keys.first().map_or(0, |key| key.prefix(group as usize));
+        let mut sorted: Vec<(u64, u32)> = groups.iter().map(|g| (prefix(*g), *g)).collect();
+        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.compare(a.1, b.1)));
+        sorted.into_iter().map(|(_, group)| group).collect()
     }
 
     /// Starts of the windows of `groups`.

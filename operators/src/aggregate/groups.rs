@@ -1,8 +1,7 @@
 //! Which group a row belongs to: window and key, interned to a dense number that the accumulators index by.
 //!
-//! All open windows share one table, so a batch that touches many windows costs no more than one that touches a
-//! single one. A window that is taken out gives its numbers back. Equal input gives equal numbers: no order here
-//! depends on a hash map's.
+//! Every open window has an index of its own, which goes with it; its groups give their numbers back. Equal input gives
+//! equal numbers: no order here depends on a hash map's.
 
 use std::collections::BTreeMap;
 
@@ -16,48 +15,54 @@ use super::keys::{KeyColumn, KeyValues};
 /// The groups of all open windows.
 #[derive(Debug)]
 pub(super) struct GroupTable {
-    index: HashTable<Entry>,
+    windows: BTreeMap<EventTime, Window>,
     pub(super) columns: GroupColumns,
-    /// The groups of each open window, in the order in which they were met.
-    windows: BTreeMap<EventTime, Vec<u32>>,
     free: Vec<u32>,
+    /// Groups in use.
+    used: usize,
     text_bytes: usize,
 }
 
+/// The groups of one open window.
+#[derive(Debug, Default)]
+struct Window {
+    index: HashTable<Entry>,
+    /// In the order in which they were met.
+    groups: Vec<u32>,
+}
+
 /// Half a hash is enough to place an entry again when the index grows, and to pass over nearly all others.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Entry {
-    mixed: u32,
+    hash: u32,
     group: u32,
 }
 
-/// A key's stable hash and its window in one: the product's high half carries what the aligned start lacks in low
-/// bits.
-#[inline]
-fn mix(hash: u64, start: EventTime) -> u32 {
-    let spread = start.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mixed = hash ^ spread ^ (spread >> 32);
-    (mixed ^ (mixed >> 32)) as u32
-}
+impl Entry {
+    #[inline]
+    fn half(hash: u64) -> u32 {
+        (hash ^ (hash >> 32)) as u32
+    }
 
-/// What the index goes by: it takes the place from the low bits and a tag from the highest.
-#[inline]
-fn place(mixed: u32) -> u64 {
-    u64::from(mixed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    /// What the index goes by: it takes the place from the low bits and a tag from the highest.
+    #[inline]
+    fn place(hash: u32) -> u64 {
+        u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 impl GroupTable {
     pub(super) fn new(keys: Vec<KeyColumn>) -> Self {
         Self {
-            index: HashTable::new(),
-            columns: GroupColumns::new(keys),
             windows: BTreeMap::new(),
+            columns: GroupColumns::new(keys),
             free: Vec::new(),
+            used: 0,
             text_bytes: 0,
         }
     }
 
-    /// Finds or makes the group of each row: `starts` its window, `hashes` its key's stable hash, `values` the key.
+    /// Finds or makes the group of each row: `starts` its window, `hashes` a hash of its key, `values` the key.
     pub(super) fn intern(
         &mut self,
         starts: &[EventTime],
@@ -67,52 +72,48 @@ impl GroupTable {
     ) -> Result<()> {
         groups.clear();
         groups.reserve(starts.len());
-        // Rows come in runs when there are few keys; with no key all are one run.
-        let mut last: Option<(u64, u32)> = None;
-        for (row, (start, hash)) in starts.iter().copied().zip(hashes.iter().copied()).enumerate() {
-            if let Some((h, group)) = last
-                && h == hash
-                && self.columns.is(group, start, values, row)
-            {
+        let mut rows = hashes.iter().copied().enumerate();
+        for run in starts.chunk_by(|a, b| a == b) {
+            let Some(start) = run.first().copied() else { continue };
+            let window = self.windows.entry(start).or_default();
+            // Rows come in runs when there are few keys; with no key all are one run.
+            let mut last: Option<(u64, u32)> = None;
+            for (row, hash) in rows.by_ref().take(run.len()) {
+                if let Some((h, group)) = last
+                    && h == hash
+                    && self.columns.is(group, values, row)
+                {
+                    groups.push(group);
+                    continue;
+                }
+                let half = Entry::half(hash);
+                let found = window.index.find(Entry::place(half), |entry| {
+                    entry.hash == half && self.columns.is(entry.group, values, row)
+                });
+                let group = if let Some(entry) = found {
+                    entry.group
+                } else {
+                    let group = match self.free.pop() {
+                        Some(group) => group,
+                        None => u32::try_from(self.columns.slots()).map_err(|_| {
+                            Error::internal("an aggregate holds more than 2^32 groups")
+                        })?,
+                    };
+                    self.used += 1;
+                    self.text_bytes += self.columns.set(group, start, hash, values, row);
+                    window.add(Entry { hash: half, group });
+                    group
+                };
                 groups.push(group);
-                continue;
+                last = Some((hash, group));
             }
-            let mixed = mix(hash, start);
-            let found = self.index.find(place(mixed), |entry| {
-                entry.mixed == mixed && self.columns.is(entry.group, start, values, row)
-            });
-            let group = match found {
-                Some(entry) => entry.group,
-                None => self.insert(start, hash, values, row)?,
-            };
-            groups.push(group);
-            last = Some((hash, group));
         }
         Ok(())
     }
 
-    fn insert(
-        &mut self,
-        start: EventTime,
-        hash: u64,
-        values: &[KeyValues<'_>],
-        row: usize,
-    ) -> Result<u32> {
-        let group = match self.free.pop() {
-            Some(group) => group,
-            None => u32::try_from(self.columns.slots())
-                .map_err(|_| Error::internal("an aggregate holds more than 2^32 groups"))?,
-        };
-        self.text_bytes += self.columns.set(group, start, hash, values, row);
-        let mixed = mix(hash, start);
-        self.index.insert_unique(place(mixed), Entry { mixed, group }, |entry| place(entry.mixed));
-        self.windows.entry(start).or_default().push(group);
-        Ok(group)
-    }
-
     /// Groups in use.
     pub(super) fn len(&self) -> usize {
-        self.index.len()
+        self.used
     }
 
     /// One past the highest number ever given.
@@ -125,31 +126,32 @@ impl GroupTable {
         self.slots() * (36 + 16 * self.columns.width()) + self.text_bytes
     }
 
-    /// Takes out the windows for which `is_closed` says so of their start, which must be a prefix of time. Their
-    /// groups come by window and key and stay readable until [`Self::release`].
-    pub(super) fn take(&mut self, is_closed: impl Fn(EventTime) -> bool) -> Vec<u32> {
+    /// Takes out the windows for which `is_closed` says so of their start, which must be a prefix of time: the groups
+    /// of each, windows ascending, as they were met. They stay readable until [`Self::release`].
+    pub(super) fn take(&mut self, is_closed: impl Fn(EventTime) -> bool) -> Vec<Vec<u32>> {
         let mut taken = Vec::new();
         while let Some(window) = self.windows.first_entry()
             && is_closed(*window.key())
         {
-            let mut groups = window.remove();
-            groups.sort_unstable_by(|a, b| self.columns.compare(*a, *b));
-            taken.append(&mut groups);
+            taken.push(window.remove().groups);
         }
         taken
     }
 
-    /// Gives the numbers of groups that were taken out back.
+    /// Gives the numbers of groups that were taken out back, the first of them to be given out first again.
     pub(super) fn release(&mut self, groups: &[u32]) {
-        for group in groups {
-            let Some((start, hash)) = self.columns.name(*group) else { continue };
-            let found = self.index.find_entry(place(mix(hash, start)), |e| e.group == *group);
-            if let Ok(entry) = found {
-                entry.remove();
-                self.free.push(*group);
-            }
+        for group in groups.iter().rev() {
             self.text_bytes -= self.columns.clear(*group);
         }
+        self.free.extend(groups.iter().rev());
+        self.used -= groups.len();
+    }
+}
+
+impl Window {
+    fn add(&mut self, entry: Entry) {
+        self.groups.push(entry.group);
+        self.index.insert_unique(Entry::place(entry.hash), entry, |e| Entry::place(e.hash));
     }
 }
 
@@ -188,8 +190,8 @@ mod tests {
         for start in 0..100 {
             intern(&mut table, &[(start, "a longer text"), (start, "b")]);
             let taken = table.take(|s| s <= start);
-            assert_eq!(taken.len(), 2);
-            table.release(&taken);
+            assert_eq!(taken, [[0, 1]]);
+            table.release(&taken[0]);
             assert_eq!((table.len(), table.slots(), table.text_bytes), (0, 2, 0));
         }
     }
@@ -198,8 +200,11 @@ mod tests {
     fn windows_are_taken_in_order_and_sorted_by_key() {
         let mut table = table();
         intern(&mut table, &[(10, "b"), (0, "z"), (20, "a"), (10, "a"), (0, "y")]);
-        assert_eq!(table.take(|start| start <= 10), [4, 1, 3, 0]);
-        table.release(&[4, 1, 3, 0]);
+        let taken = table.take(|start| start <= 10);
+        assert_eq!(taken, [[1, 4], [0, 3]]);
+        let sorted: Vec<_> = taken.iter().map(|groups| table.columns.sorted(groups)).collect();
+        assert_eq!(sorted, [[4, 1], [3, 0]]);
+        taken.iter().for_each(|groups| table.release(groups));
         let open: Vec<_> = table.columns.by_key_group(1).concat();
         assert_eq!(open, [2]);
     }

@@ -9,6 +9,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray};
 use arrow_schema::DataType;
 use thalweg_core::{Error, Result};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::pages::Pages;
 
@@ -38,6 +39,32 @@ impl<'a> KeyValues<'a> {
             DataType::Boolean => Self::Boolean(column.as_boolean()),
             _ => return Err(Error::internal("a key column of an aggregate changed its type")),
         })
+    }
+}
+
+/// A hash of each row's key that is good for this process only, and cheaper than the one that is stored.
+pub(super) fn local_hashes(keys: &[KeyValues<'_>], rows: usize, hashes: &mut Vec<u64>) {
+    hashes.clear();
+    hashes.resize(rows, 0);
+    let integer = |seed: u64, value: i64| {
+        let spread = u128::from(seed ^ value.cast_unsigned() ^ 0x2d35_8dcc_aa6c_78a5)
+            .wrapping_mul(0x8bb8_4b93_962e_acc9_9e37_79b9_7f4a_7c15);
+        (spread as u64) ^ ((spread >> 64) as u64)
+    };
+    for key in keys {
+        let all = hashes.iter_mut();
+        match key {
+            KeyValues::Int64(v) => all.zip(*v).for_each(|(hash, v)| *hash = integer(*hash, *v)),
+            KeyValues::Int32(v) => {
+                all.zip(*v).for_each(|(hash, v)| *hash = integer(*hash, (*v).into()));
+            }
+            KeyValues::Text(v) => all.enumerate().for_each(|(row, hash)| {
+                *hash = xxh3_64_with_seed(v.value(row).as_bytes(), *hash);
+            }),
+            KeyValues::Boolean(v) => all.enumerate().for_each(|(row, hash)| {
+                *hash = integer(*hash, v.value(row).into());
+            }),
+        }
     }
 }
 
@@ -101,6 +128,20 @@ impl KeyColumn {
             Self::Int32(own) => own.get(a).cmp(&own.get(b)),
             Self::Text(own) => own.get(a).cmp(&own.get(b)),
             Self::Boolean(own) => own.get(a).cmp(&own.get(b)),
+        }
+    }
+
+    /// What sorts like the key, as far as it goes.
+    pub(super) fn prefix(&self, group: usize) -> u64 {
+        let integer = |value: i64| value.cast_unsigned() ^ (1 << 63);
+        match self {
+            Self::Int64(own) => own.get(group).map_or(0, |value| integer(*value)),
+            Self::Int32(own) => own.get(group).map_or(0, |value| integer((*value).into())),
+            Self::Boolean(own) => own.get(group).map_or(0, |value| u64::from(*value)),
+            Self::Text(own) => own.get(group).map_or(0, |text| {
+                let bytes = text.bytes().chain(std::iter::repeat(0)).take(8);
+                bytes.fold(0, |prefix, byte| prefix << 8 | u64::from(byte))
+            }),
         }
     }
 

@@ -5,53 +5,50 @@
 
 use std::sync::Arc;
 
-/// Groups in a page: small enough to copy between two rows, large enough to make the references few.
+/// Groups in a page: few enough to copy between two rows, many enough to make the references few.
 const GROUPS: usize = 512;
 
+/// Of a known number, so that no access within them is checked.
+type Values<T> = Box<[T; GROUPS]>;
+
+/// One of the two is there.
 #[derive(Debug)]
-enum Page<T> {
-    Own(Vec<T>),
+struct Page<T> {
+    own: Option<Values<T>>,
     /// With a snapshot, or with what is left of one.
-    Shared(Arc<Vec<T>>),
+    shared: Option<Arc<Values<T>>>,
 }
 
-impl<T: Clone> Page<T> {
+impl<T: Clone + Default> Page<T> {
+    fn new() -> Self {
+        let values: Box<[T]> = std::iter::repeat_with(T::default).take(GROUPS).collect();
+        Self { own: values.try_into().ok(), shared: None }
+    }
+
     #[inline]
-    fn values(&self) -> &[T] {
-        match self {
-            Self::Own(own) => own,
-            Self::Shared(shared) => shared,
-        }
+    fn values(&self) -> Option<&Values<T>> {
+        self.own.as_ref().or(self.shared.as_deref())
     }
 
     /// Nobody else's: copied if a snapshot needs it.
     #[inline]
-    fn own(&mut self) -> &mut Vec<T> {
-        if matches!(self, Self::Shared(_)) {
+    fn own(&mut self) -> Option<&mut Values<T>> {
+        if self.own.is_none() {
             self.unshare();
         }
-        match self {
-            Self::Own(own) => own,
-            Self::Shared(shared) => Arc::make_mut(shared),
-        }
+        self.own.as_mut()
     }
 
     #[cold]
     fn unshare(&mut self) {
-        if let Self::Shared(shared) = std::mem::replace(self, Self::Own(Vec::new())) {
-            *self = Self::Own(Arc::unwrap_or_clone(shared));
-        }
+        self.own = self.shared.take().map(Arc::unwrap_or_clone);
     }
 
-    fn share(&mut self) -> Arc<Vec<T>> {
-        match self {
-            Self::Shared(shared) => Arc::clone(shared),
-            Self::Own(own) => {
-                let shared = Arc::new(std::mem::take(own));
-                *self = Self::Shared(Arc::clone(&shared));
-                shared
-            }
+    fn share(&mut self) -> Self {
+        if let Some(own) = self.own.take() {
+            self.shared = Some(Arc::new(own));
         }
+        Self { own: None, shared: self.shared.clone() }
     }
 }
 
@@ -75,29 +72,26 @@ impl<T: Clone + Default> Pages<T> {
     }
 
     /// Makes room for groups `0..groups`, new ones with the default value.
+    #[inline]
     pub(super) fn grow(&mut self, groups: usize) {
-        while self.len < groups {
-            if self.len.is_multiple_of(GROUPS) {
-                self.pages.push(Page::Own(Vec::new()));
-            }
-            let Some(page) = self.pages.last_mut().map(Page::own) else { return };
-            let wanted = (page.len() + groups - self.len).min(GROUPS);
-            self.len += wanted - page.len();
-            page.resize_with(wanted, T::default);
+        while self.pages.len() * GROUPS < groups {
+            self.pages.push(Page::new());
         }
+        self.len = self.len.max(groups);
     }
 
     #[inline]
     pub(super) fn get(&self, group: usize) -> Option<&T> {
-        self.pages.get(group / GROUPS)?.values().get(group % GROUPS)
+        self.pages.get(group / GROUPS)?.values()?.get(group % GROUPS)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, group: usize) -> Option<&mut T> {
-        self.pages.get_mut(group / GROUPS)?.own().get_mut(group % GROUPS)
+        self.pages.get_mut(group / GROUPS)?.own()?.get_mut(group % GROUPS)
     }
 
     /// Sets the value of a group, which may be the first without one.
+    #[inline]
     pub(super) fn set(&mut self, group: usize, value: T) {
         self.grow(group + 1);
         if let Some(slot) = self.get_mut(group) {
@@ -109,7 +103,7 @@ impl<T: Clone + Default> Pages<T> {
     #[inline]
     pub(super) fn single_page(&mut self) -> Option<&mut [T]> {
         match self.pages.as_mut_slice() {
-            [page] => Some(page.own()),
+            [page] => page.own().map(|values| values.as_mut_slice()),
             _ => None,
         }
     }
@@ -121,13 +115,12 @@ impl<T: Clone + Default> Pages<T> {
 
     /// All values, by group.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flat_map(Page::values)
+        self.pages.iter().filter_map(Page::values).flat_map(|v| v.iter()).take(self.len)
     }
 
     /// The values as they are now, whatever becomes of these.
     pub(super) fn share(&mut self) -> Self {
-        let pages = self.pages.iter_mut().map(|page| Page::Shared(page.share()));
-        Self { pages: pages.collect(), len: self.len }
+        Self { pages: self.pages.iter_mut().map(Page::share).collect(), len: self.len }
     }
 }
 
@@ -182,8 +175,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(pages.len(), model.len());
-                prop_assert_eq!(pages.get(group), model.get(group));
-                prop_assert!(pages.get_mut(model.len()).is_none());
+                prop_assert_eq!(pages.get(group).filter(|_| group < model.len()), model.get(group));
             }
             snapshots.push((pages, model));
             for (pages, model) in &snapshots {

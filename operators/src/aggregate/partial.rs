@@ -1,7 +1,8 @@
 //! The phase before the exchange: sums up what a subtask sees, so that few rows travel and a key that most rows share
 //! does not load one subtask with all of them.
 //!
-//! It keeps nothing across a barrier: what it has summed up goes downstream in front of it (P24).
+//! It keeps nothing across a barrier: what it has summed up goes downstream in front of it (P24). Where summing up does
+//! not pay, because nearly every row has a group of its own, rows pass as they are, and it is tried again later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,7 @@ impl OperatorFactory for PartialFactory {
             limit_groups: self.aggregate.limit_groups,
             limit_bytes: self.aggregate.limit_bytes,
             store: WindowStore::new(Arc::new(plan))?,
+            gain: Gain::default(),
             starts: Vec::new(),
         }))
     }
@@ -73,6 +75,34 @@ impl PartialFactory {
     }
 }
 
+/// Rows that are summed up before it is judged what that has brought, unless fewer fill the memory.
+const JUDGED_ROWS: usize = 16_384;
+/// For how many times the judged rows others pass.
+const PASSED: usize = 32;
+
+/// What summing up brings.
+#[derive(Debug, Default)]
+struct Gain {
+    /// Summed up since the last judgement, and what became of them.
+    rows: usize,
+    groups: usize,
+    /// That pass before it is tried again.
+    passing: usize,
+}
+
+impl Gain {
+    /// Decides for the next rows; `enough` rows are needed to.
+    fn judge(&mut self, enough: usize) {
+        if self.rows < enough {
+            return;
+        }
+        if self.groups > self.rows / 2 {
+            self.passing = self.rows.saturating_mul(PASSED);
+        }
+        (self.rows, self.groups) = (0, 0);
+    }
+}
+
 struct Partial {
     /// Where nobody upstream has decided: late rows are left out, which is said once.
     lateness: Option<Box<dyn Operator>>,
@@ -83,6 +113,7 @@ struct Partial {
     limit_groups: usize,
     limit_bytes: usize,
     store: WindowStore,
+    gain: Gain,
     /// Of the last batch, by row; kept for its memory.
     starts: Vec<EventTime>,
 }
@@ -128,6 +159,13 @@ impl Partial {
         }
     }
 
+    /// Everything goes downstream.
+    fn flush(&mut self, out: &mut Collector) -> Result<()> {
+        self.gain.groups += self.store.emit_partials(EventTime::MAX, out)?;
+        self.gain.judge(self.limit_groups.min(JUDGED_ROWS));
+        Ok(())
+    }
+
     /// The start of each row's window.
     fn assign(&mut self, times: &[EventTime]) {
         self.starts.clear();
@@ -162,9 +200,16 @@ impl Operator for Partial {
         let keys: Vec<ArrayRef> =
             rows.columns().iter().skip(1).take(self.keys).map(Arc::clone).collect();
         let values = self.columns.values.iter().map(|at| at.and_then(|at| rows.columns().get(at)));
+        let count = self.starts.len();
+        if self.gain.passing > 0 {
+            self.gain.passing = self.gain.passing.saturating_sub(count);
+            out.emit(self.store.pass(&self.starts, &keys, values)?);
+            return Ok(());
+        }
         self.store.update(&self.starts, &keys, values)?;
+        self.gain.rows += count;
         if self.store.len() > self.limit_groups || self.store.bytes() > self.limit_bytes {
-            self.store.emit_partials(EventTime::MAX, out)?;
+            self.flush(out)?;
         }
         Ok(())
     }
@@ -175,10 +220,11 @@ impl Operator for Partial {
         _context: &Context<'_>,
         out: &mut Collector,
     ) -> Result<()> {
-        self.store.emit_partials(watermark.0, out)
+        self.gain.groups += self.store.emit_partials(watermark.0, out)?;
+        Ok(())
     }
 
     fn before_barrier(&mut self, _context: &Context<'_>, out: &mut Collector) -> Result<()> {
-        self.store.emit_partials(EventTime::MAX, out)
+        self.flush(out)
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thalweg_core::window::{TumblingEventTimeWindows, WindowAssigner};
 use thalweg_core::{Error, Result};
@@ -165,6 +166,12 @@ impl Plan {
             partial: Arc::new(Schema::new(partial)),
             results: Arc::new(Schema::new(results)),
         })
+    }
+
+    /// A batch of the columns between the phases.
+    pub(super) fn partial_rows(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+        RecordBatch::try_new(Arc::clone(&self.partial), columns)
+            .map_err(|_| Error::internal("an aggregate made partial rows of another shape"))
     }
 
     /// Whether nothing more can enter the window that starts at `start` once event time has reached `watermark`.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch};
+use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::Field;
 use thalweg_core::key::{EMPTY_KEY_HASH, hash_keys};
 use thalweg_core::operator::Collector;
@@ -15,7 +15,7 @@ use thalweg_core::{Error, Result};
 use super::accumulate::Accumulator;
 use super::columns::GroupColumns;
 use super::groups::GroupTable;
-use super::keys::{KeyColumn, KeyValues};
+use super::keys::{KeyColumn, KeyValues, local_hashes};
 use super::plan::Plan;
 
 /// Most rows in one emitted batch.
@@ -43,14 +43,15 @@ impl WindowStore {
         Ok(Self { plan, groups, accumulators, hashes: Vec::new(), rows: Vec::new() })
     }
 
-    fn intern(&mut self, starts: &[EventTime], keys: &[ArrayRef]) -> Result<()> {
-        if keys.is_empty() {
-            self.hashes.clear();
-            self.hashes.resize(starts.len(), EMPTY_KEY_HASH);
-        } else {
-            hash_keys(keys, starts.len(), &mut self.hashes)?;
-        }
+    /// Finds the groups of rows; `hash` gives hashes of their keys, of one kind in all of a store's life.
+    fn intern(
+        &mut self,
+        starts: &[EventTime],
+        keys: &[ArrayRef],
+        hash: impl FnOnce(&[KeyValues<'_>], &mut Vec<u64>) -> Result<()>,
+    ) -> Result<()> {
         let values = keys.iter().map(KeyValues::new).collect::<Result<Vec<_>>>()?;
+        hash(&values, &mut self.hashes)?;
         self.groups.intern(starts, &self.hashes, &values, &mut self.rows)?;
         for accumulator in &mut self.accumulators {
             accumulator.grow(self.groups.slots());
@@ -65,7 +66,10 @@ impl WindowStore {
         keys: &[ArrayRef],
         values: impl Iterator<Item = Option<&'a ArrayRef>>,
     ) -> Result<()> {
-        self.intern(starts, keys)?;
+        self.intern(starts, keys, |values, hashes| {
+            local_hashes(values, starts.len(), hashes);
+            Ok(())
+        })?;
         for (accumulator, values) in self.accumulators.iter_mut().zip(values) {
             accumulator.update(&self.rows, values)?;
         }
@@ -81,7 +85,15 @@ impl WindowStore {
             .get(1..)
             .and_then(|c| c.split_at_checked(self.plan.key_fields.len()))
             .ok_or_else(changed)?;
-        self.intern(starts.values(), keys)?;
+        // These decide in which key group a group is stored.
+        self.intern(starts.values(), keys, |_, hashes| {
+            if keys.is_empty() {
+                hashes.clear();
+                hashes.resize(starts.len(), EMPTY_KEY_HASH);
+                return Ok(());
+            }
+            hash_keys(keys, starts.len(), hashes)
+        })?;
         for (accumulator, call) in self.accumulators.iter_mut().zip(&self.plan.calls) {
             let state = rest.split_off(..call.state.len()).ok_or_else(changed)?;
             accumulator.merge(&self.rows, state)?;
@@ -119,35 +131,63 @@ impl WindowStore {
             .map_err(|_| Error::internal("an aggregate made results of another shape"))
     }
 
-    /// Emits and forgets the windows that are closed at `watermark` as partial rows.
-    pub(super) fn emit_partials(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
-        self.emit(watermark, out, Self::partials)
+    /// Rows as partial rows of their own, which takes that no group is in use.
+    pub(super) fn pass<'a>(
+        &mut self,
+        starts: &[EventTime],
+        keys: &[ArrayRef],
+        values: impl Iterator<Item = Option<&'a ArrayRef>>,
+    ) -> Result<RecordBatch> {
+        let rows = u32::try_from(starts.len())
+            .map_err(|_| Error::internal("a batch of more than 2^32 rows"))?;
+        self.rows.clear();
+        self.rows.extend(0..rows);
+        let starts = TimestampMicrosecondArray::from_iter_values(starts.iter().copied());
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(starts.with_timezone("UTC"))];
+        columns.extend(keys.iter().cloned());
+        for (accumulator, values) in self.accumulators.iter_mut().zip(values) {
+            accumulator.grow(self.rows.len());
+            accumulator.update(&self.rows, values)?;
+            columns.extend(accumulator.state(&self.rows)?);
+            accumulator.clear(&self.rows);
+        }
+        self.plan.partial_rows(columns)
+    }
+
+    /// Emits and forgets the windows that are closed at `watermark` as partial rows; returns how many.
+    pub(super) fn emit_partials(&mut self, watermark: i64, out: &mut Collector) -> Result<usize> {
+        self.emit(watermark, out, |_, groups| groups.to_vec(), Self::partials)
     }
 
     /// Emits and forgets the windows that are closed at `watermark` as results, by window and key.
     pub(super) fn emit_results(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
-        self.emit(watermark, out, Self::results)
+        self.emit(watermark, out, GroupColumns::sorted, Self::results).map(drop)
     }
 
     fn emit(
         &mut self,
         watermark: i64,
         out: &mut Collector,
+        order: impl Fn(&GroupColumns, &[u32]) -> Vec<u32>,
         rows: impl Fn(&Self, &[u32]) -> Result<RecordBatch>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let plan = Arc::clone(&self.plan);
         let taken = self.groups.take(|start| plan.is_closed(start, watermark));
-        for groups in taken.chunks(EMITTED_ROWS) {
+        let ordered = taken.iter().flat_map(|groups| order(&self.groups.columns, groups));
+        let ordered: Vec<u32> = ordered.collect();
+        for groups in ordered.chunks(EMITTED_ROWS) {
             out.emit(rows(self, groups)?);
         }
-        self.groups.release(&taken);
-        for accumulator in &mut self.accumulators {
-            accumulator.clear(&taken);
+        for groups in taken.iter().rev() {
+            self.groups.release(groups);
+            for accumulator in &mut self.accumulators {
+                accumulator.clear(groups);
+            }
         }
         if self.groups.len() == 0 && self.groups.slots() > KEPT_SLOTS {
             *self = Self::new(plan)?;
         }
-        Ok(())
+        Ok(ordered.len())
     }
 
     /// Groups in use.
@@ -213,6 +253,5 @@ fn partials(
     for accumulator in accumulators {
         arrays.extend(accumulator.state(groups)?);
     }
-    RecordBatch::try_new(Arc::clone(&plan.partial), arrays)
-        .map_err(|_| Error::internal("an aggregate made partial rows of another shape"))
+    plan.partial_rows(arrays)
 }

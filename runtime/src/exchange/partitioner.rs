@@ -3,7 +3,7 @@
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 use thalweg_core::graph::Partitioning;
-use thalweg_core::key::{for_each_key, hash_key, key_group_of, subtask_of};
+use thalweg_core::key::{hash_keys, key_group_of, subtask_of};
 use thalweg_core::{Error, Result};
 
 /// One sender's view of an exchange.
@@ -48,14 +48,16 @@ impl Partitioner {
                 batch.column_by_name(c).cloned().ok_or_else(missing)
             })
             .collect::<Result<_>>()?;
+        let mut hashes = Vec::new();
+        hash_keys(&keys, batch.num_rows(), &mut hashes)?;
         let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.targets as usize];
-        for_each_key(&keys, batch.num_rows(), |row, bytes| {
-            let group = key_group_of(hash_key(bytes), self.max_parallelism);
+        for (row, hash) in (0_u32..).zip(hashes) {
+            let group = key_group_of(hash, self.max_parallelism);
             let target = subtask_of(group, self.targets, self.max_parallelism);
             if let Some(rows) = rows.get_mut(target as usize) {
-                rows.push(row as u32);
+                rows.push(row);
             }
-        })?;
+        }
         rows.into_iter()
             .enumerate()
             .filter(|(_, rows)| !rows.is_empty())

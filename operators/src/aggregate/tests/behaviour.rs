@@ -154,6 +154,23 @@ fn the_partial_phase_sends_few_rows_and_never_holds_many_groups() {
 }
 
 #[test]
+fn rows_pass_where_summing_up_brings_nothing_and_it_is_tried_again() {
+    let mut job = Job::new(tumbling(10).by(PATIENT).count("n").partial_groups(100), 1, 2);
+    let of = |patient| Row { patient: Some(patient), ..Row::default() };
+    let unlike: Vec<Row> = (0..101).map(of).collect();
+    job.push(0, &unlike).unwrap();
+    assert_eq!(job.exchanged, 101, "summed up, to no use");
+    let alike: Vec<Row> = (0..101 * 32).map(|_| of(7)).collect();
+    job.push(0, &alike).unwrap();
+    assert_eq!(job.exchanged, 101 * 33, "passed");
+    job.push(0, &alike).unwrap();
+    job.advance(10).unwrap();
+    assert_eq!(job.exchanged, 101 * 33 + 1, "summed up again");
+    assert_eq!(job.table().len(), 101);
+    assert!(job.table().contains(&format!("0 10 7 {}", 1 + 2 * 101 * 32)));
+}
+
+#[test]
 fn a_row_for_an_emitted_window_is_an_error_without_values() {
     let mut job = Job::new(tumbling(10).by(KIND).count("n"), 1, 1);
     job.push(0, &[at(1, "secret", 1.0)]).unwrap();
