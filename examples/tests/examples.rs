@@ -67,6 +67,19 @@ fn keyed_count_counts_every_row_at_any_number_of_workers() -> io::Result<()> {
 }
 
 #[test]
+fn window_state_keeps_every_key_and_says_what_a_checkpoint_cost() -> io::Result<()> {
+    for arguments in [&["2000", "300000"][..], &["2000", "300000", "wide"]] {
+        let arguments: Vec<_> = arguments.iter().map(OsStr::new).collect();
+        let printed = run(env!("CARGO_BIN_EXE_window_state"), &arguments)?;
+        assert!(
+            printed.starts_with("keys=2000 state=") && printed.contains("snapshot_max="),
+            "{printed}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn workload_h_keeps_the_valid_events_and_counts_them_by_minute() -> io::Result<()> {
     let folder = tempfile::tempdir()?;
     let (input, output) = (folder.path().join("events.jsonl"), folder.path().join("tables"));

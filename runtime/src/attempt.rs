@@ -1,6 +1,7 @@
 //! One try at running a job: restore, deploy, run, tear down. When it returns, nothing of it is left: no actor, no
 //! reader, no storage work (P6).
 
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -111,7 +112,7 @@ impl AttemptPlan {
         &self,
         attempt: Attempt,
         token: String,
-        restored: Restored,
+        mut restored: Restored,
         (cancelled, alive): (watch::Receiver<bool>, mpsc::Sender<()>),
         readers: &mut Vec<std::thread::JoinHandle<()>>,
     ) -> Result<Completed> {
@@ -131,14 +132,8 @@ impl AttemptPlan {
             token: token.clone(),
         });
         let context = self.context.clone();
-        // The coordinator needs the restored manifest, the subtasks their state: the state is not cloned.
-        let restored = Arc::new(restored);
-        let for_coordinator = Restored {
-            manifest: restored.manifest.clone(),
-            digest: restored.digest.clone(),
-            state: std::collections::BTreeMap::new(),
-            discovered: restored.discovered.clone(),
-        };
+        // The state goes to the subtasks, and nothing stays of it in stored form.
+        let state = RefCell::new(std::mem::take(&mut restored.state));
         let coordinator = Coordinator::new(CoordinatorPlan {
             attempt,
             token,
@@ -146,7 +141,7 @@ impl AttemptPlan {
             settings: self.settings.clone(),
             metrics: Arc::clone(&self.metrics),
             subtasks: execution.subtasks(),
-            restored: for_coordinator,
+            restored: restored.clone(),
             io: io.clone(),
             activity: Arc::clone(&activity),
             drain: self.limits.drain,
@@ -163,6 +158,7 @@ impl AttemptPlan {
             settings: &self.settings,
             metrics: &self.metrics,
             restored: &restored,
+            state,
             store,
             io,
             events: coordinator.clone().recipient(),

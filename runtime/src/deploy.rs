@@ -1,5 +1,6 @@
 //! Makes the subtasks of one attempt: channels, chains, writers, readers, each with its share of the restored state.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,7 +11,7 @@ use thalweg_core::checkpoint::manifest::SplitSnapshot;
 use thalweg_core::connector::sink::{IoHandle, WriterContext};
 use thalweg_core::graph::{JobGraph, Node, NodeId, NodeKind};
 use thalweg_core::key::KeyGroupRange;
-use thalweg_core::operator::OpenContext;
+use thalweg_core::operator::{OpenContext, StateBlob};
 use thalweg_core::watermark::{SourceWatermarks, SplitWatermarks};
 use thalweg_core::{Attempt, Error, OperatorUid, Result, SubtaskIndex, Watermark};
 use tokio::sync::{mpsc, watch};
@@ -35,6 +36,8 @@ pub(crate) struct Deployment<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) metrics: &'a JobMetrics,
     pub(crate) restored: &'a Restored,
+    /// Operator state; every subtask takes its own out.
+    pub(crate) state: RefCell<BTreeMap<OperatorUid, Vec<StateBlob>>>,
     pub(crate) store: Arc<StateStore>,
     pub(crate) io: IoHandle,
     pub(crate) events: Recipient<SubtaskEvent>,
@@ -185,6 +188,12 @@ impl Deployment<'_> {
         }
     }
 
+    fn take_state(&self, open: &OpenContext) -> Vec<StateBlob> {
+        let mut state = self.state.borrow_mut();
+        let Some(all) = state.get_mut(&open.uid) else { return Vec::new() };
+        all.extract_if(.., |blob| open.key_groups.contains(blob.key_group)).collect()
+    }
+
     /// The task's operators and sinks, wired to each other and to the exchanges behind them.
     fn chain(
         &self,
@@ -206,12 +215,7 @@ impl Deployment<'_> {
                 NodeKind::Source(_) => {}
                 NodeKind::Operator(factory) => {
                     let mut made = factory.create(open.clone())?;
-                    let blobs = self.restored.state.get(&node.uid).map_or_else(Vec::new, |all| {
-                        all.iter()
-                            .filter(|b| open.key_groups.contains(b.key_group))
-                            .cloned()
-                            .collect()
-                    });
+                    let blobs = self.take_state(&open);
                     if !blobs.is_empty() {
                         let restored = made.restore(blobs);
                         restored.map_err(|e| e.at(format!("operator `{}`", node.uid)))?;

@@ -204,7 +204,9 @@ mod tests {
         assert_eq!(taken, [[1, 4], [0, 3]]);
         let sorted: Vec<_> = taken.iter().map(|groups| table.columns.sorted(groups)).collect();
         assert_eq!(sorted, [[4, 1], [3, 0]]);
-        taken.iter().for_each(|groups| table.release(groups));
+        for groups in &taken {
+            table.release(groups);
+        }
         let open: Vec<_> = table.columns.by_key_group(1).concat();
         assert_eq!(open, [2]);
     }

@@ -92,10 +92,10 @@ impl KeyColumn {
     pub(super) fn set(&mut self, group: usize, values: &KeyValues<'_>, row: usize) -> usize {
         match (self, values) {
             (Self::Int64(own), KeyValues::Int64(v)) => {
-                own.set(group, v.get(row).copied().unwrap_or_default())
+                own.set(group, v.get(row).copied().unwrap_or_default());
             }
             (Self::Int32(own), KeyValues::Int32(v)) => {
-                own.set(group, v.get(row).copied().unwrap_or_default())
+                own.set(group, v.get(row).copied().unwrap_or_default());
             }
             (Self::Boolean(own), KeyValues::Boolean(v)) => own.set(group, v.value(row)),
             (Self::Text(own), KeyValues::Text(v)) => {

@@ -36,7 +36,7 @@ pub(crate) struct JobContext {
 }
 
 /// Where an attempt starts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Restored {
     /// The newest manifest, finished. Its sinks' expectations are those of *now*.
     pub(crate) manifest: Manifest,

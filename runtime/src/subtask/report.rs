@@ -168,3 +168,37 @@ async fn write_state(
     });
     writing.await.map_err(|_| Error::internal("writing state panicked"))?
 }
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::SubtaskIndex;
+    use thalweg_core::key::{KeyGroup, KeyGroupRange};
+
+    use super::*;
+
+    fn chunk(bytes: &[u8]) -> StateChunk {
+        StateChunk { name: "state", key_group: KeyGroup(0), payload: Arc::new(bytes.to_vec()) }
+    }
+
+    #[test]
+    fn stored_state_is_known_by_its_pointers_and_not_kept_alive() {
+        let file = StateFile {
+            uid: OperatorUid::new("operator").unwrap(),
+            subtask: SubtaskIndex(0),
+            key_groups: KeyGroupRange { start: 0, end: 1 },
+            path: "state/1".to_owned(),
+            sha256: String::new(),
+            bytes: 1,
+        };
+        let chunks = vec![chunk(b"a"), chunk(b"b")];
+        let stored = StoredState::new(file, &chunks);
+        assert!(stored.is_of(&chunks.clone()));
+        assert!(!stored.is_of(&chunks[..1]));
+        assert!(!stored.is_of(&[chunk(b"a"), chunk(b"b")]), "equal is not the same");
+        drop(chunks);
+        assert!(stored.payloads.iter().all(|payload| payload.upgrade().is_none()));
+        for _ in 0..100 {
+            assert!(!stored.is_of(&[chunk(b"a"), chunk(b"b")]));
+        }
+    }
+}
