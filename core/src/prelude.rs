@@ -10,5 +10,5 @@ pub use crate::state::{
     ValueStateDescriptor,
 };
 pub use crate::watermark::WatermarkStrategy;
-pub use crate::window::TumblingEventTimeWindows;
+pub use crate::window::{SlidingEventTimeWindows, TumblingEventTimeWindows};
 pub use crate::{Clearance, Error, ErrorKind, Result, Sensitivity, Watermark};

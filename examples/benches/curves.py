@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Throughput against parallelism and number of keys: measured, drawn as SVG, printed as Markdown tables.
+"""Throughput against parallelism, keys and overlap of windows: measured, drawn as SVG, printed as Markdown tables.
 
 pip install matplotlib && cargo build --release --workspace --bins
 python3 examples/benches/curves.py --bin target/release --events EVENTS.jsonl --out docs/images
@@ -9,7 +9,7 @@ events, a JSON object a line), masks them and writes two Delta tables. Both take
 the median wall time of whole processes; all points are measured in turn, again and again, and the bars are the fastest
 and slowest. Nothing else may run meanwhile: a run of all takes about ten minutes on two cores.
 
-Writes throughput-keys.svg and throughput-parallelism.svg. The same figures make the same files, byte for byte.
+Writes throughput-keys.svg, throughput-overlap.svg and throughput-parallelism.svg. The same figures make the same files, byte for byte.
 """
 import argparse
 import os
@@ -38,6 +38,7 @@ STYLE = {
 COLOURS = ["#1f6f8b", "#d1603d", "#5a8f3c", "#7a5195"]
 # Where the curve over parallelism is taken.
 KEYS = 1_000
+OVERLAP = "keyed_count, overlap"
 
 
 def count_lines(path):
@@ -46,12 +47,14 @@ def count_lines(path):
 
 
 def commands(args, folder):
-    """What to run for each point, (program, parallelism, keys), and how many rows that is."""
+    """What to run for each point, (program, parallelism, what else varies), and how many rows that is."""
     points = {}
     for parallelism in args.parallelism:
         for keys in sorted({KEYS, *args.keys}):
             program = os.path.join(args.bin, "keyed_count")
             points["keyed_count", parallelism, keys] = args.rows, [program, args.rows, keys, parallelism]
+        for overlap in args.overlaps:
+            points[OVERLAP, parallelism, overlap] = args.rows, [program, args.rows, KEYS, parallelism, overlap]
     if args.events:
         rows = count_lines(args.events)
         for parallelism in args.parallelism:
@@ -92,19 +95,21 @@ def save(figure, out, name):
     plt.close(figure)
 
 
-def draw_keys(rates, args, out):
+def draw_line_each(rates, args, out, program, values, labels):
+    """A line for each parallelism over `values`."""
+    name, across, title = labels
     figure, axes = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
     for parallelism, colour in zip(args.parallelism, COLOURS):
-        runs = [rates["keyed_count", parallelism, keys] for keys in args.keys]
-        curve(axes, args.keys, runs, colour, f"parallelism {parallelism}")
+        runs = [rates[program, parallelism, value] for value in values]
+        curve(axes, values, runs, colour, f"parallelism {parallelism}")
     axes.set_xscale("log")
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("keys")
+    axes.set_xlabel(across)
     axes.set_ylabel(f"million rows/s, median of {args.runs}")
-    axes.set_title("Count per key and minute", loc="left")
+    axes.set_title(title, loc="left")
     axes.legend()
-    save(figure, out, "throughput-keys.svg")
+    save(figure, out, name)
 
 
 def draw_parallelism(rates, args, out):
@@ -128,19 +133,22 @@ def draw_parallelism(rates, args, out):
 def draw(rates, args, out):
     os.makedirs(out, exist_ok=True)
     with plt.rc_context(STYLE):
-        draw_keys(rates, args, out)
+        keys = ("throughput-keys.svg", "keys", "Count per key and minute")
+        draw_line_each(rates, args, out, "keyed_count", args.keys, keys)
+        overlap = ("throughput-overlap.svg", "windows that a row is in", f"Sliding windows, {KEYS:,} keys")
+        draw_line_each(rates, args, out, OVERLAP, args.overlaps, overlap)
         draw_parallelism(rates, args, out)
 
 
 def markdown(rates, args):
-    """A row for each program and number of keys, a column for each parallelism."""
+    """A row for each program and number of keys, or of windows that a row is in, a column for each parallelism."""
     def cell(taken):
         median, low, high = (f(taken) / 1e6 for f in (statistics.median, min, max))
         return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
     head = "".join(f" parallelism {parallelism} |" for parallelism in args.parallelism)
     lines = [f"Million rows/s, median of {args.runs} runs (slowest to fastest):", ""]
-    lines += [f"| Program | Keys |{head}", f"|---|---:|{'---:|' * len(args.parallelism)}"]
+    lines += [f"| Program | Keys or overlap |{head}", f"|---|---:|{'---:|' * len(args.parallelism)}"]
     for program, keys in dict.fromkeys((program, keys) for program, _, keys in rates):
         cells = [cell(rates[program, parallelism, keys]) for parallelism in args.parallelism]
         lines.append(f"| `{program}` | {f'{keys:,}' if keys else ''} | {' | '.join(cells)} |")
@@ -155,6 +163,7 @@ def main():
     parser.add_argument("--out", default="docs/images", help="folder of the pictures")
     parser.add_argument("--rows", type=int, default=20_000_000, help="generated rows per run of keyed_count")
     parser.add_argument("--keys", type=int, nargs="+", default=[10, 1_000, 100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--overlaps", type=int, nargs="+", default=[1, 5, 15, 60])
     parser.add_argument("--parallelism", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()

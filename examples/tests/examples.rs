@@ -63,6 +63,10 @@ fn keyed_count_counts_every_row_at_any_number_of_workers() -> io::Result<()> {
         let printed = run(env!("CARGO_BIN_EXE_keyed_count"), &arguments)?;
         assert!(printed.starts_with("thalweg results=300 rows=300000 "), "{printed}");
     }
+    let sliding = ["300000", "100", "2", "4"].map(OsStr::new);
+    let printed = run(env!("CARGO_BIN_EXE_keyed_count"), &sliding)?;
+    // Three minutes of rows are in six windows of four minutes, each row in four of them.
+    assert!(printed.starts_with("thalweg results=600 rows=1200000 "), "{printed}");
     Ok(())
 }
 

@@ -18,7 +18,9 @@ use thalweg_core::operator::{
 };
 use thalweg_core::record::{ColumnName, Untyped};
 use thalweg_core::watermark::ROW_WATERMARK;
-use thalweg_core::window::{TimeWindow, TumblingEventTimeWindows, WindowAssigner};
+use thalweg_core::window::{
+    SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowAssigner,
+};
 use thalweg_core::{Error, Result};
 
 /// Rows that came after their window had closed.
@@ -34,7 +36,8 @@ pub(crate) fn micros(duration: Duration) -> i64 {
 /// [`ROW_WATERMARK`] and keep their order.
 ///
 /// **Time**: a row is late iff its split's watermark before it has reached the end of its window plus the allowed
-/// lateness; a row of a split without a watermark is on time.
+/// lateness, of the first of its windows where they slide: a row is in all of them or in none. A row of a split without a
+/// watermark is on time.
 ///
 /// **Errors**: a row without an event time is [`thalweg_core::ErrorKind::Internal`]: validation comes first.
 ///
@@ -52,7 +55,7 @@ pub(crate) fn micros(duration: Duration) -> i64 {
 #[derive(Debug, Clone)]
 pub struct Lateness {
     event_time: ColumnName,
-    windows: TumblingEventTimeWindows,
+    windows: SlidingEventTimeWindows,
     allowed_lateness: i64,
 }
 
@@ -60,11 +63,11 @@ impl Lateness {
     /// Judges rows by the windows of `event_time`.
     pub fn new(
         event_time: impl Into<ColumnName>,
-        windows: TumblingEventTimeWindows,
+        windows: impl Into<SlidingEventTimeWindows>,
         allowed_lateness: Duration,
     ) -> Self {
-        let allowed_lateness = micros(allowed_lateness);
-        Self { event_time: event_time.into(), windows, allowed_lateness }
+        let (event_time, allowed_lateness) = (event_time.into(), micros(allowed_lateness));
+        Self { event_time, windows: windows.into(), allowed_lateness }
     }
 
     fn columns(&self, input: &Schema) -> Result<Columns> {
@@ -118,7 +121,7 @@ impl OperatorFactory for Lateness {
         let columns = self.columns(&context.input_schema)?;
         Ok(Box::new(Judge {
             columns,
-            windows: self.windows,
+            panes: self.windows.panes(),
             allowed_lateness: self.allowed_lateness,
         }))
     }
@@ -127,7 +130,7 @@ impl OperatorFactory for Lateness {
 #[derive(Debug)]
 struct Judge {
     columns: Columns,
-    windows: TumblingEventTimeWindows,
+    panes: TumblingEventTimeWindows,
     allowed_lateness: i64,
 }
 
@@ -139,7 +142,7 @@ impl Judge {
         let mut closes_at = 0;
         let mut late_by_values = |(time, watermark): (&i64, &i64)| {
             if !window.contains(*time) {
-                window = self.windows.window_of(*time);
+                window = self.panes.window_of(*time);
                 closes_at = window.closes_at(self.allowed_lateness);
             }
             *watermark >= closes_at

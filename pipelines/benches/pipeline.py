@@ -4,44 +4,13 @@
 cargo build --release --bin healthcare && python3 pipelines/benches/pipeline.py
 """
 import argparse
-import json
 import os
-import random
 import statistics
 import subprocess
 import tempfile
 import time
-from datetime import datetime, timedelta
 
-
-def write_events(path, count):
-    """Made-up vitals, 2,000 a second of event time; one line in a hundred is broken."""
-    rng = random.Random(1)
-    start = datetime(2025, 11, 24, 21)
-    with open(path, "w", encoding="utf-8") as out:
-        for i in range(count):
-            if rng.random() < 0.01:
-                out.write('{"patient_id":\n')
-                continue
-            kind = rng.choice(["vitals", "vitals", "lab_result", "medication"])
-            event = {
-                "event_id": i,
-                "patient_id": rng.randrange(1000, 6000),
-                "name": "Zoe Quimby",
-                "ssn": f"{rng.randrange(100, 999)}-45-{rng.randrange(1000, 9999)}",
-                "phone": f"(555) 867-{rng.randrange(1000, 9999)}",
-                "dob": "1961-07-13",
-                "address": "742 Evergreen Ter, Boston, MA 02118",
-                "event_type": kind,
-                "heart_rate": rng.randrange(45, 140),
-                "blood_pressure": f"{rng.randrange(95, 190)}/{rng.randrange(55, 94)}",
-                "temperature": round(rng.uniform(97, 102), 1),
-                "spo2": rng.randrange(90, 100),
-                "respiratory_rate": rng.randrange(10, 26),
-                "medication": "Heparin" if kind == "medication" else None,
-                "timestamp": (start + timedelta(microseconds=500 * i)).isoformat(timespec="microseconds"),
-            }
-            out.write(json.dumps(event) + "\n")
+from events import write_events
 
 
 def run(binary, data, source, interval):

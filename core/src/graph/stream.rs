@@ -9,6 +9,7 @@ use crate::connector::sink::Sink;
 use crate::operator::{KeyedFactory, KeyedOperator, OperatorFactory, OutputTag};
 use crate::record::{ColumnName, Record};
 use crate::watermark::WatermarkStrategy;
+use crate::window::SlidingEventTimeWindows;
 
 /// A stream of records of type `R`. Copy it freely: using it twice reads the same rows twice.
 #[must_use = "a stream that nothing consumes does nothing"]
@@ -135,12 +136,9 @@ impl<'env, R> KeyedStream<'env, R> {
         self.transform(uid, factory)
     }
 
-    /// Windows over this key; see [`WindowedStream`].
-    pub fn window(
-        self,
-        windows: crate::window::TumblingEventTimeWindows,
-    ) -> WindowedStream<'env, R> {
-        WindowedStream { keyed: self, windows }
+    /// Windows over this key, tumbling or sliding; see [`WindowedStream`].
+    pub fn window(self, windows: impl Into<SlidingEventTimeWindows>) -> WindowedStream<'env, R> {
+        WindowedStream { keyed: self, windows: windows.into() }
     }
 }
 
@@ -148,7 +146,7 @@ impl<'env, R> KeyedStream<'env, R> {
 #[must_use = "a stream that nothing consumes does nothing"]
 pub struct WindowedStream<'env, R> {
     keyed: KeyedStream<'env, R>,
-    windows: crate::window::TumblingEventTimeWindows,
+    windows: SlidingEventTimeWindows,
 }
 
 impl<R> std::fmt::Debug for WindowedStream<'_, R> {
@@ -163,14 +161,14 @@ pub trait WindowFunction {
     fn partial(
         &self,
         keys: &[&'static str],
-        windows: crate::window::TumblingEventTimeWindows,
+        windows: SlidingEventTimeWindows,
     ) -> Box<dyn OperatorFactory>;
 
     /// The phase behind it.
     fn merge(
         &self,
         keys: &[&'static str],
-        windows: crate::window::TumblingEventTimeWindows,
+        windows: SlidingEventTimeWindows,
     ) -> Box<dyn OperatorFactory>;
 }
 

@@ -3,11 +3,13 @@
 //! Every window is half-open and aligned to the Unix epoch, so two jobs with the same size cut time alike. Nothing
 //! here knows rows or watermarks: an assigner maps an event time to windows, pure and total over all of `i64`.
 
+mod sliding;
 pub mod state;
 mod tumbling;
 
 use std::fmt::Debug;
 
+pub use sliding::SlidingEventTimeWindows;
 pub use tumbling::TumblingEventTimeWindows;
 
 use crate::Result;

@@ -1,7 +1,7 @@
-//! The benchmark of the bare engine: `keyed_count ROWS KEYS WORKERS`, such as `100000000 1000 2`.
+//! The benchmark of the bare engine: `keyed_count ROWS KEYS WORKERS [OVERLAP]`, such as `100000000 1000 2`.
 //!
 //! Row i has a key that is spread by a hash and the event time i × 600 µs; rows are counted per key and minute, behind an
-//! exchange by key, with a checkpoint every second.
+//! exchange by key, with a checkpoint every second. With an OVERLAP the windows are that many minutes long, and slide.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -76,9 +76,12 @@ fn checksum(results: &[RecordBatch]) -> (u64, u64) {
 fn main() -> Result<(), Box<dyn Error>> {
     let numbers = std::env::args().skip(1).map(|n| n.parse());
     let numbers = numbers.collect::<Result<Vec<u64>, _>>().unwrap_or_default();
-    let &[total, keys, workers] = numbers.as_slice() else {
-        return Err("usage: keyed_count ROWS KEYS WORKERS".into());
+    let (total, keys, workers, overlap) = match *numbers.as_slice() {
+        [total, keys, workers] => (total, keys, workers, 1),
+        [total, keys, workers, overlap] => (total, keys, workers, u32::try_from(overlap)?),
+        _ => return Err("usage: keyed_count ROWS KEYS WORKERS [OVERLAP]".into()),
     };
+    let minute = Duration::from_mins(1);
     let parallelism = u32::try_from(workers)?;
     let clock = Arc::new(SystemClock::default());
     let begun = clock.monotonic();
@@ -89,9 +92,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tables = MemoryStore::default();
     let env = StreamEnvironment::new("keyed-count");
     env.source::<Row>("rows", source)
-        .watermarks(WatermarkStrategy::bounded_out_of_orderness(Row::AT, Duration::from_mins(1)))
+        .watermarks(WatermarkStrategy::bounded_out_of_orderness(Row::AT, minute))
         .key_by(Row::KEY)
-        .window(TumblingEventTimeWindows::of(Duration::from_mins(1)))
+        .window(SlidingEventTimeWindows::of(minute * overlap, minute))
         .aggregate::<Counted>("count", &Aggregate::over(Row::AT).count("rows"))
         .sink("counted", tables.sink("counted"));
     let folder = std::env::temp_dir().join(format!("keyed-count-{}", std::process::id()));

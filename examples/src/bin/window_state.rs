@@ -78,11 +78,11 @@ type Shared = (Arc<SystemClock>, Arc<Mutex<Times>>);
 struct Timed(Aggregate, Shared);
 
 impl WindowFunction for Timed {
-    fn partial(&self, k: &[&'static str], w: TumblingEventTimeWindows) -> Box<dyn OperatorFactory> {
+    fn partial(&self, k: &[&'static str], w: SlidingEventTimeWindows) -> Box<dyn OperatorFactory> {
         WindowFunction::partial(&self.0, k, w)
     }
 
-    fn merge(&self, k: &[&'static str], w: TumblingEventTimeWindows) -> Box<dyn OperatorFactory> {
+    fn merge(&self, k: &[&'static str], w: SlidingEventTimeWindows) -> Box<dyn OperatorFactory> {
         Box::new(TimedFactory(WindowFunction::merge(&self.0, k, w), self.1.clone()))
     }
 }

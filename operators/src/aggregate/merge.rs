@@ -75,11 +75,11 @@ impl Merge {
         };
         let starts = WindowStore::starts(batch)?.values();
         let Some(earliest) = starts.iter().min() else { return Ok(()) };
-        if self.plan.is_closed(*earliest, self.fired) {
+        if self.plan.pane_is_closed(*earliest, self.fired) {
             return Err(again());
         }
         let furthest = self.restored.iter().map(|(_, watermark)| *watermark).max();
-        if !furthest.is_some_and(|watermark| self.plan.is_closed(*earliest, watermark)) {
+        if !furthest.is_some_and(|watermark| self.plan.pane_is_closed(*earliest, watermark)) {
             return Ok(());
         }
         let keys = batch.columns().iter().skip(1).take(self.plan.key_fields.len());
@@ -88,7 +88,7 @@ impl Merge {
         hash_keys(&keys, batch.num_rows(), &mut hashes)?;
         for (start, hash) in starts.iter().zip(hashes) {
             let group = key_group_of(hash, self.open.max_parallelism);
-            if self.plan.is_closed(*start, restored(&self.restored, group)) {
+            if self.plan.pane_is_closed(*start, restored(&self.restored, group)) {
                 return Err(again());
             }
         }
@@ -105,7 +105,7 @@ impl Operator for Merge {
     ) -> Result<()> {
         self.refuse_closed(&batch)?;
         self.snapshots.forget();
-        self.store.merge(&batch)
+        self.store.merge_panes(&batch)
     }
 
     fn on_watermark(

@@ -25,7 +25,7 @@ use std::time::Duration;
 use thalweg_core::graph::WindowFunction;
 use thalweg_core::operator::OperatorFactory;
 use thalweg_core::record::ColumnName;
-use thalweg_core::window::{TumblingEventTimeWindows, WindowAssigner};
+use thalweg_core::window::{SlidingEventTimeWindows, WindowAssigner};
 
 use function::Function;
 pub use merge::MergeFactory;
@@ -41,7 +41,8 @@ pub use plan::{WINDOW_END, WINDOW_START};
 /// `Boolean`; values `Float64`, `Int64` or `Int32`, and for distinct counts `Int64` or `Utf8`.
 ///
 /// **Time**: a window is emitted once, when the watermark reaches its end plus the allowed lateness; windows ascend,
-/// rows within one are sorted by key.
+/// rows within one are sorted by key. Sliding windows are summed up by pane in front of the exchange and by window behind
+/// it; a row is late once the first of its windows has closed.
 ///
 /// **State**: the merging phase keeps 8 to 24 bytes per open group and function, all distinct values of a distinct
 /// count (10 to 20 bytes each for integers), and about 1.2 kB per percentile; a window's state goes when it is
@@ -82,7 +83,7 @@ pub use plan::{WINDOW_END, WINDOW_START};
 #[must_use = "an aggregate does nothing until its two phases are put into a graph"]
 pub struct Aggregate {
     event_time: ColumnName,
-    windows: TumblingEventTimeWindows,
+    windows: SlidingEventTimeWindows,
     allowed_lateness: i64,
     keys: Vec<ColumnName>,
     calls: Vec<Call>,
@@ -100,9 +101,14 @@ struct Call {
 impl Aggregate {
     /// Over tumbling windows of `size` by `event_time`.
     pub fn tumbling(event_time: impl Into<ColumnName>, size: Duration) -> Self {
+        Self::sliding(event_time, size, size)
+    }
+
+    /// Over windows of `size` by `event_time`, one every `slide`.
+    pub fn sliding(event_time: impl Into<ColumnName>, size: Duration, slide: Duration) -> Self {
         Self {
             event_time: event_time.into(),
-            windows: TumblingEventTimeWindows::of(size),
+            windows: SlidingEventTimeWindows::of(size, slide),
             allowed_lateness: 0,
             keys: Vec::new(),
             calls: Vec::new(),
@@ -224,7 +230,7 @@ impl Aggregate {
         format!("{} aggregate{by}: {}", self.windows.describe(), calls.join(", "))
     }
 
-    fn within(&self, keys: &[&'static str], windows: TumblingEventTimeWindows) -> Self {
+    fn within(&self, keys: &[&'static str], windows: SlidingEventTimeWindows) -> Self {
         let keys = keys.iter().copied().map(ColumnName).collect();
         Self { windows, keys, ..self.clone() }
     }
@@ -234,7 +240,7 @@ impl WindowFunction for Aggregate {
     fn partial(
         &self,
         keys: &[&'static str],
-        windows: TumblingEventTimeWindows,
+        windows: SlidingEventTimeWindows,
     ) -> Box<dyn OperatorFactory> {
         Box::new(self.within(keys, windows).partial())
     }
@@ -242,7 +248,7 @@ impl WindowFunction for Aggregate {
     fn merge(
         &self,
         keys: &[&'static str],
-        windows: TumblingEventTimeWindows,
+        windows: SlidingEventTimeWindows,
     ) -> Box<dyn OperatorFactory> {
         Box::new(self.within(keys, windows).merge())
     }

@@ -49,7 +49,7 @@ impl OperatorFactory for PartialFactory {
         Ok(Box::new(Partial {
             lateness,
             told: false,
-            windows: plan.windows,
+            panes: plan.windows.panes(),
             keys: plan.key_fields.len(),
             columns,
             limit_groups: self.aggregate.limit_groups,
@@ -107,7 +107,7 @@ struct Partial {
     /// Where nobody upstream has decided: late rows are left out, which is said once.
     lateness: Option<Box<dyn Operator>>,
     told: bool,
-    windows: TumblingEventTimeWindows,
+    panes: TumblingEventTimeWindows,
     keys: usize,
     columns: RowColumns,
     limit_groups: usize,
@@ -174,7 +174,7 @@ impl Partial {
         let mut window = TimeWindow { start: 0, end: 0 };
         for time in times {
             if !window.contains(*time) {
-                window = self.windows.window_of(*time);
+                window = self.panes.window_of(*time);
             }
             self.starts.push(window.start);
         }

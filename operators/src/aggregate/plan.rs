@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use thalweg_core::window::{TumblingEventTimeWindows, WindowAssigner};
+use thalweg_core::window::{SlidingEventTimeWindows, WindowAssigner};
 use thalweg_core::{Error, Result};
 
 use super::Aggregate;
@@ -22,7 +22,8 @@ pub const WINDOW_END: &str = "window_end";
 /// What both phases know.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) windows: TumblingEventTimeWindows,
+    /// Panes in front of the exchange, windows behind it.
+    pub(super) windows: SlidingEventTimeWindows,
     pub(super) allowed_lateness: i64,
     pub(super) calls: Vec<PlannedCall>,
     pub(super) key_fields: Vec<Field>,
@@ -98,7 +99,8 @@ impl Plan {
             let state = call.function.state_fields(&call.output, field);
             calls.push(PlannedCall { function: call.function, state });
         }
-        Ok((Self::new(aggregate, start, keys, calls)?, RowColumns { columns, values }))
+        let panes = aggregate.windows.panes().into();
+        Ok((Self::new(aggregate, panes, start, keys, calls)?, RowColumns { columns, values }))
     }
 
     /// The plan for what the phase before the exchange emits.
@@ -122,11 +124,12 @@ impl Plan {
         if !rest.is_empty() {
             return Err(other());
         }
-        Self::new(aggregate, start.clone(), keys.to_vec(), calls)
+        Self::new(aggregate, aggregate.windows, start.clone(), keys.to_vec(), calls)
     }
 
     fn new(
         aggregate: &Aggregate,
+        windows: SlidingEventTimeWindows,
         start: Field,
         key_fields: Vec<Field>,
         calls: Vec<PlannedCall>,
@@ -159,7 +162,7 @@ impl Plan {
             }
         }
         Ok(Self {
-            windows: aggregate.windows,
+            windows,
             allowed_lateness: aggregate.allowed_lateness,
             calls,
             key_fields,
@@ -177,5 +180,10 @@ impl Plan {
     /// Whether nothing more can enter the window that starts at `start` once event time has reached `watermark`.
     pub(super) fn is_closed(&self, start: i64, watermark: i64) -> bool {
         self.windows.window_at(start).closes_at(self.allowed_lateness) <= watermark
+    }
+
+    /// The same of the first window of the pane that starts at `start`.
+    pub(super) fn pane_is_closed(&self, start: i64, watermark: i64) -> bool {
+        self.windows.panes().window_at(start).closes_at(self.allowed_lateness) <= watermark
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use thalweg_core::key::{KeyGroup, KeyGroupRange};
 use thalweg_core::operator::{StateChunk, StatePayload};
 use thalweg_core::time::EventTime;
-use thalweg_core::window::state;
+use thalweg_core::window::{SlidingEventTimeWindows, state};
 use thalweg_core::{Error, Result};
 
 use super::plan::Plan;
@@ -20,11 +20,13 @@ pub(super) const CHUNK: &str = "windows";
 const FORMAT: u16 = 1;
 const WATERMARK: &str = "thalweg.watermark";
 const WINDOW_SIZE: &str = "thalweg.window_size";
+/// Only there when it is not the size.
+const WINDOW_SLIDE: &str = "thalweg.window_slide";
 
 /// Open windows at one instant.
 struct Instant {
     windows: SharedWindows,
-    window_size: i64,
+    sizes: SlidingEventTimeWindows,
     max_parallelism: u16,
     /// Made when it is first asked for.
     by_key_group: OnceLock<Vec<Vec<u32>>>,
@@ -47,10 +49,14 @@ struct OpenWindows {
 
 impl StatePayload for OpenWindows {
     fn encode(&self) -> Result<Vec<u8>> {
-        let notes = HashMap::from([
+        let sizes = self.instant.sizes;
+        let mut notes = HashMap::from([
             (WATERMARK.to_owned(), self.watermark.to_string()),
-            (WINDOW_SIZE.to_owned(), self.instant.window_size.to_string()),
+            (WINDOW_SIZE.to_owned(), sizes.size_micros().to_string()),
         ]);
+        if sizes.overlap() > 1 {
+            notes.insert(WINDOW_SLIDE.to_owned(), sizes.slide_micros().to_string());
+        }
         let rows = self.instant.windows.partials(self.instant.groups(self.key_group))?;
         state::encode(FORMAT, &rows, notes)
     }
@@ -87,7 +93,7 @@ impl Snapshots {
         }
         let instant = Arc::new(Instant {
             windows: store.share(),
-            window_size: plan.windows.size_micros(),
+            sizes: plan.windows,
             max_parallelism,
             by_key_group: OnceLock::new(),
         });
@@ -102,14 +108,13 @@ impl Snapshots {
     /// Adds a stored chunk to the store; returns the watermark it was taken at.
     pub(super) fn restore(store: &mut WindowStore, plan: &Plan, bytes: &[u8]) -> Result<EventTime> {
         let rows = state::decode(FORMAT, bytes)?;
-        let note = |name: &str| -> Result<i64> {
-            let text = rows.schema_ref().metadata().get(name);
-            text.and_then(|text| text.parse().ok())
-                .ok_or_else(|| Error::corrupt("the stored state of a window lacks its notes"))
-        };
-        let (watermark, size) = (note(WATERMARK)?, note(WINDOW_SIZE)?);
+        let note = |name: &str| rows.schema_ref().metadata().get(name)?.parse::<i64>().ok();
+        let missing = || Error::corrupt("the stored state of a window lacks its notes");
+        let watermark = note(WATERMARK).ok_or_else(missing)?;
+        let size = note(WINDOW_SIZE).ok_or_else(missing)?;
+        let sizes = (size, note(WINDOW_SLIDE).unwrap_or(size));
         let same = store.stores(rows.schema_ref().fields().iter().map(AsRef::as_ref));
-        if !same || size != plan.windows.size_micros() {
+        if !same || sizes != (plan.windows.size_micros(), plan.windows.slide_micros()) {
             return Err(Error::incompatible(
                 "the checkpoint holds windows of another aggregate: give the changed one a new uid",
             ));

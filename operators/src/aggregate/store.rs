@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::Field;
+use arrow_select::filter::filter_record_batch;
 use thalweg_core::key::{EMPTY_KEY_HASH, hash_keys};
 use thalweg_core::operator::Collector;
 use thalweg_core::time::EventTime;
@@ -76,17 +77,40 @@ impl WindowStore {
         Ok(())
     }
 
-    /// Adds rows as [`Self::emit_partials`] gives them.
+    /// Adds rows as [`Self::emit_partials`] gives them: each to all windows that its pane lies in.
+    pub(super) fn merge_panes(&mut self, batch: &RecordBatch) -> Result<()> {
+        let windows = self.plan.windows;
+        let panes = Self::starts(batch)?.values();
+        self.merge_into(panes, batch)?;
+        for back in 1..windows.overlap() {
+            let starts = panes.iter().map(|pane| windows.start_before(*pane, back));
+            if let Some(starts) = starts.clone().collect::<Option<Vec<_>>>() {
+                self.merge_into(&starts, batch)?;
+                continue;
+            }
+            // At the beginning of all time some windows are none.
+            let inside: BooleanArray = starts.clone().map(|start| Some(start.is_some())).collect();
+            let rows = filter_record_batch(batch, &inside)
+                .map_err(|_| Error::internal("partial rows of an aggregate cannot be filtered"))?;
+            self.merge_into(&starts.flatten().collect::<Vec<_>>(), &rows)?;
+        }
+        Ok(())
+    }
+
+    /// Adds rows as a snapshot gave them, each to its window.
     pub(super) fn merge(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.merge_into(Self::starts(batch)?.values(), batch)
+    }
+
+    fn merge_into(&mut self, starts: &[EventTime], batch: &RecordBatch) -> Result<()> {
         let changed = || Error::internal("partial rows of an aggregate with other columns");
-        let starts = Self::starts(batch)?;
         let (keys, mut rest) = batch
             .columns()
             .get(1..)
             .and_then(|c| c.split_at_checked(self.plan.key_fields.len()))
             .ok_or_else(changed)?;
         // These decide in which key group a group is stored.
-        self.intern(starts.values(), keys, |_, hashes| {
+        self.intern(starts, keys, |_, hashes| {
             if keys.is_empty() {
                 hashes.clear();
                 hashes.resize(starts.len(), EMPTY_KEY_HASH);

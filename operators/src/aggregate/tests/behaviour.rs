@@ -154,6 +154,30 @@ fn the_partial_phase_sends_few_rows_and_never_holds_many_groups() {
 }
 
 #[test]
+fn a_row_is_in_every_window_that_slides_over_it() {
+    let mut job = Job::new(sliding(20, 10).by(KIND).count("n"), 2, 2);
+    job.push(0, &[at(3, "a", 1.0), at(12, "a", 1.0)]).unwrap();
+    job.push(1, &[at(25, "a", 1.0)]).unwrap();
+    job.advance(10).unwrap();
+    assert_eq!(job.table(), ["-10 10 a 1"]);
+    // The pane 0..10 is closed with its first window: a row for it would be in some windows only.
+    job.advance(30).unwrap();
+    assert_eq!(job.table(), ["-10 10 a 1", "0 20 a 2", "10 30 a 2"]);
+    job.push(0, &[at(29, "a", 1.0)]).unwrap();
+    assert!(job.advance(31).unwrap_err().to_string().contains("had been emitted"));
+}
+
+#[test]
+fn windows_that_would_begin_before_all_time_are_none() {
+    let mut job = Job::new(sliding(30, 10).by(KIND).count("n"), 1, 1);
+    job.push(0, &[at(i64::MIN, "a", 1.0), at(i64::MIN + 9, "a", 1.0), at(0, "a", 1.0)]).unwrap();
+    job.advance(i64::MAX).unwrap();
+    let rows: Vec<i64> =
+        job.table().iter().map(|r| r.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(rows.iter().sum::<i64>(), 1 + 1 + 3, "{:?}", job.table());
+}
+
+#[test]
 fn rows_pass_where_summing_up_brings_nothing_and_it_is_tried_again() {
     let mut job = Job::new(tumbling(10).by(PATIENT).count("n").partial_groups(100), 1, 2);
     let of = |patient| Row { patient: Some(patient), ..Row::default() };

@@ -77,7 +77,7 @@ fn what_discloses_values_keeps_their_marks_and_what_counts_them_does_not() {
 
 #[test]
 fn behind_a_keyed_window_the_stream_says_keys_and_windows() {
-    let windows = TumblingEventTimeWindows::of(Duration::from_mins(1));
+    let windows = TumblingEventTimeWindows::of(Duration::from_mins(1)).into();
     let function = Aggregate::over(TIME).count("n");
     let between = WindowFunction::partial(&function, &["kind"], windows).output_schema(&schema());
     let merge = WindowFunction::merge(&function, &["kind"], windows);

@@ -77,6 +77,10 @@ pub(super) fn tumbling(micros: u64) -> Aggregate {
     Aggregate::tumbling(TIME, Duration::from_micros(micros))
 }
 
+pub(super) fn sliding(size: u64, slide: u64) -> Aggregate {
+    Aggregate::sliding(TIME, Duration::from_micros(size), Duration::from_micros(slide))
+}
+
 struct Instance {
     open: OpenContext,
     operator: Box<dyn Operator>,

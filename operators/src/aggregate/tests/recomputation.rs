@@ -9,8 +9,8 @@ use super::*;
 
 const SIZE: i64 = 10;
 
-fn aggregate(keys: usize) -> Aggregate {
-    let aggregate = tumbling(SIZE as u64);
+fn aggregate(keys: usize, overlap: i64) -> Aggregate {
+    let aggregate = sliding((SIZE * overlap) as u64, SIZE as u64);
     let aggregate = match keys {
         0 => aggregate,
         1 => aggregate.by(KIND),
@@ -48,13 +48,15 @@ fn text(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())
 }
 
-fn naive(keys: usize, rows: &[Row]) -> BTreeMap<String, Expected> {
+fn naive(keys: usize, overlap: i64, rows: &[Row]) -> BTreeMap<String, Expected> {
     let mut groups: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         if let Some(key) = key(keys, row) {
-            let start = row.time.div_euclid(SIZE) * SIZE;
-            let key = format!("{start} {} {key}", start + SIZE);
-            groups.entry(key.trim_end().to_owned()).or_default().push(row);
+            for back in 0..overlap {
+                let start = (row.time.div_euclid(SIZE) - back) * SIZE;
+                let key = format!("{start} {} {key}", start + SIZE * overlap);
+                groups.entry(key.trim_end().to_owned()).or_default().push(row);
+            }
         }
     }
     groups.into_iter().map(|(key, rows)| (key, of_group(&rows))).collect()
@@ -162,12 +164,13 @@ proptest! {
         mut rows in rows(),
         steps in steps(),
         keys in 0usize..4,
+        overlap in 1i64..4,
         partials in 1u32..5,
         merges in 1u32..5,
     ) {
         // Roughly in order, so that watermarks have something to say.
         rows.sort_by_key(|row| row.time.div_euclid(25));
-        let mut job = Job::new(aggregate(keys), partials, merges);
+        let mut job = Job::new(aggregate(keys, overlap), partials, merges);
         let mut from = 0;
         for step in steps {
             match step {
@@ -193,7 +196,7 @@ proptest! {
         }
         job.advance(i64::MAX).unwrap();
 
-        let expected = naive(keys, &rows);
+        let expected = naive(keys, overlap, &rows);
         let actual = actual(keys, &job);
         prop_assert_eq!(actual.len(), expected.len());
         for (key, (exact, inexact)) in actual {
@@ -210,7 +213,7 @@ proptest! {
     #[test]
     fn the_same_rows_give_the_same_output_bit_for_bit(rows in rows(), keys in 0usize..4) {
         let run = || {
-            let mut job = Job::new(aggregate(keys), 2, 2);
+            let mut job = Job::new(aggregate(keys, 2), 2, 2);
             for (at, rows) in rows.chunks(37).enumerate() {
                 job.push(at, rows).unwrap();
             }

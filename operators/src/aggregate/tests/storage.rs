@@ -161,12 +161,18 @@ fn state_of_another_aggregate_is_incompatible() {
         tumbling(10).by(KIND).mean(VALUE, "other"),
         tumbling(10).by(KIND).sum(VALUE, "m"),
         aggregate().count("n"),
+        sliding(10, 5).by(KIND).mean(VALUE, "m"),
     ] {
         refused(other, &blobs, ErrorKind::IncompatibleState);
     }
     Job::new(aggregate(), 1, 1).restore(&blobs, 1, 1).unwrap();
     blobs[0].name = "keyed".to_owned();
     refused(aggregate(), &blobs, ErrorKind::IncompatibleState);
+
+    let sliding = |slide| sliding(20, slide).by(KIND).mean(VALUE, "m");
+    let blobs = filled(sliding(10)).checkpoint().unwrap();
+    refused(sliding(5), &blobs, ErrorKind::IncompatibleState);
+    Job::new(sliding(10), 1, 1).restore(&blobs, 1, 1).unwrap();
 }
 
 #[test]
