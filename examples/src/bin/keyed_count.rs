@@ -65,7 +65,8 @@ fn checksum(results: &[RecordBatch]) -> (u64, u64) {
         for ((start, key), count) in starts.zip(keys).zip(counts) {
             let count = count.cast_unsigned();
             rows += count;
-            let name = (start / MINUTE).cast_unsigned() * 1_000_003 + key.cast_unsigned();
+            let minute = (start / MINUTE).cast_unsigned();
+            let name = minute.wrapping_mul(1_000_003).wrapping_add(key.cast_unsigned());
             sum = sum.wrapping_add(spread(name).wrapping_mul(count));
         }
     }
