@@ -6,12 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix::{Actor, Arbiter};
+use actix::Actor;
 use futures::FutureExt;
 use thalweg_core::connector::sink::IoHandle;
 use thalweg_core::graph::NodeKind;
 use thalweg_core::{Attempt, Error, Result};
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::checkpoint::coordinator::{
@@ -24,8 +23,9 @@ use crate::deploy::Deployment;
 use crate::execution_graph::ExecutionGraph;
 use crate::job::{Command, Limits};
 use crate::metrics::JobMetrics;
+use crate::placement::{Placement, blocking, in_place};
 use crate::settings::Settings;
-use crate::subtask::{Budget, SubtaskActor};
+use crate::subtask::Budget;
 
 /// What every attempt of a job uses.
 pub(crate) struct AttemptPlan {
@@ -33,26 +33,9 @@ pub(crate) struct AttemptPlan {
     pub(crate) settings: Settings,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<JobMetrics>,
-    pub(crate) io: Handle,
-    pub(crate) workers: Workers,
+    pub(crate) placement: Placement,
     pub(crate) commands: watch::Receiver<Command>,
     pub(crate) lineage: Mutex<Lineage>,
-}
-
-/// The threads that subtasks run on. They end with the job.
-#[derive(Debug)]
-pub(crate) struct Workers(pub(crate) Vec<Arbiter>);
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        for arbiter in &self.0 {
-            arbiter.stop();
-        }
-        for arbiter in self.0.drain(..) {
-            // A panic of an actor was caught and told.
-            drop(arbiter.join());
-        }
-    }
 }
 
 impl AttemptPlan {
@@ -79,13 +62,18 @@ impl AttemptPlan {
         // Everything of this attempt ends before anything else begins.
         cancel.send_replace(true);
         while gone.recv().await.is_some() {}
-        let joined = self.io.spawn_blocking(move || {
-            for reader in readers {
-                // A panic was reported through the queue already.
-                drop(reader.join());
-            }
-        });
-        drop(joined.await);
+        if !readers.is_empty() {
+            let joining = async move {
+                let join = move || {
+                    for reader in readers {
+                        // A panic was reported through the queue already.
+                        drop(reader.join());
+                    }
+                };
+                drop(blocking("joining readers", join).await);
+            };
+            drop(self.placement.io().spawn(joining).await);
+        }
         result
     }
 
@@ -96,10 +84,10 @@ impl AttemptPlan {
                 // The old chain is rolled forward before it is closed (P4).
                 crate::checkpoint::recover::roll_forward_if_any(&context).await?;
             }
-            tokio::task::block_in_place(|| genesis(&context, &token, fresh))?;
+            in_place(|| genesis(&context, &token, fresh))?;
             restore(&context, &token).await
         };
-        let restored = self.io.spawn(work).await;
+        let restored = self.placement.io().spawn(work).await;
         let restored = restored.map_err(|_| Error::internal("restoring panicked"))??;
         if let Some(restored) = &restored {
             let mut lineage = self.lineage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,19 +154,14 @@ impl AttemptPlan {
             alive,
             budget,
             activity,
+            readers_here: self.placement.io().is_here(),
         }
         .build();
         let deployed = deployed?;
         readers.extend(deployed.readers);
         let mut addresses = Vec::new();
         for (index, plan) in deployed.plans.into_iter().enumerate() {
-            let arbiter = self
-                .workers
-                .0
-                .get(index % self.workers.0.len().max(1))
-                .ok_or_else(|| Error::internal("no worker threads"))?;
-            let start = move |_: &mut actix::Context<SubtaskActor>| SubtaskActor::new(plan);
-            addresses.push(SubtaskActor::start_in_arbiter(&arbiter.handle(), start));
+            addresses.push(self.placement.start(index, plan)?);
         }
         let sources: Vec<SourceAddress> = deployed
             .sources
@@ -243,7 +226,7 @@ impl AttemptPlan {
 
     /// Work on the I/O threads belongs to the attempt: it is waited for, and a panic in it ends the attempt.
     fn io_handle(&self, alive: mpsc::Sender<()>, panicked: mpsc::Sender<()>) -> IoHandle {
-        let runtime = self.io.clone();
+        let runtime = self.placement.io();
         IoHandle::new(move |future| {
             let (alive, panicked) = (alive.clone(), panicked.clone());
             runtime.spawn(async move {

@@ -45,6 +45,8 @@ pub(crate) struct Deployment<'a> {
     pub(crate) alive: mpsc::Sender<()>,
     pub(crate) budget: Budget,
     pub(crate) activity: Arc<AtomicU64>,
+    /// Readers are tasks, not threads.
+    pub(crate) readers_here: bool,
 }
 
 /// The subtasks, and what must be joined when they end.
@@ -156,7 +158,7 @@ impl Deployment<'_> {
             let time = time.ok_or_else(|| Error::internal("a source without event time"))?;
             let parts = (chain, emitter, checkpointer, time);
             let (source, reader) = self.source(head, task, subtask, parts, receiver)?;
-            deployed.readers.push(reader);
+            deployed.readers.extend(reader);
             Work::Source(Box::new(source))
         } else {
             let inputs = wiring.inputs.remove(&(index, subtask)).unwrap_or_default();
@@ -281,7 +283,7 @@ impl Deployment<'_> {
             Arc<SourceWatermarks>,
         ),
         orders: mpsc::Receiver<crate::subtask::Order>,
-    ) -> Result<(SourceWork, JoinHandle<()>)> {
+    ) -> Result<(SourceWork, Option<JoinHandle<()>>)> {
         let NodeKind::Source(source) = &node.kind else {
             return Err(Error::internal("a source subtask without a source"));
         };
@@ -308,7 +310,13 @@ impl Deployment<'_> {
         let unfinished =
             mine.iter().filter(|s| !s.split.is_finished()).map(|s| s.split.clone()).collect();
         let name = format!("{}-{subtask}", node.uid);
-        let (pump, reader) = Pump::start(&name, source.source.reader()?, unfinished)?;
+        let reader = source.source.reader()?;
+        let (pump, reader) = if self.readers_here {
+            (Pump::start_here(reader, unfinished, self.alive.clone()), None)
+        } else {
+            let (pump, thread) = Pump::start(&name, reader, unfinished)?;
+            (pump, Some(thread))
+        };
         let work = SourceWork {
             uid: node.uid.clone(),
             pump,

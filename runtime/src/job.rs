@@ -15,7 +15,7 @@ use thalweg_core::time::Clock;
 use thalweg_core::{Attempt, Error, Result, error};
 use tokio::sync::watch;
 
-use crate::attempt::{AttemptPlan, Workers};
+use crate::attempt::AttemptPlan;
 use crate::checkpoint::coordinator::Completed;
 use crate::checkpoint::finish::Committers;
 use crate::checkpoint::lineage::Lineage;
@@ -23,6 +23,7 @@ use crate::checkpoint::recover::{JobContext, read_newest};
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::clock::SystemClock;
 use crate::metrics::JobMetrics;
+use crate::placement::{Placement, Workers};
 use crate::settings::Settings;
 
 /// What is asked of a running job.
@@ -156,20 +157,24 @@ impl JobBuilder {
             .build()
             .map_err(|e| error::io("start the I/O threads", e))?;
         let handle = io.handle().clone();
-        let result = actix::System::new().block_on(self.attempts(metrics, commands, handle));
+        let result = actix::System::new().block_on(async {
+            let workers = self.settings.parallelism.clamp(1, 256);
+            let workers = Workers((0..workers).map(|_| Arbiter::new()).collect());
+            self.attempts(metrics, commands, Placement::Threads { workers, io: handle }).await
+        });
         io.shutdown_timeout(Duration::from_secs(5));
         result
     }
 
-    async fn attempts(
+    /// Runs the job until it ends, wherever it is placed.
+    pub(crate) async fn attempts(
         self,
         metrics: &Arc<JobMetrics>,
         commands: watch::Receiver<Command>,
-        io: tokio::runtime::Handle,
+        placement: Placement,
     ) -> Result<JobSummary> {
         let clock = Arc::clone(&self.clock);
         let started = clock.monotonic();
-        let workers = self.settings.parallelism.clamp(1, 256);
         let (settings, limits, mut fresh) =
             (self.settings.clone(), self.limits.clone(), self.fresh);
         let context = self.into_context();
@@ -179,8 +184,7 @@ impl JobBuilder {
             settings,
             limits,
             metrics: Arc::clone(metrics),
-            io,
-            workers: Workers((0..workers).map(|_| Arbiter::new()).collect()),
+            placement,
             commands: commands.clone(),
         };
         let strategy = plan.settings.restart_strategy();
@@ -188,10 +192,12 @@ impl JobBuilder {
         let mut last_checkpoint = None;
         for attempt in 1.. {
             metrics.attempts.store(u64::from(attempt), Ordering::Relaxed);
-            let error = match plan.run(Attempt(attempt), fresh).await {
-                Ok(completed) => {
-                    return summary(&plan, completed, clock.monotonic().saturating_sub(started));
-                }
+            // A store that fails at the very end fails the attempt: the next one finds the job as it was left.
+            let ended = plan.run(Attempt(attempt), fresh).await.and_then(|completed| {
+                summary(&plan, completed, clock.monotonic().saturating_sub(started))
+            });
+            let error = match ended {
+                Ok(summary) => return Ok(summary),
                 Err(error) => error,
             };
             // A row of failures ends with a finished checkpoint.

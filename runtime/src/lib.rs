@@ -11,7 +11,16 @@ mod exchange;
 mod execution_graph;
 mod job;
 pub mod metrics;
+mod placement;
 pub mod settings;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+mod simulation;
 mod subtask;
 
 #[cfg(feature = "objects")]

@@ -11,7 +11,7 @@ use thalweg_core::checkpoint::{Action, CheckpointCoordinator, Fact, Manifest};
 use thalweg_core::connector::sink::IoHandle;
 use thalweg_core::connector::staging::StagedBytes;
 use thalweg_core::graph::NodeKind;
-use thalweg_core::{Attempt, Barrier, BarrierKind, CheckpointId, Error, OperatorUid, Result};
+use thalweg_core::{Attempt, Barrier, BarrierKind, CheckpointId, OperatorUid, Result};
 use tokio::sync::{oneshot, watch};
 
 use super::assemble::{Parts, assemble};
@@ -20,6 +20,7 @@ use super::recover::{JobContext, Restored};
 use super::staging::staged;
 use super::store::{collect_garbage, store, tell_sources};
 use crate::metrics::JobMetrics;
+use crate::placement::blocking;
 use crate::settings::Settings;
 use crate::subtask::{
     AddSplits, Budget, Event, Inject, Pace, SubtaskActor, SubtaskEvent, SubtaskReport,
@@ -215,11 +216,8 @@ impl Coordinator {
         let parent = self.parent.number;
         let address = context.address();
         self.io.spawn(async move {
-            let stored =
-                tokio::task::spawn_blocking(move || store(&job, manifest, parent, &parent_digest));
-            let result = stored
-                .await
-                .unwrap_or_else(|_| Err(Error::internal("storing a manifest panicked")));
+            let storing = move || store(&job, manifest, parent, &parent_digest);
+            let result = blocking("storing a manifest", storing).await.flatten();
             tell(&address, IoDone::Stored(result.map(|(m, d)| (Box::new(m), d))));
         });
     }
@@ -248,7 +246,7 @@ impl Coordinator {
         let (splits, metrics) = (self.parent.sources.clone(), Arc::clone(&self.metrics));
         let spent = std::mem::replace(&mut self.spent, staged(&self.parent));
         self.io.spawn(async move {
-            let cleaning = tokio::task::spawn_blocking(move || {
+            let cleaning = blocking("cleaning up", move || {
                 if let Err(error) = collect_garbage(&job, id, keep, &spent) {
                     tracing::warn!(%error, "old checkpoints could not be cleaned up");
                 }
@@ -292,9 +290,8 @@ impl Coordinator {
         let (uid, address) = (uid.clone(), context.address());
         self.io.spawn(async move {
             let known: Vec<_> = known.into_iter().map(|s| s.split).collect();
-            let found = tokio::task::spawn_blocking(move || source.discover(&known)).await;
-            let found =
-                found.unwrap_or_else(|_| Err(Error::internal("looking for splits panicked")));
+            let looking = move || source.discover(&known);
+            let found = blocking("looking for splits", looking).await.flatten();
             let found = found.map(|splits| {
                 splits.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect()
             });

@@ -21,6 +21,7 @@ use super::finish::{Committers, finish};
 use super::staging::staged;
 use super::state_files::{StateStore, sha256};
 use super::storage::{CheckpointStorage, create_resolved};
+use crate::placement::in_place;
 
 /// What every step of an attempt needs.
 #[derive(Debug, Clone)]
@@ -282,12 +283,10 @@ pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<
             Error::incompatible(format!("the checkpoint does not know source `{}`", node.uid))
         })?;
         let splits: Vec<_> = known.splits.iter().map(|s| s.split.clone()).collect();
-        let verified =
-            tokio::task::block_in_place(|| source.source.verify(&known.identity, &splits));
+        let verified = in_place(|| source.source.verify(&known.identity, &splits));
         verified.map_err(place)?;
         if !manifest.finished {
-            let new =
-                tokio::task::block_in_place(|| source.source.discover(&splits)).map_err(place)?;
+            let new = in_place(|| source.source.discover(&splits)).map_err(place)?;
             // Nobody downstream was ahead of any split that was read: new ones begin there (P22).
             let unread = known.splits.iter().filter(|s| !s.split.is_finished());
             let watermark = unread.map(|s| s.watermark).min().flatten();

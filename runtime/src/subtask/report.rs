@@ -13,6 +13,7 @@ use thalweg_core::{Attempt, CheckpointId, Error, OperatorUid, Result};
 use super::chain::Chain;
 use super::emitter::Emitter;
 use crate::checkpoint::state_files::StateStore;
+use crate::placement::blocking;
 
 /// A source's part of a report.
 #[derive(Debug, Clone)]
@@ -154,7 +155,7 @@ async fn write_state(
     if fresh.is_empty() {
         return Ok(Vec::new());
     }
-    let writing = tokio::task::spawn_blocking(move || {
+    let writing = move || {
         let mut files = Vec::new();
         for (open, chunks) in fresh {
             let file = store
@@ -165,8 +166,8 @@ async fn write_state(
             files.push(file);
         }
         Ok(files)
-    });
-    writing.await.map_err(|_| Error::internal("writing state panicked"))?
+    };
+    blocking("writing state", writing).await?
 }
 
 #[cfg(test)]

@@ -51,6 +51,26 @@ impl Pump {
         Ok((Self { items: receiver, splits: sender, stop }, thread))
     }
 
+    /// Starts a task instead, for a job that has one thread; the reader must not block.
+    pub(crate) fn start_here(
+        mut reader: Box<dyn SourceReader>,
+        splits: Vec<Split>,
+        alive: mpsc::Sender<()>,
+    ) -> Self {
+        let (items, receiver) = mpsc::channel(QUEUE);
+        let (sender, added) = control::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        tokio::task::spawn_local(async move {
+            let read = pump_here(reader.as_mut(), splits, &added, &items, &stopped).await;
+            if let Err(error) = read {
+                drop(items.send(Err(error)).await);
+            }
+            drop(alive);
+        });
+        Self { items: receiver, splits: sender, stop }
+    }
+
     /// Hands more splits to the reader.
     pub(crate) fn add(&self, splits: Vec<Split>) -> Result<()> {
         self.splits.send(splits).map_err(|_| Error::internal("the source's reader is gone"))
@@ -92,6 +112,34 @@ fn pump(
                     return Ok(());
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// As [`pump`], waiting in the task's time.
+async fn pump_here(
+    reader: &mut dyn SourceReader,
+    splits: Vec<Split>,
+    added: &control::Receiver<Vec<Split>>,
+    items: &mpsc::Sender<Result<Polled>>,
+    stop: &AtomicBool,
+) -> Result<()> {
+    reader.assign(splits)?;
+    let mut exhausted = false;
+    while !stop.load(Ordering::Acquire) {
+        if let Ok(splits) = added.try_recv() {
+            exhausted = false;
+            reader.assign(splits)?;
+        }
+        let polled = if exhausted { Polled::Nothing } else { reader.poll(Duration::ZERO)? };
+        if matches!(polled, Polled::Nothing) {
+            tokio::time::sleep(MAX_WAIT).await;
+            continue;
+        }
+        exhausted = matches!(polled, Polled::Exhausted);
+        if items.send(Ok(polled)).await.is_err() {
+            return Ok(());
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 //! outside world; there processes are killed, frozen and woken up, and others with another parallelism take over. An
 //! auditor looks at every commit and every published cut, and at everything in the end. `THALWEG_SIM_FIRST=7
 //! THALWEG_SIM_SEEDS=1 cargo test -p thalweg-runtime every_seed` plays seed 7 again.
+//! `crate::simulation` is the wider one: whole jobs in virtual time, with coarser steps.
 
 mod audit;
 mod baton;

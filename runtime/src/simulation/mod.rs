@@ -1,0 +1,82 @@
+//! Seeded simulation of a whole job, on one thread and in virtual time.
+//!
+//! Real: the job with its restarts, deployment, coordinator actor, source loops, exchange, alignment, task loops, keyed
+//! state and timers, watermarks, checkpoint store, recovery, garbage collection, finishing, fences. Played: the partitioned
+//! log, the checkpoint store, the tables' log and the writers that stage for it. A process is a `LocalSet`: dropping it
+//! kills all of it at once, not polling it is a SIGSTOP. Faults, delays, kills, freezes and the parallelism of each
+//! successor come from the seed.
+//!
+//! `checkpoint/simulation/` is the narrower one: it plays subtasks, sources and the coordinator's actor and has no time,
+//! but interleaves processes at *every* touch of the store, and plays a seed in milliseconds. Here a piece of blocking
+//! work ([`crate::placement::blocking`]) is one step; delays lie before and behind it, not inside. A store's tokens,
+//! chain ids and nonces are random; nothing that a process decides depends on them.
+//!
+//! `THALWEG_SIM_FIRST=7 THALWEG_SIM_SEEDS=1 cargo test -p thalweg-runtime whole_job` plays seed 7 again.
+
+mod audit;
+mod director;
+mod input;
+mod stores;
+mod tables;
+mod world;
+
+use director::{Outcome, play};
+use world::{Counters, Mutation};
+
+pub(crate) use world::dawdle;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn every_seed_of_a_whole_job_is_exact() {
+    let (first, seeds) = (number("THALWEG_SIM_FIRST", 0), number("THALWEG_SIM_SEEDS", 200));
+    let mut all = Counters::default();
+    for seed in first..first + seeds {
+        let Outcome { violations, counters, .. } = play(seed, Mutation::None);
+        assert!(
+            violations.is_empty(),
+            "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
+             -p thalweg-runtime whole_job"
+        );
+        all.add(&counters);
+    }
+    println!("{seeds} seeds of a whole job: {all:?}");
+    if seeds >= 100 {
+        assert!(all.least() > seeds / 40, "too little happened: {all:?}");
+    }
+}
+
+#[test]
+fn a_seed_of_a_whole_job_takes_the_same_steps_again() {
+    for seed in 0..5 {
+        let (a, b) = (play(seed, Mutation::None), play(seed, Mutation::None));
+        assert_eq!(a.trace, b.trace, "seed {seed}");
+    }
+}
+
+/// Each of these makes the protocol wrong, and some seed among the first fifty must notice.
+fn is_noticed(mutation: Mutation) {
+    let noticed = (0..50).find_map(|seed| {
+        let violations = play(seed, mutation).violations;
+        Some((seed, violations.first()?.clone()))
+    });
+    println!("{mutation:?} is noticed by {noticed:?}");
+    assert!(noticed.is_some(), "nobody noticed {mutation:?}");
+}
+
+#[test]
+fn a_job_that_does_not_replay_commits_is_noticed() {
+    is_noticed(Mutation::NoReplay);
+}
+
+#[test]
+fn a_job_that_commits_before_its_manifest_is_noticed() {
+    is_noticed(Mutation::CommitFirst);
+}
+
+#[test]
+fn a_job_without_a_fence_is_noticed() {
+    is_noticed(Mutation::NoFence);
+}
