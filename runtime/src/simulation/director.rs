@@ -26,7 +26,7 @@ use crate::settings::Settings;
 /// Virtual time with faults; afterwards the job must come to its end.
 const TROUBLE: Duration = Duration::from_secs(90);
 /// Virtual time after which it should long have ended.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// What one seed led to.
 pub(super) struct Outcome {

@@ -124,13 +124,13 @@ impl SourceReader for Reader {
             }
             let positions: Vec<i64> = (split.position..end).collect();
             split.position = end;
-            return rows(partition, &positions).map(Polled::Rows);
+            return Ok(Polled::Rows(rows(partition, &positions)));
         }
         Ok(Polled::Nothing)
     }
 }
 
-fn rows(partition: i64, positions: &[i64]) -> Result<SplitBatch> {
+fn rows(partition: i64, positions: &[i64]) -> SplitBatch {
     let ints = |of: &dyn Fn(i64) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(positions.iter().map(|o| of(*o))))
     };
@@ -146,7 +146,7 @@ fn rows(partition: i64, positions: &[i64]) -> Result<SplitBatch> {
     let columns = vec![ints(&|_| partition), ints(&|o| o), ints(&|o| key_of(partition, o)), at];
     let batch = RecordBatch::try_new(Row::schema(), columns).unwrap();
     let next_positions = positions.iter().map(|o| o + 1).collect();
-    Ok(SplitBatch { split: partition.to_string(), batch, next_positions })
+    SplitBatch { split: partition.to_string(), batch, next_positions }
 }
 
 const OPEN: MapStateDescriptor<i64, i64> = MapStateDescriptor::new("open");
