@@ -306,9 +306,24 @@ pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<
         chain: manifest.chain.clone(),
         token: token.to_owned(),
     };
-    let state = store.read(&manifest.state)?;
+    let state = match store.read(&manifest.state) {
+        Err(missing) if is_overtaken(context, &manifest)? => {
+            return Err(Error::fenced(format!(
+                "checkpoint {} was cleaned up while it was being restored: another process has gone on with this job",
+                manifest.number
+            ))
+            .with_source(missing));
+        }
+        read => read?,
+    };
     failpoint::hit("recover.restored")?;
     Ok(Some(Restored { manifest, digest, state, discovered }))
+}
+
+/// Whether somebody has stored a newer manifest meanwhile.
+fn is_overtaken(context: &JobContext, manifest: &Manifest) -> Result<bool> {
+    let newest = read_newest(context.storage.as_ref())?;
+    Ok(newest.is_some_and(|(newest, _)| newest.number > manifest.number))
 }
 
 fn check_graph(context: &JobContext, manifest: &Manifest) -> Result<()> {
