@@ -288,6 +288,13 @@ fn a_copy_of_the_job_that_wakes_up_is_fenced() {
         std::thread::park_timeout(Duration::from_millis(1));
     }
     asleep.pause();
+    // Once all that it has read is committed nothing of it is under way that could fence the second copy.
+    let mut still = 0;
+    while still < 50 {
+        let read = zombie.metrics().nodes().get("readings").map_or(0, |n| n.0);
+        still = if bench.store.rows("all") == read { still + 1 } else { 0 };
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
     // No lock holds the second copy back here: the manifests alone decide.
     let second = source(2_000);
     assert!(bench.job(second, 2).start().unwrap().join().unwrap().finished);

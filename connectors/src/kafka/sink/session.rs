@@ -84,6 +84,9 @@ impl Session {
         let settings = [
             ("transactional.id", app_id),
             ("transaction.timeout.ms", timeout.as_str()),
+            // The library may wait without end for a group coordinator that is gone (librdkafka #5456, #5511); a
+            // connection that changes its state, as an idle one that is closed does, makes it look again.
+            ("connections.max.idle.ms", "5000"),
             // One message may be as long as the topic takes; the topic's own limit was checked before.
             ("message.max.bytes", "1000000000"),
         ];
