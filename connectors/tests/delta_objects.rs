@@ -79,6 +79,7 @@ impl Lake {
             rank: 0,
             rows: staged.rows,
             staged: staged.items,
+            void: false,
         }
     }
 

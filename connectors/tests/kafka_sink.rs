@@ -116,6 +116,7 @@ mod kafka {
                 rank: 0,
                 rows: staged.rows,
                 staged: staged.items,
+                void: false,
             }
         }
 

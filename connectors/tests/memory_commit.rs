@@ -88,6 +88,7 @@ impl Job {
             rank: 0,
             rows: staged.rows,
             staged: staged.items,
+            void: false,
         }
     }
 

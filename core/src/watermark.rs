@@ -179,24 +179,24 @@ impl SplitWatermarks {
         let bound = micros(self.strategy.out_of_orderness);
         state.last_row = now;
         state.idle = false;
-        let mut before = Int64Array::builder(batch.num_rows());
-        let mut running = state.watermark;
-        for row in 0..batch.num_rows() {
-            before.append_option(running);
-            if times.is_null(row) {
-                continue;
+        let before = match arrivals {
+            None if times.null_count() == 0 => {
+                let times = times.values().iter().map(|time| Some(*time));
+                running_before(&mut state.watermark, times, bound)
             }
-            let time = times.value(row);
-            let ahead = arrivals.as_ref().is_some_and(|(arrival, cap)| {
-                arrival.is_valid(row) && time > arrival.value(row).saturating_add(*cap)
-            });
-            if !ahead {
-                running = running.max(Some(time.saturating_sub(bound)));
+            arrivals => {
+                let counted = (0..batch.num_rows()).map(|row| {
+                    let time = times.is_valid(row).then(|| times.value(row))?;
+                    let ahead = arrivals.is_some_and(|(arrival, cap)| {
+                        arrival.is_valid(row) && time > arrival.value(row).saturating_add(cap)
+                    });
+                    (!ahead).then_some(time)
+                });
+                running_before(&mut state.watermark, counted, bound)
             }
-        }
-        state.watermark = running;
+        };
         let mut columns = batch.columns().to_vec();
-        columns.push(Arc::new(before.finish()));
+        columns.push(Arc::new(before));
         RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|_| internal())
     }
 
@@ -261,6 +261,36 @@ impl SourceWatermarks {
         let lowest = at(&time).or_else(|| all.iter().filter_map(at).min());
         lowest.unwrap_or_else(|| all.iter().map(furthest).max().unwrap_or(Watermark::MIN))
     }
+}
+
+/// The split's watermark before each row, which it has once a row has counted: `None` does not, by `times`.
+fn running_before(
+    watermark: &mut Option<EventTime>,
+    times: impl ExactSizeIterator<Item = Option<EventTime>>,
+    bound: i64,
+) -> Int64Array {
+    let mut times = times;
+    let rows = times.len();
+    let mut before = Vec::with_capacity(rows);
+    let mut unknown = 0;
+    while watermark.is_none()
+        && let Some(time) = times.next()
+    {
+        before.push(0);
+        unknown += 1;
+        *watermark = time.map(|time| time.saturating_sub(bound));
+    }
+    if let Some(running) = watermark {
+        before.extend(times.map(|time| {
+            let before = *running;
+            if let Some(time) = time {
+                *running = before.max(time.saturating_sub(bound));
+            }
+            before
+        }));
+    }
+    let nulls = (unknown > 0).then(|| (0..rows).map(|row| row >= unknown).collect());
+    Int64Array::new(before.into(), nulls)
 }
 
 fn timestamps<'a>(

@@ -41,6 +41,7 @@ impl DeltaCommitter {
             rank: u8::MAX,
             rows: 0,
             staged: Vec::new(),
+            void: false,
         };
         if let Some(version) = self.published(&pending).await? {
             return Ok(version);

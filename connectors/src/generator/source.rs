@@ -13,7 +13,7 @@ use super::reader::GeneratorReader;
 use super::rows::RowGenerator;
 
 /// Rows that one split makes before the next one's turn; also the most in one batch.
-pub const BLOCK_ROWS: u64 = 1024;
+pub const BLOCK_ROWS: u64 = 4096;
 
 /// Makes rows up at a chosen rate.
 ///

@@ -100,6 +100,7 @@ impl Lake {
             rank: 0,
             rows: staged.rows,
             staged: staged.items,
+            void: false,
         }
     }
 

@@ -185,8 +185,9 @@ impl Manifest {
     pub fn expectations(&self, versions: &BTreeMap<String, u64>) -> Vec<SinkSnapshot> {
         let mut sinks = self.sinks.clone();
         for sink in &mut sinks {
-            if self.pending.iter().any(|p| p.sink == sink.uid.as_str()) {
-                sink.expected.txn = Some(self.number);
+            // Behind a `resolved` manifest the number is that of the checkpoint it finishes.
+            if let Some(pending) = self.pending.iter().find(|p| p.sink == sink.uid.as_str()) {
+                sink.expected.txn = Some(pending.checkpoint);
             }
             if let Some(version) = versions.get(sink.uid.as_str()) {
                 sink.expected.version = Some(*version);

@@ -76,6 +76,9 @@ pub struct PendingCommit {
     pub rows: u64,
     /// What the writers staged (Delta: `add` actions).
     pub staged: Vec<Value>,
+    /// A person gave these rows up (P15): finishing calls [`Committer::void`] and nothing of them becomes visible.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub void: bool,
 }
 
 /// The result of a commit.

@@ -48,7 +48,7 @@ fn spread(n: u64) -> u64 {
 }
 
 fn rows(from: u64, to: u64, keys: u64) -> Result<RecordBatch> {
-    let key: Int64Array = (from..to).map(|i| (spread(i) % keys).cast_signed()).collect();
+    let key = Int64Array::from_iter_values((from..to).map(|i| (spread(i) % keys).cast_signed()));
     let at = (from..to).map(|i| i.cast_signed() * STEP);
     let at = TimestampMicrosecondArray::from_iter_values(at);
     RecordBatch::try_new(Row::schema(), vec![Arc::new(key), Arc::new(at.with_timezone("UTC"))])

@@ -10,7 +10,8 @@ use thalweg_core::time::EventTime;
 use thalweg_core::{Error, Result};
 
 use super::columns::GroupColumns;
-use super::keys::{KeyColumn, KeyValues};
+use super::keys::{KeyColumn, KeyValues, local_hash};
+use super::latest::Latest;
 
 /// The groups of all open windows.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(super) struct GroupTable {
     /// Groups in use.
     used: usize,
     text_bytes: usize,
+    latest: Latest,
 }
 
 /// The groups of one open window.
@@ -59,6 +61,7 @@ impl GroupTable {
             free: Vec::new(),
             used: 0,
             text_bytes: 0,
+            latest: Latest::default(),
         }
     }
 
@@ -75,7 +78,6 @@ impl GroupTable {
         let mut rows = hashes.iter().copied().enumerate();
         for run in starts.chunk_by(|a, b| a == b) {
             let Some(start) = run.first().copied() else { continue };
-            let window = self.windows.entry(start).or_default();
             // Rows come in runs when there are few keys; with no key all are one run.
             let mut last: Option<(u64, u32)> = None;
             for (row, hash) in rows.by_ref().take(run.len()) {
@@ -86,29 +88,70 @@ impl GroupTable {
                     groups.push(group);
                     continue;
                 }
-                let half = Entry::half(hash);
-                let found = window.index.find(Entry::place(half), |entry| {
-                    entry.hash == half && self.columns.is(entry.group, values, row)
-                });
-                let group = if let Some(entry) = found {
-                    entry.group
-                } else {
-                    let group = match self.free.pop() {
-                        Some(group) => group,
-                        None => u32::try_from(self.columns.slots()).map_err(|_| {
-                            Error::internal("an aggregate holds more than 2^32 groups")
-                        })?,
-                    };
-                    self.used += 1;
-                    self.text_bytes += self.columns.set(group, start, hash, values, row);
-                    window.add(Entry { hash: half, group });
-                    group
-                };
+                let group = self.find_or_add(start, hash, values, row)?;
                 groups.push(group);
                 last = Some((hash, group));
             }
         }
         Ok(())
+    }
+
+    /// As [`Self::intern`] by [`local_hash`], for keys that are one integer each: the groups of the latest keys are found
+    /// without the index.
+    pub(super) fn intern_integers(
+        &mut self,
+        starts: &[EventTime],
+        keys: &[i64],
+        groups: &mut Vec<u32>,
+    ) -> Result<()> {
+        groups.clear();
+        groups.reserve(starts.len());
+        let values = [KeyValues::Int64(keys)];
+        let mut latest = std::mem::take(&mut self.latest);
+        let mut rows = keys.iter().copied().enumerate();
+        for run in starts.chunk_by(|a, b| a == b) {
+            let Some(start) = run.first().copied() else { continue };
+            latest.enter(start);
+            for (row, key) in rows.by_ref().take(run.len()) {
+                let group = match latest.get(key) {
+                    Some(group) => group,
+                    None => {
+                        let group = self.find_or_add(start, local_hash(0, key), &values, row)?;
+                        latest.put(key, group);
+                        group
+                    }
+                };
+                groups.push(group);
+            }
+        }
+        self.latest = latest;
+        Ok(())
+    }
+
+    fn find_or_add(
+        &mut self,
+        start: EventTime,
+        hash: u64,
+        values: &[KeyValues<'_>],
+        row: usize,
+    ) -> Result<u32> {
+        let half = Entry::half(hash);
+        let window = self.windows.entry(start).or_default();
+        let found = window.index.find(Entry::place(half), |entry| {
+            entry.hash == half && self.columns.is(entry.group, values, row)
+        });
+        if let Some(entry) = found {
+            return Ok(entry.group);
+        }
+        let group = match self.free.pop() {
+            Some(group) => group,
+            None => u32::try_from(self.columns.slots())
+                .map_err(|_| Error::internal("an aggregate holds more than 2^32 groups"))?,
+        };
+        self.used += 1;
+        self.text_bytes += self.columns.set(group, start, hash, values, row);
+        window.add(Entry { hash: half, group });
+        Ok(group)
     }
 
     /// Groups in use.
@@ -134,6 +177,9 @@ impl GroupTable {
             && is_closed(*window.key())
         {
             taken.push(window.remove().groups);
+        }
+        if !taken.is_empty() {
+            self.latest.clear();
         }
         taken
     }

@@ -42,27 +42,30 @@ impl<'a> KeyValues<'a> {
     }
 }
 
-/// A hash of each row's key that is good for this process only, and cheaper than the one that is stored.
+/// A hash of an integer that is good for this process only, and cheaper than the one that is stored.
+#[inline]
+pub(super) fn local_hash(seed: u64, value: i64) -> u64 {
+    let spread = u128::from(seed ^ value.cast_unsigned() ^ 0x2d35_8dcc_aa6c_78a5)
+        .wrapping_mul(0x8bb8_4b93_962e_acc9_9e37_79b9_7f4a_7c15);
+    (spread as u64) ^ ((spread >> 64) as u64)
+}
+
+/// As [`local_hash`] of each row's key.
 pub(super) fn local_hashes(keys: &[KeyValues<'_>], rows: usize, hashes: &mut Vec<u64>) {
     hashes.clear();
     hashes.resize(rows, 0);
-    let integer = |seed: u64, value: i64| {
-        let spread = u128::from(seed ^ value.cast_unsigned() ^ 0x2d35_8dcc_aa6c_78a5)
-            .wrapping_mul(0x8bb8_4b93_962e_acc9_9e37_79b9_7f4a_7c15);
-        (spread as u64) ^ ((spread >> 64) as u64)
-    };
     for key in keys {
         let all = hashes.iter_mut();
         match key {
-            KeyValues::Int64(v) => all.zip(*v).for_each(|(hash, v)| *hash = integer(*hash, *v)),
+            KeyValues::Int64(v) => all.zip(*v).for_each(|(hash, v)| *hash = local_hash(*hash, *v)),
             KeyValues::Int32(v) => {
-                all.zip(*v).for_each(|(hash, v)| *hash = integer(*hash, (*v).into()));
+                all.zip(*v).for_each(|(hash, v)| *hash = local_hash(*hash, (*v).into()));
             }
             KeyValues::Text(v) => all.enumerate().for_each(|(row, hash)| {
                 *hash = xxh3_64_with_seed(v.value(row).as_bytes(), *hash);
             }),
             KeyValues::Boolean(v) => all.enumerate().for_each(|(row, hash)| {
-                *hash = integer(*hash, v.value(row).into());
+                *hash = local_hash(*hash, v.value(row).into());
             }),
         }
     }

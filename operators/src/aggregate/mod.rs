@@ -10,6 +10,7 @@ mod columns;
 mod function;
 mod groups;
 mod keys;
+mod latest;
 mod merge;
 mod pages;
 mod partial;

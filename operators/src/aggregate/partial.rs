@@ -169,9 +169,16 @@ impl Partial {
     /// The start of each row's window.
     fn assign(&mut self, times: &[EventTime]) {
         self.starts.clear();
-        self.starts.reserve(times.len());
-        // Neighbours mostly share a window, and comparing is cheaper than dividing.
+        // Neighbours mostly share a window, and comparing is cheaper than dividing; so do whole batches.
         let mut window = TimeWindow { start: 0, end: 0 };
+        if let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) {
+            window = self.panes.window_of(*first);
+            if window.contains(*last) {
+                self.starts.resize(times.len(), window.start);
+                return;
+            }
+        }
+        self.starts.reserve(times.len());
         for time in times {
             if !window.contains(*time) {
                 window = self.panes.window_of(*time);

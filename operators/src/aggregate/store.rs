@@ -4,8 +4,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, TimestampMicrosecondArray,
+};
 use arrow_schema::Field;
 use arrow_select::filter::filter_record_batch;
 use thalweg_core::key::{EMPTY_KEY_HASH, hash_keys};
@@ -54,10 +57,14 @@ impl WindowStore {
         let values = keys.iter().map(KeyValues::new).collect::<Result<Vec<_>>>()?;
         hash(&values, &mut self.hashes)?;
         self.groups.intern(starts, &self.hashes, &values, &mut self.rows)?;
+        self.grow();
+        Ok(())
+    }
+
+    fn grow(&mut self) {
         for accumulator in &mut self.accumulators {
             accumulator.grow(self.groups.slots());
         }
-        Ok(())
     }
 
     /// Adds rows: `starts` their windows, `keys` without nulls, `values` per aggregate.
@@ -67,10 +74,19 @@ impl WindowStore {
         keys: &[ArrayRef],
         values: impl Iterator<Item = Option<&'a ArrayRef>>,
     ) -> Result<()> {
-        self.intern(starts, keys, |values, hashes| {
-            local_hashes(values, starts.len(), hashes);
-            Ok(())
-        })?;
+        let integers = match keys {
+            [key] => key.as_primitive_opt::<Int64Type>().filter(|k| k.null_count() == 0),
+            _ => None,
+        };
+        if let Some(keys) = integers {
+            self.groups.intern_integers(starts, keys.values(), &mut self.rows)?;
+            self.grow();
+        } else {
+            self.intern(starts, keys, |values, hashes| {
+                local_hashes(values, starts.len(), hashes);
+                Ok(())
+            })?;
+        }
         for (accumulator, values) in self.accumulators.iter_mut().zip(values) {
             accumulator.update(&self.rows, values)?;
         }

@@ -90,5 +90,6 @@ fn pend(sink: &mut SinkSnapshot, id: CheckpointId, staged: Staged) -> Option<Pen
         rank: sink.rank,
         rows: staged.rows,
         staged: staged.items,
+        void: false,
     })
 }

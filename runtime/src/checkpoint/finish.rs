@@ -46,11 +46,12 @@ pub(crate) async fn finish(
     for commits in by_rank.into_values() {
         let done = try_join_all(commits.into_iter().map(|pending| async move {
             failpoint::hit("commit.before")?;
-            let committed = committers
-                .get(&pending.kind)?
-                .commit(pending, decided)
-                .await
-                .map_err(|e| e.at(format!("sink `{}`", pending.sink)))?;
+            let committer = committers.get(&pending.kind)?;
+            let committed = match pending.void {
+                true => committer.void(pending).await,
+                false => committer.commit(pending, decided).await,
+            };
+            let committed = committed.map_err(|e| e.at(format!("sink `{}`", pending.sink)))?;
             failpoint::hit("commit.after")?;
             Ok::<_, Error>((pending.sink.clone(), committed.version))
         }))

@@ -3,24 +3,28 @@
 use std::fmt::Write;
 
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
+use thalweg_core::connector::sink::PendingCommit;
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::checkpoints::{manifests, no_such};
 use crate::checkpoint::recover::{JobContext, read_newest, roll_forward};
+use crate::checkpoint::state_files::sha256;
 use crate::checkpoint::storage::create_resolved;
 
-/// Counts the newest checkpoint as committed to one sink without its rows, and records that as M(head+1) (P15).
+/// Gives up the rows of the checkpoint that waits, for one sink: M(head+1) decides it and takes over all that waits, so
+/// that dying anywhere behind it, or asking again, changes nothing (P15). It is the one manifest whose parent need not be
+/// finished: finishing it finishes the parent's commits, under their own number.
 pub(super) async fn resolve(
     context: &JobContext,
     sink: &str,
     void: CheckpointId,
 ) -> Result<String> {
     let newest = read_newest(context.storage.as_ref())?;
-    let (head, _) = newest.ok_or_else(|| Error::config("there are no checkpoints"))?;
-    if head.number != void {
+    let (head, bytes) = newest.ok_or_else(|| Error::config("there are no checkpoints"))?;
+    let waits = head.pending.first().map_or(head.number, |p| p.checkpoint);
+    if waits != void {
         return Err(Error::config(format!(
-            "checkpoint {void} is not the newest: only checkpoint {} can wait to be committed",
-            head.number
+            "checkpoint {void} is not the newest: only checkpoint {waits} can wait to be committed"
         )));
     }
     let Some(pending) = head.pending.iter().find(|p| p.sink == sink) else {
@@ -30,32 +34,61 @@ pub(super) async fn resolve(
             if waiting.is_empty() { "none".to_owned() } else { waiting.join(", ") }
         )));
     };
-    let committed = context.committers.get(&pending.kind)?.void(pending).await?;
-    if committed.replayed {
-        return Err(Error::config(format!(
-            "checkpoint {void} is committed to table {} already: there is nothing to give up",
-            pending.path
-        )));
+    if !pending.void {
+        refuse_committed(context, &head, pending).await?;
+        give_up(context, &head, sha256(&bytes), pending)?;
     }
-    let (rows, files, path) = (pending.rows, pending.staged.len(), pending.path.clone());
-    let (finished, digest) = roll_forward(context).await?;
-    let mut resolved = Manifest {
-        number: finished.number.next(),
-        attempt: uuid::Uuid::new_v4().simple().to_string(),
-        parent: Some(digest),
-        created_at: context.clock.now_micros(),
-        pending: Vec::new(),
-        ..finished
-    };
-    if let Some(given_up) = resolved.sinks.iter_mut().find(|s| s.uid.as_str() == sink) {
-        given_up.rows = given_up.rows.saturating_sub(rows);
-        resolved.kind = ManifestKind::Resolved { void, sink: given_up.uid.clone() };
-    }
-    let name = Manifest::name(resolved.number);
-    create_resolved(context.storage.as_ref(), &name, &resolved.encode()?)?;
+    let (rows, files, path) = (pending.rows, pending.staged.len(), &pending.path);
+    roll_forward(context).await?;
     Ok(format!(
         "sink `{sink}` goes on without checkpoint {void}: {rows} rows in {files} files are not in table {path}\n"
     ))
+}
+
+/// What is in the table already cannot be given up.
+async fn refuse_committed(
+    context: &JobContext,
+    head: &Manifest,
+    pending: &PendingCommit,
+) -> Result<()> {
+    let Some(sink) = head.sinks.iter().find(|s| s.uid.as_str() == pending.sink) else {
+        return Err(Error::corrupt("a checkpoint has rows for a sink that it does not know"));
+    };
+    let committer = context.committers.get(&pending.kind)?;
+    let status = committer.open(&sink.target, &sink.app_id, &sink.expected, context.adopt).await?;
+    if status.txn >= Some(pending.checkpoint) {
+        return Err(Error::config(format!(
+            "checkpoint {} is committed to table {} already: there is nothing to give up",
+            pending.checkpoint, pending.path
+        )));
+    }
+    Ok(())
+}
+
+/// Creates M(head+1): all that waits, one sink's rows given up.
+fn give_up(
+    context: &JobContext,
+    head: &Manifest,
+    digest: String,
+    given_up: &PendingCommit,
+) -> Result<()> {
+    let mut resolved = Manifest {
+        number: head.number.next(),
+        attempt: uuid::Uuid::new_v4().simple().to_string(),
+        parent: Some(digest),
+        created_at: context.clock.now_micros(),
+        ..head.clone()
+    };
+    for pending in resolved.pending.iter_mut().filter(|p| p.sink == given_up.sink) {
+        pending.void = true;
+    }
+    if let Some(sink) = resolved.sinks.iter_mut().find(|s| s.uid.as_str() == given_up.sink) {
+        sink.rows = sink.rows.saturating_sub(given_up.rows);
+        resolved.kind =
+            ManifestKind::Resolved { void: given_up.checkpoint, sink: sink.uid.clone() };
+    }
+    let name = Manifest::name(resolved.number);
+    create_resolved(context.storage.as_ref(), &name, &resolved.encode()?)
 }
 
 /// M(head+1) with the positions and state of M(m); numbers never go back (P4).

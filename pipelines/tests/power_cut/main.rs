@@ -1,0 +1,111 @@
+//! The power is cut at every step, and syncs fail: after a restart the tables are those of an undisturbed run (P20).
+//!
+//! A run is traced with `strace`; from the trace follows what a disk that honours `fsync` and keeps nothing else holds at
+//! each instant. Each such folder is given to a job that goes on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+mod disk;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use disk::Trace;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use support::{TABLES, assert_same_tables, count, run_file, shown, succeed, write_events};
+
+const EVENTS: u64 = 8_000;
+/// How many of the instants are tried, each with and without luck.
+const CUTS: usize = 10;
+const CALLS: &str = "trace=open,openat,creat,write,writev,pwrite64,pwritev,ftruncate,fsync,fdatasync,link,linkat,rename,\
+                     renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir";
+
+/// `healthcare run` over a file, below `strace` with `arguments`.
+fn traced(arguments: &[&str], data: &Path, input: &Path) -> Command {
+    let run = run_file(data, input);
+    let mut command = Command::new("strace");
+    command.args(["-f", "--seccomp-bpf"]).args(arguments).arg(run.get_program());
+    command.args(run.get_args()).args(["--checkpoint-interval", "50ms"]);
+    for (name, value) in run.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+/// Says so when this machine cannot trace; `THALWEG_REQUIRE_STRACE=1` makes that a failure.
+fn can_trace() -> bool {
+    let tried = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status();
+    let can = tried.is_ok_and(|status| status.success());
+    let required = std::env::var("THALWEG_REQUIRE_STRACE").is_ok_and(|v| v == "1");
+    assert!(can || !required, "strace is missing or may not trace");
+    if !can {
+        eprintln!("SKIPPED: no power is cut: strace is missing or may not trace");
+    }
+    can
+}
+
+#[test]
+fn a_power_cut_at_any_step_loses_and_doubles_nothing() {
+    if !can_trace() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (folder.path().join("events.jsonl"), folder.path().join("data"));
+    write_events(&input, EVENTS, 31);
+    let calls = folder.path().join("calls");
+    succeed(&mut traced(&["-y", "-o", calls.to_str().unwrap(), "-e", CALLS], &data, &input));
+    assert!(TABLES.iter().all(|t| count(&data, t) > 0), "every table has rows to compare");
+
+    let trace = Trace::read(&fs::read_to_string(&calls).unwrap(), &data);
+    let all = trace.cuts.len();
+    assert!(all > 10 * CUTS, "only {all} syncs: the trace is not understood");
+    let seed: u64 = rand::random();
+    println!("seed {seed}, {all} instants");
+    let mut random = StdRng::seed_from_u64(seed);
+    // The last one is that of a finished job.
+    for number in 1..=CUTS {
+        let cut = &trace.cuts[all * number / CUTS - 1];
+        for lucky in [false, true] {
+            let left = folder.path().join(format!("left-{number}-{lucky}"));
+            trace.leave(cut, &data, &left, lucky.then_some(&mut random));
+            let output = run_file(&left, &input).output().unwrap();
+            assert!(output.status.success(), "instant {number}, {lucky}: {}", shown(&output));
+            assert_same_tables(&data, &left);
+            fs::remove_dir_all(left).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_sync_that_fails_once_ends_an_attempt_and_nothing_else() {
+    if !can_trace() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, EVENTS, 32);
+    let calm = folder.path().join("calm");
+    succeed(&mut run_file(&calm, &input));
+    // Of each thread the n-th sync fails; the job's threads have so many.
+    for n in [1, 5, 17] {
+        let data = folder.path().join(format!("failing-{n}"));
+        let inject = format!("inject=fsync:error=EIO:when={n}");
+        let output = traced(&["-o", "/dev/null", "-e", &inject], &data, &input).output().unwrap();
+        // A job that has not begun says so; one that has begun restarts by itself.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{n}: {}", shown(&output));
+        succeed(&mut run_file(&data, &input));
+        assert_same_tables(&calm, &data);
+    }
+}
