@@ -111,6 +111,20 @@ async fn two_instances_that_commit_the_same_checkpoint_at_once_add_its_rows_once
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_checkpoint_folder_does_not_take_anothers_rows_for_its_own() {
+    let lake = Lake::new().await;
+    lake.append(1, 0..10).await.unwrap();
+    let copy = lake.restarted();
+    copy.commit(1, Staged::default()).await.unwrap();
+    let theirs = copy.stage(10..15).await;
+    lake.append(2, 10..20).await.unwrap();
+    let error = copy.commit(2, theirs).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.to_string().contains("a copy of the checkpoint folder"), "{error}");
+    assert_eq!(lake.ids().await, all(0..20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_not_a_second_commit() {
     let plan = Plan::new();
     let lake = Lake::with(plan.apply(), |sink| sink).await;

@@ -214,6 +214,16 @@ mod kafka {
         producer.commit_transaction(TEN).unwrap();
         seen.read(reader.as_mut(), |seen| seen.positions["partition-00000"] == 11);
         assert_eq!(seen.payloads(), ["1", "2", "3", "4"]);
+
+        // Everything before a position that a control record has moved is gone: nothing is missing.
+        kafka.delete_records(&topic, 0, 11).unwrap();
+        let resumed = at(&splits, &seen.positions);
+        source.verify(&source.identity().unwrap(), &resumed).unwrap();
+        let mut reader = self::reader(&source, resumed);
+        produce(kafka.bootstrap_servers(), &topic, 1, 5..6);
+        let mut later = Seen::default();
+        later.read(reader.as_mut(), |seen| seen.positions.get("partition-00000") == Some(&12));
+        assert_eq!(later.payloads(), ["5"]);
     }
 
     #[test]

@@ -31,6 +31,24 @@ fn the_same_finished_input_again_does_nothing_and_succeeds() {
 }
 
 #[test]
+fn death_behind_the_last_manifest_leaves_a_finished_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, calm) = (small(folder.path()), folder.path().join("calm"));
+    succeed(&mut run_file(&calm, &input));
+    for step in ["manifest.after", "commit.after", "cut.before"] {
+        let data = folder.path().join(step);
+        // One checkpoint has it all.
+        let mut run = run_file(&data, &input);
+        let died = run.env("FAILPOINTS", format!("{step}=return(exit)")).output().unwrap();
+        assert_eq!(died.status.code(), None, "{step}");
+        assert!(succeed(checkpoints(&data).arg("inspect")).contains("\"finished\": true"));
+        let again = succeed(&mut run_file(&data, &input));
+        assert!(again.starts_with("finished: 2000 events"), "{again}");
+        support::assert_same_tables(&calm, &data);
+    }
+}
+
+#[test]
 fn a_grown_a_replaced_and_a_missing_input_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let (input, data) = (small(folder.path()), folder.path().join("data"));

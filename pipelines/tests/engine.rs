@@ -221,6 +221,25 @@ fn channels_with_room_for_one_row_change_nothing() {
 }
 
 #[test]
+fn a_fresh_chain_whose_first_commits_fail_is_gone_on_with() {
+    let calm = Bench::new();
+    calm.job(source(5_000), 2).start().unwrap().join().unwrap();
+    for (failures, lost) in [(1, 0), (0, 1), (2, 2)] {
+        let bench = Bench::new();
+        // Once where there is nothing yet, once behind a chain that has ended.
+        for runs in 1..=2 {
+            bench.store.fail_next_commits(failures);
+            bench.store.lose_next_answers(lost);
+            let job = bench.job(source(5_000), 2).fresh(true).start().unwrap();
+            let summary = job.join().unwrap();
+            assert!(summary.finished && summary.attempts > 1, "{summary:?}");
+            assert_eq!(bench.store.rows("all"), runs * 15_000);
+            assert_eq!(bench.gold().len(), runs as usize * calm.gold().len());
+        }
+    }
+}
+
+#[test]
 fn hundreds_of_checkpoints_leave_a_handful_of_manifests() {
     let bench = Bench::new();
     let brisk = Settings {

@@ -13,7 +13,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::{
-    TABLES, assert_same_tables, count, ended_within, run_file, start, succeed, write_events,
+    CutReader, TABLES, assert_same_tables, count, ended_within, run_file, start, succeed,
+    write_events,
 };
 
 const EVENTS: u64 = 150_000;
@@ -34,10 +35,12 @@ fn twenty_kills_lose_and_double_nothing() {
     let mut random = StdRng::seed_from_u64(seed);
     let mut kills = 0;
     let mut round = 0;
+    let mut judged = 0;
     while kills < KILLS {
         // A run that got through before the last kill is compared, and another one is begun.
         round += 1;
         let data = folder.path().join(format!("killed-{round}"));
+        let mut cuts = CutReader::default();
         loop {
             let parallelism = random.random_range(1..=3).to_string();
             let mut command = run_file(&data, &input);
@@ -52,8 +55,11 @@ fn twenty_kills_lose_and_double_nothing() {
                 break;
             }
             kills += 1;
+            cuts.judge(&data);
         }
         succeed(&mut run_file(&data, &input));
         assert_same_tables(&calm, &data);
+        judged += cuts.judge(&data);
     }
+    assert!(judged > 10, "only {judged} cuts to judge");
 }

@@ -13,17 +13,18 @@ use thalweg_core::graph::NodeKind;
 use thalweg_core::{Attempt, Error, Result};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::checkpoint::begin::begin;
 use crate::checkpoint::coordinator::{
     Begin, Completed, Coordinator, CoordinatorPlan, EndJob, SourceAddress,
 };
 use crate::checkpoint::lineage::Lineage;
-use crate::checkpoint::recover::{JobContext, Restored, genesis, restore};
+use crate::checkpoint::recover::{JobContext, Restored, restore};
 use crate::checkpoint::state_files::StateStore;
 use crate::deploy::Deployment;
 use crate::execution_graph::ExecutionGraph;
 use crate::job::{Command, Limits};
 use crate::metrics::JobMetrics;
-use crate::placement::{Placement, blocking, in_place};
+use crate::placement::{Placement, blocking};
 use crate::settings::Settings;
 use crate::subtask::Budget;
 
@@ -35,7 +36,7 @@ pub(crate) struct AttemptPlan {
     pub(crate) metrics: Arc<JobMetrics>,
     pub(crate) placement: Placement,
     pub(crate) commands: watch::Receiver<Command>,
-    pub(crate) lineage: Mutex<Lineage>,
+    pub(crate) lineage: Arc<Mutex<Lineage>>,
 }
 
 impl AttemptPlan {
@@ -79,12 +80,9 @@ impl AttemptPlan {
 
     async fn restore(&self, token: &str, fresh: bool) -> Result<Option<Restored>> {
         let (context, token) = (self.context.clone(), token.to_owned());
+        let lineage = Arc::clone(&self.lineage);
         let work = async move {
-            if fresh && !context.storage.list("")?.is_empty() {
-                // The old chain is rolled forward before it is closed (P4).
-                crate::checkpoint::recover::roll_forward_if_any(&context).await?;
-            }
-            in_place(|| genesis(&context, &token, fresh))?;
+            begin(&context, &token, fresh, &lineage).await?;
             restore(&context, &token).await
         };
         let restored = self.placement.io().spawn(work).await;

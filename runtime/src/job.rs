@@ -175,11 +175,10 @@ impl JobBuilder {
     ) -> Result<JobSummary> {
         let clock = Arc::clone(&self.clock);
         let started = clock.monotonic();
-        let (settings, limits, mut fresh) =
-            (self.settings.clone(), self.limits.clone(), self.fresh);
+        let (settings, limits, fresh) = (self.settings.clone(), self.limits.clone(), self.fresh);
         let context = self.into_context();
         let plan = AttemptPlan {
-            lineage: Mutex::new(Lineage::new(&context.run)),
+            lineage: Arc::new(Mutex::new(Lineage::new(&context.run))),
             context,
             settings,
             limits,
@@ -204,8 +203,6 @@ impl JobBuilder {
             let checkpoint = metrics.checkpoint.load(Ordering::Relaxed);
             failures = if last_checkpoint == Some(checkpoint) { failures + 1 } else { 1 };
             last_checkpoint = Some(checkpoint);
-            // A fresh chain is begun once: a genesis that was stored is gone on from.
-            fresh = fresh && !begun_by(&plan, checkpoint);
             match strategy.decide(error.kind(), failures) {
                 RestartDecision::GiveUp => return Err(error),
                 RestartDecision::After(pause) => {
@@ -226,13 +223,6 @@ impl JobBuilder {
         }
         Err(Error::internal("out of attempts"))
     }
-}
-
-/// Whether the newest manifest was made by this run's clean start.
-fn begun_by(plan: &AttemptPlan, checkpoint: u64) -> bool {
-    let newest = read_newest(plan.context.storage.as_ref()).ok().flatten();
-    checkpoint > 0
-        || newest.is_some_and(|(m, _)| m.kind == thalweg_core::checkpoint::ManifestKind::Genesis)
 }
 
 fn summary(plan: &AttemptPlan, completed: Completed, elapsed: Duration) -> Result<JobSummary> {

@@ -176,6 +176,11 @@ impl<'a> Commit<'a> {
                 let verdict = decide::occupied(found.as_ref().map(|f| &f.read.facts), self.n);
                 match (verdict, found) {
                     (Occupied::Ours, Some(found)) => {
+                        if !self.void
+                            && self.adds.iter().any(|a| !found.read.files.contains(&a.path))
+                        {
+                            return Err(self.copied());
+                        }
                         return self.confirm(table, v, found.tag, Step::Found(v)).await;
                     }
                     (Occupied::Next, Some(found)) => {
@@ -221,6 +226,14 @@ impl<'a> Commit<'a> {
         }
         tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(self.tries - 1)).await;
         Ok(Step::Next)
+    }
+
+    /// Our number with other files: another manifest of that number decided them.
+    fn copied(&self) -> Error {
+        Error::fenced(format!(
+            "table `{}` holds checkpoint {} of `{}` with other rows: a copy of the checkpoint folder is being run beside it",
+            self.pending.path, self.n, self.pending.app_id
+        ))
     }
 
     fn fenced(&self) -> Error {

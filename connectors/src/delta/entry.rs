@@ -138,10 +138,11 @@ pub(crate) fn describe(table: &str, add: &Add) -> Result<Value> {
         .map_err(|_| Error::internal(format!("cannot describe a file of table `{table}`")))
 }
 
-/// What another's entry means to us, and the `txn`s that it sets.
+/// What another's entry means to us, the `txn`s that it sets, and the files that it adds.
 pub(crate) struct Read {
     pub(crate) facts: EntryFacts,
     pub(crate) txns: Vec<(String, i64)>,
+    pub(crate) files: HashSet<String>,
 }
 
 pub(crate) fn read(table: &str, version: u64, bytes: &Bytes, app_id: &str) -> Result<Read> {
@@ -157,7 +158,11 @@ pub(crate) fn read(table: &str, version: u64, bytes: &Bytes, app_id: &str) -> Re
     let changes_table =
         actions.iter().any(|a| matches!(a, Action::Metadata(_) | Action::Protocol(_)));
     let txn = txns.iter().filter(|(id, _)| id == app_id).map(|(_, n)| *n).max();
-    Ok(Read { facts: EntryFacts { txn, changes_table }, txns })
+    let files = actions.into_iter().filter_map(|a| match a {
+        Action::Add(add) => Some(add.path),
+        _ => None,
+    });
+    Ok(Read { facts: EntryFacts { txn, changes_table }, txns, files: files.collect() })
 }
 
 /// Which files another's entry adds or removes, and whether it changes the table.

@@ -207,10 +207,14 @@ impl Node {
         self.dir.join(name)
     }
 
-    /// For a short life on few cores: no second compiler, no collector threads.
+    /// For a short life on few cores, unless Kafka's own variable says otherwise: no second compiler, no collector
+    /// threads.
     fn jvm_arguments(&self) -> Vec<std::ffi::OsString> {
+        let asked = std::env::var("KAFKA_JVM_PERFORMANCE_OPTS").ok();
+        let tuning =
+            asked.as_deref().unwrap_or("-Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1");
         let mut arguments: Vec<std::ffi::OsString> =
-            ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(Into::into).into();
+            tuning.split_whitespace().map(Into::into).collect();
         let log_settings = self.file("log4j2.properties");
         arguments.push(format!("-Dlog4j2.configurationFile={}", log_settings.display()).into());
         let log = self.file("server.log");

@@ -113,14 +113,12 @@ impl GroupTable {
             let Some(start) = run.first().copied() else { continue };
             latest.enter(start);
             for (row, key) in rows.by_ref().take(run.len()) {
-                let group = match latest.get(key) {
-                    Some(group) => group,
-                    None => {
-                        let group = self.find_or_add(start, local_hash(0, key), &values, row)?;
-                        latest.put(key, group);
-                        group
-                    }
-                };
+                if let Some(group) = latest.get(key) {
+                    groups.push(group);
+                    continue;
+                }
+                let group = self.find_or_add(start, local_hash(0, key), &values, row)?;
+                latest.put(key, group);
                 groups.push(group);
             }
         }

@@ -12,7 +12,8 @@ type Slot = (i64, u64);
 #[derive(Debug, Default)]
 pub(super) struct Latest {
     window: Option<EventTime>,
-    slots: Option<Box<[Slot; SLOTS]>>,
+    /// None before the first key, then [`SLOTS`].
+    slots: Box<[Slot]>,
 }
 
 impl Latest {
@@ -33,13 +34,15 @@ impl Latest {
 
     #[inline]
     pub(super) fn get(&self, key: i64) -> Option<u32> {
-        let (known, group) = self.slots.as_ref()?.get(Self::place(key))?;
+        let (known, group) = self.slots.get(Self::place(key))?;
         (*known == key && *group > 0).then(|| (*group - 1) as u32)
     }
 
     pub(super) fn put(&mut self, key: i64, group: u32) {
-        let slots = self.slots.get_or_insert_with(|| Box::new([(0, 0); SLOTS]));
-        if let Some(slot) = slots.get_mut(Self::place(key)) {
+        if self.slots.is_empty() {
+            self.slots = vec![(0, 0); SLOTS].into_boxed_slice();
+        }
+        if let Some(slot) = self.slots.get_mut(Self::place(key)) {
             *slot = (key, u64::from(group) + 1);
         }
     }
@@ -47,9 +50,7 @@ impl Latest {
     /// Forgets everything: groups change their meaning when a window is gone.
     pub(super) fn clear(&mut self) {
         self.window = None;
-        if let Some(slots) = &mut self.slots {
-            slots.fill((0, 0));
-        }
+        self.slots.fill((0, 0));
     }
 }
 
@@ -65,7 +66,7 @@ mod tests {
         latest.put(0, 0);
         latest.put(-7, 9);
         assert_eq!((latest.get(0), latest.get(-7)), (Some(0), Some(9)));
-        let same_place = (1..).find(|key| Latest::place(*key) == Latest::place(-7)).unwrap();
+        let same_place = (1..1 << 20).find(|key| Latest::place(*key) == Latest::place(-7)).unwrap();
         assert_eq!(latest.get(same_place), None);
         latest.put(same_place, 3);
         assert_eq!((latest.get(same_place), latest.get(-7)), (Some(3), None));

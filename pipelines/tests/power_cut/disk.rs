@@ -167,7 +167,9 @@ impl Disk {
                         .into_iter()
                         .partition(|(at, change)| *at <= start && change.folder() == path);
                     self.unsynced = rest;
-                    kept.into_iter().for_each(|(_, change)| change.apply(&mut self.kept));
+                    for (_, change) in kept {
+                        change.apply(&mut self.kept);
+                    }
                 }
                 return true;
             }

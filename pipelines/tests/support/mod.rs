@@ -1,6 +1,7 @@
 //! Shared by the pipeline's tests: made-up events, running the real binary, and reading tables without delta-rs.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+mod cuts;
 mod mirror;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub(crate) use cuts::CutReader;
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use mirror::assert_mirrored;
 
@@ -163,11 +166,18 @@ pub(crate) fn resident(pid: u32) -> Option<u64> {
 
 /// Paths of a table's live data files, read from the log's JSON entries alone.
 pub(crate) fn data_files(table: &Path) -> Vec<PathBuf> {
+    data_files_at(table, i64::MAX)
+}
+
+/// Those that were live at a version.
+pub(crate) fn data_files_at(table: &Path, version: i64) -> Vec<PathBuf> {
+    let number = |entry: &Path| entry.file_stem()?.to_str()?.parse::<i64>().ok();
     let mut entries: Vec<PathBuf> = match fs::read_dir(table.join("_delta_log")) {
         Ok(entries) => entries.map(|e| e.unwrap().path()).collect(),
         Err(_) => return Vec::new(),
     };
     entries.retain(|p| p.extension().is_some_and(|e| e == "json"));
+    entries.retain(|p| number(p).is_some_and(|n| n <= version));
     entries.sort();
     let mut live = Vec::new();
     for entry in entries {

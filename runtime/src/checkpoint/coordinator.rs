@@ -247,7 +247,7 @@ impl Coordinator {
         let spent = std::mem::replace(&mut self.spent, staged(&self.parent));
         self.io.spawn(async move {
             let cleaning = blocking("cleaning up", move || {
-                if let Err(error) = collect_garbage(&job, id, keep, &spent) {
+                if let Err(error) = collect_garbage(job.storage.as_ref(), id, keep, &spent) {
                     tracing::warn!(%error, "old checkpoints could not be cleaned up");
                 }
                 let lag = tell_sources(&job, &splits).and_then(|rows| i64::try_from(rows).ok());

@@ -47,9 +47,10 @@ pub(crate) async fn finish(
         let done = try_join_all(commits.into_iter().map(|pending| async move {
             failpoint::hit("commit.before")?;
             let committer = committers.get(&pending.kind)?;
-            let committed = match pending.void {
-                true => committer.void(pending).await,
-                false => committer.commit(pending, decided).await,
+            let committed = if pending.void {
+                committer.void(pending).await
+            } else {
+                committer.commit(pending, decided).await
             };
             let committed = committed.map_err(|e| e.at(format!("sink `{}`", pending.sink)))?;
             failpoint::hit("commit.after")?;
@@ -80,7 +81,9 @@ async fn publish(
                 Some(version) => *version,
                 None => committer.version(&sink.target.path).await?,
             };
-            versions.insert(sink.target.path.clone(), version);
+            // Of two sinks of one table the later commit holds both.
+            let newest = versions.entry(sink.target.path.clone()).or_insert(version);
+            *newest = version.max(*newest);
         }
         committer
             .publish_cut(&Cut {

@@ -1,6 +1,7 @@
 //! Acting out the checkpoint protocol: storage, genesis, recovery, finishing, the coordinator actor.
 
 mod assemble;
+pub(crate) mod begin;
 pub(crate) mod coordinator;
 pub(crate) mod finish;
 pub(crate) mod lineage;

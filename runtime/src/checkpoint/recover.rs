@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use thalweg_core::checkpoint::manifest::{FORMAT, SinkSnapshot, SourceSnapshot, SplitSnapshot};
+use thalweg_core::checkpoint::manifest::{SinkSnapshot, SplitSnapshot};
 use thalweg_core::checkpoint::resolve::newest;
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
-use thalweg_core::connector::sink::TargetExpectation;
+use thalweg_core::connector::sink::{TargetExpectation, TargetStatus};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::failpoint;
 use thalweg_core::graph::{JobGraph, NodeKind};
@@ -92,95 +92,6 @@ pub(crate) fn create_manifest(context: &JobContext, manifest: &Manifest) -> Resu
     Err(error)
 }
 
-/// Makes M(0), or closes the old chain and makes the first manifest of a new one (`fresh`).
-pub(crate) fn genesis(context: &JobContext, token: &str, fresh: bool) -> Result<()> {
-    let newest = read_newest(context.storage.as_ref())?;
-    let (number, parent, known) = match &newest {
-        None => (CheckpointId::GENESIS, None, BTreeMap::new()),
-        Some((head, bytes)) if fresh => {
-            let sealed = seal(context, head, bytes, token)?;
-            let known: BTreeMap<String, SinkSnapshot> =
-                head.sinks.iter().map(|s| (s.target.path.clone(), s.clone())).collect();
-            (head.number.next().next(), Some(sealed), known)
-        }
-        Some(_) => return Ok(()),
-    };
-    let chain = uuid::Uuid::new_v4().simple().to_string();
-    let mut sources = Vec::new();
-    let mut sinks = Vec::new();
-    for node in context.graph.nodes() {
-        match &node.kind {
-            NodeKind::Source(source) => {
-                let identity = source.source.identity()?;
-                let mut splits = source.source.start_splits()?;
-                for split in &mut splits {
-                    source.source.seal_position(split)?;
-                }
-                splits.sort_by(|a, b| a.id.cmp(&b.id));
-                let splits = splits
-                    .into_iter()
-                    .map(|split| SplitSnapshot { split, watermark: None })
-                    .collect();
-                sources.push(SourceSnapshot { uid: node.uid.clone(), identity, splits, rows: 0 });
-            }
-            NodeKind::Sink(sink) => {
-                let target = sink.target(&node.input_schema)?;
-                // A new chain over tables that the old one knew goes on in them.
-                let expected = match known.get(&target.path) {
-                    Some(old) => TargetExpectation { txn: None, ..old.expected.clone() },
-                    None => TargetExpectation::default(),
-                };
-                let app_id = Manifest::app_id(context.graph.name(), &chain, node.uid.as_str());
-                let rank = sink.rank();
-                let rows = known.get(&target.path).map_or(0, |old| old.rows);
-                sinks.push(SinkSnapshot {
-                    uid: node.uid.clone(),
-                    target,
-                    app_id,
-                    expected,
-                    rank,
-                    rows,
-                });
-            }
-            NodeKind::Operator(_) => {}
-        }
-    }
-    let manifest = Manifest {
-        format: FORMAT,
-        job: context.graph.name().to_owned(),
-        chain,
-        shard: "0 of 1".to_owned(),
-        number,
-        attempt: token.to_owned(),
-        parent,
-        kind: ManifestKind::Genesis,
-        finished: false,
-        created_at: context.clock.now_micros(),
-        max_parallelism: context.graph.max_parallelism(),
-        fingerprint: context.graph.fingerprint(),
-        key_ids: vec![context.key.key_id().to_string()],
-        sources,
-        state: Vec::new(),
-        sinks,
-        pending: Vec::new(),
-    };
-    create_manifest(context, &manifest).map(drop)
-}
-
-/// Closes a chain at head+1; returns the digest of what it wrote.
-fn seal(context: &JobContext, head: &Manifest, bytes: &[u8], token: &str) -> Result<String> {
-    let sealed = Manifest {
-        number: head.number.next(),
-        attempt: token.to_owned(),
-        parent: Some(sha256(bytes)),
-        kind: ManifestKind::Sealed,
-        created_at: context.clock.now_micros(),
-        pending: Vec::new(),
-        ..head.clone()
-    };
-    Ok(sha256(&create_manifest(context, &sealed)?))
-}
-
 /// Finishes the newest manifest and opens its targets. Used by restarts, and before sealing or rewinding.
 pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, String)> {
     let Some((mut manifest, bytes)) = read_newest(context.storage.as_ref())? else {
@@ -207,9 +118,15 @@ pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, Stri
     failpoint::hit("recover.opened")?;
     let digest = sha256(&bytes);
     let committed = finish(context, &manifest, &digest).await?;
-    let mut versions = opened;
+    let mut versions: BTreeMap<_, _> =
+        opened.iter().map(|(sink, status)| (sink.clone(), status.version)).collect();
     versions.extend(committed);
     manifest.sinks = manifest.expectations(&versions);
+    for sink in &mut manifest.sinks {
+        if let Some(status) = opened.get(sink.uid.as_str()) {
+            sink.expected.id = Some(status.id.clone());
+        }
+    }
     Ok((manifest, digest))
 }
 
@@ -224,8 +141,11 @@ fn check_keys(context: &JobContext, manifest: &Manifest) -> Result<()> {
 }
 
 /// Opens or creates every target and compares it with what the manifest expects (P12).
-async fn open_targets(context: &JobContext, manifest: &Manifest) -> Result<BTreeMap<String, u64>> {
-    let mut versions = BTreeMap::new();
+async fn open_targets(
+    context: &JobContext,
+    manifest: &Manifest,
+) -> Result<BTreeMap<String, TargetStatus>> {
+    let mut opened = BTreeMap::new();
     for sink in &manifest.sinks {
         let waits = manifest.pending.iter().any(|p| p.sink == sink.uid.as_str());
         if !waits && !context.committers.0.contains_key(sink.target.kind.as_str()) {
@@ -247,9 +167,9 @@ async fn open_targets(context: &JobContext, manifest: &Manifest) -> Result<BTree
                 manifest.number
             )));
         }
-        versions.insert(sink.uid.to_string(), status.version);
+        opened.insert(sink.uid.to_string(), status);
     }
-    Ok(versions)
+    Ok(opened)
 }
 
 /// After a rewind the tables hold what a person left in them: restored to that checkpoint, or not (P19).
@@ -377,13 +297,5 @@ async fn add_new_sinks(context: &JobContext, manifest: &mut Manifest) -> Result<
         sinks.push(snapshot);
     }
     manifest.sinks = sinks;
-    Ok(())
-}
-
-/// As [`roll_forward`], for a store that may hold nothing yet.
-pub(crate) async fn roll_forward_if_any(context: &JobContext) -> Result<()> {
-    if read_newest(context.storage.as_ref())?.is_some() {
-        roll_forward(context).await?;
-    }
     Ok(())
 }

@@ -12,6 +12,7 @@ use thalweg_core::{CheckpointId, Error, Result, failpoint};
 use super::recover::{JobContext, create_manifest};
 use super::staging::staged;
 use super::state_files::sha256;
+use super::storage::CheckpointStorage;
 
 /// Seals positions, creates M(n), and checks that its parent still stands (P7). Blocking.
 pub(super) fn store(
@@ -44,13 +45,15 @@ pub(super) fn store(
 
 /// Deletes expired manifests one by one, ascending, and state files that no retained manifest names (P7). `spent` is
 /// what sinks had staged for the checkpoint before `head`.
+///
+/// It may be behind: later checkpoints are finished and their garbage collected meanwhile. Of the files up to `head` a later
+/// manifest names only what `head` names, so nothing is known to be of no use unless `head` itself can be read.
 pub(super) fn collect_garbage(
-    job: &JobContext,
+    storage: &dyn CheckpointStorage,
     head: CheckpointId,
     keep: u64,
     spent: &[StagedBytes],
 ) -> Result<()> {
-    let storage = job.storage.as_ref();
     for staged in spent {
         storage.delete(&staged.path)?;
     }
@@ -63,6 +66,9 @@ pub(super) fn collect_garbage(
         storage.delete(&Manifest::name(*number))?;
     }
     if gone.is_empty() || !head.0.is_multiple_of(16) {
+        return Ok(());
+    }
+    if storage.read(&Manifest::name(head))?.is_none() {
         return Ok(());
     }
     let mut named = BTreeSet::new();
@@ -101,4 +107,25 @@ pub(super) fn tell_sources(job: &JobContext, sources: &[SourceSnapshot]) -> Opti
         lag = lag.zip(source.source.lag(&splits)).map(|(sum, rows)| sum + rows);
     }
     lag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::storage::{Created, MemoryStorage};
+
+    #[test]
+    fn a_collection_that_is_behind_deletes_no_state_that_a_later_manifest_names() {
+        let storage = MemoryStorage::default();
+        let create = |name: &str| assert!(matches!(storage.create(name, b"x"), Created::Yes));
+        let file = format!("state/{:020}-token-count-0", 3);
+        create(&file);
+        // Checkpoint 16 is being cleaned up behind when 19 and 20 are all that is kept; both go on with the file of 3.
+        for number in [1, 19, 20] {
+            create(&Manifest::name(CheckpointId(number)));
+        }
+        collect_garbage(&storage, CheckpointId(16), 2, &[]).unwrap();
+        assert!(storage.read(&file).unwrap().is_some());
+        assert!(storage.read(&Manifest::name(CheckpointId(1))).unwrap().is_none());
+    }
 }

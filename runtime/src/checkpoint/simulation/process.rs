@@ -1,8 +1,8 @@
 //! One process: the real recovery, coordinator, manifests, state files and finishing, around subtasks that are played.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use rand::rngs::StdRng;
@@ -24,9 +24,10 @@ use thalweg_core::{
 use super::stores::{Hand, SimCommitter, SimStorage};
 use super::world::{Mutation, PARTITIONS, World};
 use crate::checkpoint::assemble::{Parts, assemble};
+use crate::checkpoint::begin::begin;
 use crate::checkpoint::finish::{Committers, finish};
 use crate::checkpoint::lineage::Lineage;
-use crate::checkpoint::recover::{JobContext, genesis, restore};
+use crate::checkpoint::recover::{JobContext, restore};
 use crate::checkpoint::state_files::StateStore;
 use crate::checkpoint::store::{collect_garbage, store};
 use crate::subtask::{SourceReport, SubtaskReport};
@@ -54,7 +55,7 @@ pub(super) struct Program {
 /// Runs a process to its end.
 pub(super) fn live(program: &Program, hand: &Hand, parallelism: u32) -> End {
     let recovering = Arc::new(AtomicBool::new(false));
-    let storage = SimStorage { hand: hand.clone(), believed: std::sync::Mutex::default() };
+    let storage = SimStorage { hand: hand.clone(), believed: Mutex::default() };
     let committer: Arc<dyn Committer> =
         Arc::new(SimCommitter { hand: hand.clone(), recovering: Arc::clone(&recovering) });
     let context = JobContext {
@@ -66,10 +67,10 @@ pub(super) fn live(program: &Program, hand: &Hand, parallelism: u32) -> End {
         adopt: false,
         run: format!("process-{}.", hand.me),
     };
-    let mut lineage = Lineage::new(&context.run);
+    let lineage = Mutex::new(Lineage::new(&context.run));
     for attempt in 1..=ATTEMPTS {
         let token = format!("{}-{attempt}", context.run);
-        let attempt = Attempt::run(&context, hand, &recovering, &mut lineage, &token, parallelism);
+        let attempt = Attempt::run(&context, hand, &recovering, &lineage, &token, parallelism);
         let error = match attempt {
             Ok(()) => return End::Finished,
             Err(error) => error,
@@ -125,16 +126,16 @@ impl<'a> Attempt<'a> {
         context: &'a JobContext,
         hand: &'a Hand,
         recovering: &AtomicBool,
-        lineage: &mut Lineage,
+        lineage: &Mutex<Lineage>,
         token: &'a str,
         parallelism: u32,
     ) -> Result<()> {
         recovering.store(true, Ordering::Relaxed);
-        genesis(context, token, false)?;
+        now(begin(context, token, false, lineage))?;
         let restored = now(restore(context, token))?;
         recovering.store(false, Ordering::Relaxed);
         let Some(restored) = restored else { return Ok(()) };
-        lineage.check(&restored.manifest, &restored.digest)?;
+        lineage.lock().unwrap().check(&restored.manifest, &restored.digest)?;
         let manifest = restored.manifest;
         let splits = &manifest.sources[0].splits;
         let position = |p: u16| {
@@ -345,7 +346,7 @@ impl<'a> Attempt<'a> {
                 self.parent.sinks = self.parent.expectations(&versions);
                 self.world.count(|c| c.checkpoints += 1);
                 // As in a real job, cleaning up may fail.
-                drop(collect_garbage(self.context, id, KEEP, &[]));
+                drop(collect_garbage(self.context.storage.as_ref(), id, KEEP, &[]));
                 self.fact(Fact::Finished(id))
             }
             Action::Inject(_) | Action::Complete(_) => Ok(()),

@@ -1,0 +1,139 @@
+//! How a chain of manifests begins, and how the one before it ends (P2, P4).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use thalweg_core::checkpoint::manifest::{FORMAT, SinkSnapshot, SourceSnapshot, SplitSnapshot};
+use thalweg_core::checkpoint::{Manifest, ManifestKind};
+use thalweg_core::connector::sink::TargetExpectation;
+use thalweg_core::graph::NodeKind;
+use thalweg_core::{CheckpointId, Result};
+
+use super::lineage::Lineage;
+use super::recover::{JobContext, create_manifest, read_newest, roll_forward};
+use super::state_files::sha256;
+use crate::placement::in_place;
+
+/// Makes M(0) where there is no manifest. With `fresh` the chain that stands is finished and closed and another one begun,
+/// once in the life of a process: what an attempt of this process has decided in its new chain is gone on from.
+pub(crate) async fn begin(
+    context: &JobContext,
+    token: &str,
+    fresh: bool,
+    lineage: &Mutex<Lineage>,
+) -> Result<()> {
+    let newest = in_place(|| read_newest(context.storage.as_ref()))?;
+    let Some((head, bytes)) = newest else {
+        return in_place(|| genesis(context, token, None));
+    };
+    let begun = head.attempt.starts_with(&context.run) && head.kind != ManifestKind::Sealed;
+    if !fresh || begun {
+        return Ok(());
+    }
+    // A copy of this job that has gone on meanwhile is not closed by one that wakes up.
+    lineage.lock().unwrap_or_else(PoisonError::into_inner).check(&head, &sha256(&bytes))?;
+    let (head, digest) = roll_forward(context).await?;
+    in_place(|| genesis(context, token, Some((&head, digest))))
+}
+
+/// The first manifest of a chain, behind the newest one of the chain that it follows.
+fn genesis(context: &JobContext, token: &str, follows: Option<(&Manifest, String)>) -> Result<()> {
+    // The input is asked first: one that cannot answer must not cost the old chain.
+    let sources = sources(context)?;
+    let sinks = sinks(context, follows.as_ref().map_or(&[], |(head, _)| &head.sinks))?;
+    let (number, parent, chain) = match follows {
+        None => (CheckpointId::GENESIS, None, uuid::Uuid::new_v4()),
+        Some((head, digest)) if head.kind == ManifestKind::Sealed => {
+            (head.number.next(), Some(digest), uuid::Uuid::new_v4())
+        }
+        Some((head, digest)) => {
+            let sealed = seal(context, head, digest, token)?;
+            (head.number.next().next(), Some(sealed), uuid::Uuid::new_v4())
+        }
+    };
+    let chain = chain.simple().to_string();
+    let sinks = sinks
+        .into_iter()
+        .map(|sink| SinkSnapshot {
+            app_id: Manifest::app_id(context.graph.name(), &chain, sink.uid.as_str()),
+            ..sink
+        })
+        .collect();
+    let manifest = Manifest {
+        format: FORMAT,
+        job: context.graph.name().to_owned(),
+        chain,
+        shard: "0 of 1".to_owned(),
+        number,
+        attempt: token.to_owned(),
+        parent,
+        kind: ManifestKind::Genesis,
+        finished: false,
+        created_at: context.clock.now_micros(),
+        max_parallelism: context.graph.max_parallelism(),
+        fingerprint: context.graph.fingerprint(),
+        key_ids: vec![context.key.key_id().to_string()],
+        sources,
+        state: Vec::new(),
+        sinks,
+        pending: Vec::new(),
+    };
+    create_manifest(context, &manifest).map(drop)
+}
+
+/// Every source at its start, as numbers.
+fn sources(context: &JobContext) -> Result<Vec<SourceSnapshot>> {
+    let mut sources = Vec::new();
+    for node in context.graph.nodes() {
+        let NodeKind::Source(source) = &node.kind else { continue };
+        let identity = source.source.identity()?;
+        let mut splits = source.source.start_splits()?;
+        for split in &mut splits {
+            source.source.seal_position(split)?;
+        }
+        splits.sort_by(|a, b| a.id.cmp(&b.id));
+        let splits =
+            splits.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect();
+        sources.push(SourceSnapshot { uid: node.uid.clone(), identity, splits, rows: 0 });
+    }
+    Ok(sources)
+}
+
+/// Every sink; a table that the chain before knew is gone on with. The chain gives them their app ids.
+fn sinks(context: &JobContext, before: &[SinkSnapshot]) -> Result<Vec<SinkSnapshot>> {
+    let known: BTreeMap<&str, &SinkSnapshot> =
+        before.iter().map(|sink| (sink.target.path.as_str(), sink)).collect();
+    let mut sinks = Vec::new();
+    for node in context.graph.nodes() {
+        let NodeKind::Sink(sink) = &node.kind else { continue };
+        let target = sink.target(&node.input_schema)?;
+        let old = known.get(target.path.as_str());
+        let expected = match old {
+            Some(old) => TargetExpectation { txn: None, ..old.expected.clone() },
+            None => TargetExpectation::default(),
+        };
+        sinks.push(SinkSnapshot {
+            uid: node.uid.clone(),
+            target,
+            app_id: String::new(),
+            expected,
+            rank: sink.rank(),
+            rows: old.map_or(0, |old| old.rows),
+        });
+    }
+    Ok(sinks)
+}
+
+/// Closes a chain at head+1; returns the digest of what it wrote.
+fn seal(context: &JobContext, head: &Manifest, digest: String, token: &str) -> Result<String> {
+    let sealed = Manifest {
+        number: head.number.next(),
+        attempt: token.to_owned(),
+        parent: Some(digest),
+        kind: ManifestKind::Sealed,
+        created_at: context.clock.now_micros(),
+        pending: Vec::new(),
+        ..head.clone()
+    };
+    Ok(sha256(&create_manifest(context, &sealed)?))
+}
