@@ -19,6 +19,8 @@ use support::{
 
 const EVENTS: u64 = 150_000;
 const KILLS: u32 = 20;
+/// Cuts to judge at least: a busy machine has few checkpoints between two kills.
+const CUTS: usize = 15;
 
 #[test]
 fn twenty_kills_lose_and_double_nothing() {
@@ -36,7 +38,7 @@ fn twenty_kills_lose_and_double_nothing() {
     let mut kills = 0;
     let mut round = 0;
     let mut judged = 0;
-    while kills < KILLS {
+    while kills < KILLS || judged < CUTS {
         // A run that got through before the last kill is compared, and another one is begun.
         round += 1;
         let data = folder.path().join(format!("killed-{round}"));
@@ -61,5 +63,4 @@ fn twenty_kills_lose_and_double_nothing() {
         assert_same_tables(&calm, &data);
         judged += cuts.judge(&data);
     }
-    assert!(judged > 10, "only {judged} cuts to judge");
 }
