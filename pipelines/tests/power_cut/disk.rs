@@ -47,8 +47,9 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Reads what `strace -f -y` printed about a process that worked below `root`, which stands as it left it.
-    pub(crate) fn read(text: &str, root: &Path) -> Self {
+    /// Reads what `strace -f -y` printed about a process that worked below `root`, which stands as it left it. Syncs below
+    /// `forgotten` are taken for none, as if the process had not made them.
+    pub(crate) fn read(text: &str, root: &Path, forgotten: Option<&Path>) -> Self {
         let mut disk = Disk::default();
         let mut cuts = Vec::new();
         // Calls that another thread's interrupted, by thread, with the instant of their start.
@@ -66,6 +67,11 @@ impl Trace {
             } else {
                 (disk.now, call.to_owned())
             };
+            let is_sync = call.starts_with("fsync(") || call.starts_with("fdatasync(");
+            let below = |path: &Path| call.contains(&format!("<{}", path.display()));
+            if is_sync && forgotten.is_some_and(below) {
+                continue;
+            }
             if disk.apply(start, &call, root) {
                 cuts.push(disk.clone());
             }

@@ -68,7 +68,8 @@ fn a_power_cut_at_any_step_loses_and_doubles_nothing() {
     succeed(&mut traced(&["-y", "-o", calls.to_str().unwrap(), "-e", CALLS], &data, &input));
     assert!(TABLES.iter().all(|t| count(&data, t) > 0), "every table has rows to compare");
 
-    let trace = Trace::read(&fs::read_to_string(&calls).unwrap(), &data);
+    let calls = fs::read_to_string(&calls).unwrap();
+    let trace = Trace::read(&calls, &data, None);
     let all = trace.cuts.len();
     assert!(all > 5 * CUTS, "only {all} syncs: the trace is not understood");
     let seed: u64 = rand::random();
@@ -85,6 +86,16 @@ fn a_power_cut_at_any_step_loses_and_doubles_nothing() {
             assert_same_tables(&data, &left);
             fs::remove_dir_all(left).unwrap();
         }
+    }
+
+    // A process that had not synced its manifests, or a table's log, would be noticed.
+    for forgotten in ["checkpoints", "silver/events/_delta_log"] {
+        let trace = Trace::read(&calls, &data, Some(&data.join(forgotten)));
+        let left = folder.path().join("forgotten");
+        trace.leave(&trace.cuts[trace.cuts.len() - 1], &data, &left, None);
+        let output = run_file(&left, &input).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{forgotten}: {}", shown(&output));
+        fs::remove_dir_all(left).unwrap();
     }
 }
 
