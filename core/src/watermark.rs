@@ -317,6 +317,13 @@ impl InputWatermarks {
         Self { channels: vec![Watermark::MIN; channels], current: Watermark::MIN }
     }
 
+    /// Input `channel` knows no event time: it holds nobody back.
+    pub fn ignore(&mut self, channel: usize) {
+        if let Some(own) = self.channels.get_mut(channel) {
+            *own = Watermark::MAX;
+        }
+    }
+
     /// A watermark came in; returns the new minimum if it has risen.
     pub fn advance(&mut self, channel: usize, watermark: Watermark) -> Option<Watermark> {
         if let Some(own) = self.channels.get_mut(channel) {

@@ -18,9 +18,17 @@ struct CustomOperator;
 struct TimeAndWindows;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/alerts.md")]
+struct Alerts;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/privacy.md")]
 struct Privacy;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/operations.md")]
 struct Operations;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/orchestration.md")]
+struct Orchestration;

@@ -11,10 +11,14 @@
 //! * [`Seal`]: events as received, encrypted per row
 //! * [`Lateness`]: rows that came after their window had closed leave by a side output
 //! * [`Aggregate`]: one row per key and window, in two phases
+//! * [`detect`]: [`Threshold`] with persistence and hysteresis, [`EwmaZScore`] against each key's own past
+//! * [`alert`]: the state machine of alerts, for operators that know what to watch
 
 pub mod aggregate;
+pub mod alert;
 mod batch;
 mod column;
+pub mod detect;
 pub mod filter;
 #[cfg(test)]
 mod fixture;
@@ -28,6 +32,7 @@ pub mod validate;
 
 pub use aggregate::Aggregate;
 pub use column::ColumnRef;
+pub use detect::{EwmaZScore, Threshold};
 pub use filter::Filter;
 pub use lateness::{LATE, Lateness};
 pub use map::Map;

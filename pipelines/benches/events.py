@@ -9,8 +9,8 @@ import random
 from datetime import datetime, timedelta
 
 
-def write_events(path, count, broken=0.01):
-    """Made-up vitals, 2,000 a second of event time; the share `broken` of the lines is none."""
+def write_events(path, count, broken=0.01, per_second=2000):
+    """Made-up vitals, so many a second of event time; the share `broken` of the lines is none."""
     rng = random.Random(1)
     start = datetime(2025, 11, 24, 21)
     with open(path, "w", encoding="utf-8") as out:
@@ -34,7 +34,7 @@ def write_events(path, count, broken=0.01):
                 "spo2": rng.randrange(90, 100),
                 "respiratory_rate": rng.randrange(10, 26),
                 "medication": "Heparin" if kind == "medication" else None,
-                "timestamp": (start + timedelta(microseconds=500 * i)).isoformat(timespec="microseconds"),
+                "timestamp": (start + timedelta(seconds=i / per_second)).isoformat(timespec="microseconds"),
             }
             out.write(json.dumps(event) + "\n")
 
@@ -44,8 +44,9 @@ def main():
     parser.add_argument("events", type=int)
     parser.add_argument("out")
     parser.add_argument("--broken", type=float, default=0.01, help="share of lines that are no events")
+    parser.add_argument("--per-second", type=int, default=2000, help="events in a second of event time")
     args = parser.parse_args()
-    write_events(args.out, args.events, args.broken)
+    write_events(args.out, args.events, args.broken, args.per_second)
 
 
 if __name__ == "__main__":

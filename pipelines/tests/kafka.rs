@@ -40,11 +40,18 @@ fn mirror_of(topic: &str, data: &Path) -> String {
     format!("{topic}-{}", data.file_name().unwrap().to_str().unwrap())
 }
 
+/// A patient's events have one partition, or the order among them, and so its alerts, would not be the same twice.
+fn partition_of(line: &str) -> i32 {
+    let digits = line.split("\"patient_id\":").nth(1).unwrap_or_default().trim_start_matches('"');
+    let digits = digits.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse::<i32>().unwrap_or_default() % PARTITIONS
+}
+
 /// Sends the lines to their partitions; in between the broker dies twice.
 fn produce(kafka: &KafkaServer, topic: &str, lines: &[&str]) {
     for (number, chunk) in lines.chunks(lines.len().div_ceil(CHUNKS)).enumerate() {
-        let records = chunk.iter().enumerate().map(|(i, line)| Record {
-            partition: (i % PARTITIONS as usize) as i32,
+        let records = chunk.iter().map(|line| Record {
+            partition: partition_of(line),
             key: None,
             payload: Some(line.as_bytes()),
             timestamp_ms: None,

@@ -12,12 +12,13 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use support::{
-    TABLES, data_files, healthcare, rows, run_file, shown, start, succeed, write_events,
+    TABLES, data_files, ends_with, healthcare, last_line, rows, run_file, shown, start, succeed,
+    write_events,
 };
 use thalweg_core::failpoint;
 
@@ -35,20 +36,6 @@ fn maintain(data: &Path) -> Command {
 
 fn verify(data: &Path) {
     succeed(healthcare().args(["checkpoints", "--data-dir"]).arg(data).arg("verify"));
-}
-
-/// The last line of standard output.
-fn report(output: &Output) -> Value {
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    let last = text.lines().last().unwrap_or_default();
-    serde_json::from_str(last).unwrap_or_else(|_| panic!("{}", shown(output)))
-}
-
-/// Runs it and expects this exit code.
-fn ends_with(command: &mut Command, code: i32) -> Output {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{}", shown(&output));
-    output
 }
 
 /// What an undisturbed run leaves, read once.
@@ -143,7 +130,7 @@ fn a_job_that_commits_every_50_ms_is_maintained_beside_it() {
         // Until the job has its first checkpoint there is nothing to look after.
         let output = maintain(&data).output().unwrap();
         if matches!(output.status.code(), Some(0 | 99)) {
-            let done = report(&output);
+            let done = last_line(&output);
             assert_eq!(done["failed"], 0, "{}", shown(&output));
             runs += 1;
             let count = |name: &str| done[name].as_u64().unwrap();
@@ -159,7 +146,7 @@ fn a_job_that_commits_every_50_ms_is_maintained_beside_it() {
     verify(&data);
     maintain(&data).output().unwrap();
     let output = ends_with(&mut maintain(&data), 99);
-    assert_eq!(report(&output)["tables"], 10, "the cuts, too");
+    assert_eq!(last_line(&output)["tables"], 10, "the cuts, too");
     calm.assert_same(&data);
     verify(&data);
 }
@@ -176,9 +163,9 @@ fn a_maintained_table_has_few_files_and_the_command_says_so() {
         command.args(["--tables", "silver"]);
         command
     };
-    let would = report(&ends_with(one(&data).arg("--dry-run"), 0));
+    let would = last_line(&ends_with(one(&data).arg("--dry-run"), 0));
     assert_eq!((would["tables"].as_u64(), data_files(&silver).len()), (Some(1), before));
-    let done = report(&ends_with(&mut one(&data), 0));
+    let done = last_line(&ends_with(&mut one(&data), 0));
     assert_eq!(
         (&would["files_before"], &would["files_after"]),
         (&done["files_before"], &done["files_after"])
@@ -189,7 +176,7 @@ fn a_maintained_table_has_few_files_and_the_command_says_so() {
     );
     assert_eq!(on_disk(&silver), before + 1, "older versions can still be read");
     ends_with(&mut maintain(&data), 0);
-    let gone = report(&ends_with(maintain(&data).args(FORCED), 0));
+    let gone = last_line(&ends_with(maintain(&data).args(FORCED), 0));
     assert!(gone["vacuumed_files"].as_u64().unwrap() > 0, "cuts are in no manifest");
     assert_clean(&data);
     calm.assert_same(&data);
@@ -312,5 +299,8 @@ fn wrong_use_is_told_by_the_exit_code_and_one_line() {
     succeed(&mut run_file(&data, &input));
     // No table remembers removed files that long: each of them fails, and all are told.
     let output = ends_with(maintain(&data).args(["--retention", "30days"]), 1);
-    assert_eq!((&report(&output)["failed"], &report(&output)["tables"]), (&10.into(), &10.into()));
+    assert_eq!(
+        (&last_line(&output)["failed"], &last_line(&output)["tables"]),
+        (&11.into(), &11.into())
+    );
 }

@@ -191,8 +191,12 @@ fn the_job_and_its_tools_work_on_azure_and_gcs() {
         let verified = succeed(tool(&["checkpoints"]).arg("verify"));
         assert!(verified.contains("are as they should be"), "{verified}");
         assert!(succeed(tool(&["checkpoints"]).arg("list")).contains("finished"));
-        let message =
-            succeed(tool(&["decrypt", "--offsets", "0..1"]).args(["--table", "bronze/events"]));
+        let audit_log = calm.input().with_extension("audit.jsonl");
+        let message = succeed(
+            tool(&["decrypt", "--offsets", "0..1", "--table", "bronze/events"])
+                .arg("--audit-log")
+                .arg(&audit_log),
+        );
         let line = fs::read_to_string(calm.input()).unwrap();
         assert_eq!(message.trim_end(), line.lines().next().unwrap(), "{place}");
     }

@@ -20,7 +20,7 @@ use crate::checkpoint::recover::{JobContext, Restored};
 use crate::checkpoint::staging::SinkStaging;
 use crate::checkpoint::state_files::StateStore;
 use crate::exchange::{InputGate, Partitioner, Receiver, channel};
-use crate::execution_graph::{ExecutionGraph, Task};
+use crate::execution_graph::{Exchange, ExecutionGraph, Task};
 use crate::metrics::{JobMetrics, NodeMetrics};
 use crate::settings::Settings;
 use crate::subtask::{
@@ -63,7 +63,8 @@ type Leaving = (NodeId, Option<&'static str>, OutgoingEdge);
 /// What subtasks share: the ends of all exchanges, by task and subtask, and the event time of each source.
 #[derive(Default)]
 struct Wiring {
-    inputs: BTreeMap<(usize, u32), Vec<Receiver>>,
+    /// With whether their watermarks count.
+    inputs: BTreeMap<(usize, u32), Vec<(Receiver, bool)>>,
     outputs: BTreeMap<(usize, u32), Vec<Leaving>>,
     times: BTreeMap<usize, Arc<SourceWatermarks>>,
 }
@@ -91,39 +92,55 @@ impl Deployment<'_> {
     fn wire(&self) -> Result<Wiring> {
         let mut wiring = Wiring::default();
         for (index, task) in self.execution.tasks.iter().enumerate() {
-            let Some(exchange) = &task.input else {
+            if task.inputs.is_empty() {
                 let time = SourceWatermarks::new(task.parallelism as usize);
                 wiring.times.insert(index, Arc::new(time));
-                continue;
-            };
-            let upstream = self
-                .execution
-                .tasks
-                .iter()
-                .position(|t| t.nodes.contains(&exchange.from))
-                .ok_or_else(|| Error::internal("an exchange from an unknown task"))?;
-            let from = self.execution.tasks.get(upstream).map_or(1, |t| t.parallelism);
-            for sender_index in 0..from {
-                let mut senders = Vec::new();
-                for subtask in 0..task.parallelism {
-                    let (sender, receiver) = channel(self.settings.channel_rows);
-                    senders.push(sender);
-                    wiring.inputs.entry((index, subtask)).or_default().push(receiver);
-                }
-                let partitioner = Partitioner::new(
-                    exchange.partitioning.clone(),
-                    task.parallelism,
-                    self.graph().max_parallelism(),
-                    sender_index,
-                );
-                wiring.outputs.entry((upstream, sender_index)).or_default().push((
-                    exchange.from,
-                    exchange.tag,
-                    OutgoingEdge { partitioner, senders },
-                ));
+            }
+            let timed = task.inputs.iter().any(|exchange| exchange.timed);
+            for exchange in &task.inputs {
+                // Where no input knows event time, its end is waited for.
+                let counts = exchange.timed || !timed;
+                self.connect((index, task), exchange, counts, &mut wiring)?;
             }
         }
         Ok(wiring)
+    }
+
+    /// The channels of one exchange; `counts` says whether its watermarks do.
+    fn connect(
+        &self,
+        (index, task): (usize, &Task),
+        exchange: &Exchange,
+        counts: bool,
+        wiring: &mut Wiring,
+    ) -> Result<()> {
+        let upstream = self
+            .execution
+            .tasks
+            .iter()
+            .position(|t| t.nodes.contains(&exchange.from))
+            .ok_or_else(|| Error::internal("an exchange from an unknown task"))?;
+        let from = self.execution.tasks.get(upstream).map_or(1, |t| t.parallelism);
+        for sender_index in 0..from {
+            let mut senders = Vec::new();
+            for subtask in 0..task.parallelism {
+                let (sender, receiver) = channel(self.settings.channel_rows);
+                senders.push(sender);
+                wiring.inputs.entry((index, subtask)).or_default().push((receiver, counts));
+            }
+            let partitioner = Partitioner::new(
+                exchange.partitioning.clone(),
+                task.parallelism,
+                self.graph().max_parallelism(),
+                sender_index,
+            );
+            wiring.outputs.entry((upstream, sender_index)).or_default().push((
+                exchange.from,
+                exchange.tag,
+                OutgoingEdge { partitioner, senders },
+            ));
+        }
+        Ok(())
     }
 
     fn subtask(

@@ -1,7 +1,7 @@
 //! From the logical graph to tasks: which nodes are chained, how many subtasks each chain has, and which exchanges
 //! lie between. Pure.
 
-use thalweg_core::graph::{JobGraph, NodeId, NodeKind, Partitioning};
+use thalweg_core::graph::{Edge, JobGraph, NodeId, NodeKind, Partitioning};
 use thalweg_core::{Error, Result};
 
 /// A chain of nodes that run in one subtask, `parallelism` times.
@@ -11,8 +11,8 @@ pub(crate) struct Task {
     pub(crate) nodes: Vec<NodeId>,
     /// How many subtasks.
     pub(crate) parallelism: u32,
-    /// Where the head's rows come from; `None` for a source.
-    pub(crate) input: Option<Exchange>,
+    /// Where the head's rows come from; nowhere, for a source.
+    pub(crate) inputs: Vec<Exchange>,
 }
 
 /// An edge between two tasks.
@@ -21,6 +21,8 @@ pub(crate) struct Exchange {
     pub(crate) from: NodeId,
     pub(crate) tag: Option<&'static str>,
     pub(crate) partitioning: Partitioning,
+    /// Whether watermarks come this way. Beside one that has them, an exchange without does not hold back event time.
+    pub(crate) timed: bool,
 }
 
 /// All tasks, in topological order.
@@ -40,11 +42,11 @@ impl ExecutionGraph {
         let mut task_of: Vec<usize> = Vec::new();
         for (index, node) in graph.nodes().iter().enumerate() {
             let id = NodeId(index);
-            let edge = graph.inputs(id).next();
-            if edge.is_none() && !matches!(node.kind, NodeKind::Source(_)) {
+            let edges: Vec<&Edge> = graph.inputs(id).collect();
+            if edges.is_empty() && !matches!(node.kind, NodeKind::Source(_)) {
                 return Err(Error::internal(format!("node `{}` has no input", node.uid)));
             }
-            if let Some(edge) = edge
+            if let [edge] = edges.as_slice()
                 && edge.partitioning == Partitioning::Forward
                 && let Some(&upstream) = task_of.get(edge.from.0)
                 && let Some(task) = tasks.get_mut(upstream)
@@ -54,21 +56,25 @@ impl ExecutionGraph {
                 task_of.push(upstream);
                 continue;
             }
-            let input = edge.map(|edge| Exchange {
-                from: edge.from,
-                tag: edge.tag,
-                partitioning: match &edge.partitioning {
-                    // Another parallelism than upstream's: there is no "same" subtask to forward to.
-                    Partitioning::Forward => Partitioning::Rebalance,
-                    other => other.clone(),
-                },
-            });
-            let all_to_one = input
-                .as_ref()
-                .is_some_and(|i| matches!(&i.partitioning, Partitioning::Hash(k) if k.is_empty()));
+            let inputs: Vec<Exchange> = edges
+                .into_iter()
+                .map(|edge| Exchange {
+                    from: edge.from,
+                    tag: edge.tag,
+                    partitioning: match &edge.partitioning {
+                        // Another parallelism than upstream's: there is no "same" subtask to forward to.
+                        Partitioning::Forward => Partitioning::Rebalance,
+                        other => other.clone(),
+                    },
+                    timed: is_timed(graph, edge.from),
+                })
+                .collect();
+            let all_to_one = inputs
+                .iter()
+                .any(|i| matches!(&i.partitioning, Partitioning::Hash(k) if k.is_empty()));
             let wanted = if all_to_one { 1 } else { node.parallelism.unwrap_or(parallelism) };
             task_of.push(tasks.len());
-            tasks.push(Task { nodes: vec![id], parallelism: wanted, input });
+            tasks.push(Task { nodes: vec![id], parallelism: wanted, inputs });
         }
         Ok(Self { tasks })
     }
@@ -76,5 +82,13 @@ impl ExecutionGraph {
     /// Subtasks altogether.
     pub(crate) fn subtasks(&self) -> usize {
         self.tasks.iter().map(|t| t.parallelism as usize).sum()
+    }
+}
+
+/// Whether a node passes on watermarks: it is, or is fed by, a source that makes them.
+fn is_timed(graph: &JobGraph, id: NodeId) -> bool {
+    match graph.node(id).map(|node| &node.kind) {
+        Some(NodeKind::Source(source)) => source.watermarks.is_some(),
+        _ => graph.inputs(id).any(|edge| is_timed(graph, edge.from)),
     }
 }

@@ -51,6 +51,7 @@ pub struct JobBuilder {
     settings: Settings,
     limits: Limits,
     clock: Arc<dyn Clock>,
+    metrics: Arc<JobMetrics>,
     fresh: bool,
     adopt: bool,
 }
@@ -65,6 +66,7 @@ impl JobBuilder {
             settings: Settings::default(),
             limits: Limits::default(),
             clock: Arc::new(SystemClock::default()),
+            metrics: Arc::default(),
             fresh: false,
             adopt: false,
         }
@@ -106,6 +108,12 @@ impl JobBuilder {
         self
     }
 
+    /// Where the job counts. Default: counters of its own, which [`JobHandle::metrics`] shows.
+    pub fn metrics(mut self, metrics: Arc<JobMetrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// The graph.
     pub fn graph(&self) -> &JobGraph {
         &self.graph
@@ -135,7 +143,7 @@ impl JobBuilder {
     /// # Errors
     /// Threads cannot be started. Everything else is told by [`JobHandle::join`].
     pub fn start(self) -> Result<JobHandle> {
-        let metrics = Arc::new(JobMetrics::default());
+        let metrics = Arc::clone(&self.metrics);
         let (command, commands) = watch::channel(Command::Run);
         let shared = Arc::clone(&metrics);
         let thread = std::thread::Builder::new()

@@ -84,6 +84,7 @@ fn files(table: &Table, loaded: &DeltaTable) -> Result<Vec<DataFile>> {
             partition,
             rows: view.num_records().map(|n| n as u64),
             told: plan::columns_told(stats.as_deref()),
+            stats,
             remove: view.remove_action(false),
         });
     }

@@ -6,6 +6,7 @@ use thalweg_core::Result;
 
 use super::active;
 use super::compatibility::TableFacts;
+use super::entry::Replacement;
 use super::maintain::{Compacted, Compaction};
 use super::plan::{self, DataFile};
 use super::replace::{Replaced, Replacer};
@@ -68,7 +69,7 @@ async fn merge(
     let told = plan::told(&group.files, allowed);
     let adds = rewriter.write(&group, &told).await?;
     let removes = group.files.iter().map(|f| f.remove.clone()).collect();
-    match replacer.replace(removes, &adds, target).await? {
+    match replacer.replace(removes, &adds, &Replacement::Layout { target }).await? {
         Replaced::Done => {
             let bytes = adds.iter().map(|a| u64::try_from(a.size).unwrap_or(0)).sum();
             report.merged(&group.files, adds.len() as u64, bytes);
@@ -90,7 +91,7 @@ fn allowed(table: &Table) -> Option<BTreeSet<String>> {
 }
 
 /// Why files of such a table are better left alone, if there is a reason.
-fn not_understood(table: &TableFacts) -> Option<String> {
+pub(super) fn not_understood(table: &TableFacts) -> Option<String> {
     let features = &table.writer_features;
     if let Some(feature) = features.iter().find(|f| !UNDERSTOOD_FEATURES.contains(&f.as_str())) {
         return Some(format!("it uses the feature `{feature}`"));

@@ -17,7 +17,7 @@ use super::{KIND, schema};
 use crate::epoch_writer::Stager;
 
 /// Where cuts are published.
-const TABLE: &str = "meta/checkpoints";
+pub(super) const TABLE: &str = "meta/checkpoints";
 
 impl DeltaCommitter {
     /// Publishes a cut and returns the version of `meta/checkpoints` that holds it. Call it after every table of the
@@ -108,7 +108,7 @@ impl DeltaCommitter {
     }
 }
 
-fn columns() -> SchemaRef {
+pub(super) fn columns() -> SchemaRef {
     let list = |inner| DataType::List(Arc::new(Field::new("element", inner, true)));
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use deltalake::kernel::transaction::CommitData;
 use deltalake::kernel::{Action, Add, Metadata, Protocol, Remove, Transaction};
 use deltalake::logstore::get_actions;
-use deltalake::protocol::{DeltaOperation, OutputMode};
+use deltalake::protocol::{DeltaOperation, OutputMode, SaveMode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thalweg_core::connector::sink::{PendingCommit, Target};
@@ -88,12 +88,43 @@ fn compose(table: &str, actions: Vec<Action>, app_id: &str, n: i64, rows: u64) -
         .map_err(|_| Error::internal(format!("cannot compose a log entry of table `{table}`")))
 }
 
-/// The entry that puts files in the place of others that hold the same rows. It has no `txn`: it is nobody's epoch.
+/// Why files take the place of others.
+#[derive(Debug, Clone)]
+pub(crate) enum Replacement {
+    /// They hold the same rows, in files of about this size.
+    Layout {
+        /// Bytes.
+        target: u64,
+    },
+    /// They hold other rows where this holds.
+    Rows {
+        /// In SQL.
+        predicate: String,
+    },
+}
+
+impl Replacement {
+    fn operation(&self) -> DeltaOperation {
+        match self {
+            Self::Layout { target } => DeltaOperation::Optimize {
+                predicate: None,
+                target_size: i64::try_from(*target).unwrap_or(i64::MAX),
+            },
+            Self::Rows { predicate } => DeltaOperation::Write {
+                mode: SaveMode::Overwrite,
+                partition_by: None,
+                predicate: Some(predicate.clone()),
+            },
+        }
+    }
+}
+
+/// The entry that puts files in the place of others. It has no `txn`: it is nobody's epoch.
 pub(crate) fn replacement(
     table: &str,
     removes: Vec<Remove>,
     adds: Vec<Add>,
-    target: u64,
+    why: &Replacement,
 ) -> Result<Bytes> {
     let about = HashMap::from([
         ("isBlindAppend".to_owned(), json!(false)),
@@ -103,15 +134,12 @@ pub(crate) fn replacement(
         ),
     ]);
     let now = now_millis();
+    let data_change = matches!(why, Replacement::Rows { .. });
     let removes = removes.into_iter().map(|remove| {
-        Action::Remove(Remove { data_change: false, deletion_timestamp: Some(now), ..remove })
+        Action::Remove(Remove { data_change, deletion_timestamp: Some(now), ..remove })
     });
-    let adds = adds.into_iter().map(|add| Action::Add(Add { data_change: false, ..add }));
-    let operation = DeltaOperation::Optimize {
-        predicate: None,
-        target_size: i64::try_from(target).unwrap_or(i64::MAX),
-    };
-    CommitData::new(removes.chain(adds).collect(), operation, about, Vec::new())
+    let adds = adds.into_iter().map(|add| Action::Add(Add { data_change, ..add }));
+    CommitData::new(removes.chain(adds).collect(), why.operation(), about, Vec::new())
         .get_bytes()
         .map_err(|_| Error::internal(format!("cannot compose a log entry of table `{table}`")))
 }

@@ -1,15 +1,20 @@
 //! Maintenance of tables, for tools and schedules: beside a running job of this or another process, or without one.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use futures::FutureExt;
 use object_store::ObjectStore;
 use thalweg_core::Result;
 use thalweg_core::connector::sink::PendingCommit;
+use thalweg_core::record::{Column, Timestamp};
+use thalweg_core::time::EventTime;
 use thalweg_objects::{Access, Place};
 
+use super::overwrite::{self, Overwritten};
 use super::storage::Storage;
 use super::table::Table;
 use super::{active, compact, failure, maintenance, vacuum};
@@ -20,8 +25,8 @@ pub const SAFE_RETENTION: Duration = Duration::from_hours(1);
 /// Looks after the Delta tables below one folder.
 ///
 /// It shares nothing with a [`super::DeltaCommitter`] but the tables' logs, where it is one writer among others: no
-/// commit ever waits for it. Nothing that it does changes a row, and dropping any of its futures is as safe as a
-/// crash. They want a multi-thread tokio runtime.
+/// commit ever waits for it. Nothing but [`DeltaMaintenance::overwrite`] changes a row, and dropping any of its futures
+/// is as safe as a crash. They want a multi-thread tokio runtime.
 ///
 /// ```
 /// use thalweg_connectors::delta::{Compaction, DeltaMaintenance, Vacuum};
@@ -158,6 +163,23 @@ impl DeltaMaintenance {
     /// A file cannot be read or written; the table is as it was, up to bins that were merged before.
     pub async fn compact(&self, table: &str, options: &Compaction) -> Result<Compacted> {
         compact::compact(&self.storage, table, options).await
+    }
+
+    /// Puts `rows` in the place of the rows of `table` whose `column` lies in `range`, µs, by one log entry, beside a
+    /// running job, too: what it appends meanwhile stays. Every row of `rows` must lie in `range`, and nobody may
+    /// append others that do.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::Transient`] when others changed the same files meanwhile, several times: the table is
+    /// as it was. [`thalweg_core::ErrorKind::InvalidConfig`] for a table whose rows must not be replaced.
+    pub async fn overwrite(
+        &self,
+        table: &str,
+        column: Column<Timestamp>,
+        range: Range<EventTime>,
+        rows: &[RecordBatch],
+    ) -> Result<Overwritten> {
+        overwrite::overwrite(&self.storage, table, column.name(), range, rows).await
     }
 
     /// Writes a checkpoint of the table's log unless its newest version has one, and removes expired entries.

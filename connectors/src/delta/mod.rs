@@ -15,7 +15,9 @@
 //!   whose columns the table no longer has (P15). The decisions are pure functions in `decide` and `compatibility`.
 //! * The commit path neither lists the log nor holds the table's files in memory, so a commit costs the same after a
 //!   million others. Log checkpoints and clean-up run beside it (`maintenance`).
-//! * Maintenance ([`DeltaMaintenance`]) changes no row: it puts merged files in the place of small ones by an entry like
+//! * Rows of a stretch of time can be replaced ([`DeltaMaintenance::overwrite`]) by an entry that loses to whoever touches
+//!   the same files.
+//! * Other maintenance ([`DeltaMaintenance`]) changes no row: it puts merged files in the place of small ones by an entry like
 //!   any other's, and removes files only that no version younger than a retention names and no manifest waits for.
 //! * Texts of Delta, Arrow and Parquet errors can quote values: they never enter ours (`failure`).
 //!
@@ -33,13 +35,16 @@ mod decide;
 mod encode;
 mod entry;
 mod failure;
+mod follow;
 mod footer;
 mod maintain;
 mod maintenance;
+mod overwrite;
 mod plan;
 mod read;
 mod replace;
 mod rewrite;
+mod scan;
 mod schema;
 mod sink;
 mod storage;
@@ -48,10 +53,12 @@ mod table;
 mod vacuum;
 
 pub use committer::DeltaCommitter;
+pub use follow::{DeltaFollower, TableFile};
 pub use maintain::{
     Compacted, Compaction, DeltaMaintenance, LogUpkeep, SAFE_RETENTION, Vacuum, Vacuumed,
 };
-pub use read::read_table;
+pub use overwrite::Overwritten;
+pub use read::{DeltaReader, OpenTable, TableColumn, read_table};
 pub use sink::DeltaSink;
 pub use store::DurableStore;
 

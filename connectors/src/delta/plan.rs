@@ -21,6 +21,8 @@ pub(crate) struct DataFile {
     pub(crate) partition: BTreeMap<String, Option<String>>,
     /// Rows in it, when the log says so.
     pub(crate) rows: Option<u64>,
+    /// What the log says of its values, as JSON.
+    pub(crate) stats: Option<String>,
     /// Columns whose least or greatest value stands in the log.
     pub(crate) told: BTreeSet<String>,
     /// The action that takes it out of the table.
@@ -83,6 +85,24 @@ pub(crate) fn columns_told(stats: Option<&str>) -> BTreeSet<String> {
     let stats = stats.and_then(|text| serde_json::from_str::<Stats>(text).ok());
     let values = stats.into_iter().flat_map(|s| s.min_values.into_iter().chain(s.max_values));
     values.filter(|(_, value)| !value.is_null()).map(|(name, _)| name).collect()
+}
+
+/// The least and the greatest time in a column, µs, when statistics in the log tell both. They are written to the
+/// millisecond, cut off.
+pub(crate) fn times_told(stats: Option<&str>, column: &str) -> Option<(i64, i64)> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Stats {
+        min_values: BTreeMap<String, serde_json::Value>,
+        max_values: BTreeMap<String, serde_json::Value>,
+    }
+    let stats: Stats = serde_json::from_str(stats?).ok()?;
+    let micros = |values: &BTreeMap<String, serde_json::Value>| {
+        let time = speedate::DateTime::parse_str(values.get(column)?.as_str()?).ok()?;
+        let seconds = time.timestamp_tz().checked_mul(1_000_000)?;
+        seconds.checked_add(i64::from(time.time.microsecond))
+    };
+    Some((micros(&stats.min_values)?, micros(&stats.max_values)?.saturating_add(999)))
 }
 
 #[cfg(test)]
@@ -161,5 +181,15 @@ mod tests {
         assert_eq!(told(&all, None), BTreeSet::from(["a".to_owned(), "b".to_owned()]));
         assert_eq!(told(&all, Some(&allowed)), BTreeSet::from(["b".to_owned()]));
         assert!(columns_told(None).is_empty() && columns_told(Some("?")).is_empty());
+    }
+    #[test]
+    fn the_times_of_a_file_are_read_from_its_statistics() {
+        let stats = r#"{"numRecords":2,"minValues":{"t":"1970-01-01T00:00:01.500Z","n":1},"maxValues":{"t":"1970-01-01T00:00:02+00:00","n":2}}"#;
+        assert_eq!(times_told(Some(stats), "t"), Some((1_500_000, 2_000_999)));
+        for column in ["n", "absent"] {
+            assert_eq!(times_told(Some(stats), column), None);
+        }
+        assert_eq!(times_told(None, "t"), None);
+        assert_eq!(times_told(Some("?"), "t"), None);
     }
 }

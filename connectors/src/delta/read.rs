@@ -1,18 +1,25 @@
-//! Reads a table's newest version file by file: for tools. Blocking.
+//! Reads tables file by file, at their newest version or an older one: for tools. Blocking.
+//!
+//! A scan names columns, and may name a stretch of a time column: files whose statistics in the log and row groups
+//! whose statistics in the footer say that no row lies in it are not read, the other rows are filtered.
 
-use std::sync::Arc;
+use std::fmt;
+use std::ops::Range;
 
 use arrow_array::RecordBatch;
+use arrow_schema::Schema;
+use deltalake::DeltaTable;
+use deltalake::kernel::StructType;
+use futures::FutureExt;
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::file::reader::ChunkReader;
+use thalweg_core::record::{Column, Timestamp};
+use thalweg_core::time::EventTime;
 use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 
-use super::failure;
+use super::scan::{Wanted, Within, broken};
 use super::storage::Storage;
+use super::{active, failure, plan, schema};
 
 /// Hands each batch of the columns called `columns` (in the table's own order) to `visit`.
 ///
@@ -23,56 +30,200 @@ pub fn read_table(
     access: &Access,
     table: &str,
     columns: &[&str],
-    mut visit: impl FnMut(RecordBatch) -> Result<()>,
+    visit: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| error::io("start the I/O threads", e))?;
-    let storage = Storage::at(root, access)?;
-    let data = storage.data(table)?;
-    for file in runtime.block_on(files(&storage, table))? {
-        for batch in runtime.block_on(open(&data, table, &file, columns))? {
-            visit(batch.map_err(|_| broken(table))?)?;
+    let reader = DeltaReader::at(root, access)?;
+    let missing = || Error::config(format!("there is no table {table} in {}", reader.storage));
+    reader.open(table)?.ok_or_else(missing)?.scan(columns, None, visit)
+}
+
+/// Opens the tables below one folder or prefix.
+pub struct DeltaReader {
+    storage: Storage,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl fmt::Debug for DeltaReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeltaReader").field("storage", &self.storage).finish_non_exhaustive()
+    }
+}
+
+/// The version of a table that was asked for.
+#[derive(Debug)]
+pub struct OpenTable<'a> {
+    reader: &'a DeltaReader,
+    name: String,
+    version: u64,
+    columns: Vec<TableColumn>,
+    files: Vec<File>,
+}
+
+/// A column as Delta writes it down.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TableColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type in Delta's words, as JSON.
+    pub data_type: String,
+}
+
+#[derive(Debug)]
+struct File {
+    path: Path,
+    rows: Option<u64>,
+    stats: Option<String>,
+}
+
+impl TableColumn {
+    /// The columns that a table made for rows of `schema` has.
+    ///
+    /// # Errors
+    /// Delta has no such columns.
+    pub fn of(schema: &Schema) -> Result<Vec<Self>> {
+        let file = schema::file_schema("expected", schema)?;
+        schema::delta_schema("expected", &file).and_then(|delta| columns("expected", &delta))
+    }
+}
+
+impl DeltaReader {
+    /// Reads the tables below `root`.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when this build lacks the place's feature, or a variable is wrong.
+    pub fn at(root: &Place, access: &Access) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|e| error::io("start the I/O threads", e))?;
+        Ok(Self { storage: Storage::at(root, access)?, runtime })
+    }
+
+    /// The newest version of `table`; `None` when there is no such table.
+    ///
+    /// # Errors
+    /// Its log cannot be read.
+    pub fn open(&self, table: &str) -> Result<Option<OpenTable<'_>>> {
+        self.open_version(table, None)
+    }
+
+    /// `table` as it was at `version`.
+    ///
+    /// # Errors
+    /// The log has no such version any more.
+    pub fn open_at(&self, table: &str, version: u64) -> Result<Option<OpenTable<'_>>> {
+        self.open_version(table, Some(version))
+    }
+
+    fn open_version(&self, table: &str, version: Option<u64>) -> Result<Option<OpenTable<'_>>> {
+        self.runtime.block_on(active::steadily(|| self.load(table, version).boxed()))
+    }
+
+    async fn load(&self, table: &str, version: Option<u64>) -> Result<Option<OpenTable<'_>>> {
+        let log = self.storage.log(table)?;
+        let exists = log.is_delta_table_location().await;
+        if !exists.map_err(|e| failure::storage("look for the log", table, &e))? {
+            return Ok(None);
         }
-    }
-    Ok(())
-}
-
-fn broken(table: &str) -> Error {
-    Error::corrupt(format!("a file of table {table} cannot be read"))
-}
-
-/// Names of the files of the newest version.
-async fn files(storage: &Storage, table: &str) -> Result<Vec<Path>> {
-    let missing = || Error::config(format!("there is no table {table} in {storage}"));
-    let loaded = storage.load(table).await?.ok_or_else(missing)?;
-    let state = loaded.snapshot().map_err(|e| failure::log("read the log", table, &e))?;
-    Ok(state.log_data().iter().map(|file| file.object_store_path()).collect())
-}
-
-/// A local file is read as it is needed, a remote one is fetched whole: files are bounded in size.
-async fn open(
-    data: &Arc<dyn ObjectStore>,
-    table: &str,
-    file: &Path,
-    columns: &[&str],
-) -> Result<ParquetRecordBatchReader> {
-    let failed = |e| failure::storage("read a data file", table, &e);
-    let found = data.get(file).await.map_err(failed)?;
-    match found.payload {
-        GetResultPayload::File(file, _) => reader(table, file, columns),
-        GetResultPayload::Stream(_) => reader(table, found.bytes().await.map_err(failed)?, columns),
+        let mut loaded = DeltaTable::new(log);
+        let done = match version {
+            None => loaded.load().await,
+            Some(version) => loaded.load_version(version).await,
+        };
+        done.map_err(|e| failure::log("read the log", table, &e))?;
+        let state = loaded.snapshot().map_err(|e| failure::log("read the log", table, &e))?;
+        let files = state.log_data();
+        let files = files.iter().map(|file| File {
+            path: file.object_store_path(),
+            rows: file.num_records().map(|n| n as u64),
+            stats: file.stats(),
+        });
+        Ok(Some(OpenTable {
+            reader: self,
+            name: table.to_owned(),
+            version: state.version(),
+            columns: columns(table, &state.schema())?,
+            files: files.collect(),
+        }))
     }
 }
 
-fn reader(
-    table: &str,
-    file: impl ChunkReader + 'static,
-    columns: &[&str],
-) -> Result<ParquetRecordBatchReader> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|_| broken(table))?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-    builder.with_projection(mask).build().map_err(|_| broken(table))
+impl OpenTable<'_> {
+    /// The version that is open.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Its columns, in order.
+    pub fn columns(&self) -> &[TableColumn] {
+        &self.columns
+    }
+
+    /// How many files it has.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Its rows; `None` when a file of others came without statistics.
+    pub fn rows(&self) -> Option<u64> {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    /// The greatest time in `column`, to the millisecond, as far as statistics tell; nothing is read for it.
+    pub fn latest(&self, column: Column<Timestamp>) -> Option<EventTime> {
+        let told = |file: &File| plan::times_told(file.stats.as_deref(), column.name());
+        self.files.iter().filter_map(told).map(|(_, greatest)| greatest).max()
+    }
+
+    /// Hands each batch of the columns called `columns` (in the table's own order) to `visit`: all rows, or those whose
+    /// time lies in a half-open stretch, µs. That column comes along. A column that a file lacks is missing from its
+    /// batches.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn scan(
+        &self,
+        columns: &[&str],
+        within: Option<(Column<Timestamp>, Range<EventTime>)>,
+        mut visit: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let data = self.reader.storage.data(&self.name)?;
+        let within = within.map(|(column, range)| Within { column: column.name(), range });
+        for file in &self.files {
+            if within.as_ref().is_some_and(|w| w.excludes(file.stats.as_deref())) {
+                continue;
+            }
+            let wanted = Wanted { table: &self.name, columns, within: within.as_ref() };
+            for batch in self.reader.runtime.block_on(wanted.open(&data, &file.path))? {
+                let batch = batch.map_err(|_| broken(&self.name))?;
+                let batch = match &within {
+                    Some(within) => within.filter(&self.name, &batch)?,
+                    None => batch,
+                };
+                if batch.num_rows() > 0 {
+                    visit(batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn columns(table: &str, schema: &StructType) -> Result<Vec<TableColumn>> {
+    #[derive(serde::Deserialize)]
+    struct Field {
+        name: String,
+        #[serde(rename = "type")]
+        data_type: serde_json::Value,
+    }
+    #[derive(serde::Deserialize)]
+    struct Fields {
+        fields: Vec<Field>,
+    }
+    let failed = |_| Error::corrupt(format!("the columns of table `{table}` cannot be read"));
+    let json = serde_json::to_value(schema).map_err(failed)?;
+    let Fields { fields } = serde_json::from_value(json).map_err(failed)?;
+    let column = |f: Field| TableColumn { name: f.name, data_type: f.data_type.to_string() };
+    Ok(fields.into_iter().map(column).collect())
 }

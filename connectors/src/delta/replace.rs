@@ -1,4 +1,4 @@
-//! Puts merged files into the place of theirs: one log entry, or none.
+//! Puts files into the place of others: one log entry, or none.
 //!
 //! The rules are those of every commit (P13): the entry before must stand, and afterwards no log checkpoint may have
 //! overtaken ours. Entries of others are read one by one. Appends are fine. Whoever touches one of our files or
@@ -14,7 +14,7 @@ use thalweg_core::{Error, Result, failpoint};
 use super::active;
 use super::commit::RELOADS;
 use super::decide::{self, AfterPut};
-use super::entry;
+use super::entry::{self, Replacement};
 use super::storage::Storage;
 use super::table::{self, Put, Table};
 
@@ -26,7 +26,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// What became of one replacement.
 pub(super) enum Replaced {
-    /// The merged files are in the table.
+    /// The new files are in the table.
     Done,
     /// They are not, and no entry names them: they may go.
     Refused(&'static str),
@@ -57,15 +57,15 @@ impl<'a> Replacer<'a> {
         Self { storage, table, watched, touched: HashSet::new(), changed: false }
     }
 
-    /// Replaces files by `adds`, which hold the same rows.
+    /// Replaces files by `adds`, of which there is at least one: by it an entry is known as ours.
     pub(super) async fn replace(
         &mut self,
         removes: Vec<Remove>,
         adds: &[Add],
-        target: u64,
+        why: &Replacement,
     ) -> Result<Replaced> {
         let inputs: Vec<String> = removes.iter().map(|r| r.path.clone()).collect();
-        let bytes = entry::replacement(&self.table.name, removes, adds.to_vec(), target)?;
+        let bytes = entry::replacement(&self.table.name, removes, adds.to_vec(), why)?;
         table::check_files(self.storage, &self.table.name, adds).await?;
         let (mut tries, mut reloads, mut sent) = (0, 0, false);
         let given_up = |sent, why| if sent { Replaced::Lost(why) } else { Replaced::Refused(why) };

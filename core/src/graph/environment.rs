@@ -90,11 +90,11 @@ impl StreamEnvironment {
         &self,
         uid: &str,
         factory: SharedFactory,
-        from: (NodeId, Option<&'static str>),
-        partitioning: Partitioning,
+        from: &[(NodeId, Option<&'static str>)],
+        partitioning: &Partitioning,
         parallelism: Option<u32>,
     ) -> NodeId {
-        let input = self.schema_of(from);
+        let input = self.schema_of_all(uid, from);
         let output = factory.output_schema(&input).unwrap_or_else(|error| {
             self.problem(uid, error.to_string());
             Arc::new(Schema::empty())
@@ -111,8 +111,28 @@ impl StreamEnvironment {
         if let Some(node) = draft.nodes.get_mut(id.0) {
             node.parallelism = parallelism;
         }
-        draft.edges.push(Edge { from: from.0, tag: from.1, to: id, partitioning });
+        for (from, tag) in from.iter().copied() {
+            let partitioning = partitioning.clone();
+            draft.edges.push(Edge { from, tag, to: id, partitioning });
+        }
         id
+    }
+
+    /// The columns of all inputs of a node, which must be the same in each: an operator is planned for one schema.
+    fn schema_of_all(&self, uid: &str, from: &[(NodeId, Option<&'static str>)]) -> SchemaRef {
+        let mut inputs = from.iter().map(|input| self.schema_of(*input));
+        let first = inputs.next().unwrap_or_else(|| Arc::new(Schema::empty()));
+        for other in inputs {
+            let mut pairs = first.fields().iter().zip(other.fields());
+            let column = pairs.find(|(a, b)| a != b).map(|(a, _)| a.name().clone());
+            if let Some(column) = column {
+                let text = format!("its inputs differ in column `{column}`, or in its marks");
+                self.problem(uid, text);
+            } else if first.fields().len() != other.fields().len() {
+                self.problem(uid, "its inputs have different numbers of columns");
+            }
+        }
+        first
     }
 
     pub(crate) fn sink(

@@ -63,8 +63,8 @@ impl<'env, R> DataStream<'env, R> {
         let node = self.environment.operator(
             uid,
             Arc::new(factory),
-            (self.node, self.tag),
-            Partitioning::Forward,
+            &[(self.node, self.tag)],
+            &Partitioning::Forward,
             None,
         );
         DataStream::new(self.environment, node, None)
@@ -86,7 +86,8 @@ impl<'env, R> DataStream<'env, R> {
 
     /// Groups rows by several columns; by none, all rows share the empty key.
     pub fn key_by_all(self, columns: impl IntoIterator<Item = ColumnName>) -> KeyedStream<'env, R> {
-        KeyedStream { stream: self, columns: columns.into_iter().map(|c| c.0).collect() }
+        let columns = columns.into_iter().map(|c| c.0).collect();
+        KeyedStream { stream: self, others: Vec::new(), columns }
     }
 
     /// Writes the stream.
@@ -99,6 +100,8 @@ impl<'env, R> DataStream<'env, R> {
 #[must_use = "a stream that nothing consumes does nothing"]
 pub struct KeyedStream<'env, R> {
     stream: DataStream<'env, R>,
+    /// Streams whose rows join those of the first.
+    others: Vec<DataStream<'env, R>>,
     columns: Vec<&'static str>,
 }
 
@@ -109,6 +112,23 @@ impl<R> std::fmt::Debug for KeyedStream<'_, R> {
 }
 
 impl<'env, R> KeyedStream<'env, R> {
+    /// The rows of both streams, which have the same columns and are grouped by the same: rows of one key meet in one
+    /// subtask, in no order between the two. Event time is where it is in the stream that is behind; a source without
+    /// watermarks holds nobody back.
+    pub fn union(mut self, other: Self) -> Self {
+        if self.columns != other.columns {
+            let text = format!(
+                "a union of streams grouped by {} and by {}",
+                self.columns.join(", "),
+                other.columns.join(", ")
+            );
+            self.stream.environment.problem_at(other.stream.node, text);
+        }
+        self.others.push(other.stream);
+        self.others.extend(other.others);
+        self
+    }
+
     /// Applies an operator behind the exchange by key.
     pub fn transform<O>(
         self,
@@ -116,11 +136,13 @@ impl<'env, R> KeyedStream<'env, R> {
         factory: impl OperatorFactory + 'static,
     ) -> DataStream<'env, O> {
         let keys = self.columns.iter().map(|c| (*c).to_owned()).collect();
+        let streams = std::iter::once(&self.stream).chain(&self.others);
+        let from: Vec<_> = streams.map(|stream| (stream.node, stream.tag)).collect();
         let node = self.stream.environment.operator(
             uid,
             Arc::new(factory),
-            (self.stream.node, self.stream.tag),
-            Partitioning::Hash(keys),
+            &from,
+            &Partitioning::Hash(keys),
             None,
         );
         DataStream::new(self.stream.environment, node, None)
@@ -176,11 +198,16 @@ impl<'env, R> WindowedStream<'env, R> {
     /// Aggregates each window of each key. The node before the exchange is called `uid-partial`.
     pub fn aggregate<O>(self, uid: &str, function: &impl WindowFunction) -> DataStream<'env, O> {
         let Self { keyed, windows } = self;
+        if !keyed.others.is_empty() {
+            let text = "windows over a union are not there yet: aggregate each stream by itself";
+            keyed.stream.environment.problem(uid, text);
+        }
         let partial = function.partial(&keyed.columns, windows);
         let stream: DataStream<'env, R> =
             keyed.stream.transform(&format!("{uid}-partial"), Boxed(partial));
         let merged = function.merge(&keyed.columns, windows);
-        KeyedStream { stream, columns: keyed.columns }.transform(uid, Boxed(merged))
+        let others = Vec::new();
+        KeyedStream { stream, others, columns: keyed.columns }.transform(uid, Boxed(merged))
     }
 }
 

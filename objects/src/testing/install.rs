@@ -1,4 +1,4 @@
-//! Emulators from the package registries, once per machine and version.
+//! Emulators and other programs for tests from the package registries, once per machine and version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,26 @@ use std::time::{Duration, Instant};
 
 const MOTO: &str = "5.2.5";
 const AZURITE: &str = "3.35.0";
+const PLAYWRIGHT: &str = "1.65.1";
+const AXE: &str = "4.14.1";
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// `moto_server`.
 pub(super) fn moto() -> Result<PathBuf, String> {
-    let folder = install(&format!("moto-{MOTO}"), |folder| {
-        let shown = folder.display().to_string();
-        let pip = folder.join("bin/pip");
-        run(Command::new("python3").args(["-m", "venv", &shown]))?;
-        let moto = format!("moto[s3]=={MOTO}");
-        run(Command::new(pip).args(["install", "-q", &moto, "flask", "flask-cors"]))
-    })?;
+    let moto = format!("moto[s3]=={MOTO}");
+    let folder = python_environment(&format!("moto-{MOTO}"), &[&moto, "flask", "flask-cors"])?;
     Ok(folder.join("bin/moto_server"))
+}
+
+/// A folder `name` with a virtual environment of Python that has these packages.
+///
+/// # Errors
+/// It cannot be installed here; one line says why.
+pub fn python_environment(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    install(name, |folder| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+        run(Command::new(folder.join("bin/pip")).args(["install", "-q"]).args(packages))
+    })
 }
 
 /// `azurite-blob`.
@@ -30,6 +38,25 @@ pub(super) fn azurite() -> Result<PathBuf, String> {
         run(npm.arg(folder).arg(azurite))
     })?;
     Ok(folder.join("node_modules/.bin/azurite-blob"))
+}
+
+/// Folder of `playwright-core` and `axe-core`.
+pub(super) fn playwright() -> Result<PathBuf, String> {
+    let folder = install(&format!("playwright-{PLAYWRIGHT}-axe-{AXE}"), |folder| {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(folder);
+        run(npm.args([format!("playwright-core@{PLAYWRIGHT}"), format!("axe-core@{AXE}")]))
+    })?;
+    Ok(folder.join("node_modules"))
+}
+
+/// The system's Chromium, where one may install it.
+pub(super) fn chromium() -> Result<(), String> {
+    install("chromium", |_| {
+        run(Command::new("apt-get").args(["update", "-qq"]))?;
+        run(Command::new("apt-get").args(["install", "-y", "-qq", "chromium"]))
+    })
+    .map(drop)
 }
 
 /// Processes that come at the same time wait for one another; the marker is written last.

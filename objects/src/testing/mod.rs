@@ -1,4 +1,4 @@
-//! Test support: emulators of object stores that start and stop with a test, and a proxy that misbehaves.
+//! Test support: emulators of object stores that start and stop with a test, a proxy that misbehaves, and a browser.
 //!
 //! | Store | Emulator | Installed by |
 //! |---|---|---|
@@ -13,6 +13,7 @@
 //! Environment: `THALWEG_REQUIRE_EMULATORS=1` fails a test rather than skip it when an emulator is missing;
 //! `THALWEG_EMULATORS_CACHE` is where they are installed, by default `~/.cache/thalweg/emulators`.
 
+mod browser;
 mod install;
 mod process;
 mod proxy;
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 use crate::client::Access;
 use crate::place::{Place, Remote};
+pub use browser::Browser;
+pub use install::python_environment;
 use process::Process;
 pub use proxy::{Fault, Proxy};
 

@@ -6,6 +6,7 @@ use thalweg_runtime::cli::CheckpointsCommand;
 use super::DataArgs;
 use super::input;
 use super::mirror::MirrorArgs;
+use crate::healthcare::graph::Sources;
 
 /// Looks at the folder, or opens the job for what needs its tables.
 pub(super) fn execute(
@@ -21,9 +22,10 @@ pub(super) fn execute(
     let mut config = data.load_config()?;
     mirror.apply(&mut config.mirror);
     let storage = data.checkpoints()?;
-    // The source is not opened by these commands: any will do.
-    let source = input::file(&config, std::path::Path::new("unused"));
-    let job = input::job(&config, data, source, storage)?;
+    // The sources are not opened by these commands: any will do.
+    let events = input::file(&config, std::path::Path::new("unused"));
+    let sources = Sources { events, commands: input::unread_commands(&config)? };
+    let job = input::job(&config, data, sources, storage, None)?;
     super::print(&command.act(job)?);
     Ok(())
 }

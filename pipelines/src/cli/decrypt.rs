@@ -5,21 +5,37 @@ use thalweg_connectors::delta::read_table;
 use thalweg_core::record::{Binary, Column, Int32, Int64, Utf8, column_of};
 use thalweg_core::{Error, Result};
 use thalweg_objects::{Access, Place};
+use thalweg_serving::audit::{Action, Outcome};
 
+use super::audit;
 use crate::healthcare::decrypt::{DecryptArgs, SealedRow, SealedRows, Wanted, decrypt};
 use crate::healthcare::keys;
+use crate::healthcare::serve::files;
 
-/// Messages go to standard output, the audit line to standard error.
+/// Messages go to standard output; the audit log, and a line on standard error, tell how many.
 pub(super) fn execute(args: &DecryptArgs) -> Result<()> {
     let (key, _) = keys::load(&args.data_dir, args.key_file.as_deref())?;
     let tables = Tables(args.data_dir.clone());
-    let rows =
-        decrypt(args, &tables, &key, &mut std::io::stdout().lock(), &mut std::io::stderr().lock())?;
+    let log = files::audit_log(&args.data_dir, args.audit_log.as_deref())?;
+    let mut audit = |rows: usize, line: &str| {
+        let mut event = audit::by_operator(Action::Decrypt, Outcome::Done);
+        event.rows = rows as u64;
+        event.tables = vec![args.table.path().replace('/', "_")];
+        log.append(&event)?;
+        tell(line);
+        Ok(())
+    };
+    let rows = decrypt(args, &tables, &key, &mut std::io::stdout().lock(), &mut audit)?;
     if rows == 0 {
         let table = args.table.path();
         return Err(Error::config(format!("table {table} has no such rows")));
     }
     Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "it is for people; standard output has the messages")]
+fn tell(line: &str) {
+    eprintln!("{line}");
 }
 
 struct Tables(Place);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use thalweg_connectors::delta::DeltaCommitter;
 use thalweg_connectors::file::JsonLinesSource;
+use thalweg_connectors::json::JsonFormat;
 use thalweg_connectors::kafka::{KafkaSource, Start};
 use thalweg_core::connector::decode::Format;
 use thalweg_core::connector::source::Source;
@@ -14,9 +15,12 @@ use thalweg_objects::Access;
 use thalweg_runtime::{CheckpointStorage, JobBuilder};
 
 use super::DataArgs;
+use crate::healthcare::alerts::command::CommandMessage;
 use crate::healthcare::config::{HealthcareConfig, KafkaSection};
-use crate::healthcare::mirror::Mirror;
-use crate::healthcare::{HealthcareFormat, healthcare_graph};
+use crate::healthcare::dashboard::tap::Tap;
+use crate::healthcare::graph::Sources;
+use crate::healthcare::topics::Topics;
+use crate::healthcare::{HealthcareFormat, tapped_graph};
 
 /// Where events come from.
 #[derive(Debug, Clone, Args)]
@@ -62,6 +66,42 @@ fn format(config: &HealthcareConfig) -> Arc<dyn Format> {
     Arc::new(HealthcareFormat::new(&config.decoding))
 }
 
+/// Commands about alerts, if the settings name a topic of them. They come beside events from Kafka only: a job over a
+/// file ends, commands do not.
+pub(super) fn commands(
+    config: &HealthcareConfig,
+    is_kafka: bool,
+) -> Result<Option<Arc<dyn Source>>> {
+    let Some(topic) = commands_topic(config) else { return Ok(None) };
+    if !is_kafka || *topic == config.kafka.topic {
+        return Err(Error::config(
+            "alerts.commands_topic must be another topic of the brokers that events come from",
+        ));
+    }
+    let mut source = config.kafka.source()?;
+    topic.clone_into(&mut source.topic);
+    // Not lag that anybody should look at, and none of it is skipped.
+    source.group_id = None;
+    source.start = Start::Earliest;
+    Ok(Some(Arc::new(KafkaSource::new(source, command_format()?))))
+}
+
+/// A source in place of [`commands`], for a job that reads nothing.
+pub(super) fn unread_commands(config: &HealthcareConfig) -> Result<Option<Arc<dyn Source>>> {
+    if commands_topic(config).is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(JsonLinesSource::new(Path::new("unused"), command_format()?))))
+}
+
+fn commands_topic(config: &HealthcareConfig) -> Option<&String> {
+    config.alerts.commands_topic.as_ref().filter(|_| config.alerts.enabled)
+}
+
+fn command_format() -> Result<Arc<dyn Format>> {
+    Ok(Arc::new(JsonFormat::of::<CommandMessage>()?))
+}
+
 /// Says at once, and before anything is created, that there is no such file.
 pub(super) fn check(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
@@ -78,16 +118,23 @@ pub(super) fn file(config: &HealthcareConfig, path: &Path) -> Arc<dyn Source> {
     Arc::new(JsonLinesSource::new(path, format(config)))
 }
 
-/// The healthcare job over a source.
+/// Whether a file is read in one piece. The pieces of a longer one are read side by side, so that a patient's events
+/// come in no order: alerts would not be the same twice.
+pub(super) fn is_one_piece(file: &dyn Source) -> Result<bool> {
+    Ok(file.start_splits()?.len() <= 1)
+}
+
+/// The healthcare job over a source, with a tap for dashboards if they are served.
 pub(super) fn job(
     config: &HealthcareConfig,
     data: &DataArgs,
-    source: Arc<dyn Source>,
+    sources: Sources,
     storage: Arc<dyn CheckpointStorage>,
+    tap: Option<&Arc<Tap>>,
 ) -> Result<JobBuilder> {
     let key = data.key(storage.as_ref())?;
     let committer = Arc::new(DeltaCommitter::at(&data.data_dir, &Access::from_environment())?);
-    let mirror = Mirror::of(&config.mirror, &config.kafka)?;
-    let graph = healthcare_graph(config, source, &committer, mirror.as_ref(), &key)?;
+    let topics = Topics::of(config)?;
+    let graph = tapped_graph(config, sources, &committer, topics.as_ref(), &key, tap)?;
     Ok(JobBuilder::new(graph, storage, key).settings(config.runtime.clone()))
 }

@@ -8,16 +8,11 @@ use thalweg_connectors::delta::{Compaction, SAFE_RETENTION, Vacuum};
 use thalweg_core::time::Clock;
 use thalweg_core::{Error, Result, error};
 use thalweg_objects::Place;
-use thalweg_runtime::cli::report_error;
 use thalweg_runtime::{LocalStorage, SystemClock};
 
+use super::outcome::{Failure, Outcome, end, tell};
 use super::{CHECKPOINTS, DataArgs};
 use crate::healthcare::maintain::{MaintainOptions, Maintained, maintain};
-
-/// Exit code for wrong usage, as clap's.
-const USAGE: u8 = 2;
-/// Exit code for nothing to do.
-const NOTHING: u8 = 99;
 
 /// What to do for the tables.
 #[derive(Debug, Clone, Args)]
@@ -49,35 +44,16 @@ pub(super) struct MaintainArgs {
 
 /// Merges small files, looks after logs, removes old files. The last line of standard output is one JSON object.
 pub(super) fn execute(args: &MaintainArgs) -> ExitCode {
-    match run(args) {
-        Err(Failure::Usage(error)) => {
-            report_error(&error);
-            ExitCode::from(USAGE)
-        }
-        Err(Failure::Other(error)) => report_error(&error),
-        Ok(done) => {
-            // It cannot fail: the struct has numbers and a boolean only.
-            super::print(&(serde_json::to_string(&done).unwrap_or_default() + "\n"));
-            if done.failed > 0 {
-                ExitCode::FAILURE
-            } else if done.is_something() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(NOTHING)
-            }
-        }
-    }
-}
-
-enum Failure {
-    Usage(Error),
-    Other(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
+    end(run(args).map(|done| {
+        let outcome = if done.failed > 0 {
+            Outcome::Failed
+        } else if done.is_something() {
+            Outcome::Done
+        } else {
+            Outcome::Nothing
+        };
+        (done, outcome)
+    }))
 }
 
 fn run(args: &MaintainArgs) -> Result<Maintained, Failure> {
@@ -118,9 +94,4 @@ fn run(args: &MaintainArgs) -> Result<Maintained, Failure> {
         runtime.block_on(maintain(&args.data.data_dir, checkpoints.as_ref(), &options, &tell))?;
     done.seconds = (clock.monotonic().as_secs_f64() * 1_000.0).round() / 1_000.0;
     Ok(done)
-}
-
-#[expect(clippy::print_stderr, reason = "progress is for people; standard output has the result")]
-fn tell(line: &str) {
-    eprintln!("{line}");
 }

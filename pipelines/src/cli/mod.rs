@@ -1,15 +1,28 @@
-//! The command line of `healthcare`: one file per command. Errors are one line and exit code 1; wrong usage is 2.
+//! The command line of `healthcare`: one file per command. Errors are one line and exit code 1; wrong usage is 2;
+//! commands for schedulers have more ([`outcome`]).
 
+mod access;
+mod alerts;
+mod audit;
 mod checkpoints;
+mod cron;
+mod dashboard;
 mod decrypt;
 mod demo;
 mod graph;
 mod input;
 mod maintain;
 mod mirror;
+mod monitor;
+mod outcome;
 mod produce;
+mod quality;
+mod refresh;
+mod report;
+mod reports;
 mod run;
 mod schedule;
+mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +58,8 @@ enum Command {
     Run(run::RunCommand),
     /// Send events of a simulated hospital to a Kafka topic
     Produce(ProduceArgs),
+    /// Acknowledge or snooze an alert
+    Alerts(alerts::AlertsArgs),
     /// Print the pipeline's graph
     Graph(GraphArgs),
     /// List, inspect, verify, rewind or resolve checkpoints
@@ -59,8 +74,37 @@ enum Command {
     /// Merge small files of the tables, look after their logs, remove old files; beside a running job or without one.
     /// Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing to do
     Maintain(maintain::MaintainArgs),
+    /// Judge the data of a day: completeness, validity, uniqueness, volume, freshness, schema, privacy. Exit codes:
+    /// 0 good, 1 failed, 2 wrong usage, 3 not good enough, 99 the day has not begun
+    Quality(quality::QualityArgs),
+    /// Compare the gold tables of a day with silver and put right what differs; beside a running job or without one.
+    /// Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing to do
+    Refresh(refresh::RefreshArgs),
+    /// Sum a day up on one page. Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing happened
+    Report(report::ReportArgs),
+    /// Look at a job once: checkpoints, arrivals, gold, lag; tell a webhook when something is wrong. Exit codes: 0 well,
+    /// 1 not, 2 wrong usage
+    Monitor(monitor::MonitorArgs),
+    /// Run maintain, refresh, quality, report and monitor when [schedule] of the configuration file says
+    Schedule(cron::ScheduleArgs),
     /// Print decrypted events of bronze or quarantine to someone who has the key
     Decrypt(DecryptArgs),
+    /// Serve the tables of a job that runs elsewhere or has ended: dashboards, and SQL over the PostgreSQL protocol
+    Serve(serve::ServeArgs),
+    /// Add, list or remove those who may ask
+    Users {
+        #[command(flatten)]
+        access: access::AccessArgs,
+        #[command(subcommand)]
+        command: access::UsersCommand,
+    },
+    /// Check the log of who asked for what
+    Audit {
+        #[command(flatten)]
+        access: access::AccessArgs,
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Print a commented configuration file with every default
     Config,
 }
@@ -139,12 +183,21 @@ impl Cli {
         let done = match self.command {
             Command::Run(command) => run::execute(&command),
             Command::Produce(args) => produce::execute(&args),
+            Command::Alerts(args) => alerts::execute(&args),
             Command::Graph(args) => graph::execute(&args),
             Command::Checkpoints { data, mirror, checkpoints } => {
                 checkpoints::execute(&data, &mirror, &checkpoints.command)
             }
             Command::Maintain(args) => return maintain::execute(&args),
+            Command::Quality(args) => return quality::execute(&args),
+            Command::Refresh(args) => return refresh::execute(&args),
+            Command::Report(args) => return report::execute(&args),
+            Command::Monitor(args) => return monitor::execute(&args),
+            Command::Schedule(args) => cron::execute(&args),
             Command::Decrypt(args) => decrypt::execute(&args),
+            Command::Serve(args) => serve::execute(&args),
+            Command::Users { access, command } => access::execute(&access, &command),
+            Command::Audit { access, command } => audit::execute(&access, &command),
             Command::Config => {
                 print(&config::commented_default());
                 Ok(())

@@ -1,17 +1,23 @@
 //! `healthcare run`: the main job.
 
+use std::sync::Arc;
+
 use clap::Args;
 use thalweg_core::Result;
 use thalweg_runtime::JobSummary;
 use thalweg_runtime::cli::{RunArgs, run_job};
 
 use super::DataArgs;
+use super::dashboard::DashboardArgs;
 use super::demo::Demo;
 use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
 use super::schedule::Schedule;
 use crate::healthcare::config::KafkaSection;
-use crate::healthcare::mirror::Mirror;
+use crate::healthcare::dashboard::Observed;
+use crate::healthcare::dashboard::tap::Tap;
+use crate::healthcare::graph::Sources;
+use crate::healthcare::topics::Topics;
 
 /// Arguments of `healthcare run`.
 #[derive(Debug, Clone, Args)]
@@ -24,6 +30,8 @@ pub(super) struct RunCommand {
     mirror: MirrorArgs,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    dashboard: DashboardArgs,
 }
 
 impl RunCommand {
@@ -37,16 +45,26 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     let mut config = command.data.load_config()?;
     command.mirror.apply(&mut config.mirror);
     command.input.apply(&mut config.kafka);
-    Mirror::of(&config.mirror, &config.kafka)?;
+    Topics::of(&config)?;
+    command.dashboard.check()?;
     if let Some(path) = &command.input.input {
         input::check(path)?;
     }
     let storage = command.data.checkpoints()?;
     let mut run = command.run.clone();
     let mut demo = None;
+    let is_kafka = command.input.input.is_none() && config.kafka.bootstrap_servers.is_some();
+    let commands = input::commands(&config, is_kafka)?;
     let source = match &command.input.input {
-        Some(path) => input::file(&config, path),
-        None if config.kafka.bootstrap_servers.is_some() => input::kafka(&config)?,
+        Some(path) => {
+            let file = input::file(&config, path);
+            if config.alerts.enabled && !input::is_one_piece(file.as_ref())? {
+                tracing::info!("no alerts are raised: the file is read in pieces, side by side");
+                config.alerts.enabled = false;
+            }
+            file
+        }
+        None if is_kafka => input::kafka(&config)?,
         None => {
             // The broker forgets everything at exit: each such run is a new chain over the same tables, and whatever
             // it has read it flushes (P29).
@@ -63,11 +81,22 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
             source
         }
     };
-    let job = input::job(&config, &command.data, source, storage)?;
-    let job = run.configure(job, config.runtime.clone());
+    let wanted = command.dashboard.is_wanted(run.quiet);
+    let tap = wanted.then(|| Tap::new(config.time.window));
+    let sources = Sources { events: source, commands };
+    let job = input::job(&config, &command.data, sources, storage, tap.as_ref())?;
+    let mut job = run.configure(job, config.runtime.clone());
+    let mut dashboard = None;
+    if let Some(tap) = &tap {
+        let metrics = Arc::default();
+        let observed = Observed::graph(job.graph()).running(&metrics, tap);
+        dashboard = command.dashboard.beside_job(&command.data.data_dir, observed);
+        job = job.metrics(metrics);
+    }
     let schedule = Schedule::start(&command.data, &config.maintenance)?;
     let result = run_job(job, &run);
     drop(schedule);
+    drop(dashboard);
     let fed = demo.map_or(Ok(()), Demo::stop);
     let summary = result?;
     fed?;

@@ -1,6 +1,7 @@
 //! What can be set about the pipeline. Every setting has a default that works; a file names those that differ.
 
 mod properties;
+mod schedule;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -16,8 +17,12 @@ use thalweg_connectors::kafka::{KafkaConfig, OnDataLoss, Start};
 use thalweg_core::{Error, Result};
 use thalweg_runtime::Settings;
 
-pub use super::mirror::MirrorSection;
+pub use super::alerts::config::{AlertsSection, AnomaliesSection, News2Section, SignalLostSection};
+pub use super::daily::limits::QualitySection;
+pub use super::monitor::MonitorSection;
 pub use super::rules::{Range, Ranges};
+pub use super::topics::MirrorSection;
+pub use schedule::ScheduleSection;
 pub use template::commented_default;
 
 /// The topic that is read when nothing else is said.
@@ -39,10 +44,24 @@ pub struct HealthcareConfig {
     pub quarantine: QuarantineSection,
     /// How event time advances.
     pub time: TimeSection,
+    /// Whom alerts go to, and limits of single vitals.
+    pub alerts: AlertsSection,
+    /// The early warning score.
+    pub news2: News2Section,
+    /// When nothing is heard of a monitored patient.
+    pub signal_lost: SignalLostSection,
+    /// Values that are unusual for their patient.
+    pub anomalies: AnomaliesSection,
     /// How the job runs.
     pub runtime: Settings,
     /// How the tables are kept in shape while it runs.
     pub maintenance: MaintenanceSection,
+    /// When a day's data are good.
+    pub quality: QualitySection,
+    /// When the job is well.
+    pub monitor: MonitorSection,
+    /// When `healthcare schedule` does what.
+    pub schedule: ScheduleSection,
 }
 
 /// Where events come from.
@@ -250,6 +269,10 @@ impl HealthcareConfig {
     /// [`thalweg_core::ErrorKind::InvalidConfig`] naming the setting.
     pub fn check(&self) -> Result<()> {
         self.ranges.check()?;
+        self.alerts.check()?;
+        self.news2.check()?;
+        self.signal_lost.check()?;
+        self.anomalies.check()?;
         let wrong = |what: &str| Err(Error::config(what.to_owned()));
         if !(0.0..=1.0).contains(&self.quarantine.stop_above) {
             return wrong("quarantine.stop_above must be between 0 and 1");
@@ -275,6 +298,10 @@ impl HealthcareConfig {
         if self.maintenance.min_files < 2 {
             return wrong("maintenance.min_files must be at least 2");
         }
-        Ok(())
+        if self.monitor.webhook_attempts == 0 {
+            return wrong("monitor.webhook_attempts must be at least 1");
+        }
+        self.quality.check()?;
+        self.schedule.check()
     }
 }

@@ -39,6 +39,10 @@ pub struct DecryptArgs {
     /// Key file, used when `THALWEG_PHI_KEY` is not set [default: beside the data folder]
     #[arg(long, value_name = "F")]
     pub key_file: Option<PathBuf>,
+
+    /// File of the audit log [default: DIR.audit.jsonl, beside a folder]
+    #[arg(long, value_name = "F")]
+    pub audit_log: Option<PathBuf>,
 }
 
 /// A table that holds encrypted payloads.
@@ -115,8 +119,8 @@ impl DecryptArgs {
     }
 }
 
-/// Writes the decrypted messages to `out`, by topic and offset, and one line to `audit` that says who may want to know:
-/// what was opened with which key, and no value. That line comes first, so that nothing is opened without it.
+/// Writes the decrypted messages to `out`, by topic and offset, and tells `audit` what whoever may want to know should: how
+/// many rows are opened, and a line with which key, and no value. That comes first, so that nothing is opened without it.
 ///
 /// # Errors
 /// [`thalweg_core::ErrorKind::Corrupt`] when the key is another one or a payload is damaged, naming the row.
@@ -125,21 +129,20 @@ pub fn decrypt(
     tables: &dyn SealedRows,
     key: &MasterKey,
     out: &mut dyn Write,
-    audit: &mut dyn Write,
+    audit: &mut dyn FnMut(usize, &str) -> Result<()>,
 ) -> Result<usize> {
     let table = args.table.path();
     let mut rows = tables.rows(table, &args.wanted())?;
     rows.sort_unstable();
-    writeln!(
-        audit,
+    let line = format!(
         "decrypt: {} rows of {table}, partition {}, offsets {}..{}, with key {}",
         rows.len(),
         args.partition,
         args.offsets.start,
         args.offsets.end,
         key.key_id()
-    )
-    .map_err(|e| error::io("write the audit line", e))?;
+    );
+    audit(rows.len(), &line)?;
     let mut aad = Vec::new();
     for row in &rows {
         payload_aad(table, &row.topic, row.partition, row.offset, &mut aad);
@@ -210,16 +213,29 @@ mod tests {
     #[test]
     fn a_range_of_messages_is_printed_in_order_and_told_about_without_them() {
         let key = Arc::new(MasterKey::generate().unwrap());
-        let (mut out, mut audit) = (Vec::new(), Vec::new());
+        let (mut out, mut told) = (Vec::new(), Vec::new());
         let args = line("10..13").unwrap();
+        let mut audit = |rows: usize, line: &str| {
+            told.push((rows, line.to_owned()));
+            Ok(())
+        };
         assert_eq!(decrypt(&args, &sealed(&key), &key, &mut out, &mut audit).unwrap(), 3);
         assert_eq!(out, b"\xff\n\nc\n");
-        let audit = String::from_utf8(audit).unwrap();
         let says = format!(
-            "decrypt: 3 rows of bronze/events, partition 0, offsets 10..13, with key {}\n",
+            "decrypt: 3 rows of bronze/events, partition 0, offsets 10..13, with key {}",
             key.key_id()
         );
-        assert_eq!(audit, says);
+        assert_eq!(told, [(3, says)]);
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_not_opened() {
+        let key = Arc::new(MasterKey::generate().unwrap());
+        let mut out = Vec::new();
+        let mut audit = |_: usize, _: &str| Err(thalweg_core::Error::transient("full"));
+        let done = decrypt(&line("10..13").unwrap(), &sealed(&key), &key, &mut out, &mut audit);
+        assert!(done.is_err());
+        assert!(out.is_empty());
     }
 
     #[test]
@@ -228,11 +244,11 @@ mod tests {
         let mut rows = sealed(&key);
         rows.0[0].offset = 14;
         let args = line("0..20").unwrap();
-        let error = decrypt(&args, &rows, &key, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        let error = decrypt(&args, &rows, &key, &mut Vec::new(), &mut |_, _| Ok(())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("SealedRow(events-0 at 14)"), "{error}");
         let other = MasterKey::generate().unwrap();
-        let error = decrypt(&args, &rows, &other, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        let error = decrypt(&args, &rows, &other, &mut Vec::new(), &mut |_, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains("is not the key in use"), "{error}");
     }
 

@@ -1,25 +1,30 @@
-//! The graph: from one source to bronze, silver, quarantine, late and gold.
+//! The graph: from one source to bronze, silver, quarantine, late, alerts and gold.
 //!
 //! Each function is a stretch of the river and can be tested alone. What must hold whatever is changed here:
 //!
 //! * only [`Seal`]ed payloads and masked identities reach a table; the build fails otherwise, naming the way;
 //! * every message is in bronze, and either in silver or in quarantine;
-//! * lateness is decided once, behind silver: a late event is in silver and in `late/events`, and in no gold table.
+//! * lateness is decided once, behind silver: a late event is in silver and in `late/events`, and in no gold table;
+//! * alerts hang in front of it: they tell late from new by patient and rule, and need each row's own watermark.
 
 use std::sync::Arc;
 
 use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
+use thalweg_core::connector::sink::Sink;
 use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_core::record::{ColumnName, Untyped};
 use thalweg_operators::{Aggregate, LATE, Lateness, Mask, Project, REJECTED, Seal};
 
+use super::alerts::command::{self, CommandMessage};
+use super::alerts::{AlertEvent, Observation, PatientAlerts};
 use super::config::{HealthcareConfig, QuarantineSection, TimeSection};
+use super::dashboard::tap::{Tap, Tapped};
 use super::gold::{Kpis, Medications, PatientVitals, VitalsByBpCategory, VitalsByMinute};
-use super::mirror::Mirror;
 use super::record::{Bronze, Event, Quarantine, Silver};
 use super::rules::validation;
+use super::topics::Topics;
 
 /// Name of the job, the first part of every application id in the tables.
 pub const JOB: &str = "healthcare";
@@ -32,34 +37,87 @@ pub const SILVER: &str = "silver/events";
 pub const QUARANTINE: &str = "quarantine/events";
 /// The valid events that came after their minute had been closed.
 pub const LATE_EVENTS: &str = "late/events";
+/// Every change of an alert's state.
+pub const ALERTS: &str = "alerts/events";
+
+/// Per minute and kind of event.
+pub const VITALS_BY_MINUTE: &str = "gold/vitals_by_minute";
+/// Per minute and category of blood pressure.
+pub const VITALS_BY_BP_CATEGORY: &str = "gold/vitals_by_bp_category";
+/// Per minute and patient.
+pub const PATIENT_VITALS: &str = "gold/patient_vitals";
+/// Per minute and medication.
+pub const MEDICATIONS: &str = "gold/medications";
+/// Per minute.
+pub const KPIS: &str = "gold/kpis";
 
 /// Gold tells about what bronze and silver hold, so it is committed after them.
 const GOLD_RANK: u8 = 1;
 
-/// The healthcare pipeline over `source`, which must emit [`Event`]s, into the tables of `tables`, and silver into
-/// `mirror` as well. Payloads are encrypted with keys derived from `key`.
+/// Where rows come from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Emits [`Event`]s.
+    pub events: Arc<dyn Source>,
+    /// Emits [`CommandMessage`]s; none: nobody acknowledges or snoozes an alert.
+    pub commands: Option<Arc<dyn Source>>,
+}
+
+impl From<Arc<dyn Source>> for Sources {
+    fn from(events: Arc<dyn Source>) -> Self {
+        Self { events, commands: None }
+    }
+}
+
+/// The healthcare pipeline over `sources`, into the tables of `tables`, silver and
+/// alerts into `topics` as well. Payloads are encrypted with keys derived from `key`.
 ///
 /// # Errors
 /// Every problem at once; with the sources of `thalweg-connectors` and [`super::HealthcareFormat`] there is none.
 pub fn healthcare_graph(
     config: &HealthcareConfig,
-    source: Arc<dyn Source>,
+    sources: impl Into<Sources>,
     tables: &Arc<DeltaCommitter>,
-    mirror: Option<&Mirror>,
+    topics: Option<&Topics>,
     key: &Arc<MasterKey>,
-) -> Result<JobGraph, GraphErrors> {
+) -> Result<JobGraph> {
+    tapped_graph(config, sources, tables, topics, key, None)
+}
+
+/// The same with a tap behind the masks, for dashboards. The tap is no part of the graph.
+///
+/// # Errors
+/// As [`healthcare_graph`].
+pub fn tapped_graph(
+    config: &HealthcareConfig,
+    sources: impl Into<Sources>,
+    tables: &Arc<DeltaCommitter>,
+    topics: Option<&Topics>,
+    key: &Arc<MasterKey>,
+    tap: Option<&Arc<Tap>>,
+) -> Result<JobGraph> {
     let env = StreamEnvironment::new(JOB);
-    let events = events(&env, source, &config.time);
+    let sources = sources.into();
+    let events = events(&env, sources.events, &config.time);
     bronze(events, tables, key);
     let QuarantineSection { stop_above, judged_over } = config.quarantine;
     let rules = validation(&config.ranges).stop_above(stop_above, judged_over);
     let valid = events.transform("validate", rules);
     quarantine(valid.side_output(&REJECTED), tables, key);
     let masked = valid.apply("mask", Mask::display().drop_column(Event::PAYLOAD));
-    silver(masked, tables, mirror);
-    let on_time = on_time(masked, tables, &config.time);
-    gold(on_time, tables, &config.time);
-    env.build()
+    silver(masked, tables, topics);
+    if config.alerts.enabled {
+        let commands = sources.commands.map(|source| env.shared_source("alert-commands", source));
+        let changes = alerts(masked, commands, PatientAlerts::new(config)?);
+        changes.sink("alerts", DeltaSink::append(tables, ALERTS).single_writer());
+        if let Some(topic) = topics.and_then(Topics::alerts) {
+            changes.sink("alerts-topic", topic);
+        }
+    }
+    let on_time = on_time(masked, tables, &config.time, tap);
+    let table = |path: &str| DeltaSink::append(tables, path).rank(GOLD_RANK).single_writer();
+    gold(on_time, &config.time, table);
+    Ok(env.build()?)
 }
 
 fn events<'env>(
@@ -94,12 +152,37 @@ fn quarantine(
         .sink("quarantine", table);
 }
 
-fn silver(valid: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, mirror: Option<&Mirror>) {
+fn silver(valid: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, topics: Option<&Topics>) {
     let rows = valid.transform::<Silver>("silver-columns", Project::to::<Silver>());
     rows.sink("silver", DeltaSink::append(tables, SILVER));
-    if let Some(mirror) = mirror {
-        rows.sink("mirror", mirror.sink());
+    if let Some(mirror) = topics.and_then(Topics::mirror) {
+        rows.sink("mirror", mirror);
     }
+}
+
+/// What somebody should know at once.
+fn alerts<'env>(
+    masked: DataStream<'env, Event>,
+    commands: Option<DataStream<'env, CommandMessage>>,
+    operator: PatientAlerts,
+) -> DataStream<'env, AlertEvent> {
+    let events = masked.transform::<Observation>("alert-columns", Project::to::<Observation>());
+    let by_patient = match commands {
+        None => events.key_by(Observation::PATIENT_ID),
+        Some(commands) => {
+            let kept =
+                CommandMessage::COLUMNS.iter().filter(|c| **c != CommandMessage::PAYLOAD.name());
+            let commands = commands
+                .apply("alert-command-columns", Project::columns(kept.copied()))
+                .transform::<Observation>("alert-command-rows", command::commands())
+                .key_by(Observation::PATIENT_ID);
+            events
+                .apply("alert-events", command::events())
+                .key_by(Observation::PATIENT_ID)
+                .union(commands)
+        }
+    };
+    by_patient.transform("alerts-by-patient", operator)
 }
 
 /// The events that can still enter their window; the others leave for their own table.
@@ -107,10 +190,14 @@ fn on_time<'env>(
     valid: DataStream<'env, Event>,
     tables: &Arc<DeltaCommitter>,
     time: &TimeSection,
+    tap: Option<&Arc<Tap>>,
 ) -> DataStream<'env, Silver> {
     let windows = TumblingEventTimeWindows::of(time.window);
     let lateness = Lateness::new(Event::EVENT_TIME, windows, time.allowed_lateness);
-    let judged = valid.transform::<Silver>("lateness", lateness);
+    let judged = match tap {
+        None => valid.transform::<Silver>("lateness", lateness),
+        Some(tap) => valid.transform::<Silver>("lateness", Tapped::new(lateness, tap)),
+    };
     judged
         .side_output(&LATE)
         .transform::<Silver>("late-columns", Project::to::<Silver>())
@@ -118,29 +205,33 @@ fn on_time<'env>(
     judged
 }
 
-fn gold(on_time: DataStream<'_, Silver>, tables: &Arc<DeltaCommitter>, time: &TimeSection) {
+/// The gold tables over the events that came in time; `table` makes the sink of the one at a path.
+pub(super) fn gold<S: Sink + 'static>(
+    on_time: DataStream<'_, Silver>,
+    time: &TimeSection,
+    table: impl Fn(&str) -> S,
+) {
     let windows = TumblingEventTimeWindows::of(time.window);
     let summary = summary(time);
     let by = |key: ColumnName| on_time.key_by(key).window(windows);
-    let table = |path: &str| DeltaSink::append(tables, path).rank(GOLD_RANK).single_writer();
 
     by(Silver::EVENT_TYPE.into())
         .aggregate::<VitalsByMinute>("vitals-by-minute", &summary)
-        .sink("gold-vitals-by-minute", table("gold/vitals_by_minute"));
+        .sink("gold-vitals-by-minute", table(VITALS_BY_MINUTE));
     by(Silver::BP_CATEGORY.into())
         .aggregate::<VitalsByBpCategory>("vitals-by-bp-category", &summary)
-        .sink("gold-vitals-by-bp-category", table("gold/vitals_by_bp_category"));
+        .sink("gold-vitals-by-bp-category", table(VITALS_BY_BP_CATEGORY));
     by(Silver::PATIENT_ID.into())
         .aggregate::<PatientVitals>("patient-vitals", &summary)
-        .sink("gold-patient-vitals", table("gold/patient_vitals"));
+        .sink("gold-patient-vitals", table(PATIENT_VITALS));
     by(Silver::MEDICATION.into())
         .aggregate::<Medications>("medications", &summary)
-        .sink("gold-medications", table("gold/medications"));
+        .sink("gold-medications", table(MEDICATIONS));
     on_time
         .key_by_all([])
         .window(windows)
         .aggregate::<Kpis>("kpis", &summary)
-        .sink("gold-kpis", table("gold/kpis"));
+        .sink("gold-kpis", table(KPIS));
 }
 
 /// What every gold table says about its events.

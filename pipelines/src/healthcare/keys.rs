@@ -15,15 +15,21 @@ pub const KEY_VARIABLE: &str = "THALWEG_PHI_KEY";
 /// # Errors
 /// [`thalweg_core::ErrorKind::InvalidConfig`] when the folder has no name of its own.
 pub fn default_key_file(data_dir: &Path) -> Result<PathBuf> {
+    beside(data_dir, ".key", "key file", "--key-file")
+}
+
+/// The file whose name is the data folder's and `ending`, beside it. `what` it is, and the `option` that names another.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::InvalidConfig`] when the folder has no name of its own.
+pub fn beside(data_dir: &Path, ending: &str, what: &str, option: &str) -> Result<PathBuf> {
     let refused = || {
-        Error::config(format!(
-            "no key file can stand beside {}: pass --key-file",
-            data_dir.display()
-        ))
+        let shown = data_dir.display();
+        Error::config(format!("no {what} can stand beside {shown}: pass {option}"))
     };
     let absolute = std::path::absolute(data_dir).map_err(|_| refused())?;
     let mut name = absolute.file_name().ok_or_else(refused)?.to_owned();
-    name.push(".key");
+    name.push(ending);
     Ok(absolute.with_file_name(name))
 }
 

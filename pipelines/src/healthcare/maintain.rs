@@ -5,15 +5,12 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use thalweg_connectors::delta::{Compaction, DeltaMaintenance, KIND, Vacuum};
-use thalweg_core::checkpoint::Manifest;
-use thalweg_core::connector::sink::PendingCommit;
-use thalweg_core::{CheckpointId, Error, Result, error};
+use thalweg_connectors::delta::{Compaction, DeltaMaintenance, Vacuum};
+use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::CheckpointStorage;
 
-/// Published cuts: no sink of the graph, but a table like any other.
-const CUTS: &str = "meta/checkpoints";
+use super::manifests::{CUTS, Manifests};
 
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -149,46 +146,6 @@ fn chosen(mut tables: BTreeSet<String>, wanted: &[String]) -> Result<BTreeSet<St
     }
     tables.retain(|table| wanted.iter().any(|w| is_in(table, w)));
     Ok(tables)
-}
-
-/// The manifests of a job that may be running.
-struct Manifests<'a>(&'a dyn CheckpointStorage);
-
-impl Manifests<'_> {
-    /// All that are retained, ascending.
-    fn read(&self) -> Result<Vec<Manifest>> {
-        let storage = self.0;
-        let names = storage.list("")?;
-        let mut numbers: Vec<CheckpointId> =
-            names.iter().filter_map(|name| Manifest::number_of(name)).collect();
-        numbers.sort_unstable();
-        let mut found = Vec::new();
-        for number in numbers {
-            // One that the job has deleted since was finished long ago.
-            if let Some(bytes) = storage.read(&Manifest::name(number))? {
-                found.push(Manifest::decode(&bytes)?);
-            }
-        }
-        if found.is_empty() {
-            return Err(Error::config(format!(
-                "there are no checkpoints in {}",
-                self.0.describe()
-            )));
-        }
-        Ok(found)
-    }
-
-    /// The tables that the newest manifest writes to.
-    fn tables(&self) -> Result<BTreeSet<String>> {
-        let all = self.read()?;
-        let sinks = all.last().into_iter().flat_map(|m| m.sinks.iter());
-        Ok(sinks.filter(|s| s.target.kind == KIND).map(|s| s.target.path.clone()).collect())
-    }
-
-    /// Every commit that a manifest holds, done or not: its files are spared whatever their age (P14).
-    fn pending(&self) -> Result<Vec<PendingCommit>> {
-        Ok(self.read()?.into_iter().flat_map(|m| m.pending).filter(|p| p.kind == KIND).collect())
-    }
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl Ranges {
         Ok(())
     }
 
-    fn named(&self) -> [(&'static str, Range); 6] {
+    pub(super) fn named(&self) -> [(&'static str, Range); 6] {
         [
             (Event::HEART_RATE.name(), self.heart_rate),
             (Event::SYSTOLIC.name(), self.systolic),

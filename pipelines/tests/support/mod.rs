@@ -1,8 +1,12 @@
 //! Shared by the pipeline's tests: made-up events, running the real binary, and reading tables without delta-rs.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+mod commands;
 mod cuts;
+pub(crate) mod days;
+mod listener;
 mod mirror;
+pub(crate) mod table_log;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,11 +22,16 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 #[allow(unused_imports, reason = "each test binary uses a part")]
+pub(crate) use commands::{ends_with, last_line};
+#[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use cuts::CutReader;
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub(crate) use listener::Listener;
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use mirror::assert_mirrored;
 
-/// Every table of the pipeline but `meta/checkpoints`, whose rows depend on timing.
+/// Every table of the pipeline but `meta/checkpoints`, whose rows depend on timing, and alerts, which only inputs have
+/// that keep the order of a patient's events.
 pub(crate) const TABLES: [&str; 9] = [
     "bronze/events",
     "silver/events",

@@ -30,11 +30,16 @@ pub(crate) struct InputGate {
 }
 
 impl InputGate {
-    pub(crate) fn new(channels: Vec<Receiver>, restored: CheckpointId) -> Self {
+    /// Of these channels, each with whether its watermarks count.
+    pub(crate) fn new(channels: Vec<(Receiver, bool)>, restored: CheckpointId) -> Self {
+        let mut watermarks = InputWatermarks::new(channels.len());
+        for (index, _) in channels.iter().enumerate().filter(|(_, (_, counts))| !counts) {
+            watermarks.ignore(index);
+        }
         Self {
             aligner: BarrierAligner::new(channels.len(), restored),
-            watermarks: InputWatermarks::new(channels.len()),
-            channels,
+            watermarks,
+            channels: channels.into_iter().map(|(channel, _)| channel).collect(),
             next: 0,
         }
     }
@@ -106,7 +111,7 @@ mod tests {
     async fn rows_behind_a_barrier_wait_for_the_slow_channel() {
         let (fast, fast_in) = channel(1000);
         let (slow, slow_in) = channel(1000);
-        let mut gate = InputGate::new(vec![fast_in, slow_in], CheckpointId(0));
+        let mut gate = InputGate::new(vec![(fast_in, true), (slow_in, true)], CheckpointId(0));
         fast.send(barrier(1)).await.unwrap();
         fast.send(rows(7)).await.unwrap();
         assert!(gate.next().now_or_never().is_none());
@@ -115,5 +120,24 @@ mod tests {
         assert!(matches!(gate.next().await.unwrap(), Input::Batch(b) if b.num_rows() == 3));
         assert!(matches!(gate.next().await.unwrap(), Input::Barrier(b) if b.id.0 == 1));
         assert!(matches!(gate.next().await.unwrap(), Input::Batch(b) if b.num_rows() == 7));
+    }
+
+    #[tokio::test]
+    async fn a_channel_without_event_time_does_not_hold_it_back() {
+        let (timed, timed_in) = channel(1000);
+        let (commands, commands_in) = channel(1000);
+        let mut gate =
+            InputGate::new(vec![(timed_in, true), (commands_in, false)], CheckpointId(0));
+        commands.send(rows(1)).await.unwrap();
+        assert!(matches!(gate.next().await.unwrap(), Input::Batch(_)));
+        timed.send(StreamElement::Watermark(Watermark(7))).await.unwrap();
+        assert!(matches!(gate.next().await.unwrap(), Input::Watermark(Watermark(7))));
+        commands.send(StreamElement::Watermark(Watermark::MAX)).await.unwrap();
+        commands.send(barrier(1)).await.unwrap();
+        assert!(gate.next().now_or_never().is_none());
+        timed.send(StreamElement::Watermark(Watermark::MAX)).await.unwrap();
+        assert!(matches!(gate.next().await.unwrap(), Input::Watermark(Watermark::MAX)));
+        timed.send(barrier(1)).await.unwrap();
+        assert!(matches!(gate.next().await.unwrap(), Input::Barrier(_)));
     }
 }

@@ -129,8 +129,9 @@ impl SourceWork {
             }
             Polled::Nothing => {}
             Polled::Exhausted => {
-                self.set_exhausted();
+                // In this order: who hears of the end of all splits knows how far event time got.
                 self.tell_time(false).await?;
+                self.set_exhausted();
             }
         }
         Ok(())
@@ -202,6 +203,9 @@ impl SourceWork {
 
     async fn barrier(&mut self, barrier: Barrier) -> Result<()> {
         if barrier.kind == BarrierKind::Final {
+            // How far event time really got is said first: for some the end of the input is not the end of time. All
+            // subtasks have told theirs by now, so that all say the same.
+            self.tell_time(false).await?;
             // The end of time precedes the final barrier, so that every window fires into its epoch (P21).
             self.emit(Watermark::MAX).await?;
         }

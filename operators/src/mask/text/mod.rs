@@ -31,6 +31,7 @@
 
 mod address;
 mod dob;
+mod leak;
 mod name;
 mod phone;
 mod ssn;
@@ -42,6 +43,7 @@ use unicode_normalization::UnicodeNormalization;
 
 pub use address::mask_address;
 pub use dob::mask_dob;
+pub use leak::{Leak, find_leak};
 pub use name::mask_name;
 pub use phone::mask_phone;
 pub use ssn::mask_ssn;

@@ -8,10 +8,11 @@ use clap::Args;
 use thalweg_connectors::delta::DeltaCommitter;
 use thalweg_connectors::kafka::KafkaSource;
 use thalweg_core::Result;
+use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
 use thalweg_objects::Place;
 use thalweg_pipelines::healthcare::config::HealthcareConfig;
-use thalweg_pipelines::healthcare::mirror::Mirror;
+use thalweg_pipelines::healthcare::topics::Topics;
 use thalweg_pipelines::healthcare::{HealthcareFormat, healthcare_graph, keys};
 use thalweg_runtime::{CheckpointStorage, JobBuilder, LocalStorage, SystemClock};
 
@@ -90,9 +91,9 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
     let key: Arc<MasterKey> =
         Arc::new(keys::load_or_create(&Place::Folder(args.data_dir.clone()), None)?.0);
     let format = Arc::new(HealthcareFormat::new(&config.decoding));
-    let source = Arc::new(KafkaSource::new(config.kafka.source()?, format));
-    let mirror = Mirror::of(&config.mirror, &config.kafka)?;
-    let graph = healthcare_graph(&config, source, &Arc::new(tables), mirror.as_ref(), &key)?;
+    let source: Arc<dyn Source> = Arc::new(KafkaSource::new(config.kafka.source()?, format));
+    let topics = Topics::of(&config)?;
+    let graph = healthcare_graph(&config, source, &Arc::new(tables), topics.as_ref(), &key)?;
     let job = JobBuilder::new(graph, storage, key)
         .settings(config.runtime)
         .events(args.events)

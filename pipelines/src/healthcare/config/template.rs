@@ -1,5 +1,7 @@
 //! The configuration file with every setting, its meaning and its default, made from the defaults themselves.
 
+mod alerts;
+
 use toml::{Table, Value};
 
 use super::HealthcareConfig;
@@ -158,7 +160,59 @@ const SECTIONS: &[Section] = &[
             entry("min_files", "Fewer small files of a table are not merged."),
         ],
     },
+    Section {
+        name: "quality",
+        comment: "When the data of a day are good: `healthcare quality`. Shares are between 0 and 1.",
+        entries: &[
+            entry("complete", "Columns of silver that events of kind vitals should have."),
+            entry("complete_warn", "The share of them that should, at least."),
+            entry("complete_fail", "Fewer fail."),
+            entry("rejected_warn", "The share of the day's messages that may be rejected."),
+            entry("rejected_fail", "More fail."),
+            entry("repeated_warn", "The share of events that may be there again."),
+            entry("repeated_fail", "More fail."),
+            entry("late_warn", "The share of events that may be too late for gold."),
+            entry("late_fail", "More fail."),
+            entry("volume_days", "How many days before the median of events is taken of."),
+            entry("volume_warn", "How far events may be from it: 0.5 is half or double."),
+            entry("volume_fail", "Further fails."),
+            entry("fresh_warn", "How long before the day's end, or now, the last event may be."),
+            entry("fresh_fail", "Longer fails."),
+        ],
+    },
+    Section {
+        name: "monitor",
+        comment: "When the job is well: `healthcare monitor`. Zero: not judged.",
+        entries: &[
+            entry("checkpoint_age", "How old the newest checkpoint may be."),
+            entry("arrival_age", "How long ago the last message may have arrived."),
+            entry("gold_age", "How long ago the last window of gold may have ended."),
+            entry("lag", "How many messages may wait in the topic."),
+            example(
+                "webhook",
+                "\"https://hooks.example.org/…\"",
+                "Whom to tell, by POST of a JSON object. THALWEG_WEBHOOK_URL comes before it.",
+            ),
+            entry("webhook_attempts", "How often it is tried to tell them."),
+        ],
+    },
+    Section {
+        name: "schedule",
+        comment: "When `healthcare schedule` does what: cron, UTC, of the day before. Empty: never.",
+        entries: &[
+            entry("maintain", "The job itself maintains its tables, see [maintenance]."),
+            entry("refresh", "Gold compared with silver."),
+            entry("quality", "The checks of a day."),
+            entry("report", "The day on one page."),
+            entry("monitor", "A look at the job."),
+            entry("out", "Folder for reports."),
+        ],
+    },
 ];
+
+fn sections() -> impl Iterator<Item = &'static Section> {
+    SECTIONS.iter().chain(alerts::SECTIONS)
+}
 
 /// A configuration file that says what is the case without one.
 pub fn commented_default() -> String {
@@ -166,7 +220,7 @@ pub fn commented_default() -> String {
     let mut text = String::from(
         "# Settings of the healthcare pipeline. Every line shows the default: keep what you change.\n",
     );
-    for section in SECTIONS {
+    for section in sections() {
         text.push_str(&format!("\n# {}\n[{}]\n", section.comment, section.name));
         for entry in section.entries {
             if !entry.comment.is_empty() {
@@ -186,12 +240,23 @@ fn look_up<'a>(defaults: &'a Table, section: &str, name: &str) -> Option<&'a Val
     defaults.get(section)?.as_table()?.get(name)
 }
 
-/// A value on one line. The only tables are ranges, whose ends are shown as whole numbers when they are some.
+/// A value on one line, a list of tables on one for each. Numbers are shown whole when they are, ranges from their
+/// lower end.
 fn inline(value: &Value) -> String {
     match value {
-        Value::Table(range) => {
+        Value::Table(range) if range.len() == 2 && range.contains_key("min") => {
             let end = |name| range.get(name).map(inline).unwrap_or_default();
             format!("{{ min = {}, max = {} }}", end("min"), end("max"))
+        }
+        Value::Table(table) => {
+            let entries: Vec<String> =
+                table.iter().map(|(name, value)| format!("{name} = {}", inline(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        Value::Array(rows) if rows.iter().any(Value::is_table) => {
+            let rows: Vec<String> =
+                rows.iter().map(|row| format!("  {},\n", inline(row))).collect();
+            format!("[\n{}]", rows.concat())
         }
         Value::Float(number) => number.to_string(),
         other => other.to_string(),
@@ -215,7 +280,7 @@ mod tests {
     fn every_setting_is_in_the_template() {
         let defaults = Table::try_from(HealthcareConfig::default()).unwrap();
         for (section, settings) in &defaults {
-            let described = SECTIONS.iter().find(|s| s.name == section).unwrap();
+            let described = sections().find(|s| s.name == section).unwrap();
             for name in settings.as_table().unwrap().keys() {
                 let found = described.entries.iter().find(|e| e.name == name);
                 assert!(found.is_some(), "{section}.{name}");

@@ -42,6 +42,24 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ("[kafka]\nstart = \"sometime\"", "line 2: "),
         ("[kafka.properties]\nsasl.password = [\"hunter2\"]", "`sasl.password` must be a text"),
         ("[decoding]\nmax_message_bytes = 0", "decoding.max_message_bytes"),
+        (
+            "[[alerts.limits]]\nvital = \"spo2\"\nseverity = \"critical\"",
+            "rule `spo2-low` needs either at_least or at_most",
+        ),
+        (
+            "[alerts]\nlimits = [{ vital = \"spo2\", at_most = 91, clears_at = 90, severity = \"info\" }]",
+            "rule `spo2-low` must clear on the good side",
+        ),
+        (
+            "[[alerts.limits]]\nname = \"news2\"\nvital = \"spo2\"\nat_most = 91\nseverity = \"info\"",
+            "`news2` is the name of another rule",
+        ),
+        ("[[alerts.limits]]\nvital = \"mood\"", "line 2: "),
+        ("[alerts]\nforget_after = \"1s\"", "alerts.forget_after"),
+        ("[news2]\nclears_at = 5", "news2: clears_at"),
+        ("[signal_lost]\nafter = \"0s\"", "signal_lost: after"),
+        ("[anomalies]\nalpha = 2.0", "anomalies: alpha"),
+        ("[anomalies]\nz_clears_at = 9", "anomalies: z_clears_at"),
     ] {
         let error = HealthcareConfig::parse(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);

@@ -76,6 +76,7 @@ fn every_table_has_the_columns_of_its_record() {
         ("silver", Silver::schema()),
         ("late", Silver::schema()),
         ("quarantine", Quarantine::schema()),
+        ("alerts", AlertEvent::schema()),
         ("gold-vitals-by-minute", VitalsByMinute::schema()),
         ("gold-vitals-by-bp-category", VitalsByBpCategory::schema()),
         ("gold-patient-vitals", PatientVitals::schema()),
@@ -133,6 +134,7 @@ fn what_is_tuned_is_no_part_of_what_a_checkpoint_must_fit() {
     let mut config = HealthcareConfig::default();
     config.ranges.heart_rate.max = 400.0;
     config.runtime.parallelism += 1;
+    config.alerts.limits.clear();
     let tuned = healthcare_graph(&config, source, &tables, None, &key).unwrap();
     assert_eq!(tuned.fingerprint(), graph().fingerprint());
 }

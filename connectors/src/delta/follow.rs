@@ -1,0 +1,192 @@
+//! Follows tables as they grow: which files a version added, and their rows. For dashboards.
+//!
+//! A follower reads the log once, from its newest checkpoint; afterwards one small object a version. It writes
+//! nothing and is in nobody's way. What it cannot follow, a log that was cleaned meanwhile say, it says, and whoever
+//! asked reads anew.
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use deltalake::DeltaTable;
+use deltalake::kernel::{Action, Add};
+use deltalake::logstore::{LogStore, commit_uri_from_version, get_actions};
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStoreExt};
+use serde_json::Value;
+use thalweg_core::connector::sink::Cut;
+use thalweg_core::{CheckpointId, Error, Result};
+use thalweg_objects::{Access, Place};
+
+use super::scan::{Wanted, broken};
+use super::storage::Storage;
+use super::{cuts, failure};
+
+/// Reads what tables below one root gain. Its futures want a multi-thread tokio runtime.
+#[derive(Debug, Clone)]
+pub struct DeltaFollower {
+    storage: Storage,
+}
+
+/// A file of a table, as the log tells of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableFile {
+    path: Path,
+    greatest: Value,
+}
+
+impl TableFile {
+    fn new(path: Path, stats: Option<&str>) -> Self {
+        let stats = stats.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let greatest = stats.and_then(|mut stats| stats.get_mut("maxValues").map(Value::take));
+        Self { path, greatest: greatest.unwrap_or_default() }
+    }
+
+    fn of(add: &Add) -> Option<Self> {
+        Some(Self::new(Path::parse(&add.path).ok()?, add.stats.as_deref()))
+    }
+
+    /// Whether rows may be in it whose timestamp in `column` is at or behind `second` (`2025-11-24T21:00:00`, UTC).
+    pub fn may_reach(&self, column: &str, second: &str) -> bool {
+        self.greatest_second(column).is_none_or(|greatest| greatest >= second)
+    }
+
+    /// The greatest timestamp in `column`, to the second, if the log tells.
+    pub fn greatest_second(&self, column: &str) -> Option<&str> {
+        self.greatest.get(column)?.as_str()?.get(.."2025-11-24T21:00:00".len())
+    }
+}
+
+impl DeltaFollower {
+    /// A follower of the tables below `root`.
+    ///
+    /// # Errors
+    /// The root is no place.
+    pub fn at(root: &Place, access: &Access) -> Result<Self> {
+        Ok(Self { storage: Storage::at(root, access)? })
+    }
+
+    /// The newest version of `table`; `None` when there is no such table. With the version that was known before it
+    /// looks for the next ones only.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn newest(&self, table: &str, known: Option<u64>) -> Result<Option<u64>> {
+        let Some(mut version) = known else {
+            return Ok(self.storage.load(table).await?.and_then(|loaded| loaded.version()));
+        };
+        let log = self.storage.log(table)?;
+        let store = log.object_store(None);
+        loop {
+            match store.head(&commit_uri_from_version(Some(version + 1))).await {
+                Ok(_) => version += 1,
+                Err(StoreError::NotFound { .. }) => return Ok(Some(version)),
+                Err(e) => return Err(failure::storage("look for a log entry", table, &e)),
+            }
+        }
+    }
+
+    /// All files of `table` at `version`; none when there is no such table.
+    ///
+    /// # Errors
+    /// The log cannot be read, or no longer reaches back to that version.
+    pub async fn files(&self, table: &str, version: u64) -> Result<Vec<TableFile>> {
+        let log = self.storage.log(table)?;
+        let exists = log.is_delta_table_location().await;
+        if !exists.map_err(|e| failure::storage("look for the log", table, &e))? {
+            return Ok(Vec::new());
+        }
+        let mut loaded = DeltaTable::new(log);
+        let load = loaded.load_version(version).await;
+        load.map_err(|e| failure::log("read the log", table, &e))?;
+        let state = loaded.snapshot().map_err(|e| failure::log("read the log", table, &e))?;
+        let files = state.log_data();
+        let files = files.iter();
+        Ok(files.map(|f| TableFile::new(f.object_store_path(), f.stats().as_deref())).collect())
+    }
+
+    /// The files with new rows in the versions behind `after` up to `to`; `None` when the log no longer tells.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn added(&self, table: &str, after: u64, to: u64) -> Result<Option<Vec<TableFile>>> {
+        let log = self.storage.log(table)?;
+        let store = log.object_store(None);
+        let mut files = Vec::new();
+        for version in after + 1..=to {
+            let failed = |e| failure::storage(format!("read log entry {version}"), table, &e);
+            let bytes = match store.get(&commit_uri_from_version(Some(version))).await {
+                Err(StoreError::NotFound { .. }) => return Ok(None),
+                found => found.map_err(failed)?.bytes().await.map_err(failed)?,
+            };
+            let actions = get_actions(version, &bytes)
+                .map_err(|e| failure::log(format!("read log entry {version}"), table, &e))?;
+            // A merge of files adds rows that were there.
+            files.extend(actions.iter().filter_map(|action| match action {
+                Action::Add(add) if add.data_change => TableFile::of(add),
+                _ => None,
+            }));
+        }
+        Ok(Some(files))
+    }
+
+    /// The rows of a file, of the columns called `columns` in the table's own order.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn rows(
+        &self,
+        table: &str,
+        file: &TableFile,
+        columns: &[&str],
+    ) -> Result<Vec<RecordBatch>> {
+        let data = self.storage.data(table)?;
+        let wanted = Wanted { table, columns, within: None };
+        let reader = wanted.open(&data, &file.path).await?;
+        let name = table.to_owned();
+        let read = move || reader.collect::<std::result::Result<Vec<_>, _>>();
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|_| Error::internal(format!("a reader of table `{name}` ended early")))?
+            .map_err(|_| broken(table))
+    }
+
+    /// The published cuts among the rows of a file of `meta/checkpoints`.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds something else.
+    pub async fn cuts(&self, file: &TableFile) -> Result<Vec<Cut>> {
+        let names: Vec<String> =
+            cuts::columns().fields().iter().map(|f| f.name().clone()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut found = Vec::new();
+        for batch in self.rows(cuts::TABLE, file, &names).await? {
+            let of = |row| cut(&batch, row).ok_or_else(|| broken(cuts::TABLE));
+            for row in 0..batch.num_rows() {
+                found.push(of(row)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn cut(batch: &RecordBatch, row: usize) -> Option<Cut> {
+    let text =
+        |name| Some(batch.column_by_name(name)?.as_string_opt::<i32>()?.value(row).to_owned());
+    let list = |name| Some(batch.column_by_name(name)?.as_list_opt::<i32>()?.value(row));
+    let checkpoint =
+        batch.column_by_name("checkpoint")?.as_primitive_opt::<Int64Type>()?.value(row);
+    let at = batch.column_by_name("committed_at")?;
+    let (tables, versions) = (list("tables")?, list("versions")?);
+    let tables = tables.as_string_opt::<i32>()?.iter();
+    let versions = versions.as_primitive_opt::<Int64Type>()?.iter();
+    let versions = tables
+        .zip(versions)
+        .map(|(table, version)| Some((table?.to_owned(), u64::try_from(version?).ok()?)));
+    Some(Cut {
+        job: text("job")?,
+        chain: text("chain")?,
+        checkpoint: CheckpointId(u64::try_from(checkpoint).ok()?),
+        created_at: at.as_primitive_opt::<TimestampMicrosecondType>()?.value(row),
+        versions: versions.collect::<Option<_>>()?,
+    })
+}

@@ -1,0 +1,197 @@
+//! Rows of a stretch of time take the place of those that are there: one log entry, or none.
+//!
+//! The files that hold such rows are written anew, without them. The rules are those of merging (`replace`): appends of
+//! others are fine, and whoever touches one of the same files first wins; then all is read again.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
+use deltalake::kernel::{Add, Remove};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Deserialize;
+use thalweg_core::time::EventTime;
+use thalweg_core::{CheckpointId, Error, Result};
+
+use super::encode::Recipe;
+use super::entry::Replacement;
+use super::plan::{self, DataFile};
+use super::replace::{Replaced, Replacer};
+use super::storage::Storage;
+use super::table::Table;
+use super::{active, compact, failure};
+use crate::epoch_writer::Stager;
+
+/// How often all is read again because others were first.
+const TRIES: u32 = 3;
+
+/// What was replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overwritten {
+    /// Rows that were in the stretch before.
+    pub removed: u64,
+    /// Rows that are now.
+    pub added: u64,
+    /// Files that were written anew.
+    pub files: u64,
+}
+
+pub(super) async fn overwrite(
+    storage: &Storage,
+    table: &str,
+    column: &str,
+    range: Range<EventTime>,
+    rows: &[RecordBatch],
+) -> Result<Overwritten> {
+    let stretch = Stretch { storage, table, column, range };
+    let mut why = "";
+    for _ in 0..TRIES {
+        match stretch.once(rows).await? {
+            Ok(done) => return Ok(done),
+            Err(reason) => why = reason,
+        }
+    }
+    Err(Error::transient(format!("rows of table `{table}` could not be replaced: {why}")))
+}
+
+struct Stretch<'a> {
+    storage: &'a Storage,
+    table: &'a str,
+    column: &'a str,
+    range: Range<EventTime>,
+}
+
+impl Stretch<'_> {
+    /// The inner error says why others were first.
+    async fn once(&self, rows: &[RecordBatch]) -> Result<Result<Overwritten, &'static str>> {
+        let name = self.table;
+        let missing = || Error::config(format!("there is no table {name} in {}", self.storage));
+        let (table, files) = active::newest(self.storage, name).await?.ok_or_else(missing)?;
+        self.check(&table)?;
+        let mut done = Overwritten::default();
+        let (mut removes, mut kept): (Vec<Remove>, Vec<RecordBatch>) = (Vec::new(), Vec::new());
+        for file in &files {
+            let times = plan::times_told(file.stats.as_deref(), self.column);
+            if times.is_some_and(|(least, most)| most < self.range.start || least >= self.range.end)
+            {
+                continue;
+            }
+            let (others, inside) = self.split(file).await?;
+            if inside > 0 {
+                done.removed += inside;
+                removes.push(file.remove.clone());
+                kept.extend(others);
+            }
+        }
+        let watched: HashSet<String> = removes.iter().map(|r| r.path.clone()).collect();
+        done.files = removes.len() as u64;
+        done.added = rows.iter().map(|b| b.num_rows() as u64).sum();
+        let Some(first) = rows.first().or(kept.first()) else {
+            return Err(Error::config(format!(
+                "nothing would be left of table `{name}`: it is left as it is"
+            )));
+        };
+        let recipe = Recipe::new(self.storage, name, &first.schema(), &[], &BTreeSet::new())?;
+        let adds = write(&recipe, name, rows.iter().chain(&kept)).await?;
+        let why = Replacement::Rows { predicate: self.predicate() };
+        match Replacer::new(self.storage, table, watched).replace(removes, &adds, &why).await? {
+            Replaced::Done => Ok(Ok(done)),
+            Replaced::Refused(why) => {
+                self.discard(&adds).await?;
+                Ok(Err(why))
+            }
+            // Some entry may name the new files: they stay for the vacuum, and nobody guesses.
+            Replaced::Lost(why) => Err(Error::transient(format!(
+                "rows of table `{name}` may have been replaced: {why}"
+            ))),
+        }
+    }
+
+    fn check(&self, table: &Table) -> Result<()> {
+        let refused = |why: &str| {
+            Err(Error::config(format!("rows of table `{}` are not replaced: {why}", self.table)))
+        };
+        if let Some(why) = compact::not_understood(&table.facts) {
+            return refused(&why);
+        }
+        if !table.facts.partition_columns.is_empty() {
+            return refused("it is partitioned");
+        }
+        let configuration = &table.facts.configuration;
+        if configuration.get("delta.appendOnly").is_some_and(|v| v == "true") {
+            return refused("its property delta.appendOnly forbids it");
+        }
+        // Those of a table with marked columns: the new files' statistics would tell their values.
+        if configuration.keys().any(|key| key.starts_with("delta.dataSkipping")) {
+            return refused("its statistics must not tell of all columns");
+        }
+        Ok(())
+    }
+
+    fn predicate(&self) -> String {
+        let Range { start, end } = &self.range;
+        let column = self.column;
+        format!("unix_micros({column}) >= {start} AND unix_micros({column}) < {end}")
+    }
+
+    /// The rows of a file that lie outside of the stretch, and how many lie in it.
+    async fn split(&self, file: &DataFile) -> Result<(Vec<RecordBatch>, u64)> {
+        let broken =
+            || Error::corrupt(format!("a data file of table `{}` cannot be read", self.table));
+        let path = Path::parse(&file.path).map_err(|_| broken())?;
+        let failed = |e| failure::storage("read a data file", self.table, &e);
+        let found = self.storage.data(self.table)?.get(&path).await.map_err(failed)?;
+        let bytes = found.bytes().await.map_err(failed)?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+            .and_then(ParquetRecordBatchReaderBuilder::build);
+        let (mut others, mut inside) = (Vec::new(), 0);
+        for batch in reader.map_err(|_| broken())? {
+            let batch = batch.map_err(|_| broken())?;
+            let times = batch.column_by_name(self.column);
+            let times = times.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+            let times = times.ok_or_else(broken)?.iter();
+            let outside: BooleanArray =
+                times.map(|t| Some(t.is_none_or(|t| !self.range.contains(&t)))).collect();
+            inside += (outside.len() - outside.true_count()) as u64;
+            let rest = filter_record_batch(&batch, &outside).map_err(|_| broken())?;
+            if rest.num_rows() > 0 {
+                others.push(rest);
+            }
+        }
+        Ok((others, inside))
+    }
+
+    /// Removes files that no log entry will ever name.
+    async fn discard(&self, adds: &[Add]) -> Result<()> {
+        let data = self.storage.data(self.table)?;
+        for path in adds.iter().filter_map(|add| Path::parse(&add.path).ok()) {
+            // The next vacuum finds what is left.
+            drop(data.delete(&path).await);
+        }
+        Ok(())
+    }
+}
+
+/// Writes and syncs the rows, and describes their files.
+async fn write(
+    recipe: &Recipe,
+    table: &str,
+    rows: impl Iterator<Item = &RecordBatch>,
+) -> Result<Vec<Add>> {
+    let mut files = recipe.begin(CheckpointId(0));
+    for batch in rows {
+        files.write(&recipe.conform(batch.clone())?).await?;
+    }
+    let staged = files.close().await?;
+    let add = |item| {
+        Add::deserialize(item).map_err(|_| {
+            Error::internal(format!("a new file of table `{table}` cannot be described"))
+        })
+    };
+    staged.items.iter().map(add).collect()
+}

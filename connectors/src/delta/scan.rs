@@ -1,0 +1,108 @@
+//! Reads the rows of one data file: the columns that are wanted, and those of a stretch of time.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
+use object_store::path::Path;
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::ChunkReader;
+use parquet::file::statistics::Statistics;
+use thalweg_core::time::EventTime;
+use thalweg_core::{Error, Result};
+
+use super::{failure, plan};
+
+pub(super) fn broken(table: &str) -> Error {
+    Error::corrupt(format!("a file of table {table} cannot be read"))
+}
+
+/// A stretch of a time column.
+#[derive(Debug)]
+pub(super) struct Within {
+    pub(super) column: &'static str,
+    pub(super) range: Range<EventTime>,
+}
+
+impl Within {
+    /// Whether no row between these can lie in it.
+    fn is_outside(&self, least: EventTime, greatest: EventTime) -> bool {
+        greatest < self.range.start || least >= self.range.end
+    }
+
+    /// By what the log says of a file.
+    pub(super) fn excludes(&self, stats: Option<&str>) -> bool {
+        plan::times_told(stats, self.column)
+            .is_some_and(|(least, greatest)| self.is_outside(least, greatest))
+    }
+
+    /// By what a footer says of a row group.
+    fn excludes_group(&self, group: &RowGroupMetaData) -> bool {
+        let mut columns = group.columns().iter();
+        let column = columns.find(|c| c.column_path().string() == self.column);
+        let Some(Statistics::Int64(stats)) = column.and_then(|c| c.statistics()) else {
+            return false;
+        };
+        match (stats.min_opt(), stats.max_opt()) {
+            (Some(least), Some(greatest)) => self.is_outside(*least, *greatest),
+            _ => false,
+        }
+    }
+
+    pub(super) fn filter(&self, table: &str, batch: &RecordBatch) -> Result<RecordBatch> {
+        let column = batch.column_by_name(self.column);
+        let times = column.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+        let times = times.ok_or_else(|| {
+            Error::corrupt(format!("table {table} has no times in a column `{}`", self.column))
+        })?;
+        if times.null_count() == 0 && times.values().iter().all(|t| self.range.contains(t)) {
+            return Ok(batch.clone());
+        }
+        let inside: BooleanArray =
+            times.iter().map(|t| Some(t.is_some_and(|t| self.range.contains(&t)))).collect();
+        filter_record_batch(batch, &inside).map_err(|_| broken(table))
+    }
+}
+
+/// What is wanted of a file.
+pub(super) struct Wanted<'a> {
+    pub(super) table: &'a str,
+    pub(super) columns: &'a [&'a str],
+    pub(super) within: Option<&'a Within>,
+}
+
+impl Wanted<'_> {
+    /// A local file is read as it is needed, a remote one is fetched whole: files are bounded in size.
+    pub(super) async fn open(
+        &self,
+        data: &Arc<dyn ObjectStore>,
+        file: &Path,
+    ) -> Result<ParquetRecordBatchReader> {
+        let failed = |e| failure::storage("read a data file", self.table, &e);
+        let found = data.get(file).await.map_err(failed)?;
+        match found.payload {
+            GetResultPayload::File(file, _) => self.reader(file),
+            GetResultPayload::Stream(_) => self.reader(found.bytes().await.map_err(failed)?),
+        }
+    }
+
+    fn reader(&self, file: impl ChunkReader + 'static) -> Result<ParquetRecordBatchReader> {
+        let failed = |_| broken(self.table);
+        let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+        let columns = self.columns.iter().copied().chain(self.within.map(|w| w.column));
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+        if let Some(within) = self.within {
+            let groups = builder.metadata().row_groups().iter().enumerate();
+            let read = groups.filter(|(_, group)| !within.excludes_group(group));
+            let read = read.map(|(index, _)| index).collect();
+            builder = builder.with_row_groups(read);
+        }
+        builder.with_projection(mask).build().map_err(failed)
+    }
+}

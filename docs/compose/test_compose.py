@@ -1,0 +1,77 @@
+"""What no linter looks for in the compose file and the Containerfile.
+
+python -m unittest discover -s docs/compose
+"""
+
+import pathlib
+import re
+import subprocess
+import unittest
+
+import yaml
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+COMPOSE = yaml.safe_load((HERE / "compose.yaml").read_text("utf-8"))
+SERVICES = COMPOSE["services"]
+STAGES = re.split(r"(?m)^FROM ", (HERE / "Containerfile").read_text("utf-8"))[1:]
+
+
+class Containers(unittest.TestCase):
+    def test_the_image_that_is_built_last_runs_as_nobody(self):
+        (user,) = re.findall(r"(?m)^USER (\S+)$", STAGES[-1])
+        self.assertEqual(user, "${UID}:0")
+        self.assertGreater(int(re.search(r"(?m)^ARG UID=(\d+)$", STAGES[-1]).group(1)), 0)
+
+    def test_the_image_holds_the_binary_but_not_what_built_it(self):
+        self.assertRegex(STAGES[0], r"^rust:\S+-bookworm AS build\n")
+        self.assertRegex(STAGES[-1], r"^debian:bookworm-slim AS pipeline\n")
+        self.assertNotIn("RUN ", STAGES[-1])
+
+    def test_the_build_sees_no_secret_and_no_data(self):
+        first, *kept = (HERE / "Containerfile.dockerignore").read_text("utf-8").splitlines()[1:]
+        self.assertEqual(first, "*")
+        members = re.search(r"members = \[(.*?)\]", (ROOT / "Cargo.toml").read_text("utf-8")).group(1)
+        for member in re.findall(r'"(\w+)', members):
+            self.assertIn(f"!{member}", kept)
+        self.assertNotIn("!docs", kept)
+
+    def test_kafka_and_the_pipeline_start_unasked_and_nothing_else(self):
+        unasked = {name for name, service in SERVICES.items() if "profiles" not in service}
+        self.assertEqual(unasked, {"kafka", "create-topics", "pipeline"})
+
+    def test_every_container_gives_up_its_privileges(self):
+        for name, service in SERVICES.items():
+            self.assertEqual(service["cap_drop"], ["ALL"], name)
+            self.assertEqual(service["security_opt"], ["no-new-privileges:true"], name)
+
+    def test_every_port_is_published_on_the_loopback_interface(self):
+        ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+        self.assertTrue(ports)
+        for port in ports:
+            self.assertRegex(port, r"^127\.0\.0\.1:\d+:\d+$")
+
+    def test_secrets_are_files_that_git_ignores(self):
+        for name, secret in COMPOSE["secrets"].items():
+            self.assertEqual(list(secret), ["file"], name)
+            subprocess.run(["git", "check-ignore", "--quiet", HERE / secret["file"]], cwd=ROOT, check=True)
+        for name, service in SERVICES.items():
+            for variable, value in service.get("environment", {}).items():
+                said = re.search(r"PASSWORD|SECRET|TOKEN|_KEY", variable)
+                self.assertTrue(not said or value.startswith("/run/secrets/"), f"{name}: {variable}")
+
+    def test_the_compose_file_gives_grafana_what_its_files_name(self):
+        grafana, folder = SERVICES["grafana"], ROOT / "pipelines/grafana/provisioning"
+        files = {path.parent.name: path.read_text("utf-8") for path in folder.rglob("*.yaml")}
+        text = "".join(files.values())
+        self.assertLessEqual(set(re.findall(r"\$__env\{(\w+)\}", text)), set(grafana["environment"]))
+        secrets = re.findall(r"/run/secrets/([\w-]+)", "\n".join([text, *grafana["environment"].values()]))
+        self.assertLessEqual(set(secrets), set(grafana["secrets"]))
+        mounts = dict(mount.split(":")[:2] for mount in grafana["volumes"])
+        (provider,) = yaml.safe_load(files["dashboards"])["providers"]
+        self.assertEqual(mounts["../../pipelines/grafana/dashboards"], provider["options"]["path"])
+        self.assertEqual(mounts["../../pipelines/grafana/provisioning"], "/etc/grafana/provisioning")
+
+
+if __name__ == "__main__":
+    unittest.main()

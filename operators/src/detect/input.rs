@@ -1,0 +1,73 @@
+//! What a detector reads of a batch: a key, a time and a number per row.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, Float64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow_schema::{DataType, Schema, TimeUnit};
+use thalweg_core::key::{for_each_key, hash_key};
+use thalweg_core::{Error, Result};
+
+use crate::batch;
+
+/// Where the columns are.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    keys: Vec<usize>,
+    time: usize,
+    value: usize,
+}
+
+/// A batch's readings, a row each.
+pub(super) struct Readings<'a> {
+    /// Hash and canonical bytes.
+    pub(super) keys: Vec<(u64, Box<[u8]>)>,
+    pub(super) times: &'a TimestampMicrosecondArray,
+    pub(super) values: Float64Array,
+}
+
+impl Columns {
+    pub(super) fn find(input: &Schema, keys: &[&str], time: &str, value: &str) -> Result<Self> {
+        let keys = keys.iter().map(|key| batch::index_of(input, key)).collect::<Result<_>>()?;
+        let (at, of) = (batch::index_of(input, time)?, batch::index_of(input, value)?);
+        let is_time = |t: &DataType| matches!(t, DataType::Timestamp(TimeUnit::Microsecond, _));
+        if !is_time(batch::field_of(input, time)?.data_type()) {
+            return Err(Error::graph(format!(
+                "column `{time}` must be a timestamp in microseconds"
+            )));
+        }
+        let found = batch::field_of(input, value)?.data_type();
+        if !matches!(found, DataType::Float64 | DataType::Int32 | DataType::Int64) {
+            return Err(Error::graph(format!("column `{value}` of type {found} is no number")));
+        }
+        Ok(Self { keys, time: at, value: of })
+    }
+
+    pub(super) fn read<'a>(&self, batch: &'a RecordBatch) -> Result<Readings<'a>> {
+        let rows = batch.num_rows();
+        let mut keys = Vec::with_capacity(rows);
+        for_each_key(&batch::columns(batch, &self.keys)?, rows, |_, bytes| {
+            keys.push((hash_key(bytes), bytes.into()));
+        })?;
+        let changed = || Error::internal("a detector was given other columns than planned");
+        let times = batch::column(batch, self.time)?
+            .as_primitive_opt::<TimestampMicrosecondType>()
+            .ok_or_else(changed)?;
+        let values = numbers(batch::column(batch, self.value)?).ok_or_else(changed)?;
+        Ok(Readings { keys, times, values })
+    }
+}
+
+impl Readings<'_> {
+    /// When and how much, where both are known.
+    pub(super) fn of(&self, row: usize) -> Option<(i64, f64)> {
+        let known = self.times.is_valid(row) && self.values.is_valid(row);
+        known.then(|| (self.times.value(row), self.values.value(row)))
+    }
+}
+
+fn numbers(column: &dyn Array) -> Option<Float64Array> {
+    let float = column.as_primitive_opt::<Float64Type>().cloned();
+    let int = || column.as_primitive_opt::<Int32Type>().map(|c| c.unary(f64::from));
+    let long = || column.as_primitive_opt::<Int64Type>().map(|c| c.unary(|v| v as f64));
+    float.or_else(int).or_else(long)
+}

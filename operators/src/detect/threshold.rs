@@ -1,0 +1,292 @@
+//! Rows at which a limit is crossed for long enough, and rows at which it clears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use thalweg_core::operator::{
+    Collector, Context, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
+};
+use thalweg_core::record::ColumnName;
+use thalweg_core::state::KeyTable;
+use thalweg_core::{Error, Result};
+
+use super::input::Columns;
+use super::{Limit, Verdict};
+use crate::alert::{Fact, Policy, Severity, Slot, State};
+use crate::batch;
+use crate::lateness::micros;
+
+/// The column that says which of the two a row is.
+pub const RAISED: &str = "raised";
+
+const STATE_VERSION: u16 = 1;
+
+/// Watches one numeric column per key.
+///
+/// **Shape**: of the input, the rows at which the limit has been crossed for `persist_for` (`raised` is true) and those
+/// at which it clears again (false), in turn per key; the columns are the input's and `raised`. Nulls are no readings.
+///
+/// **Time**: event time. The reading that confirms a crossed limit raises it; silence raises nothing. A reading older
+/// than the newest of its key changes nothing.
+///
+/// **State**: a few bytes per key, for ever.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg_core::operator::OperatorFactory;
+/// use thalweg_core::record::ColumnName;
+/// use thalweg_operators::detect::{Limit, Threshold};
+/// let hot = Threshold::new(["machine"], ColumnName("at"), ColumnName("celsius"), Limit::at_least(90.0).clears_at(80.0))
+///     .persist_for(Duration::from_secs(10));
+/// assert_eq!(hot.describe(), "threshold celsius at least 90, clear at 80, for 10s, by machine");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Threshold {
+    keys: Vec<&'static str>,
+    event_time: ColumnName,
+    column: ColumnName,
+    limit: Limit,
+    persist_for: Duration,
+}
+
+impl Threshold {
+    /// `limit` on `column` for each value of `keys`, which must be those that the stream is grouped by.
+    pub fn new(
+        keys: impl IntoIterator<Item = &'static str>,
+        event_time: impl Into<ColumnName>,
+        column: impl Into<ColumnName>,
+        limit: Limit,
+    ) -> Self {
+        Self {
+            keys: keys.into_iter().collect(),
+            event_time: event_time.into(),
+            column: column.into(),
+            limit,
+            persist_for: Duration::ZERO,
+        }
+    }
+
+    /// How long the limit must stay crossed. Default: the first reading raises it.
+    #[must_use]
+    pub fn persist_for(mut self, persist_for: Duration) -> Self {
+        self.persist_for = persist_for;
+        self
+    }
+
+    fn columns(&self, input: &Schema) -> Result<Columns> {
+        Columns::find(input, &self.keys, self.event_time.0, self.column.0)
+    }
+}
+
+impl OperatorFactory for Threshold {
+    fn describe(&self) -> String {
+        let (column, limit, keys) = (self.column.0, self.limit, self.keys.join(", "));
+        format!("threshold {column} {limit}, for {}s, by {keys}", self.persist_for.as_secs_f64())
+    }
+
+    fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        self.columns(input)?;
+        if !self.limit.is_possible() {
+            return Err(Error::graph(format!(
+                "the limit of `{}` must clear on its good side ({})",
+                self.column.0, self.limit
+            )));
+        }
+        let mut fields: Vec<_> = input.fields().iter().cloned().collect();
+        // It tells whether a marked value is beyond the limit, and so carries its marks.
+        let value = batch::field_of(input, self.column.0)?;
+        let raised = Field::new(RAISED, DataType::Boolean, false);
+        fields.push(Arc::new(raised.with_metadata(value.metadata().clone())));
+        Ok(Arc::new(Schema::new(fields).with_metadata(input.metadata().clone())))
+    }
+
+    fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
+        let input = &context.input_schema;
+        Ok(Box::new(Watching {
+            columns: self.columns(input)?,
+            schema: self.output_schema(input)?,
+            limit: self.limit,
+            policy: Policy { persist_for: micros(self.persist_for), escalate_after: None },
+            slots: KeyTable::new(STATE_VERSION, context.max_parallelism),
+        }))
+    }
+}
+
+struct Watching {
+    columns: Columns,
+    schema: SchemaRef,
+    limit: Limit,
+    policy: Policy,
+    slots: KeyTable<Box<[u8]>, Slot>,
+}
+
+impl Watching {
+    /// Whether the limit is raised or cleared by this reading.
+    fn judge(&mut self, hash: u64, key: Box<[u8]>, (at, value): (i64, f64)) -> Option<bool> {
+        let mut entry = self.slots.entry(hash, key);
+        let change = entry.value().advance(
+            &self.policy,
+            match self.limit.judge(value) {
+                Verdict::Crossed => Fact::Crossed { at, severity: Severity::Warning },
+                Verdict::Between => Fact::Between { at },
+                Verdict::Clear => Fact::Cleared { at },
+            },
+        )?;
+        match change.state {
+            State::Firing => Some(true),
+            State::Resolved if change.fired_at.is_some() => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl Operator for Watching {
+    fn process(
+        &mut self,
+        batch: RecordBatch,
+        _context: &Context<'_>,
+        out: &mut Collector,
+    ) -> Result<()> {
+        let mut readings = self.columns.read(&batch)?;
+        let keys = std::mem::take(&mut readings.keys);
+        let told = keys.into_iter().enumerate().map(|(row, (hash, key))| {
+            readings.of(row).and_then(|reading| self.judge(hash, key, reading))
+        });
+        let told: BooleanArray = told.collect();
+        let changes = told.iter().map(|raised| Some(raised.is_some())).collect();
+        let all: Vec<ArrayRef> =
+            batch.columns().iter().cloned().chain([Arc::new(told) as _]).collect();
+        let (columns, rows) = batch::filter_columns(&all, &changes)?;
+        out.emit(batch::assemble(&self.schema, columns, rows)?);
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<StateChunk>> {
+        Ok(self.slots.snapshot())
+    }
+
+    fn restore(&mut self, blobs: Vec<StateBlob>) -> Result<()> {
+        self.slots.restore(blobs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+    use arrow_array::{Float64Array, Int64Array, TimestampMicrosecondArray};
+    use proptest::prelude::*;
+    use thalweg_core::testing::OperatorHarness;
+
+    use super::*;
+
+    fn hot() -> Threshold {
+        let limit = Limit::at_least(90.0).clears_at(80.0);
+        Threshold::new(["machine"], ColumnName("at"), ColumnName("celsius"), limit)
+            .persist_for(Duration::from_micros(10))
+    }
+
+    type Row = (i64, i64, Option<f64>);
+
+    fn batch(rows: &[Row]) -> RecordBatch {
+        let times: TimestampMicrosecondArray = rows.iter().map(|r| Some(r.1)).collect();
+        let columns: [(&str, ArrayRef); 3] = [
+            ("machine", Arc::new(rows.iter().map(|r| Some(r.0)).collect::<Int64Array>())),
+            ("at", Arc::new(times.with_timezone("UTC"))),
+            ("celsius", Arc::new(rows.iter().map(|r| r.2).collect::<Float64Array>())),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
+    }
+
+    /// Machine, time and whether raised, of what was emitted.
+    fn taken(harness: &mut OperatorHarness) -> Vec<(i64, i64, bool)> {
+        let mut found = Vec::new();
+        for (_, batch) in harness.take() {
+            let ids = batch.column(0).as_primitive::<Int64Type>();
+            let times =
+                batch.column(1).as_primitive::<arrow_array::types::TimestampMicrosecondType>();
+            let raised = batch.column_by_name(RAISED).unwrap().as_boolean();
+            found.extend(
+                (0..batch.num_rows()).map(|i| (ids.value(i), times.value(i), raised.value(i))),
+            );
+        }
+        found
+    }
+
+    fn harness(parallelism: u32) -> OperatorHarness {
+        let input = batch(&[]).schema();
+        OperatorHarness::new(Arc::new(hot()), input, ["machine"], parallelism).unwrap()
+    }
+
+    #[test]
+    fn a_limit_is_raised_once_when_confirmed_and_cleared_once() {
+        let mut harness = harness(1);
+        harness
+            .push(&batch(&[
+                (1, 0, Some(95.0)),
+                (1, 5, Some(85.0)),
+                (2, 5, Some(95.0)),
+                (1, 10, Some(91.0)),
+                (1, 11, None),
+                (1, 12, Some(99.0)),
+                (2, 12, Some(79.0)),
+                (1, 13, Some(81.0)),
+                (1, 9, Some(20.0)),
+                (1, 14, Some(80.0)),
+            ]))
+            .unwrap();
+        assert_eq!(taken(&mut harness), [(1, 10, true), (1, 14, false)]);
+    }
+
+    #[test]
+    fn what_is_pending_survives_a_restore_at_another_parallelism() {
+        let mut harness = harness(2);
+        let pending: Vec<Row> = (0..20).map(|machine| (machine, 0, Some(95.0))).collect();
+        harness.push(&batch(&pending)).unwrap();
+        harness.snapshot_and_restore(3).unwrap();
+        let confirmed: Vec<Row> = (0..20).map(|machine| (machine, 10, Some(95.0))).collect();
+        harness.push(&batch(&confirmed)).unwrap();
+        let mut found = taken(&mut harness);
+        found.sort_unstable();
+        assert_eq!(found, (0..20).map(|machine| (machine, 10, true)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_watched_does_not_build() {
+        let input = batch(&[]).schema();
+        for wrong in [
+            Threshold { column: ColumnName("kelvin"), ..hot() },
+            Threshold { column: ColumnName("at"), ..hot() },
+            Threshold { event_time: ColumnName("celsius"), ..hot() },
+            Threshold { keys: vec!["unknown"], ..hot() },
+            Threshold { limit: Limit::at_least(1.0).clears_at(2.0), ..hot() },
+        ] {
+            assert!(wrong.output_schema(&input).is_err(), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn batch_cuts_and_restores_do_not_show(
+            rows in proptest::collection::vec((0..4_i64, 0..60_i64, 70.0..100.0_f64), 1..80),
+            cut in 0..80_usize,
+        ) {
+            let rows: Vec<Row> = rows.into_iter().map(|(key, at, v)| (key, at, Some(v))).collect();
+            let mut whole = harness(1);
+            whole.push(&batch(&rows)).unwrap();
+            let mut expected = taken(&mut whole);
+
+            let (first, second) = rows.split_at(cut % rows.len());
+            let mut pieces = harness(2);
+            pieces.push(&batch(first)).unwrap();
+            pieces.snapshot_and_restore(3).unwrap();
+            pieces.push(&batch(second)).unwrap();
+            let mut found = taken(&mut pieces);
+            expected.sort_unstable();
+            found.sort_unstable();
+            prop_assert_eq!(expected, found);
+        }
+    }
+}

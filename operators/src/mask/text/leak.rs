@@ -1,0 +1,197 @@
+//! Looks for what a mask should have removed: after the fact, in columns that ought to hold nothing of the kind.
+//!
+//! Written for a daily scan of whole tables: it counts and never quotes, allocates nothing, and leaves early. It knows
+//! *shapes*, so its answer is a suspicion: `123-45-6789` is a social security number until a person has looked. What
+//! has no shape, a name say, it cannot find; the columns that hold masked identities are judged by their own mask
+//! instead ([`super::mask_name`] and its like leave masked text as it is).
+
+/// The kinds of identifiers that have a shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Leak {
+    /// `123-45-6789` or `123 45 6789`, alone or in a text. Nine bare digits may count anything.
+    Ssn,
+    /// `(555) 123-7890`, `555-123-7890`, `555.123.7890`, or `+` and 8 to 15 digits.
+    Phone,
+    /// `someone@example.org`.
+    Email,
+    /// `1985-03-15`, `03/15/1985` or `15.03.1985`, of the years 1900 to 2099.
+    Date,
+}
+
+impl Leak {
+    /// A word for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ssn => "ssn",
+            Self::Phone => "phone",
+            Self::Email => "email",
+            Self::Date => "date",
+        }
+    }
+}
+
+/// The first identifier that `text` seems to hold.
+///
+/// ```
+/// use thalweg_operators::mask::text::{Leak, find_leak};
+///
+/// assert_eq!(find_leak("call 555-123-7890 soon"), Some(Leak::Phone));
+/// assert_eq!(find_leak("***-**-6789 (555) ***-7890 1985-**-**"), None);
+/// ```
+pub fn find_leak(text: &str) -> Option<Leak> {
+    let bytes = text.as_bytes();
+    let mut before = b' ';
+    for (at, &byte) in bytes.iter().enumerate() {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let begins = !before.is_ascii_alphanumeric() && before != b'*';
+        let found = match byte {
+            b'0'..=b'9' if begins => number(rest),
+            b'(' => dialled(rest).then_some(Leak::Phone),
+            b'+' if begins => abroad(rest).then_some(Leak::Phone),
+            b'@' => is_email(bytes.get(..at).unwrap_or_default(), rest).then_some(Leak::Email),
+            _ => None,
+        };
+        if found.is_some() {
+            return found;
+        }
+        before = byte;
+    }
+    None
+}
+
+/// What begins with a digit.
+fn number(text: &[u8]) -> Option<Leak> {
+    let shaped = |shape: &[usize], separators: &[u8]| groups(text, shape, separators);
+    if shaped(&[3, 2, 4], b"- ") {
+        Some(Leak::Ssn)
+    } else if shaped(&[3, 3, 4], b"-. ") {
+        Some(Leak::Phone)
+    } else if is_date(text) {
+        Some(Leak::Date)
+    } else {
+        None
+    }
+}
+
+/// Groups of digits of these lengths, the same separator between them, and nothing alike behind.
+fn groups(text: &[u8], shape: &[usize], separators: &[u8]) -> bool {
+    let mut rest = text;
+    let mut separator = None;
+    for (index, &length) in shape.iter().enumerate() {
+        if index > 0 {
+            let Some((&found, behind)) = rest.split_first() else { return false };
+            if !separators.contains(&found) || separator.is_some_and(|known| known != found) {
+                return false;
+            }
+            separator = Some(found);
+            rest = behind;
+        }
+        let Some((_, behind)) = super::take_digits(rest, length) else { return false };
+        rest = behind;
+    }
+    ends(rest)
+}
+
+fn ends(rest: &[u8]) -> bool {
+    rest.first().is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'*')
+}
+
+/// `(555) 123-7890`, whose separators are a matter of taste.
+fn dialled(text: &[u8]) -> bool {
+    let Some((_, rest)) = text.get(1..).and_then(|t| super::take_digits(t, 3)) else {
+        return false;
+    };
+    let Some(rest) = rest.strip_prefix(b")") else { return false };
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    groups(rest, &[3, 4], b"-. ") || groups(rest, &[7], b"")
+}
+
+fn abroad(text: &[u8]) -> bool {
+    let number = text.get(1..).unwrap_or_default();
+    let within = number.iter().take_while(|b| b.is_ascii_digit() || b" -.()".contains(b));
+    let digits = within.filter(|b| b.is_ascii_digit()).count();
+    number.first().is_some_and(u8::is_ascii_digit) && (8..=15).contains(&digits)
+}
+
+fn is_date(text: &[u8]) -> bool {
+    let two = |at: usize| -> Option<u32> {
+        let digits = text.get(at..at + 2)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    };
+    let century = |at: usize| matches!(two(at), Some(19 | 20));
+    let part = |at: usize, most: u32| two(at).is_some_and(|n| (1..=most).contains(&n));
+    // A time of day may follow.
+    let behind = text.get(10).is_none_or(|next| !next.is_ascii_digit());
+    behind
+        && (groups_loosely(text, &[4, 2, 2]) && century(0) && part(5, 12) && part(8, 31)
+            || groups_loosely(text, &[2, 2, 4]) && part(0, 31) && part(3, 31) && century(6))
+}
+
+fn groups_loosely(text: &[u8], shape: &[usize]) -> bool {
+    text.get(..10).is_some_and(|date| groups(date, shape, b"-/."))
+}
+
+fn is_email(before: &[u8], at: &[u8]) -> bool {
+    let has_local = before.last().is_some_and(|b| b.is_ascii_alphanumeric() || b"._+-".contains(b));
+    let domain = at.get(1..).unwrap_or_default();
+    let length = domain.iter().take_while(|b| b.is_ascii_alphanumeric() || b".-".contains(b));
+    let domain = domain.get(..length.count()).unwrap_or_default();
+    let dot = domain.iter().position(|b| *b == b'.');
+    has_local && dot.is_some_and(|dot| dot > 0 && dot + 2 < domain.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_found_alone_and_within_a_text() {
+        for (text, leak) in [
+            ("123-45-6789", Leak::Ssn),
+            ("ssn:123 45 6789.", Leak::Ssn),
+            ("555-123-7890", Leak::Phone),
+            ("(555) 123-7890", Leak::Phone),
+            ("(555)1237890", Leak::Phone),
+            ("tel 555.123.7890", Leak::Phone),
+            ("+44 20 7946 0958", Leak::Phone),
+            ("jane.doe@example.org", Leak::Email),
+            ("<j@a.io>", Leak::Email),
+            ("1985-03-15", Leak::Date),
+            ("born 03/15/1985", Leak::Date),
+            ("15.03.1985", Leak::Date),
+            ("1985-03-15T08:00:00Z", Leak::Date),
+        ] {
+            assert_eq!(find_leak(text), Some(leak), "{text}");
+        }
+    }
+
+    #[test]
+    fn masked_text_and_what_a_monitor_says_is_no_leak() {
+        for text in [
+            "",
+            "J*** D***",
+            "***-**-6789",
+            "(555) ***-7890",
+            "+44 ***-0958",
+            "1985-**-**",
+            "Boston, MA",
+            "127/80",
+            "123456789",
+            "evt-1234567890123",
+            "2025-13-45",
+            "1234-12-12",
+            "ICU-4B",
+            "Heparin 5000 U",
+            "a@b",
+            "@home.",
+            "12@.com",
+            "98.6",
+            "1.2.3.4",
+            "123-45-67890",
+            "9123-45-6789",
+            "é",
+        ] {
+            assert_eq!(find_leak(text), None, "{text}");
+        }
+    }
+}

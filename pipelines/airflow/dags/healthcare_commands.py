@@ -1,0 +1,81 @@
+"""What the DAGs of the healthcare pipeline share: how its commands are called, and who is told when one fails.
+
+Every task calls one command of the binary `healthcare`. Its exit code is the task's fate (0 done, 1 failed, 2 wrong
+usage, 3 the data are not good enough, 99 nothing to do: skipped), the last line of its output is one JSON object and
+becomes the task's XCom. Values reach the shell by environment variables, never as text of the command.
+
+Set for the workers: HEALTHCARE_BIN (default `healthcare`), HEALTHCARE_DATA_DIR, and if wanted HEALTHCARE_CONFIG,
+HEALTHCARE_REPORTS, HEALTHCARE_RETRIES and THALWEG_WEBHOOK_URL.
+"""
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from datetime import timedelta
+
+from airflow.providers.standard.operators.bash import BashOperator
+
+NOTHING_TO_DO = 99
+
+# Runs of a cron schedule bear the time at which they start, so what they are about is the day before. `date` may be
+# given by hand: airflow dags trigger --conf '{"date": "2025-11-24"}'.
+YESTERDAY = "{{ dag_run.conf.get('date') or macros.ds_add(ds, -1) }}"
+TODAY = "{{ dag_run.conf.get('date') or ds }}"
+
+WEBHOOK_ATTEMPTS = 3
+WEBHOOK_PAUSE_SECONDS = 0.5
+WEBHOOK_PATIENCE_SECONDS = 10
+
+
+def command(name, date=None, reports=False, **task):
+    """A task that runs `healthcare NAME`, named after it; `date` is a template of the day that it is about."""
+    words = [
+        "set -eu;",
+        f'set -- {name} --data-dir "${{HEALTHCARE_DATA_DIR:?says where the tables are}}";',
+        'if [ -n "${HEALTHCARE_CONFIG:-}" ]; then set -- "$@" --config "$HEALTHCARE_CONFIG"; fi;',
+    ]
+    if date:
+        words.append('set -- "$@" --date "$HEALTHCARE_DATE";')
+    if reports:
+        words.append('set -- "$@" --out "${HEALTHCARE_REPORTS:-reports}";')
+    words.append('exec "${HEALTHCARE_BIN:-healthcare}" "$@"')
+    return BashOperator(
+        task_id=name,
+        bash_command=" ".join(words),
+        env={"HEALTHCARE_DATE": date or ""},
+        append_env=True,
+        skip_on_exit_code=NOTHING_TO_DO,
+        output_processor=json.loads,
+        **task,
+    )
+
+
+def tell(context):
+    """Posts which task failed to THALWEG_WEBHOOK_URL, if that is set. Nothing of its output goes along."""
+    url = os.environ.get("THALWEG_WEBHOOK_URL")
+    if not url:
+        return
+    task = context["task_instance"]
+    said = {"job": "healthcare", "status": "failed", "dag": task.dag_id, "task": task.task_id, "run": context["run_id"]}
+    request = urllib.request.Request(
+        url, data=json.dumps(said).encode(), headers={"Content-Type": "application/json"}, method="POST"
+    )
+    for attempt in range(WEBHOOK_ATTEMPTS):
+        try:
+            with urllib.request.urlopen(request, timeout=WEBHOOK_PATIENCE_SECONDS):
+                return
+        except (urllib.error.URLError, TimeoutError):
+            # The address may hold a secret: it is not told, and a lost message must not hide the failure itself.
+            print("the webhook did not take the message")
+            time.sleep(WEBHOOK_PAUSE_SECONDS * 2**attempt)
+
+
+DEFAULTS = {
+    "owner": "healthcare",
+    "retries": int(os.environ.get("HEALTHCARE_RETRIES", "2")),
+    "retry_delay": timedelta(minutes=5),
+    "execution_timeout": timedelta(hours=2),
+    "on_failure_callback": tell,
+}

@@ -1,0 +1,29 @@
+"""The day before, once its last window has closed: gold compared with silver, the day judged and summed up, tables kept.
+
+The stream itself needs no DAG: `healthcare run` is a service. What is left for a day is this.
+"""
+
+from datetime import datetime, timezone
+
+from airflow.sdk import DAG
+
+from healthcare_commands import DEFAULTS, YESTERDAY, command
+
+with DAG(
+    dag_id="healthcare_daily",
+    description="Refresh, judge and report the day before; maintain the tables",
+    schedule="20 1 * * *",
+    start_date=datetime(2025, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    tags=["healthcare"],
+):
+    refresh = command("refresh", date=YESTERDAY)
+    # A gate that is closed stays closed: trying again helps nobody.
+    quality = command("quality", date=YESTERDAY, reports=True, trigger_rule="none_failed", retries=0)
+    report = command("report", date=YESTERDAY, reports=True, trigger_rule="all_done")
+    maintain = command("maintain", trigger_rule="all_done")
+    # A run fails when one of its last tasks does, so nothing comes behind the gate.
+    refresh >> quality
+    refresh >> report >> maintain

@@ -1,0 +1,82 @@
+//! Tokens: made here, shown once, kept as hashes.
+
+use std::fmt;
+
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use thalweg_core::{Error, Result};
+
+/// A secret: `NAME.RANDOM`, 256 random bits. The name in front tells whose hash to compare with.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// A new one for the user called `name`.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::Transient`]: the system gives no random bytes.
+    pub fn generate(name: &str) -> Result<Self> {
+        Ok(Self(format!("{name}.{}", URL_SAFE_NO_PAD.encode(random::<32>()?))))
+    }
+
+    /// The text to hand over. It is a secret.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whose it claims to be.
+    pub(super) fn name(text: &str) -> Option<&str> {
+        text.split_once('.').map(|(name, _)| name)
+    }
+
+    /// Argon2id, as a PHC string.
+    pub(super) fn hash(&self) -> Result<String> {
+        let failed = |_| Error::internal("a token could not be hashed");
+        let salt = SaltString::encode_b64(&random::<16>()?).map_err(failed)?;
+        let hash = Argon2::default().hash_password(self.0.as_bytes(), &salt).map_err(failed)?;
+        Ok(hash.to_string())
+    }
+}
+
+/// Whether `text` is what was hashed, in time that does not tell how much of it is right.
+pub(super) fn verify(text: &str, hash: &str) -> bool {
+    PasswordHash::new(hash)
+        .is_ok_and(|hash| Argon2::default().verify_password(text.as_bytes(), &hash).is_ok())
+}
+
+/// Bytes from the system.
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    OsRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|_| Error::transient("the system gives no random bytes"))?;
+    Ok(bytes)
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_known_by_its_argon2id_hash_and_shown_by_nothing_else() {
+        let token = Token::generate("ada").unwrap();
+        let hash = token.hash().unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(verify(token.reveal(), &hash));
+        assert!(!verify("ada.guess", &hash));
+        assert!(!verify(token.reveal(), "no hash"));
+        assert_eq!(Token::name(token.reveal()), Some("ada"));
+        assert_eq!(format!("{token:?}"), "Token(..)");
+        assert_ne!(hash, token.hash().unwrap(), "salted");
+    }
+}

@@ -1,0 +1,112 @@
+//! What an entry tells.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Someone came in, or tried to.
+    Login,
+    /// Rows were asked for.
+    Query,
+    /// Rows left as a file.
+    Export,
+    /// Encrypted values were opened.
+    Decrypt,
+    /// An alert was acknowledged, snoozed or closed.
+    Alert,
+    /// The users were changed.
+    Users,
+    /// The log could not be written for a while, and now can.
+    Resumed,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was begun: another entry tells how it ended.
+    Begun,
+    /// It was done.
+    Done,
+    /// It was not allowed.
+    Refused,
+    /// It failed.
+    Failed,
+    /// Who asked called it off, or went away.
+    Cancelled,
+    /// It hit a limit: time, rows or memory.
+    Limited,
+}
+
+/// One thing that was done. Nothing in it may be a value of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Who: a user's name, or whatever was claimed to be one.
+    pub actor: String,
+    /// The role in which.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    /// From where: an address, or `cli`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// What.
+    pub action: Action,
+    /// Which kind of it: `select`, `acknowledge`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// The tables that were read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// How many columns were handed out.
+    #[serde(default)]
+    pub columns: u64,
+    /// How many rows were handed out.
+    #[serde(default)]
+    pub rows: u64,
+    /// How long it took.
+    #[serde(default)]
+    pub millis: u64,
+    /// [`digest`] of the text or of the thing's name: two entries can be compared, and a text that is known can be
+    /// found again.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was not done: a code, no text of the outside.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+impl Event {
+    /// `actor` did `action`; the rest is empty.
+    pub fn new(actor: impl Into<String>, action: Action, outcome: Outcome) -> Self {
+        Self {
+            // A name can be anything that a client sends.
+            actor: actor.into().chars().filter(char::is_ascii_graphic).take(64).collect(),
+            role: String::new(),
+            source: String::new(),
+            action,
+            kind: String::new(),
+            tables: Vec::new(),
+            columns: 0,
+            rows: 0,
+            millis: 0,
+            subject: String::new(),
+            outcome,
+            reason: String::new(),
+        }
+    }
+}
+
+/// SHA-256 in hexadecimal.
+pub fn digest(text: &str) -> String {
+    hex(&Sha256::digest(text))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

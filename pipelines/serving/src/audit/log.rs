@@ -1,0 +1,166 @@
+//! Appending.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use thalweg_core::error::io as io_error;
+use thalweg_core::time::Clock;
+use thalweg_core::{Error, Result, durable};
+
+use super::event::{Action, Event, Outcome, hex};
+use super::verify::{Anchor, anchor_of};
+
+/// What the first entry names as the hash before it.
+pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// What stands between a line's hashed part and its hash.
+pub(super) const HASH: &str = ",\"hash\":\"";
+/// Longer than any entry.
+const LONGEST: usize = 1 << 16;
+/// So the newest whole entry is among the last bytes, whatever a crash has left behind it.
+const TAIL: u64 = 4 * LONGEST as u64;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    seq: u64,
+    at: String,
+    #[serde(flatten)]
+    event: &'a Event,
+    prev: &'a str,
+}
+
+/// A log that is appended to. Several processes may do so at once. Its methods block: they sync.
+#[derive(Debug)]
+pub struct AuditLog {
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+    /// One writer of this process at a time; a lock on the file keeps out the others.
+    turn: Mutex<()>,
+    broken: AtomicBool,
+}
+
+impl AuditLog {
+    /// The log at `path`, which is made when there is none.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::Transient`]: it cannot be opened; [`thalweg_core::ErrorKind::Corrupt`]: its last
+    /// entry is none.
+    pub fn open(path: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let path = path.into();
+        let failed = |e| io_error(format!("open audit log {}", path.display()), e);
+        let mut options = File::options();
+        options.create(true).append(true).read(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let absolute = std::path::absolute(&path).map_err(failed)?;
+        let folder = absolute.parent().unwrap_or(&absolute);
+        durable::create_folders(folder).map_err(failed)?;
+        let mut file = options.open(&path).map_err(failed)?;
+        durable::sync_folder(folder).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        last(&mut file, &path)?;
+        Ok(Self { path, clock, turn: Mutex::default(), broken: AtomicBool::new(false) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends an entry and syncs it.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::Transient`] or [`thalweg_core::ErrorKind::Corrupt`]: what the entry tells of must
+    /// not count as done.
+    pub fn append(&self, event: &Event) -> Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = self.write(event);
+        self.broken.store(done.is_err(), Ordering::SeqCst);
+        done
+    }
+
+    /// Whether entries can be written: to be asked before something is begun whose entry is written at its end.
+    ///
+    /// # Errors
+    /// Those of [`AuditLog::append`].
+    pub fn ready(&self) -> Result<()> {
+        if self.broken.load(Ordering::SeqCst) {
+            return self.append(&Event::new("server", Action::Resumed, Outcome::Done));
+        }
+        Ok(())
+    }
+
+    fn write(&self, event: &Event) -> Result<()> {
+        let failed = |e| io_error(format!("write audit log {}", self.path.display()), e);
+        // It is not made anew here: a log that has vanished is a failure.
+        let mut file = File::options().append(true).read(true).open(&self.path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        let before = last(&mut file, &self.path)?;
+        let seq = before.as_ref().map_or(1, |anchor| anchor.seq + 1);
+        let prev = before.as_ref().map_or(GENESIS, |anchor| anchor.hash.as_str());
+        let at = self
+            .clock
+            .now_micros()
+            .try_into()
+            .map_or(UNIX_EPOCH, |micros| UNIX_EPOCH + Duration::from_micros(micros));
+        let at = humantime::format_rfc3339_micros(at).to_string();
+        let line = serde_json::to_string(&Line { seq, at, event, prev })
+            .map_err(|_| Error::internal("an audit entry cannot be written as JSON"))?;
+        let body = line.strip_suffix('}').unwrap_or(&line);
+        if body.len() > LONGEST {
+            return Err(Error::internal("an audit entry is longer than one can be"));
+        }
+        let hash = hex(&Sha256::digest(body));
+        file.write_all(format!("{body}{HASH}{hash}\"}}\n").as_bytes()).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        // The log is what counts: a head that a power cut takes back is an older entry of the same chain.
+        let head = head_of(&self.path);
+        let beside = head.with_extension("head-next");
+        std::fs::write(&beside, Anchor { seq, hash }.to_string()).map_err(failed)?;
+        std::fs::rename(&beside, &head).map_err(failed)
+    }
+}
+
+/// The file beside the log that holds its newest entry's number and hash.
+pub(super) fn head_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".head");
+    PathBuf::from(name)
+}
+
+/// The newest entry. What a crash has left half-written behind it is cut off: it was never told to be done.
+fn last(file: &mut File, path: &Path) -> Result<Option<Anchor>> {
+    let failed = |e| io_error(format!("read audit log {}", path.display()), e);
+    let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let begin = length.saturating_sub(TAIL);
+    file.seek(SeekFrom::Start(begin)).map_err(failed)?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail).map_err(failed)?;
+    let damaged =
+        || Error::corrupt(format!("audit log {} is damaged: run `audit verify`", path.display()));
+    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let torn = tail.len().saturating_sub(whole);
+    // What we began to write is no longer than that: anything else is not ours to cut off.
+    if torn > 2 * LONGEST {
+        return Err(damaged());
+    }
+    if torn > 0 {
+        cut(file, length - torn as u64).map_err(failed)?;
+    }
+    let Some(lines) = tail.get(..whole.saturating_sub(1)).filter(|lines| !lines.is_empty()) else {
+        // A head without entries: somebody has removed them, and no new chain is begun in their place.
+        return if head_of(path).exists() { Err(damaged()) } else { Ok(None) };
+    };
+    let line = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or(lines);
+    std::str::from_utf8(line).ok().and_then(anchor_of).map(Some).ok_or_else(damaged)
+}
+
+fn cut(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)?;
+    file.sync_data()
+}

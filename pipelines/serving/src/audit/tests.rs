@@ -1,0 +1,182 @@
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_core::time::Clock;
+
+use super::*;
+
+#[derive(Debug)]
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now_micros(&self) -> i64 {
+        1_764_021_600_000_000
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+fn log() -> (tempfile::TempDir, PathBuf, AuditLog) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let log = AuditLog::open(&path, Arc::new(Fixed)).unwrap();
+    for rows in 0..5 {
+        let mut event = Event::new("ada", Action::Query, Outcome::Done);
+        event.rows = rows;
+        event.tables = vec!["gold_kpis".to_owned()];
+        log.append(&event).unwrap();
+    }
+    (folder, path, log)
+}
+
+fn lines(path: &PathBuf) -> Vec<String> {
+    fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn wrong(path: &PathBuf, lines: &[String]) -> String {
+    let text = lines.join("\n") + "\n";
+    fs::write(path, text).unwrap();
+    verify(path, &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn a_log_that_nobody_touched_is_whole_and_goes_on_after_a_restart() {
+    let (_folder, path, log) = log();
+    drop(log);
+    let log = AuditLog::open(&path, Arc::new(Fixed)).unwrap();
+    log.append(&Event::new("bob", Action::Login, Outcome::Refused)).unwrap();
+    let found = verify(&path, &[]).unwrap();
+    assert_eq!(found.entries, 6);
+    let first = &lines(&path)[0];
+    assert!(
+        first.starts_with(
+            "{\"seq\":1,\"at\":\"2025-11-24T22:00:00.000000Z\",\"actor\":\"ada\",\"action\":\"query\""
+        ),
+        "{first}"
+    );
+}
+
+#[test]
+fn every_change_of_every_byte_is_found() {
+    let (_folder, path, _log) = log();
+    let original = fs::read(&path).unwrap();
+    for at in 0..original.len() {
+        let mut changed = original.clone();
+        changed[at] ^= 1;
+        fs::write(&path, &changed).unwrap();
+        assert!(verify(&path, &[]).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn every_removed_or_moved_entry_is_found() {
+    let (_folder, path, _log) = log();
+    let original = lines(&path);
+    for at in 0..original.len() {
+        let mut fewer = original.clone();
+        fewer.remove(at);
+        let said = wrong(&path, &fewer);
+        let expected = if at == 4 { "its end was removed" } else { "was removed" };
+        assert!(said.contains(expected), "{at}: {said}");
+        for other in 0..at {
+            let mut moved = original.clone();
+            moved.swap(at, other);
+            assert!(wrong(&path, &moved).contains("put in another place"));
+        }
+    }
+    fs::remove_file(path.with_extension("jsonl.head")).unwrap();
+    assert!(wrong(&path, &original).contains("the head beside"));
+}
+
+#[test]
+fn a_chain_that_was_written_anew_is_found_by_an_entry_that_was_kept_elsewhere() {
+    let (_folder, path, log) = log_of(&["ada", "bob"]);
+    let kept = verify(&path, &[]).unwrap().head.unwrap();
+    drop(log);
+    let (_other, forged, _log) = log_of(&["ada", "eve"]);
+    assert!(verify(&forged, &[]).is_ok());
+    let said = verify(&forged, std::slice::from_ref(&kept)).unwrap_err().to_string();
+    assert!(said.contains("written anew"), "{said}");
+    assert_eq!(kept.to_string().parse::<Anchor>().unwrap(), kept);
+    assert!("7".parse::<Anchor>().is_err());
+}
+
+fn log_of(actors: &[&str]) -> (tempfile::TempDir, PathBuf, AuditLog) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let log = AuditLog::open(&path, Arc::new(Fixed)).unwrap();
+    for actor in actors {
+        log.append(&Event::new(*actor, Action::Query, Outcome::Done)).unwrap();
+    }
+    (folder, path, log)
+}
+
+#[test]
+fn what_a_crash_left_half_written_is_cut_off() {
+    let (_folder, path, log) = log();
+    let mut torn = fs::read(&path).unwrap();
+    torn.extend_from_slice(b"{\"seq\":6,\"at\"");
+    fs::write(&path, torn).unwrap();
+    assert_eq!(verify(&path, &[]).unwrap().entries, 5);
+    log.append(&Event::new("ada", Action::Export, Outcome::Done)).unwrap();
+    assert_eq!(verify(&path, &[]).unwrap().entries, 6);
+}
+
+#[test]
+fn two_logs_on_one_file_take_turns() {
+    let (_folder, path, log) = log();
+    let other = AuditLog::open(&path, Arc::new(Fixed)).unwrap();
+    std::thread::scope(|scope| {
+        for log in [&log, &other] {
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    log.append(&Event::new("ada", Action::Query, Outcome::Done)).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(verify(&path, &[]).unwrap().entries, 25);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_not_ready_until_it_can() {
+    let (_folder, path, log) = log();
+    let aside = path.with_extension("aside");
+    fs::rename(&path, &aside).unwrap();
+    assert!(log.append(&Event::new("ada", Action::Query, Outcome::Done)).is_err());
+    assert!(log.ready().is_err());
+    fs::rename(&aside, &path).unwrap();
+    log.ready().unwrap();
+    assert!(lines(&path)[5].contains("\"action\":\"resumed\""));
+    assert_eq!(verify(&path, &[]).unwrap().entries, 6);
+}
+
+#[test]
+fn a_name_that_is_no_name_is_cut_to_what_can_be_printed() {
+    let event =
+        Event::new("a\n\u{202e}b ".to_owned() + &"c".repeat(100), Action::Login, Outcome::Refused);
+    assert_eq!(event.actor.len(), 64);
+    assert!(event.actor.starts_with("abc"));
+    assert_eq!(digest("").len(), 64);
+}
+
+#[test]
+fn a_log_that_is_no_log_is_not_begun_anew() {
+    let (_folder, path, log) = log();
+    let event = Event::new("ada", Action::Query, Outcome::Done);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, [whole.as_slice(), &vec![b'x'; 200_000]].concat()).unwrap();
+    assert!(log.append(&event).is_err());
+    fs::write(&path, "").unwrap();
+    assert!(log.append(&event).is_err());
+    fs::write(&path, &whole).unwrap();
+    let mut long = event.clone();
+    long.tables = vec!["t".repeat(100_000)];
+    assert!(log.append(&long).is_err());
+    log.append(&event).unwrap();
+    assert_eq!(verify(&path, &[]).unwrap().entries, 6);
+}

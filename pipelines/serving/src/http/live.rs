@@ -1,0 +1,157 @@
+//! `GET /api/state`: everything, once. `GET /api/live`: the same, and then whatever changes.
+//!
+//! Both answer with messages of one form: `{"id": "…", "reset": true, "sections": {"NAME": [row, …], …}}`. A message
+//! with `reset` replaces all that a client has, another one adds rows to it or replaces rows of the same key. A client
+//! says what it has by `?since=ID` or, as browsers do when a connection broke, by `Last-Event-ID`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::board::{Board, Position, Reading};
+use super::gate::{Pass, Visitor};
+
+/// First paint.
+pub const STATE: &str = "/api/state";
+/// The stream.
+pub const LIVE: &str = "/api/live";
+
+/// A client that vanished is noticed no later, and so is one that may no longer look.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a first look waits for the tables to be read.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// After a first look the stream is on its way: the board is kept warm so long.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// A board and who may see which part of it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    board: Arc<Board>,
+    /// Name of a section, table that one must be allowed to read to see it.
+    sections: &'static [(&'static str, &'static str)],
+    streams: Arc<Semaphore>,
+}
+
+impl Shown {
+    /// Shows `board` to at most `streams` clients at once.
+    pub fn new(
+        board: Arc<Board>,
+        sections: &'static [(&'static str, &'static str)],
+        streams: usize,
+    ) -> Self {
+        Self { board, sections, streams: Arc::new(Semaphore::new(streams)) }
+    }
+
+    fn visible(&self, visitor: &Visitor) -> Vec<&'static str> {
+        let seen = self.sections.iter().filter(|(_, table)| visitor.may_read(table));
+        seen.map(|(section, _)| *section).collect()
+    }
+}
+
+/// Answers with everything that the visitor may see.
+pub async fn state(State(shown): State<Shown>, Extension(visitor): Extension<Visitor>) -> Response {
+    let reading = shown.board.read();
+    let mut ready = shown.board.ready();
+    let waited = tokio::time::timeout(PATIENCE, ready.wait_for(|ready| *ready)).await;
+    if waited.is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the tables are still being read\n")
+            .into_response();
+    }
+    let (message, _) = shown.board.message(None, &shown.visible(&visitor));
+    tokio::spawn(async move {
+        tokio::time::sleep(LEASE).await;
+        drop(reading);
+    });
+    ([(CONTENT_TYPE, "application/json")], message.to_string()).into_response()
+}
+
+/// Answers with a stream of messages, the first at once. It ends when the gate would no longer let the visitor in.
+pub async fn live(
+    State(shown): State<Shown>,
+    Extension(visitor): Extension<Visitor>,
+    request: Request,
+) -> Response {
+    let Ok(place) = Arc::clone(&shown.streams).try_acquire_owned() else {
+        let text = "too many dashboards are open\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
+    let Some(pass) = request.extensions().get::<Pass>().cloned() else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
+    let client = Client {
+        pass,
+        since: since(&request),
+        sections: shown.visible(&visitor),
+        changes: shown.board.changes(),
+        ready: shown.board.ready(),
+        _reading: shown.board.read(),
+        _place: place,
+        board: shown.board,
+        greeted: false,
+    };
+    let events = stream::unfold(client, Client::next);
+    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response()
+}
+
+fn since(request: &Request) -> Option<Position> {
+    let header = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
+    let query = || request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix("since="));
+    Position::parse(header.or_else(query)?)
+}
+
+struct Client {
+    pass: Pass,
+    board: Arc<Board>,
+    since: Option<Position>,
+    sections: Vec<&'static str>,
+    changes: watch::Receiver<u64>,
+    ready: watch::Receiver<bool>,
+    greeted: bool,
+    _reading: Reading,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Client {
+    /// The next message. It is made when the connection has room for it, of what is true then, and for who may still
+    /// see it then.
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        loop {
+            if !self.is_ready().await? {
+                continue;
+            }
+            self.changes.borrow_and_update();
+            let here = self.board.position();
+            if self.greeted && self.since == Some(here) {
+                // However long nothing changes, the pass is looked at again.
+                if let Ok(changed) = tokio::time::timeout(HEARTBEAT, self.changes.changed()).await {
+                    changed.ok()?;
+                }
+                continue;
+            }
+            let (message, here) = self.board.message(self.since, &self.sections);
+            self.since = Some(here);
+            self.greeted = true;
+            return Some((Ok(Event::default().id(here.to_string()).data(message)), self));
+        }
+    }
+
+    /// Whether there is something to show, after a heartbeat at most; `None` when the client has to go.
+    async fn is_ready(&mut self) -> Option<bool> {
+        let ready = self.ready.wait_for(|ready| *ready);
+        let ready = match tokio::time::timeout(HEARTBEAT, ready).await {
+            Ok(ready) => ready.is_ok().then_some(true),
+            Err(_) => Some(false),
+        };
+        // After the wait: it may have been long.
+        ready.filter(|_| self.pass.is_valid())
+    }
+}

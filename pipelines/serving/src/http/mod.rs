@@ -1,0 +1,25 @@
+//! Pages, JSON and live updates over HTTP.
+//!
+//! [`Board`] holds what is shown and composes, for each client, what changed since it last looked. [`Gate`] lets in who
+//! shows a token, a session's cookie or a link that has not been used. [`Routes`] puts the gate before every route, and
+//! [`HttpServer`] serves them on a thread of its own, within limits. Nothing here knows what is shown.
+//!
+//! Invariants:
+//! * no route answers anything but a refusal or the way in to who was not let in;
+//! * a client that reads slowly costs one message, never a queue;
+//! * no token is kept in clear but a link's, and none is ever logged.
+
+mod board;
+mod gate;
+mod headers;
+mod live;
+mod rate;
+mod routes;
+mod server;
+mod session;
+
+pub use board::{Board, Edit, Position, Reading};
+pub use gate::{Doorkeeper, Gate, Visitor};
+pub use live::{LIVE, STATE, Shown, live, state};
+pub use routes::{Routes, SESSION};
+pub use server::{HttpServer, Limits};

@@ -1,0 +1,298 @@
+//! Planning and running queries: on threads of their own, within bounds of time, rows and memory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    SchemaProvider,
+};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::config::Dialect;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::{SQLOptions, SessionState};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, Volatility, create_udf};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement as Planned;
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
+use datafusion_pg_catalog::setup_pg_catalog;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use thalweg_core::time::Clock;
+use thalweg_core::{Error, Result};
+use tokio::runtime::Handle;
+
+use super::SCHEMA;
+use super::failure::Told;
+use super::information::Information;
+use super::roles::RoleInfo;
+use super::session::Session;
+use super::settings::Limits;
+use super::statement::time_travel;
+use super::system::{self, System};
+use super::tables::RoleTables;
+use crate::access::{Directory, Policy, Role, Roles};
+use crate::audit::AuditLog;
+use crate::catalog::Catalog;
+
+/// What is served to whom.
+pub(super) struct Parts {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) roles: Arc<Roles>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) audit: Arc<AuditLog>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// What all sessions share.
+pub(super) struct Engine {
+    pub(super) parts: Parts,
+    pub(super) database: Arc<str>,
+    pub(super) limits: Limits,
+    /// Where queries run: never on the thread that serves connections.
+    pub(super) queries: Handle,
+    parser: PostgresCompatibilityParser,
+    base: SessionState,
+    /// `pg_catalog` per role: object ids stay the same from one statement to the next.
+    system: BTreeMap<Role, Arc<dyn SchemaProvider>>,
+}
+
+/// A planned query.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    pub(super) plan: LogicalPlan,
+    pub(super) state: SessionState,
+    /// The tables it reads.
+    pub(super) tables: Vec<String>,
+}
+
+impl Engine {
+    pub(super) fn new(
+        parts: Parts,
+        database: &str,
+        limits: Limits,
+        queries: Handle,
+    ) -> Result<Self> {
+        let broken = |_| Error::internal("the SQL engine cannot be set up");
+        // What does not fit in memory fails: spilled rows would lie on a disk in the clear.
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory)))
+            .with_disk_manager_builder(
+                DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+            )
+            .build_arc()
+            .map_err(broken)?;
+        let mut config = SessionConfig::new()
+            .with_default_catalog_and_schema(database, SCHEMA)
+            // Ours instead.
+            .with_information_schema(false)
+            .with_target_partitions(limits.threads);
+        config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
+        let context = SessionContext::new_with_config_rt(config, environment);
+        setup_pg_catalog(&context, database, EmptyContextProvider).map_err(|e| broken(*e))?;
+        context.register_udf(text_function("version", VERSION));
+        let statics = Arc::new(PgCatalogStaticTables::try_new().map_err(broken)?);
+        let types = system::types(&statics).map_err(broken)?;
+        let mut system: BTreeMap<Role, Arc<dyn SchemaProvider>> = BTreeMap::new();
+        for role in parts.roles.names() {
+            let policy = parts.roles.policy(role.as_str()).cloned().unwrap_or_default();
+            let info = RoleInfo::new(Arc::clone(&parts.catalog), Arc::new(policy), database);
+            let schema =
+                PgCatalogSchemaProvider::try_new(info, Arc::clone(&statics), EmptyContextProvider);
+            let schema = System::new(Arc::new(schema.map_err(broken)?), Arc::clone(&types));
+            system.insert(role.clone(), Arc::new(schema));
+        }
+        Ok(Self {
+            base: context.state(),
+            parser: PostgresCompatibilityParser::new(),
+            database: Arc::from(database),
+            parts,
+            limits,
+            queries,
+            system,
+        })
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.parts.clock.as_ref()
+    }
+
+    /// The statements in a text.
+    pub(super) fn parse(&self, sql: &str) -> Result<Vec<Statement>, Told> {
+        let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize();
+        let tokens = tokens.map_err(|error| Told::new("42601", error.to_string()))?;
+        let solid = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_)));
+        if solid.count() > MOST_TOKENS {
+            return Err(Told::new("54001", "the statement has more than 5000 words and signs"));
+        }
+        self.parser.parse(&time_travel(sql)).map_err(|error| Told::new("42601", error.to_string()))
+    }
+
+    /// What queries of a user begin with.
+    pub(super) fn state_of(&self, user: &str) -> SessionState {
+        SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_scalar_functions(
+                self.base
+                    .scalar_functions()
+                    .values()
+                    .filter(|function| !BOUNDLESS.contains(&function.name()))
+                    .cloned()
+                    .chain([Arc::new(text_function("session_user", user))])
+                    .collect(),
+            )
+            .build()
+    }
+
+    /// Plans a query over the newest versions of the tables that the role may see.
+    pub(super) async fn plan(
+        &self,
+        base: SessionState,
+        role: &Role,
+        policy: &Arc<Policy>,
+        statement: Statement,
+    ) -> Result<Query, Told> {
+        let state = self.state(base, role, policy);
+        let planned = state.statement_to_plan(Planned::Statement(Box::new(statement))).await;
+        let plan = planned.map_err(|error| Told::planning(&error))?;
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&plan)
+            .map_err(|_| Told::read_only())?;
+        let mut tables = Vec::new();
+        let walked = plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                let name = match scan.table_name.schema() {
+                    Some(schema) if schema != SCHEMA => {
+                        format!("{schema}.{}", scan.table_name.table())
+                    }
+                    _ => scan.table_name.table().to_owned(),
+                };
+                if !tables.contains(&name) {
+                    tables.push(name);
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        walked.map_err(|error| Told::planning(&error))?;
+        Ok(Query { plan, state, tables })
+    }
+
+    fn state(&self, base: SessionState, role: &Role, policy: &Arc<Policy>) -> SessionState {
+        let tables = Arc::new(RoleTables::new(Arc::clone(&self.parts.catalog), Arc::clone(policy)));
+        let information: Arc<dyn SchemaProvider> =
+            Arc::new(Information::new(Arc::clone(&tables), Arc::clone(&self.database)));
+        let tables: Arc<dyn SchemaProvider> = tables;
+        let database = MemoryCatalogProvider::new();
+        let mut schemas = vec![(SCHEMA, tables), ("information_schema", information)];
+        if let Some(system) = self.system.get(role) {
+            schemas.push(("pg_catalog", Arc::clone(system)));
+        }
+        for (name, schema) in schemas {
+            // A new catalog takes every schema.
+            drop(database.register_schema(name, schema));
+        }
+        let all = MemoryCatalogProviderList::new();
+        all.register_catalog(self.database.to_string(), Arc::new(database));
+        SessionStateBuilder::new_from_existing(base).with_catalog_list(Arc::new(all)).build()
+    }
+
+    /// For how long a statement of a session may run.
+    pub(super) fn timeout(&self, session: &Session) -> Duration {
+        match session.statement_timeout() {
+            Some(wanted) => wanted.min(self.limits.statement_timeout),
+            None => self.limits.statement_timeout,
+        }
+    }
+}
+
+impl Query {
+    /// The types of its parameters, by number; `None` where nothing tells.
+    pub(super) fn parameters(&self) -> Result<Vec<Option<DataType>>, Told> {
+        let mut found = self.plan.get_parameter_types().map_err(|error| Told::planning(&error))?;
+        // `$1::bigint` says what it is by its cast.
+        let walked = self.plan.apply_with_subqueries(|node| {
+            for expression in node.expressions() {
+                expression.apply(|part| {
+                    if let Expr::Cast(cast) = part
+                        && let Expr::Placeholder(parameter) = cast.expr.as_ref()
+                    {
+                        let known = found.entry(parameter.id.clone()).or_insert(None);
+                        known.get_or_insert_with(|| cast.field.data_type().clone());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })?;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        walked.map_err(|error| Told::planning(&error))?;
+        let number = |name: &str| name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
+        let count = found.keys().filter_map(|name| number(name)).max().unwrap_or(0);
+        if count > MOST_PARAMETERS {
+            return Err(Told::new("54023", "the query has too many parameters"));
+        }
+        let mut types = vec![None; count];
+        for (name, data_type) in found {
+            if let Some(place) = number(&name).and_then(|n| types.get_mut(n.wrapping_sub(1))) {
+                *place = data_type;
+            }
+        }
+        Ok(types)
+    }
+
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(self.plan.schema().inner())
+    }
+
+    /// The query with values for its parameters.
+    pub(super) fn with(mut self, values: &ParamValues) -> Result<Self, Told> {
+        self.plan =
+            self.plan.replace_params_with_values(values).map_err(|error| Told::planning(&error))?;
+        Ok(self)
+    }
+}
+
+/// One call of these makes a value of any size, outside of what is counted as memory. As tables
+/// `generate_series` and `range` make rows one batch after another, and stay.
+const BOUNDLESS: [&str; 7] =
+    ["array_repeat", "array_resize", "generate_series", "lpad", "range", "repeat", "rpad"];
+
+/// Words and signs of a text: beyond that a sum of ones is nested so deeply that its end exhausts the stack.
+const MOST_TOKENS: usize = 5_000;
+
+/// As many as a message of the protocol can hold.
+const MOST_PARAMETERS: usize = 65_535;
+
+/// Clients look for `PostgreSQL` and a number.
+const VERSION: &str = concat!("PostgreSQL 16.6 (Thalweg ", env!("CARGO_PKG_VERSION"), ")");
+
+/// A function without arguments that says the same thing always.
+fn text_function(name: &str, text: &str) -> datafusion::logical_expr::ScalarUDF {
+    let text = text.to_owned();
+    create_udf(
+        name,
+        Vec::new(),
+        DataType::Utf8,
+        Volatility::Stable,
+        Arc::new(move |_: &[ColumnarValue]| {
+            Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(text.clone()))))
+        }),
+    )
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("database", &self.database).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! The server: a thread for connections, threads for queries.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use thalweg_core::{Error, Result, error};
+use thalweg_objects::Access;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, watch};
+
+use super::connection::Desk;
+use super::engine::{Engine, Parts};
+use super::login::{Login, Sessions};
+use super::{Served, SqlSettings, tls};
+use crate::catalog::Catalog;
+
+/// A statement may be nested as deeply as its length allows. Only what is used of it is memory.
+const STACK: usize = 128 << 20;
+
+/// A running server. It ends when it is dropped.
+#[derive(Debug)]
+pub struct SqlServer {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    connections: Option<JoinHandle<()>>,
+    queries: Option<Runtime>,
+}
+
+impl SqlServer {
+    /// Begins to serve.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`]: the address is not safe or taken, or TLS is configured and broken.
+    pub fn start(served: &Served, settings: &SqlSettings) -> Result<Self> {
+        let listen = &settings.listen;
+        listen.check()?;
+        let acceptor = listen.tls.as_ref().map(tls::acceptor).transpose()?;
+        let failed = |e| error::io("start the threads of SQL", e);
+        let queries = Builder::new_multi_thread()
+            .worker_threads(settings.limits.threads)
+            .thread_name("sql-query")
+            .thread_stack_size(STACK)
+            .max_blocking_threads(16)
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let connections = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let names = served.tables.iter().map(|(name, path)| (name.as_str(), path.as_str()));
+        let parts = Parts {
+            catalog: Arc::new(Catalog::new(&served.place, &Access::from_environment(), names)?),
+            roles: Arc::clone(&served.roles),
+            directory: Arc::clone(&served.directory),
+            audit: Arc::clone(&served.audit),
+            clock: Arc::clone(&served.clock),
+        };
+        let handle = queries.handle().clone();
+        let engine = Arc::new(Engine::new(parts, &settings.database, settings.limits, handle)?);
+        let mut secret = [0; 32];
+        OsRng
+            .try_fill_bytes(&mut secret)
+            .map_err(|_| Error::transient("the system gives no random bytes"))?;
+        let sessions = Sessions::default();
+        let desk = Desk {
+            login: Arc::new(Login::new(engine, acceptor.is_some(), secret, sessions.clone())),
+            sessions: Arc::new(sessions),
+            tls: acceptor,
+            idle: settings.limits.idle,
+        };
+        let listener = connections.block_on(TcpListener::bind(listen.address)).map_err(|_| {
+            Error::config(format!(
+                "nothing can listen on {}: another process may, or the address is not this machine's",
+                listen.address
+            ))
+        })?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (stop, stopped) = watch::channel(false);
+        let most = settings.limits.connections;
+        let thread = std::thread::Builder::new()
+            .name("sql-connections".to_owned())
+            .stack_size(STACK)
+            .spawn(move || connections.block_on(accept(listener, desk, most, stopped)))
+            .map_err(failed)?;
+        Ok(Self { address, stop, connections: Some(thread), queries: Some(queries) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Until it is told to stop. Connections end with the runtime.
+async fn accept(
+    listener: TcpListener,
+    desk: Desk,
+    most: usize,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(most));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(kind = ?error.kind(), "a connection could not be accepted");
+                // Files may have run out: they come back when connections end.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // One too many is closed at once.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let desk = desk.clone();
+        drop(tokio::spawn(Box::pin(async move {
+            // A client that goes away is no concern of the server's.
+            drop(desk.serve(stream, from).await);
+            drop(place);
+        })));
+    }
+}
+
+impl Drop for SqlServer {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.connections.take() {
+            // It cannot have panicked in a way that matters now.
+            drop(thread.join());
+        }
+        if let Some(queries) = self.queries.take() {
+            queries.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What a statement asks for: rows, a setting, nothing, or something that is refused.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectName, Query, Reset, Set, SetExpr, Statement, Value, Visit, Visitor,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+/// Between a table's name and a version of it.
+pub(super) const AT_VERSION: &str = "@v";
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Rows.
+    Rows,
+    /// The value of a setting.
+    Show(String),
+    /// Another value for a setting.
+    Set(String, String),
+    /// The settings as they were in the beginning.
+    Reset,
+    /// A transaction begins. Each query sees the newest versions all the same.
+    Begin,
+    /// It ends.
+    End(&'static str),
+    /// What clients say out of habit; the answer is its tag.
+    Nothing(&'static str),
+    /// Something that would change data.
+    Change,
+    /// Something that is not known here.
+    Unknown,
+}
+
+/// Sorts a statement.
+pub(super) fn asked(statement: &Statement) -> Asked {
+    match statement {
+        Statement::Query(query) if only_reads(query) => Asked::Rows,
+        Statement::ShowVariable { variable } => {
+            let words: Vec<String> =
+                variable.iter().map(|word| word.value.to_lowercase()).collect();
+            Asked::Show(words.join(" "))
+        }
+        Statement::Set(set) => setting(set),
+        Statement::Reset(reset) => match &reset.reset {
+            Reset::ALL => Asked::Reset,
+            Reset::ConfigurationParameter(name) => Asked::Set(plain(name), String::new()),
+        },
+        Statement::Discard { .. } => Asked::Reset,
+        Statement::StartTransaction { .. } => Asked::Begin,
+        Statement::Commit { .. } => Asked::End("COMMIT"),
+        Statement::Rollback { savepoint: None, .. } => Asked::End("ROLLBACK"),
+        Statement::Rollback { .. } => Asked::Nothing("ROLLBACK"),
+        Statement::Savepoint { .. } => Asked::Nothing("SAVEPOINT"),
+        Statement::ReleaseSavepoint { .. } => Asked::Nothing("RELEASE"),
+        Statement::Deallocate { .. } => Asked::Nothing("DEALLOCATE"),
+        Statement::Close { .. } => Asked::Nothing("CLOSE CURSOR"),
+        Statement::UNLISTEN { .. } => Asked::Nothing("UNLISTEN"),
+        Statement::Explain { .. }
+        | Statement::ExplainTable { .. }
+        | Statement::Prepare { .. }
+        | Statement::Execute { .. }
+        | Statement::Declare { .. }
+        | Statement::Fetch { .. }
+        | Statement::LISTEN { .. } => Asked::Unknown,
+        _ => Asked::Change,
+    }
+}
+
+fn setting(set: &Set) -> Asked {
+    let text = |value: &Expr| match value {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => text.clone(),
+            other => other.to_string(),
+        },
+        other => other.to_string(),
+    };
+    match set {
+        Set::SingleAssignment { variable, values, .. } => {
+            let values: Vec<String> = values.iter().map(text).collect();
+            Asked::Set(plain(variable), values.join(", "))
+        }
+        Set::SetTimeZone { value, .. } => Asked::Set("timezone".to_owned(), text(value)),
+        Set::SetNames { charset_name, .. } => {
+            Asked::Set("client_encoding".to_owned(), charset_name.value.clone())
+        }
+        Set::SetTransaction { .. } | Set::SetNamesDefault {} => Asked::Nothing("SET"),
+        // Nobody becomes somebody else.
+        Set::SetRole { .. } | Set::SetSessionAuthorization(_) => Asked::Change,
+        _ => Asked::Unknown,
+    }
+}
+
+fn plain(name: &ObjectName) -> String {
+    name.to_string().replace('"', "").to_lowercase()
+}
+
+/// Whether no part of a query writes or locks.
+fn only_reads(query: &Query) -> bool {
+    struct Writes;
+    impl Visitor for Writes {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            if query.locks.is_empty() && reads(&query.body) {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        }
+    }
+    query.visit(&mut Writes).is_continue()
+}
+
+fn reads(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Select(select) => select.into.is_none(),
+        SetExpr::SetOperation { left, right, .. } => reads(left) && reads(right),
+        // Queries inside are visited by themselves.
+        SetExpr::Query(_) | SetExpr::Values(_) | SetExpr::Table(_) => true,
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => false,
+    }
+}
+
+/// Turns `events VERSION AS OF 12` into the name of that version, which the parser of PostgreSQL's SQL takes. It keeps
+/// the table's own name as its alias, unless another one follows.
+pub(super) fn time_travel(sql: &str) -> String {
+    if !sql.to_ascii_lowercase().contains("version") {
+        return sql.to_owned();
+    }
+    // What cannot be read is left for the parser to complain about.
+    let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize() else {
+        return sql.to_owned();
+    };
+    let solid: Vec<usize> = (0..tokens.len())
+        .filter(|at| !matches!(tokens.get(*at), Some(Token::Whitespace(_))))
+        .collect();
+    let mut pieces: Vec<String> = tokens.iter().map(ToString::to_string).collect();
+    for window in solid.windows(5) {
+        let [name, version, as_, of, number] = window else { continue };
+        let word = |at: &usize, expected: &str| {
+            matches!(tokens.get(*at), Some(Token::Word(word))
+                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected))
+        };
+        let (Some(Token::Word(table)), Some(Token::Number(number_text, _))) =
+            (tokens.get(*name), tokens.get(*number))
+        else {
+            continue;
+        };
+        if !(word(version, "version") && word(as_, "as") && word(of, "of")) {
+            continue;
+        }
+        let table = if table.quote_style.is_some() {
+            table.value.clone()
+        } else {
+            table.value.to_lowercase()
+        };
+        let after = solid.iter().find(|at| *at > number).and_then(|at| tokens.get(*at));
+        let alias =
+            if has_alias(after) { String::new() } else { format!(" AS {}", quoted(&table)) };
+        let renamed = quoted(&format!("{table}{AT_VERSION}{number_text}")) + &alias;
+        for (at, piece) in pieces.iter_mut().enumerate() {
+            if at == *name {
+                piece.clone_from(&renamed);
+            } else if at > *name && at <= *number {
+                piece.clear();
+            }
+        }
+    }
+    pieces.concat()
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Whether what follows a table is a name for it.
+fn has_alias(after: Option<&Token>) -> bool {
+    const NO_ALIAS: [&str; 19] = [
+        "cross",
+        "except",
+        "fetch",
+        "for",
+        "full",
+        "group",
+        "having",
+        "inner",
+        "intersect",
+        "join",
+        "left",
+        "limit",
+        "natural",
+        "offset",
+        "on",
+        "order",
+        "right",
+        "union",
+        "where",
+    ];
+    matches!(after, Some(Token::Word(word))
+        if word.quote_style.is_some()
+            || !NO_ALIAS.contains(&word.value.to_ascii_lowercase().as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn sorted(sql: &str) -> Asked {
+        let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
+        asked(&statements[0])
+    }
+
+    #[test]
+    fn queries_settings_and_habits_are_told_from_changes() {
+        for sql in ["select 1", "values (1)", "with a as (select 1) select * from a"] {
+            assert_eq!(sorted(sql), Asked::Rows, "{sql}");
+        }
+        for sql in [
+            "insert into t values (1)",
+            "update t set a = 1",
+            "delete from t",
+            "create table t (a int)",
+            "create table t as select 1",
+            "drop table t",
+            "truncate t",
+            "copy t to '/tmp/x'",
+            "copy t to program 'sh'",
+            "select 1 into t",
+            "select * from t for update",
+            "with a as (insert into t values (1) returning 1) select * from a",
+            "select * from (select * from t for share) x",
+            "set role admin",
+            "grant select on t to ada",
+            "vacuum",
+            "call f()",
+        ] {
+            assert_eq!(sorted(sql), Asked::Change, "{sql}");
+        }
+        assert_eq!(sorted("explain select 1"), Asked::Unknown);
+        assert_eq!(sorted("show server_version"), Asked::Show("server_version".to_owned()));
+        assert_eq!(
+            sorted("set statement_timeout = '5s'"),
+            Asked::Set("statement_timeout".to_owned(), "5s".to_owned())
+        );
+        assert_eq!(
+            sorted("set extra_float_digits to 3"),
+            Asked::Set("extra_float_digits".to_owned(), "3".to_owned())
+        );
+        assert_eq!(sorted("discard all"), Asked::Reset);
+        assert_eq!(sorted("begin"), Asked::Begin);
+        assert_eq!(sorted("rollback"), Asked::End("ROLLBACK"));
+    }
+
+    #[test]
+    fn a_version_becomes_part_of_the_name() {
+        for (asked, expected) in [
+            (
+                "select * from silver_events VERSION AS OF 12",
+                "select * from \"silver_events@v12\" AS \"silver_events\"",
+            ),
+            (
+                "select a.x from Public.T version as of 0 a where 1=1",
+                "select a.x from Public.\"t@v0\" a where 1=1",
+            ),
+            (
+                "select * from t version as of 3 AS b, u version as of 4 where t.x",
+                "select * from \"t@v3\" AS b, \"u@v4\" AS \"u\" where t.x",
+            ),
+            ("select version as of from t", "select version as of from t"),
+            ("select 't version as of 3'", "select 't version as of 3'"),
+            ("select version()", "select version()"),
+        ] {
+            let got = time_travel(asked);
+            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(words(&got), words(expected));
+        }
+    }
+}

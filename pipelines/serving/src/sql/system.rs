@@ -1,0 +1,103 @@
+//! `pg_catalog`: the library's, with `pg_type` as clients join it. There its columns that are functions hold names, in
+//! `PostgreSQL` they hold numbers of `pg_proc`: Npgsql finds the arrays by `pg_proc.oid = pg_type.typreceive`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema};
+use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::error::{DataFusionError, Result};
+use datafusion_pg_catalog::pg_catalog::PgCatalogStaticTables;
+
+const TYPES: &str = "pg_type";
+const FUNCTIONS: [&str; 4] = ["typinput", "typoutput", "typreceive", "typsend"];
+
+/// One role's.
+pub(super) struct System {
+    library: Arc<dyn SchemaProvider>,
+    types: Arc<dyn TableProvider>,
+}
+
+impl System {
+    pub(super) fn new(library: Arc<dyn SchemaProvider>, types: Arc<dyn TableProvider>) -> Self {
+        Self { library, types }
+    }
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("System").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for System {
+    fn table_names(&self) -> Vec<String> {
+        self.library.table_names()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if name == TYPES {
+            return Ok(Some(Arc::clone(&self.types)));
+        }
+        self.library.table(name).await
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.library.table_exist(name)
+    }
+}
+
+/// `pg_type` with numbers of functions.
+pub(super) fn types(tables: &PgCatalogStaticTables) -> Result<Arc<dyn TableProvider>> {
+    let mut numbers: HashMap<String, i32> = HashMap::new();
+    for batch in tables.pg_proc.data() {
+        let names = text(batch, "proname")?;
+        let oids = column(batch, "oid")?;
+        let oids = oids.as_primitive_opt::<Int32Type>().ok_or_else(|| other("oid"))?;
+        for (name, oid) in names.into_iter().zip(oids) {
+            if let (Some(name), Some(oid)) = (name, oid) {
+                numbers.entry(name).or_insert(oid);
+            }
+        }
+    }
+    let mut batches = Vec::new();
+    let mut schema = tables.pg_type.schema();
+    for batch in tables.pg_type.data() {
+        let (mut fields, mut arrays): (Vec<Field>, Vec<ArrayRef>) = Default::default();
+        for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+            if FUNCTIONS.contains(&field.name().as_str()) {
+                let names = text(batch, field.name())?.into_iter();
+                // A dash is none, which is number zero.
+                let oids = names.map(|name| Some(numbers.get(&name?).copied().unwrap_or(0)));
+                fields.push(Field::new(field.name(), DataType::Int32, true));
+                arrays.push(Arc::new(oids.collect::<Int32Array>()));
+            } else {
+                fields.push(field.as_ref().clone());
+                arrays.push(Arc::clone(array));
+            }
+        }
+        schema = Arc::new(Schema::new(fields));
+        batches.push(RecordBatch::try_new(Arc::clone(&schema), arrays)?);
+    }
+    Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| other(name))
+}
+
+fn text(batch: &RecordBatch, name: &str) -> Result<Vec<Option<String>>> {
+    let array = column(batch, name)?;
+    let array = array.as_string_opt::<i32>().ok_or_else(|| other(name))?;
+    Ok((0..array.len())
+        .map(|row| array.is_valid(row).then(|| array.value(row).to_owned()))
+        .collect())
+}
+
+fn other(name: &str) -> DataFusionError {
+    DataFusionError::Internal(format!("column {name} of pg_catalog is not what it was"))
+}

@@ -1,0 +1,347 @@
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+//! The server over real sockets: who is let in, what a slow client costs, and the limits.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use thalweg_core::time::Clock;
+use thalweg_serving::http::{
+    Board, Doorkeeper, Gate, HttpServer, LIVE, Limits, Routes, STATE, Shown, Visitor, live, state,
+};
+
+#[derive(Debug)]
+struct Still;
+
+impl Clock for Still {
+    fn now_micros(&self) -> i64 {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Lets `nurse` in, who may see table `a`.
+#[derive(Debug)]
+struct Door;
+
+impl Doorkeeper for Door {
+    fn admit(&self, token: &str) -> Option<Visitor> {
+        (token == "nurse.secret").then(visitor)
+    }
+
+    fn still(&self, _: &Visitor) -> bool {
+        true
+    }
+}
+
+fn visitor() -> Visitor {
+    Visitor::new("nurse", "clinician", |table| table == "a")
+}
+
+const SECTIONS: &[(&str, &str)] = &[("seen", "a"), ("hidden", "b")];
+const CLIENTS: usize = 200;
+
+struct Site {
+    board: Arc<Board>,
+    gate: Gate,
+    server: HttpServer,
+}
+
+impl Site {
+    fn start() -> Self {
+        let board = Arc::new(Board::default());
+        board.set_ready(true);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let gate = Gate::new(Arc::new(Door), port, Arc::new(Still));
+        let shown = Shown::new(Arc::clone(&board), SECTIONS, CLIENTS + 1);
+        let (first, stream) = (shown.clone(), shown);
+        let routes = Routes::default()
+            .get("/", async || "page")
+            .get(STATE, async move |visitor| state(State(first), visitor).await)
+            .get(LIVE, async move |visitor, request| live(State(stream), visitor, request).await);
+        let app = routes.behind(&gate);
+        let server =
+            HttpServer::start(listener, app, Limits::default(), std::future::pending()).unwrap();
+        Self { board, gate, server }
+    }
+
+    fn put(&self, section: &'static str, value: usize) {
+        self.board.update(|edit| edit.put(section, "row", &value));
+    }
+
+    fn ask(&self, request: &str) -> Answer {
+        ask(self.server.address(), request)
+    }
+
+    /// A stream that is open and whose head has been read.
+    fn listen(&self, more: &str) -> BufReader<TcpStream> {
+        let mut stream = TcpStream::connect(self.server.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let head = format!("GET {LIVE} HTTP/1.1\r\nHost: x\r\n{BEARER}{more}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut status = String::new();
+        reader.read_line(&mut status).unwrap();
+        assert!(status.contains("200"), "{status}");
+        reader
+    }
+}
+
+const BEARER: &str = "Authorization: Bearer nurse.secret\r\n";
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let found = self.head.lines().filter_map(|line| line.split_once(": "));
+        found.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+}
+
+fn ask(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let (line, rest) = request.split_once("\r\n").unwrap_or((request, ""));
+    let text = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{rest}");
+    let text = if rest.contains("\r\n\r\n") { text } else { format!("{text}\r\n") };
+    // A server that refuses a long request may close before it has read it all.
+    drop(stream.write_all(text.as_bytes()));
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// Reads messages until one satisfies `enough`; returns how many there were.
+fn read_until(reader: &mut BufReader<TcpStream>, enough: impl Fn(&str) -> bool) -> usize {
+    let mut messages = 0;
+    for line in reader.by_ref().lines() {
+        let line = line.unwrap();
+        if let Some(data) = line.strip_prefix("data: ") {
+            messages += 1;
+            if enough(data) {
+                return messages;
+            }
+        }
+    }
+    panic!("the stream ended after {messages} messages")
+}
+
+fn seen(value: usize) -> impl Fn(&str) -> bool {
+    move |data| data.contains(&format!(r#""seen":[{value}]"#))
+}
+
+#[test]
+fn nobody_comes_in_without_a_token() {
+    let site = Site::start();
+    for path in ["/", STATE, LIVE, "/nowhere"] {
+        for token in ["", "Authorization: Bearer wrong\r\n", "Cookie: thalweg-1=guess\r\n"] {
+            let answer = site.ask(&format!("GET {path}\r\n{token}"));
+            assert_eq!(answer.status, 401, "{path} {token}");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            assert!(!answer.body.contains("page"));
+        }
+    }
+    assert_eq!(site.ask(&format!("GET /\r\n{BEARER}")).body, "page");
+    assert_eq!(site.ask(&format!("GET /nowhere\r\n{BEARER}")).status, 404);
+}
+
+#[test]
+fn every_answer_keeps_browsers_from_going_elsewhere() {
+    let site = Site::start();
+    for request in ["GET /".to_owned(), format!("GET /\r\n{BEARER}"), format!("GET /x\r\n{BEARER}")]
+    {
+        let answer = site.ask(&request);
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert!(
+            policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+}
+
+#[test]
+fn a_link_opens_a_session_once_and_leaves_the_address_bar() {
+    let site = Site::start();
+    let link = site.gate.link(visitor());
+    let answer = site.ask(&format!("GET /?token={link}"));
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
+    let cookie = answer.header("set-cookie").unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    assert_eq!(site.ask(&format!("GET /\r\nCookie: {cookie}\r\n")).body, "page");
+    assert_eq!(site.ask(&format!("GET /?token={link}")).status, 401);
+    let foreign = format!("DELETE /session\r\nCookie: {cookie}\r\nSec-Fetch-Site: cross-site\r\n");
+    assert_eq!(site.ask(&foreign).status, 403);
+    assert_eq!(site.ask(&format!("DELETE /session\r\nCookie: {cookie}\r\n")).status, 303);
+    assert_eq!(site.ask(&format!("GET /\r\nCookie: {cookie}\r\n")).status, 401);
+}
+
+#[test]
+fn behind_a_proxy_the_cookie_travels_over_tls_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gate = Gate::new(Arc::new(Door), 1, Arc::new(Still)).behind_tls();
+    let app = Routes::default().get("/", async || "page").behind(&gate);
+    let server =
+        HttpServer::start(listener, app, Limits::default(), std::future::pending()).unwrap();
+    let answer = ask(server.address(), &format!("GET /?token={}", gate.link(visitor())));
+    assert!(answer.header("set-cookie").unwrap().ends_with("; Secure"), "{answer:?}");
+}
+
+#[test]
+fn a_token_in_the_form_opens_a_session_and_a_wrong_one_does_not() {
+    let site = Site::start();
+    let post = |form: &str| {
+        let length = form.len();
+        site.ask(&format!("POST /session\r\nContent-Length: {length}\r\n\r\n{form}"))
+    };
+    assert_eq!(post("token=nurse.secret").status, 303);
+    assert_eq!(post("token=guess").status, 401);
+}
+
+#[test]
+fn who_guesses_or_asks_too_often_is_told_to_wait() {
+    let site = Site::start();
+    // The clock of this server stands still, so nothing is given back.
+    let guesses =
+        (0..40).map(|n| site.ask(&format!("GET /\r\nAuthorization: Bearer guess{n}\r\n")));
+    let refused: Vec<Answer> = guesses.filter(|answer| answer.status == 429).collect();
+    assert_eq!(refused.len(), 20);
+    assert!(refused.first().unwrap().header("retry-after").is_some());
+}
+
+#[test]
+fn heads_and_bodies_are_bounded() {
+    let site = Site::start();
+    let long = "x".repeat(40_000);
+    assert_eq!(site.ask(&format!("GET /\r\nX: {long}\r\n{BEARER}")).status, 431);
+    let many: String = (0..100).map(|n| format!("X-{n}: 1\r\n")).collect::<Vec<_>>().concat();
+    assert_eq!(site.ask(&format!("GET /\r\n{many}{BEARER}")).status, 431);
+    let length = long.len();
+    let body = format!("POST /session\r\nContent-Length: {length}\r\n\r\n{long}");
+    assert_eq!(site.ask(&body).status, 413);
+}
+
+#[test]
+fn a_visitor_sees_no_section_of_a_table_that_is_not_theirs() {
+    let site = Site::start();
+    site.put("seen", 1);
+    site.put("hidden", 2);
+    let answer = site.ask(&format!("GET {STATE}\r\n{BEARER}"));
+    assert!(answer.body.contains(r#""seen":[1]"#), "{}", answer.body);
+    assert!(!answer.body.contains("hidden"), "{}", answer.body);
+}
+
+#[test]
+fn a_slow_client_gets_the_latest_and_not_what_it_missed() {
+    const UPDATES: usize = 20_000;
+    let site = Site::start();
+    // Rows are large enough that the kernel's buffers hold but a few messages.
+    let filler = "x".repeat(10_000);
+    let put = |value: usize| {
+        site.board.update(|edit| edit.put("seen", "row", &(value, &filler)));
+    };
+    let mut slow = site.listen("");
+    for value in 0..=UPDATES {
+        put(value);
+    }
+    let last = format!("[{UPDATES},");
+    let messages = read_until(&mut slow, |data| data.contains(&last));
+    assert!(messages < UPDATES / 4, "{messages} messages were queued for it");
+}
+
+#[test]
+fn two_hundred_clients_hear_of_a_change_and_each_one_once() {
+    let site = Site::start();
+    site.put("seen", 1);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| site.listen_as_link()).collect();
+    for client in &mut clients {
+        assert_eq!(read_until(client, seen(1)), 1);
+    }
+    assert_eq!(*site.board.readers().borrow(), CLIENTS);
+    site.put("seen", 2);
+    for client in &mut clients {
+        assert_eq!(read_until(client, seen(2)), 1);
+    }
+    drop(clients);
+    let gone = async {
+        let mut readers = site.board.readers();
+        readers.wait_for(|readers| *readers == 0).await.map(|readers| *readers).unwrap()
+    };
+    // A vanished client is noticed when something is written to it.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let left = runtime.block_on(async {
+        let write = async {
+            for value in 3.. {
+                site.put("seen", value);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! { left = gone => left, () = write => unreachable!("it has no end") }
+    });
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_stream_ends_when_its_session_does() {
+    let site = Site::start();
+    site.put("seen", 1);
+    let (mut stream, cookie) = site.listen_with_cookie();
+    assert_eq!(read_until(&mut stream, seen(1)), 1);
+    assert_eq!(site.ask(&format!("DELETE /session\r\nCookie: {cookie}\r\n")).status, 303);
+    site.put("seen", 2);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("seen"), "{rest}");
+}
+
+#[test]
+fn a_client_that_comes_back_goes_on_where_it_was() {
+    let site = Site::start();
+    site.put("seen", 1);
+    let here = site.board.position();
+    site.put("seen", 2);
+    let mut back = site.listen(&format!("Last-Event-ID: {here}\r\n"));
+    assert_eq!(read_until(&mut back, |data| data.contains(r#""reset":false"#) && seen(2)(data)), 1);
+    let mut lost = site.listen("Last-Event-ID: 1234-7\r\n");
+    assert_eq!(read_until(&mut lost, |data| data.contains(r#""reset":true"#)), 1);
+}
+
+impl Site {
+    /// Each has a session of its own: one token may not ask two hundred times at once.
+    fn listen_as_link(&self) -> BufReader<TcpStream> {
+        self.listen_with_cookie().0
+    }
+
+    fn listen_with_cookie(&self) -> (BufReader<TcpStream>, String) {
+        let link = self.gate.link(visitor());
+        let answer = self.ask(&format!("GET /?token={link}"));
+        let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let mut stream = TcpStream::connect(self.server.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let head = format!(
+            "GET {LIVE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: {cookie}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        (BufReader::new(stream), cookie)
+    }
+}

@@ -1,0 +1,78 @@
+//! `healthcare users`, and where users and the audit log are.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use thalweg_core::Result;
+use thalweg_objects::Place;
+use thalweg_serving::access::Users;
+use thalweg_serving::audit::{Action, Outcome, digest};
+
+use super::audit;
+use crate::healthcare::serve::{ROLES, files, roles};
+
+/// The data, and the files beside it.
+#[derive(Debug, Clone, Args)]
+pub(super) struct AccessArgs {
+    /// Folder of the tables, or URL of their prefix in an object store (s3://, az://, abfss://, gs://)
+    #[arg(long, value_name = "DIR", default_value = "data", global = true)]
+    pub(super) data_dir: Place,
+
+    /// File of the users [default: DIR.users.toml, beside a folder]
+    #[arg(long, value_name = "F", global = true)]
+    pub(super) users_file: Option<PathBuf>,
+
+    /// File of the audit log [default: DIR.audit.jsonl, beside a folder]
+    #[arg(long, value_name = "F", global = true)]
+    pub(super) audit_log: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum UsersCommand {
+    /// Add a user and print its token, which is shown this once
+    Add {
+        /// Its name
+        name: String,
+        /// What it may see
+        #[arg(long, value_parser = ROLES)]
+        role: String,
+    },
+    /// Print names and roles
+    List,
+    /// Remove a user; it is out at once
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Changes the users file, and writes down that it was changed.
+pub(super) fn execute(access: &AccessArgs, command: &UsersCommand) -> Result<()> {
+    let path = files::users_file(&access.data_dir, access.users_file.as_deref())?;
+    let mut users = Users::load(&path)?;
+    let note = |kind: &str, name: &str| {
+        let log = files::audit_log(&access.data_dir, access.audit_log.as_deref())?;
+        let mut event = audit::by_operator(Action::Users, Outcome::Done);
+        kind.clone_into(&mut event.kind);
+        event.subject = digest(name);
+        log.append(&event)
+    };
+    match command {
+        UsersCommand::List => {
+            let lines = users.iter().map(|user| format!("{}\t{}\n", user.name, user.role));
+            super::print(&lines.collect::<String>());
+        }
+        UsersCommand::Add { name, role } => {
+            let token = users.add(name, roles().named(role)?)?;
+            note("add", name)?;
+            users.save(&path)?;
+            super::print(&format!("{}\n", token.reveal()));
+        }
+        UsersCommand::Remove { name } => {
+            users.remove(name)?;
+            note("remove", name)?;
+            users.save(&path)?;
+        }
+    }
+    Ok(())
+}

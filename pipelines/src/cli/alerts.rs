@@ -1,0 +1,74 @@
+//! `healthcare alerts`: what somebody says about an alert.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use thalweg_connectors::kafka::{TopicWriter, ensure_topic};
+use thalweg_core::Result;
+
+use crate::healthcare::alerts::command::{Action, Command};
+use crate::healthcare::config::HealthcareConfig;
+
+/// How long the broker's acknowledgement may take.
+const FLUSH: Duration = Duration::from_secs(30);
+
+/// Arguments of `healthcare alerts`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct AlertsArgs {
+    #[command(subcommand)]
+    action: ActionArgs,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum ActionArgs {
+    /// Say that somebody looks after an alert
+    Acknowledge(CommandArgs),
+    /// Silence an alert for a while
+    Snooze {
+        #[command(flatten)]
+        command: CommandArgs,
+
+        /// For how long, in event time; the job's `alerts.max_snooze` is the most
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+        minutes: i64,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+struct CommandArgs {
+    /// The alert, by its `alert_id`
+    #[arg(value_name = "ALERT")]
+    alert_id: String,
+
+    /// Who says so
+    #[arg(long, value_name = "NAME")]
+    by: String,
+
+    /// Kafka brokers of the job
+    #[arg(long, value_name = "H:P")]
+    bootstrap_servers: String,
+
+    /// The job's `alerts.commands_topic`, created when it does not exist
+    #[arg(long, value_name = "T", default_value = "healthcare_alert_commands")]
+    topic: String,
+
+    /// Configuration file; its kafka.properties (TLS, SASL) are used
+    #[arg(long, value_name = "F.toml")]
+    config: Option<PathBuf>,
+}
+
+/// Sends the command; it takes effect when the job has read it.
+pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
+    let (args, action, minutes) = match &args.action {
+        ActionArgs::Acknowledge(command) => (command, Action::Acknowledge, None),
+        ActionArgs::Snooze { command, minutes } => (command, Action::Snooze, Some(*minutes)),
+    };
+    let command = Command { alert_id: args.alert_id.clone(), action, by: args.by.clone(), minutes };
+    let patient = command.check()?.patient.to_string();
+    let properties = HealthcareConfig::load(args.config.as_deref())?.kafka.properties;
+    ensure_topic(&args.bootstrap_servers, &args.topic, 1, &properties)?;
+    let writer = TopicWriter::new(&args.bootstrap_servers, &args.topic, &properties)?;
+    writer.send(Some(patient.as_bytes()), Some(command.to_json()?.as_bytes()), None)?;
+    writer.flush(FLUSH)
+}

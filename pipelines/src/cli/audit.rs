@@ -1,0 +1,35 @@
+//! `healthcare audit`.
+
+use clap::Subcommand;
+use thalweg_core::Result;
+use thalweg_serving::audit::{Action, Anchor, Event, Outcome, verify};
+
+use super::access::AccessArgs;
+use crate::healthcare::serve::files;
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Check that no entry was changed, removed or moved, and print the newest one's number and hash
+    Verify {
+        /// An entry that was printed earlier and kept elsewhere: it must still be there
+        #[arg(long, value_name = "NUMBER:HASH")]
+        expect: Vec<Anchor>,
+    },
+}
+
+/// Reads the log.
+pub(super) fn execute(access: &AccessArgs, command: &AuditCommand) -> Result<()> {
+    let AuditCommand::Verify { expect } = command;
+    let found = verify(&files::audit_file(&access.data_dir, access.audit_log.as_deref())?, expect)?;
+    let head = found.head.map_or_else(String::new, |head| format!(", the newest is {head}"));
+    super::print(&format!("{} entries are as they were written{head}\n", found.entries));
+    Ok(())
+}
+
+/// An entry about what somebody does on the command line: who that is, the system says.
+pub(super) fn by_operator(action: Action, outcome: Outcome) -> Event {
+    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let mut event = Event::new(name.unwrap_or_else(|_| "operator".to_owned()), action, outcome);
+    "cli".clone_into(&mut event.source);
+    event
+}

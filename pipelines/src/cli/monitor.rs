@@ -1,0 +1,92 @@
+//! `healthcare monitor`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+use thalweg_core::time::Clock;
+use thalweg_core::{Result, error};
+use thalweg_runtime::SystemClock;
+
+use super::outcome::{Failure, Outcome, end, tell};
+use super::{DataArgs, input};
+use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::daily::check::{Check, Status};
+use crate::healthcare::monitor;
+
+/// Which job.
+#[derive(Debug, Clone, Args)]
+pub(super) struct MonitorArgs {
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// Kafka brokers that the job reads, to ask for its lag [default: `kafka.bootstrap_servers`]
+    #[arg(long, value_name = "H:P")]
+    bootstrap_servers: Option<String>,
+
+    /// Kafka topic that the job reads [default: kafka.topic]
+    #[arg(long, value_name = "T")]
+    topic: Option<String>,
+}
+
+/// Looks at the job once. The last line of standard output is one JSON object.
+pub(super) fn execute(args: &MonitorArgs) -> ExitCode {
+    end(run(args))
+}
+
+fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
+    let mut config = args.data.load_config()?;
+    if let Some(servers) = &args.bootstrap_servers {
+        config.kafka.bootstrap_servers = Some(servers.clone());
+    }
+    if let Some(topic) = &args.topic {
+        topic.clone_into(&mut config.kafka.topic);
+    }
+    match look(args, &config) {
+        Ok(checks) => Ok(judged(&config, &checks)),
+        // That nothing can be seen is the worst news of all.
+        Err(problem) => {
+            let why = error::chain(&problem).replace('\n', " ");
+            if let Err(untold) = monitor::tell(&config.monitor, &[], Some(&why)) {
+                tell(&format!("warning: {}", error::chain(&untold)));
+            }
+            Err(problem.into())
+        }
+    }
+}
+
+fn look(args: &MonitorArgs, config: &HealthcareConfig) -> Result<Vec<Check>> {
+    let checkpoints = args.data.checkpoints_read_only()?;
+    let brokers = config.kafka.bootstrap_servers.is_some();
+    let source = brokers.then(|| input::kafka(config)).transpose()?;
+    let now = SystemClock::default().now_micros();
+    let data = &args.data.data_dir;
+    let seen = monitor::look(data, checkpoints.as_ref(), source.as_deref(), now)?;
+    Ok(monitor::judge(&seen, &config.monitor))
+}
+
+fn judged(config: &HealthcareConfig, checks: &[Check]) -> (Value, Outcome) {
+    for check in checks {
+        let status = check.status.name();
+        tell(&format!("{status} {}: {}; expected {}", check.name, check.observed, check.expected));
+    }
+    let failed: Vec<&Check> = checks.iter().filter(|c| c.status == Status::Fail).collect();
+    let names: Vec<&str> = failed.iter().map(|c| c.name.as_str()).collect();
+    let mut said =
+        json!({ "command": "monitor", "checks": checks.len(), "failed": names, "webhook": "none" });
+    if failed.is_empty() {
+        return (said, Outcome::Done);
+    }
+    let told = match monitor::tell(&config.monitor, &failed, None) {
+        Ok(true) => "sent",
+        Ok(false) => "none",
+        Err(untold) => {
+            tell(&format!("warning: {}", error::chain(&untold)));
+            "failed"
+        }
+    };
+    if let Some(webhook) = said.get_mut("webhook") {
+        *webhook = json!(told);
+    }
+    (said, Outcome::Failed)
+}

@@ -1,0 +1,67 @@
+//! How a command for schedulers ends: one JSON object as the last line of standard output, and an exit code.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use thalweg_core::Error;
+use thalweg_runtime::cli::report_error;
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is done: 0.
+    Done,
+    /// It failed: 1.
+    Failed,
+    /// The data are not good enough to go on with: 3.
+    Gate,
+    /// There was nothing to do: 99, which Airflow takes as skipped.
+    Nothing,
+}
+
+impl Outcome {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Gate => 3,
+            Self::Nothing => 99,
+        }
+    }
+}
+
+/// Why it could not even begin, or broke off.
+pub(super) enum Failure {
+    /// Wrong usage: 2, as clap's.
+    Usage(Error),
+    /// Anything else: 1.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Prints the last line, or the error, and tells the exit code.
+pub(super) fn end<T: Serialize>(result: Result<(T, Outcome), Failure>) -> ExitCode {
+    match result {
+        Err(Failure::Usage(error)) => {
+            report_error(&error);
+            ExitCode::from(2)
+        }
+        Err(Failure::Other(error)) => report_error(&error),
+        Ok((said, outcome)) => {
+            // It cannot fail: what is said has numbers, texts and lists only.
+            super::print(&(serde_json::to_string(&said).unwrap_or_default() + "\n"));
+            ExitCode::from(outcome.code())
+        }
+    }
+}
+
+/// A line for people; standard output has the result.
+#[expect(clippy::print_stderr, reason = "progress is for people; standard output has the result")]
+pub(super) fn tell(line: &str) {
+    eprintln!("{line}");
+}

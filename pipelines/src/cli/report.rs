@@ -1,0 +1,55 @@
+//! `healthcare report`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::outcome::{Failure, Outcome, end};
+use super::{DataArgs, reports};
+use crate::healthcare::daily::Day;
+use crate::healthcare::daily::report::Report;
+
+/// Which day, and where to.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ReportArgs {
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// The day of event time, UTC, such as 2025-11-24
+    #[arg(long, value_name = "DAY")]
+    date: Day,
+
+    /// Folder for report-DAY.json and report-DAY.html
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    out: PathBuf,
+}
+
+/// Sums a day up. The last line of standard output is one JSON object.
+pub(super) fn execute(args: &ReportArgs) -> ExitCode {
+    end(run(args))
+}
+
+fn run(args: &ReportArgs) -> Result<(Value, Outcome), Failure> {
+    let config = args.data.load_config()?;
+    args.data.checkpoints_read_only()?;
+    let date = args.date.to_string();
+    let report = Report::of(&args.data.data_dir, &config, args.date)?;
+    if report.is_empty() {
+        return Ok((json!({ "command": "report", "date": date, "events": 0 }), Outcome::Nothing));
+    }
+    let page = reports::write(&args.out, &format!("report-{date}"), &report, &report.html())?;
+    let said = json!({
+        "command": "report",
+        "date": date,
+        "events": report.day.events,
+        "patients": report.day.patients,
+        "late": report.day.late,
+        "received": report.day.received,
+        "rejected": report.day.rejected,
+        "checkpoints": report.checkpoints,
+        "report": page,
+    });
+    Ok((said, Outcome::Done))
+}

@@ -1,0 +1,168 @@
+//! Rules as they are asked: by vital, with numbers for names.
+
+use std::time::Duration;
+
+use thalweg_core::key::hash_key;
+use thalweg_core::{Error, Result};
+use thalweg_operators::alert::{Policy, Severity};
+use thalweg_operators::detect::{EwmaSettings, Limit};
+
+use super::config::{AlertsSection, AnomaliesSection, News2Section, SignalLostSection};
+use super::vital::Vital;
+use crate::healthcare::config::HealthcareConfig;
+
+/// The rule of the early warning score.
+pub const NEWS2: &str = "news2";
+/// The rule of lost signals.
+pub const SIGNAL_LOST: &str = "signal-lost";
+/// What the rules of unusual values begin with; the vital follows.
+pub const ANOMALY: &str = "anomaly-";
+/// Names that no limit can have.
+pub const RESERVED: [&str; 2] = [NEWS2, SIGNAL_LOST];
+
+/// A rule's place among the rules.
+pub type RuleIndex = usize;
+
+/// What all kinds of rules have in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// What alerts call it.
+    pub name: Box<str>,
+    /// Stands for the name in the state: rules may be added, removed and put into another order between runs.
+    pub id: u64,
+    /// The vital that it watches, if it is a single one.
+    pub vital: Option<Vital>,
+    /// How patient it is.
+    pub policy: Policy,
+}
+
+/// A limit of a vital.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VitalLimit {
+    /// Which rule it is.
+    pub rule: RuleIndex,
+    /// The limit.
+    pub limit: Limit,
+    /// How bad it is to cross it.
+    pub severity: Severity,
+}
+
+/// How unusual values of a vital are found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Baseline {
+    /// Which rule it is.
+    pub rule: RuleIndex,
+    /// How the baseline learns.
+    pub settings: EwmaSettings,
+    /// At how many deviations a value is usual again.
+    pub clears_at: f64,
+    /// How bad an unusual value is.
+    pub severity: Severity,
+}
+
+/// When a signal is lost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SignalLost {
+    /// Which rule it is.
+    pub rule: RuleIndex,
+    /// After how long without an event, µs.
+    pub after: i64,
+    /// How many events in a row make a patient monitored.
+    pub monitored_after: u32,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+/// All rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// Every rule.
+    pub all: Vec<Rule>,
+    /// Names the rules and their order.
+    pub layout: u64,
+    /// The limits of each vital, in the order of [`Vital::ALL`].
+    pub limits: [Vec<VitalLimit>; 6],
+    /// The baseline of each vital.
+    pub baselines: [Option<Baseline>; 6],
+    /// The early warning score: its rule, how old values may be in µs, and the rest.
+    pub news2: Option<(RuleIndex, i64, News2Section)>,
+    /// Lost signals.
+    pub signal_lost: Option<SignalLost>,
+    /// After how long without an event a patient is forgotten, µs.
+    pub forget_after: i64,
+    /// The longest snooze, µs.
+    pub max_snooze: i64,
+    /// Whether pending alerts are told of.
+    pub tell_pending: bool,
+}
+
+impl Rules {
+    /// The rules that the settings ask for.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] for a rule that cannot be asked.
+    pub fn new(config: &HealthcareConfig) -> Result<Self> {
+        let AlertsSection { escalate_after, forget_after, max_snooze, pending, limits, .. } =
+            &config.alerts;
+        let mut rules = Self {
+            all: Vec::new(),
+            layout: 0,
+            limits: Default::default(),
+            baselines: [None; 6],
+            news2: None,
+            signal_lost: None,
+            forget_after: micros(*forget_after),
+            max_snooze: micros(*max_snooze),
+            tell_pending: *pending,
+        };
+        let escalate_after = (!escalate_after.is_zero()).then(|| micros(*escalate_after));
+        let policy = |persist_for| Policy { persist_for: micros(persist_for), escalate_after };
+        // News of no urgency stays that, however long nobody looks.
+        let calm = |persist_for| Policy { escalate_after: None, ..policy(persist_for) };
+        for limit in limits {
+            let rule = rules.add(&limit.name(), Some(limit.vital), policy(limit.persist_for));
+            let (severity, of) = (limit.severity, limit.vital as usize);
+            let limits = rules.limits.get_mut(of).ok_or_else(unknown_vital)?;
+            limits.push(VitalLimit { rule, limit: limit.limit()?, severity });
+        }
+        if config.news2.enabled {
+            let rule = rules.add(NEWS2, None, policy(config.news2.persist_for));
+            rules.news2 = Some((rule, micros(config.news2.max_age), config.news2.clone()));
+        }
+        let SignalLostSection { enabled, after, monitored_after, severity } = config.signal_lost;
+        if enabled {
+            let rule = rules.add(SIGNAL_LOST, None, calm(Duration::ZERO));
+            let after = micros(after);
+            rules.signal_lost = Some(SignalLost { rule, after, monitored_after, severity });
+        }
+        let AnomaliesSection { enabled, z_clears_at: clears_at, persist_for, severity, .. } =
+            config.anomalies;
+        for (vital, place) in Vital::ALL.into_iter().zip(0..) {
+            let Some(settings) = config.anomalies.baseline(vital).filter(|_| enabled) else {
+                continue;
+            };
+            let name = format!("{ANOMALY}{}", vital.as_str());
+            let rule = rules.add(&name, Some(vital), calm(persist_for));
+            let baseline = rules.baselines.get_mut(place).ok_or_else(unknown_vital)?;
+            *baseline = Some(Baseline { rule, settings, clears_at, severity });
+        }
+        let ids: Vec<u8> = rules.all.iter().flat_map(|rule| rule.id.to_le_bytes()).collect();
+        // Never 0, which is that of a patient without rules.
+        rules.layout = hash_key(&ids) | 1;
+        Ok(rules)
+    }
+
+    fn add(&mut self, name: &str, vital: Option<Vital>, policy: Policy) -> RuleIndex {
+        let id = hash_key(name.as_bytes());
+        self.all.push(Rule { name: name.into(), id, vital, policy });
+        self.all.len() - 1
+    }
+}
+
+fn unknown_vital() -> Error {
+    Error::internal("a vital without a place")
+}
+
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,98 @@
+use super::*;
+use crate::healthcare::daily::summary::{Drift, Filled};
+
+const END: EventTime = 86_400 * MICROS_PER_SECOND;
+
+/// A day like any other.
+fn usual() -> DaySummary {
+    let limits = QualitySection::default();
+    let filled = Filled { expected: 100, found: 100 };
+    DaySummary {
+        date: "1970-01-01".to_owned(),
+        events: 1_000,
+        newest: Some(END - MICROS_PER_SECOND),
+        late: 10,
+        filled: limits.complete.iter().map(|c| (c.clone(), filled)).collect(),
+        received: 1_010,
+        rejected: 10,
+        earlier: vec![900, 1_100, 0, 1_000, 950, 2_000, 10],
+        drift: [("silver/events".to_owned(), Drift::default())].into(),
+        ..DaySummary::default()
+    }
+}
+
+fn judged(day: &DaySummary, name: &str) -> Status {
+    let checks = judge(day, END, i64::MAX, &QualitySection::default());
+    checks.iter().find(|c| c.name == name).unwrap().status
+}
+
+/// Only this check differs from a usual day's.
+fn only(change: impl FnOnce(&mut DaySummary), name: &str, status: Status) {
+    let mut day = usual();
+    change(&mut day);
+    for check in judge(&day, END, i64::MAX, &QualitySection::default()) {
+        let expected = if check.name == name { status } else { Status::Pass };
+        assert_eq!(check.status, expected, "{check:?}");
+    }
+}
+
+#[test]
+fn a_usual_day_passes() {
+    let checks = judge(&usual(), END, i64::MAX, &QualitySection::default());
+    assert_eq!(worst(&checks), Status::Pass, "{checks:?}");
+    let mut dimensions: Vec<&str> = checks.iter().map(|c| c.dimension).collect();
+    dimensions.dedup();
+    assert_eq!(
+        dimensions,
+        ["completeness", "validity", "uniqueness", "volume", "freshness", "schema", "privacy"]
+    );
+}
+
+#[test]
+fn each_defect_fails_its_own_check_and_no_other() {
+    use Status::{Fail, Warn};
+    let filled =
+        |found| move |d: &mut DaySummary| d.filled.get_mut("heart_rate").unwrap().found = found;
+    only(filled(94), "completeness.heart_rate", Warn);
+    only(filled(79), "completeness.heart_rate", Fail);
+    only(|d| d.rejected = 60, "validity.rejected", Warn);
+    only(|d| d.rejected = 900, "validity.rejected", Fail);
+    only(|d| d.impossible = [("spo2".to_owned(), 1)].into(), "validity.ranges", Fail);
+    only(|d| d.late = 300, "validity.late", Fail);
+    only(|d| d.repeated = 1, "uniqueness.events", Warn);
+    only(|d| d.repeated = 11, "uniqueness.events", Fail);
+    only(|d| d.earlier = vec![3_000; 7], "volume.events", Warn);
+    only(|d| d.earlier = vec![30; 7], "volume.events", Fail);
+    only(|d| d.newest = Some(END - 3_600 * MICROS_PER_SECOND), "freshness.events", Warn);
+    only(|d| d.newest = Some(0), "freshness.events", Fail);
+    let drift = |drift: Drift| {
+        move |d: &mut DaySummary| d.drift = [("silver/events".to_owned(), drift)].into()
+    };
+    let columns = || vec!["x".to_owned()];
+    only(drift(Drift { added: columns(), ..Drift::default() }), "schema.silver_events", Warn);
+    only(drift(Drift { missing: columns(), ..Drift::default() }), "schema.silver_events", Fail);
+    only(drift(Drift { retyped: columns(), ..Drift::default() }), "schema.silver_events", Fail);
+    only(drift(Drift { no_table: true, ..Drift::default() }), "schema.silver_events", Fail);
+    let leaks = [("silver/events.ssn".to_owned(), [("ssn".to_owned(), 1)].into())].into();
+    only(|d| d.leaks = leaks, "privacy.leaks", Fail);
+}
+
+#[test]
+fn a_day_without_events_is_neither_fresh_nor_full() {
+    let day = DaySummary::default();
+    assert_eq!(judged(&day, "volume.events"), Status::Fail);
+    assert_eq!(judged(&day, "freshness.events"), Status::Fail);
+    assert_eq!(judged(&day, "completeness.heart_rate"), Status::Pass, "there is nothing to fill");
+}
+
+#[test]
+fn without_history_volume_passes() {
+    only(|d| d.earlier = vec![0; 7], "volume.events", Status::Pass);
+}
+
+#[test]
+fn today_is_judged_by_now() {
+    let day = DaySummary { newest: Some(1_000), ..usual() };
+    let checks = judge(&day, END, 2_000, &QualitySection::default());
+    assert_eq!(worst(&checks), Status::Pass);
+}

@@ -1,0 +1,272 @@
+//! Reads what a day's summary needs: one pass over its rows of each table, the columns that are asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{DataType, SchemaRef};
+use thalweg_connectors::delta::{DeltaReader, OpenTable, TableColumn};
+use thalweg_core::Record;
+use thalweg_core::Result;
+use thalweg_core::record::{Column, Timestamp, column_of};
+
+use super::day::Day;
+use super::leaks;
+use super::limits::QualitySection;
+use super::recompute::GOLD;
+use super::summary::{DaySummary, Drift};
+use crate::healthcare::gold::Kpis;
+use crate::healthcare::graph::{BRONZE, LATE_EVENTS, QUARANTINE, SILVER};
+use crate::healthcare::reason;
+use crate::healthcare::record::{Bronze, Quarantine, Silver};
+use crate::healthcare::rules::{Range, Ranges};
+
+/// Delta's word for a text.
+const TEXT: &str = "\"string\"";
+/// The kind of events that vitals are expected of.
+const VITALS: &str = "vitals";
+/// What a reason code becomes that this release does not know.
+const OTHER: &str = "other";
+
+/// Reads the tables below one place and sums a day up.
+pub(super) fn collect(
+    reader: &DeltaReader,
+    day: Day,
+    limits: &QualitySection,
+    ranges: &Ranges,
+) -> Result<DaySummary> {
+    let mut summary = DaySummary { date: day.to_string(), ..DaySummary::default() };
+    let days = usize::try_from(limits.volume_days).unwrap_or_default();
+    summary.earlier = vec![0; days];
+    let tables = Tables { reader, day };
+    if let Some(silver) = tables.open(SILVER, &Silver::schema(), &mut summary)? {
+        tables.silver(&silver, limits, ranges, &mut summary)?;
+        tables.earlier(&silver, limits, &mut summary)?;
+    }
+    if let Some(late) = tables.open(LATE_EVENTS, &Silver::schema(), &mut summary)? {
+        summary.late = tables.texts(&late, LATE_EVENTS, Silver::EVENT_TIME, &mut summary)?;
+    }
+    if let Some(bronze) = tables.open(BRONZE, &Bronze::schema(), &mut summary)? {
+        let arrived = Some((Bronze::INGESTED_AT, day.range()));
+        bronze.scan(&[], arrived, |batch| {
+            summary.received += batch.num_rows() as u64;
+            Ok(())
+        })?;
+    }
+    if let Some(quarantine) = tables.open(QUARANTINE, &Quarantine::schema(), &mut summary)? {
+        tables.rejected(&quarantine, &mut summary)?;
+    }
+    for table in GOLD {
+        if let Some(gold) = tables.open(table.path, &(table.schema)(), &mut summary)? {
+            let rows = tables.texts(&gold, table.path, Kpis::WINDOW_START, &mut summary)?;
+            summary.gold.insert(table.path.to_owned(), rows);
+        }
+    }
+    Ok(summary)
+}
+
+struct Tables<'a> {
+    reader: &'a DeltaReader,
+    day: Day,
+}
+
+impl<'a> Tables<'a> {
+    /// The table, when its rows can be read as rows of `schema`; either way its columns are compared.
+    fn open(
+        &self,
+        table: &str,
+        schema: &SchemaRef,
+        summary: &mut DaySummary,
+    ) -> Result<Option<OpenTable<'a>>> {
+        let found = self.reader.open(table)?;
+        let drift = match &found {
+            None => Drift { no_table: true, ..Drift::default() },
+            Some(found) => drift(found.columns(), &TableColumn::of(schema)?),
+        };
+        let readable = !drift.breaks();
+        summary.drift.insert(table.to_owned(), drift);
+        Ok(found.filter(|_| readable))
+    }
+
+    fn silver(
+        &self,
+        table: &OpenTable<'_>,
+        limits: &QualitySection,
+        ranges: &Ranges,
+        summary: &mut DaySummary,
+    ) -> Result<()> {
+        let ranged = ranges.named();
+        let mut columns = texts_of(table);
+        columns.extend(limits.complete.iter().map(String::as_str));
+        columns.extend(ranged.iter().map(|(column, _)| *column));
+        columns.extend([
+            Silver::PATIENT_ID.name(),
+            Silver::EVENT_ID.name(),
+            Silver::PARTITION.name(),
+            Silver::OFFSET.name(),
+        ]);
+        let (mut patients, mut seen) = (BTreeSet::<i64>::new(), Vec::new());
+        table.scan(&columns, Some((Silver::EVENT_TIME, self.day.range())), |batch| {
+            summary.events += batch.num_rows() as u64;
+            patients.extend(column_of(&batch, Silver::PATIENT_ID)?.values());
+            let newest = column_of(&batch, Silver::EVENT_TIME)?.values().iter().copied().max();
+            summary.newest = summary.newest.max(newest);
+            for kind in column_of(&batch, Silver::EVENT_TYPE)?.iter().flatten() {
+                match summary.kinds.get_mut(kind) {
+                    Some(count) => *count += 1,
+                    None => drop(summary.kinds.insert(kind.to_owned(), 1)),
+                }
+            }
+            fill(&batch, limits, summary)?;
+            for (column, range) in &ranged {
+                let outside = outside(&batch, column, *range);
+                if outside > 0 {
+                    *summary.impossible.entry((*column).to_owned()).or_default() += outside;
+                }
+            }
+            identify(&batch, &mut seen)?;
+            leaks::count(SILVER, &batch, &mut summary.leaks);
+            Ok(())
+        })?;
+        summary.patients = patients.len() as u64;
+        seen.sort_unstable();
+        let all = seen.len();
+        seen.dedup();
+        summary.repeated = (all - seen.len()) as u64;
+        Ok(())
+    }
+
+    /// How many events the days before had.
+    fn earlier(
+        &self,
+        table: &OpenTable<'_>,
+        limits: &QualitySection,
+        summary: &mut DaySummary,
+    ) -> Result<()> {
+        let before = Some((Silver::EVENT_TIME, self.day.before(limits.volume_days)));
+        table.scan(&[], before, |batch| {
+            for time in column_of(&batch, Silver::EVENT_TIME)?.values() {
+                let days = usize::try_from(self.day.days_since(*time) - 1).unwrap_or(usize::MAX);
+                if let Some(count) = summary.earlier.get_mut(days) {
+                    *count += 1;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn rejected(&self, table: &OpenTable<'_>, summary: &mut DaySummary) -> Result<()> {
+        let arrived = Some((Quarantine::INGESTED_AT, self.day.range()));
+        let column = Quarantine::REASON_CODES.name();
+        table.scan(&[column], arrived, |batch| {
+            summary.rejected += batch.num_rows() as u64;
+            let lists = batch.column_by_name(column).and_then(|c| c.as_list_opt::<i32>());
+            for codes in lists.into_iter().flat_map(|l| l.iter().flatten()) {
+                let codes =
+                    codes.as_string_opt::<i32>().into_iter().flat_map(|c| c.iter().flatten());
+                for code in codes {
+                    let known = reason::ALL.iter().find(|known| **known == code);
+                    let code = known.copied().unwrap_or(OTHER);
+                    *summary.reasons.entry(code.to_owned()).or_default() += 1;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Searches a table's texts and says how many rows it has for the day.
+    fn texts(
+        &self,
+        table: &OpenTable<'_>,
+        name: &str,
+        time: Column<Timestamp>,
+        summary: &mut DaySummary,
+    ) -> Result<u64> {
+        let mut rows = 0;
+        table.scan(&texts_of(table), Some((time, self.day.range())), |batch| {
+            rows += batch.num_rows() as u64;
+            leaks::count(name, &batch, &mut summary.leaks);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+}
+
+/// Every column of texts, also those that nobody here writes.
+fn texts_of<'t>(table: &'t OpenTable<'_>) -> Vec<&'t str> {
+    let texts = table.columns().iter().filter(|c| c.data_type == TEXT);
+    texts.map(|c| c.name.as_str()).collect()
+}
+
+fn drift(found: &[TableColumn], expected: &[TableColumn]) -> Drift {
+    let names = |columns: Vec<&TableColumn>| columns.iter().map(|c| c.name.clone()).collect();
+    let by_name = |name: &str| found.iter().find(|c| c.name == name);
+    Drift {
+        no_table: false,
+        missing: names(expected.iter().filter(|e| by_name(&e.name).is_none()).collect()),
+        retyped: names(
+            expected
+                .iter()
+                .filter(|e| by_name(&e.name).is_some_and(|f| f.data_type != e.data_type))
+                .collect(),
+        ),
+        added: names(found.iter().filter(|f| !expected.iter().any(|e| e.name == f.name)).collect()),
+    }
+}
+
+/// Counts the values that events of vitals have.
+fn fill(batch: &RecordBatch, limits: &QualitySection, summary: &mut DaySummary) -> Result<()> {
+    let kinds = column_of(batch, Silver::EVENT_TYPE)?;
+    let vitals: Vec<bool> = kinds.iter().map(|kind| kind == Some(VITALS)).collect();
+    let expected = vitals.iter().filter(|is| **is).count() as u64;
+    for name in &limits.complete {
+        let Some(column) = batch.column_by_name(name) else { continue };
+        let found = vitals.iter().enumerate().filter(|(row, is)| **is && column.is_valid(*row));
+        let filled = summary.filled.entry(name.clone()).or_default();
+        filled.expected += expected;
+        filled.found += found.count() as u64;
+    }
+    Ok(())
+}
+
+fn outside(batch: &RecordBatch, name: &str, range: Range) -> u64 {
+    let Some(column) = batch.column_by_name(name) else { return 0 };
+    let count = |values: &mut dyn Iterator<Item = f64>| {
+        values.filter(|value| !(range.min..=range.max).contains(value)).count() as u64
+    };
+    match column.data_type() {
+        DataType::Float64 => count(&mut column.as_primitive::<Float64Type>().iter().flatten()),
+        DataType::Int32 => {
+            count(&mut column.as_primitive::<Int32Type>().iter().flatten().map(f64::from))
+        }
+        _ => 0,
+    }
+}
+
+/// Adds a fingerprint of each event: the sender's own name for it and the patient; without one, where it came from. Two
+/// events of a day share one by chance once in 10^19 pairs.
+fn identify(batch: &RecordBatch, seen: &mut Vec<u64>) -> Result<()> {
+    let ids = column_of(batch, Silver::EVENT_ID)?;
+    let patients = column_of(batch, Silver::PATIENT_ID)?;
+    let partitions = column_of(batch, Silver::PARTITION)?;
+    let offsets = column_of(batch, Silver::OFFSET)?;
+    seen.reserve(batch.num_rows());
+    for row in 0..batch.num_rows() {
+        let mut hasher = DefaultHasher::new();
+        patients.value(row).hash(&mut hasher);
+        if ids.is_valid(row) {
+            ids.value(row).hash(&mut hasher);
+        } else {
+            (partitions.value(row), offsets.value(row)).hash(&mut hasher);
+        }
+        seen.push(hasher.finish());
+    }
+    Ok(())
+}
+
+/// Sums up the leaks of several columns: what the last line says.
+pub(super) fn total(leaks: &BTreeMap<String, BTreeMap<String, u64>>) -> u64 {
+    leaks.values().flat_map(BTreeMap::values).sum()
+}

@@ -1,0 +1,319 @@
+//! Keeps the board up to date while somebody looks at it: committed rows from the tables, open minutes from the tap.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_connectors::delta::{DeltaFollower, TableFile};
+use thalweg_core::connector::sink::Cut;
+use thalweg_core::record::Record;
+use thalweg_core::{Result, error};
+use thalweg_serving::http::{Board, Edit};
+use tokio::sync::watch;
+
+use super::pipeline::{self, Observed};
+use super::row::{self, Row, time_key};
+use super::{alerts, tap};
+use crate::healthcare::gold::{Kpis, Medications, VitalsByBpCategory, VitalsByMinute};
+
+/// How much event time is shown.
+pub(super) const SPAN: Duration = Duration::from_hours(1);
+/// How often to look for a checkpoint, and at the open minutes.
+const EVERY: Duration = Duration::from_millis(200);
+/// How often on an object store, where each look is a request.
+const EVERY_REMOTE: Duration = Duration::from_secs(1);
+/// How long to wait, at most, after the tables could not be read.
+const SLOWEST: Duration = Duration::from_secs(10);
+/// Checkpoints that remain shown; clients keep as many.
+const KEPT: usize = 100;
+/// Checkpoints read at once.
+const CHECKPOINTS: usize = 30;
+/// Where cuts are published.
+const CUTS: &str = "meta/checkpoints";
+
+/// A gold table and the section that shows it.
+struct Shown {
+    table: &'static str,
+    section: &'static str,
+    key: Option<&'static str>,
+    columns: &'static [&'static str],
+    vitals: bool,
+}
+
+/// The first one says which minutes are committed.
+const GOLD: [Shown; 4] = [
+    Shown { table: "gold/kpis", section: "kpis", key: None, columns: Kpis::COLUMNS, vitals: true },
+    Shown {
+        table: "gold/vitals_by_minute",
+        section: "types",
+        key: Some(VitalsByMinute::EVENT_TYPE.name()),
+        columns: VitalsByMinute::COLUMNS,
+        vitals: true,
+    },
+    Shown {
+        table: "gold/vitals_by_bp_category",
+        section: "categories",
+        key: Some(VitalsByBpCategory::BP_CATEGORY.name()),
+        columns: VitalsByBpCategory::COLUMNS,
+        vitals: true,
+    },
+    Shown {
+        table: "gold/medications",
+        section: "medications",
+        key: Some(Medications::MEDICATION.name()),
+        columns: Medications::COLUMNS,
+        vitals: false,
+    },
+];
+
+/// Feeds `board` for ever. With a job to observe it shows what the job is doing, too.
+pub async fn feed(board: Arc<Board>, follower: DeltaFollower, job: Observed, remote: bool) {
+    let mut readers = board.readers();
+    let mut tables = Tables::new(follower);
+    let every = if remote { EVERY_REMOTE } else { EVERY };
+    let mut told = String::new();
+    let mut retry = every;
+    board.update(|edit| pipeline::put_graph(edit, &job));
+    loop {
+        if readers.wait_for(|readers| *readers > 0).await.is_err() {
+            return;
+        }
+        job.watch(true);
+        while *readers.borrow_and_update() > 0 {
+            let (is_read, wait) = match tables.follow(&board, &job).await {
+                Ok(is_read) => {
+                    told.clear();
+                    retry = every;
+                    (is_read, every)
+                }
+                Err(problem) => {
+                    // Once, not each time; from the beginning the next time.
+                    let problem = error::chain(&problem);
+                    if problem != told {
+                        tracing::warn!(error = problem, "the dashboard cannot read the tables");
+                        told = problem;
+                    }
+                    tables.forget();
+                    let wait = retry;
+                    retry = (retry * 2).min(SLOWEST);
+                    (false, wait)
+                }
+            };
+            board.update(|edit| {
+                put_open(edit, &job, tables.committed);
+                pipeline::put_job(edit, &job);
+            });
+            if is_read {
+                board.set_ready(true);
+            }
+            pause(&mut readers, wait).await;
+        }
+        board.set_ready(false);
+        job.watch(false);
+    }
+}
+
+/// Waits, but not for nobody.
+async fn pause(readers: &mut watch::Receiver<usize>, every: Duration) {
+    let gone = readers.wait_for(|readers| *readers == 0);
+    // Either way the caller looks how many there are.
+    drop(tokio::time::timeout(every, gone).await);
+}
+
+/// The minutes that no checkpoint has committed yet.
+fn put_open(edit: &mut Edit<'_>, job: &Observed, committed: Option<i64>) {
+    let Some(tap) = job.tap() else { return };
+    let tap::Open { kpis, types, categories, medications } = tap.open(committed);
+    for (section, rows) in
+        [("kpis", kpis), ("types", types), ("categories", categories), ("medications", medications)]
+    {
+        put(edit, section, &rows);
+    }
+}
+
+fn put(edit: &mut Edit<'_>, section: &'static str, rows: &[Row]) {
+    for row in rows {
+        edit.put(section, row.key(), row);
+    }
+}
+
+/// Which versions of the tables are on the board.
+#[derive(Debug)]
+struct Tables {
+    follower: DeltaFollower,
+    /// Version of the table of cuts.
+    cuts: Option<u64>,
+    newest: Option<Cut>,
+    /// Versions by table.
+    shown: BTreeMap<&'static str, u64>,
+    /// Start of the newest minute that is committed, ms.
+    committed: Option<i64>,
+    alerts: alerts::Alerts,
+}
+
+/// What a table gained.
+struct Gained {
+    rows: Vec<Row>,
+    section: &'static str,
+}
+
+impl Tables {
+    fn new(follower: DeltaFollower) -> Self {
+        Self {
+            follower,
+            cuts: None,
+            newest: None,
+            shown: BTreeMap::new(),
+            committed: None,
+            alerts: alerts::Alerts::default(),
+        }
+    }
+
+    fn forget(&mut self) {
+        *self = Self::new(self.follower.clone());
+    }
+
+    /// Puts what was committed since the last call on the board, all of a checkpoint at once. Whether the board shows
+    /// what there is; when it does not, the next call begins anew.
+    async fn follow(&mut self, board: &Board, job: &Observed) -> Result<bool> {
+        let Some(version) = self.follower.newest(CUTS, self.cuts).await? else { return Ok(true) };
+        if self.cuts == Some(version) {
+            return Ok(true);
+        }
+        let Some(mut cuts) = self.cuts_to(version).await? else {
+            self.forget();
+            return Ok(false);
+        };
+        cuts.sort_by_key(order);
+        let fresh = self.cuts.is_none();
+        let newest = cuts.iter().chain(&self.newest).max_by_key(|cut| order(cut)).cloned();
+        let Some(newest) = newest else { return Ok(true) };
+        let Some(gained) = self.gained(&newest).await? else {
+            self.forget();
+            return Ok(false);
+        };
+        let Some(events) = self.alert_events(&newest).await? else {
+            self.forget();
+            return Ok(false);
+        };
+        let from = self.from() / 1_000;
+        board.update(|edit| {
+            if fresh {
+                edit.clear();
+                pipeline::put_graph(edit, job);
+            }
+            for gained in &gained {
+                put(edit, gained.section, &gained.rows);
+            }
+            if let Some(from) = self.committed.map(|newest| newest - millis(SPAN)) {
+                for shown in &GOLD {
+                    edit.forget_before(shown.section, &time_key(from));
+                }
+            }
+            for cut in cuts.iter().rev().take(CHECKPOINTS) {
+                edit.put("checkpoints", checkpoint_key(cut), &pipeline::checkpoint(cut));
+            }
+            edit.keep_last("checkpoints", KEPT);
+            self.alerts.put(edit, events, from);
+        });
+        self.shown = newest.versions.iter().filter_map(known).collect();
+        self.cuts = Some(version);
+        self.newest = Some(newest);
+        Ok(true)
+    }
+
+    /// The cuts behind those that are shown; the newest few at first.
+    async fn cuts_to(&self, version: u64) -> Result<Option<Vec<Cut>>> {
+        let files = if let Some(known) = self.cuts {
+            self.follower.added(CUTS, known, version).await?
+        } else {
+            let mut files = self.follower.files(CUTS, version).await?;
+            let at = |file: &TableFile| {
+                file.greatest_second("committed_at").unwrap_or("9999").to_owned()
+            };
+            files.sort_by_cached_key(at);
+            let old = files.len().saturating_sub(CHECKPOINTS);
+            Some(files.split_off(old))
+        };
+        let Some(files) = files else { return Ok(None) };
+        let mut cuts = Vec::new();
+        for file in &files {
+            cuts.extend(self.follower.cuts(file).await?);
+        }
+        Ok(Some(cuts))
+    }
+
+    /// Rows that `cut` has and the board has not; `None` when that cannot be followed.
+    async fn gained(&mut self, cut: &Cut) -> Result<Option<Vec<Gained>>> {
+        let mut gained = Vec::new();
+        for shown in &GOLD {
+            let Some(&version) = cut.versions.get(shown.table) else { continue };
+            let Some(files) = self.files(shown.table, version).await? else { return Ok(None) };
+            if shown.key.is_none() && self.committed.is_none() {
+                let newest = files.iter().filter_map(|f| f.greatest_second(WINDOW)).max();
+                self.committed = newest.and_then(row::of_second).map(|micros| micros / 1_000);
+            }
+            let from = self.from();
+            let second = row::second(from).unwrap_or_default();
+            let mut rows = Vec::new();
+            for file in files.iter().filter(|file| file.may_reach(WINDOW, &second)) {
+                for batch in self.follower.rows(shown.table, file, shown.columns).await? {
+                    rows.extend(row::rows(&batch, shown.key, shown.vitals, from));
+                }
+            }
+            if shown.key.is_none() {
+                self.committed = rows.iter().map(|row| row.t).max().max(self.committed);
+            }
+            gained.push(Gained { rows, section: shown.section });
+        }
+        Ok(Some(gained))
+    }
+
+    /// Files with rows that are not shown yet.
+    async fn files(&self, table: &'static str, version: u64) -> Result<Option<Vec<TableFile>>> {
+        match self.shown.get(table) {
+            None => self.follower.files(table, version).await.map(Some),
+            Some(shown) if *shown > version => Ok(None),
+            Some(shown) => self.follower.added(table, *shown, version).await,
+        }
+    }
+
+    /// What became of alerts since; `None` when that cannot be followed. At first all files are read: an alert may be
+    /// open for long.
+    async fn alert_events(&self, cut: &Cut) -> Result<Option<alerts::Newest>> {
+        let mut found = alerts::Newest::default();
+        let Some(&version) = cut.versions.get(alerts::TABLE) else { return Ok(Some(found)) };
+        let Some(files) = self.files(alerts::TABLE, version).await? else { return Ok(None) };
+        for file in &files {
+            for batch in self.follower.rows(alerts::TABLE, file, alerts::COLUMNS).await? {
+                found.add(alerts::read(&batch));
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// From when on rows are shown, µs.
+    fn from(&self) -> i64 {
+        self.committed.map_or(i64::MIN, |newest| (newest - millis(SPAN)) * 1_000)
+    }
+}
+
+/// By which rows of gold are found in time.
+pub(super) const WINDOW: &str = "window_start";
+
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn order(cut: &Cut) -> (i64, u64) {
+    (cut.created_at, cut.checkpoint.0)
+}
+
+fn checkpoint_key(cut: &Cut) -> String {
+    format!("{}|{:020}", time_key(cut.created_at / 1_000), cut.checkpoint.0)
+}
+
+fn known((table, version): (&String, &u64)) -> Option<(&'static str, u64)> {
+    let mut tables = GOLD.iter().map(|shown| shown.table).chain([alerts::TABLE]);
+    tables.find(|known| known == table).map(|known| (known, *version))
+}

@@ -1,0 +1,107 @@
+//! The counters in the words of Prometheus. Labels are names of nodes and sinks; no value of a record is among them.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use thalweg_runtime::JobMetrics;
+
+/// The text that a scraper reads. `readers`: dashboards that are open.
+pub(super) fn text(job: Option<&JobMetrics>, readers: usize) -> String {
+    let mut text = Text::default();
+    text.head("thalweg_dashboard_readers", "gauge", "Dashboards that are open.");
+    text.line("thalweg_dashboard_readers", "", readers as f64);
+    let Some(job) = job else { return text.0 };
+    let nodes = job.nodes();
+    text.head(
+        "thalweg_node_rows_in_total",
+        "counter",
+        "Rows into a node since the process started.",
+    );
+    for (node, (rows, _)) in &nodes {
+        text.line("thalweg_node_rows_in_total", &format!("node=\"{node}\""), *rows as f64);
+    }
+    text.head(
+        "thalweg_node_rows_out_total",
+        "counter",
+        "Rows out of a node, side outputs included.",
+    );
+    for (node, (_, rows)) in &nodes {
+        text.line("thalweg_node_rows_out_total", &format!("node=\"{node}\""), *rows as f64);
+    }
+    text.head("thalweg_sink_committed_rows", "gauge", "Rows committed since the chain began.");
+    for (sink, rows) in &job.committed() {
+        text.line("thalweg_sink_committed_rows", &format!("sink=\"{sink}\""), *rows as f64);
+    }
+    let checkpoint = job.checkpoint.load(Ordering::Relaxed);
+    text.head("thalweg_checkpoint", "gauge", "Newest finished checkpoint.");
+    text.line("thalweg_checkpoint", "", checkpoint as f64);
+    let at = job.checkpoint_at.load(Ordering::Relaxed);
+    text.head(
+        "thalweg_checkpoint_timestamp_seconds",
+        "gauge",
+        "When it was finished; 0: none yet.",
+    );
+    text.line("thalweg_checkpoint_timestamp_seconds", "", at as f64 / 1e6);
+    let took = job.checkpoint_micros.load(Ordering::Relaxed);
+    text.head("thalweg_checkpoint_duration_seconds", "gauge", "From its barrier to its finish.");
+    text.line("thalweg_checkpoint_duration_seconds", "", took as f64 / 1e6);
+    let attempts = job.attempts.load(Ordering::Relaxed);
+    text.head(
+        "thalweg_attempts_total",
+        "counter",
+        "Attempts begun; every one but the first is a restart.",
+    );
+    text.line("thalweg_attempts_total", "", attempts as f64);
+    let lag = job.lag.load(Ordering::Relaxed);
+    if lag >= 0 {
+        text.head(
+            "thalweg_source_lag_rows",
+            "gauge",
+            "Rows between the newest checkpoint and the end.",
+        );
+        text.line("thalweg_source_lag_rows", "", lag as f64);
+    }
+    text.0
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.push(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: f64) {
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        self.push(&format!("{name}{labels} {value}\n"));
+    }
+
+    fn push(&mut self, text: &str) {
+        let written = self.0.write_str(text);
+        debug_assert!(written.is_ok(), "a String takes everything");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scraper_reads_a_value_per_line() {
+        let job = JobMetrics::default();
+        job.node("validate").rows_in.store(5, Ordering::Relaxed);
+        job.checkpoint_at.store(1_500_000, Ordering::Relaxed);
+        let text = text(Some(&job), 2);
+        for line in [
+            "thalweg_dashboard_readers 2",
+            "thalweg_node_rows_in_total{node=\"validate\"} 5",
+            "thalweg_checkpoint_timestamp_seconds 1.5",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        let named =
+            |l: &str| l.starts_with('#') || l.rsplit_once(' ').unwrap().1.parse::<f64>().is_ok();
+        assert!(text.lines().all(named));
+    }
+}

@@ -1,0 +1,33 @@
+//! The live dashboards: what is shown, and where it comes from.
+//!
+//! Committed figures are read from the gold tables ([`feed`]), each checkpoint as a whole. Between two checkpoints the
+//! minutes that are still open are shown from a [`tap`] behind the masks: provisional, and replaced by what is committed.
+//! Neither has a part in the job: the tables are read beside it, and the tap is no state of it. While nobody looks,
+//! nothing is read and nothing is counted.
+//!
+//! | Section | A row | From | Table that one must be allowed to read |
+//! |---|---|---|---|
+//! | `kpis` | a minute | `gold/kpis`, tap | `gold_kpis` |
+//! | `types` | a minute and kind of event | `gold/vitals_by_minute`, tap | `gold_vitals_by_minute` |
+//! | `categories` | a minute and category of blood pressure | `gold/vitals_by_bp_category`, tap | `gold_vitals_by_bp_category` |
+//! | `medications` | a minute and medication | `gold/medications`, tap | `gold_medications` |
+//! | `alerts` | an alert, as it last was | `alerts/events` | `alerts_events` |
+//! | `checkpoints` | a checkpoint | `meta/checkpoints` | `meta_checkpoints` |
+//! | `graph`, `job` | the pipeline; its counters | the job | `meta_checkpoints` |
+//!
+//! A row of the first four has `t` (start of the minute, ms), `w` (its length, ms), `k` (the kind, category, medication),
+//! `n` (events), `p` (patients), `live` (true while provisional), and but for medications the vitals `hr`, `sys`, `dia`,
+//! `temp`, `spo2`, `rr`, each as mean, least and greatest.
+
+mod alerts;
+mod assets;
+pub mod feed;
+mod metrics;
+mod patients;
+mod pipeline;
+mod row;
+mod site;
+pub mod tap;
+
+pub use pipeline::Observed;
+pub use site::site;

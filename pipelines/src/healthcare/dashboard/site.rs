@@ -1,0 +1,110 @@
+//! The routes of the dashboards. `docs/guide/dashboards.md` describes them for others.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::json;
+use thalweg_connectors::delta::DeltaFollower;
+use thalweg_core::error;
+use thalweg_serving::http::{Board, LIVE, Routes, STATE, Shown, Visitor, live, state};
+
+use super::patients::Patients;
+use super::pipeline::Observed;
+use super::{assets, metrics};
+
+/// Dashboards that may be open at once.
+const STREAMS: usize = 256;
+
+/// Each section, and the table that one must be allowed to read to see it.
+const SECTIONS: &[(&str, &str)] = &[
+    ("kpis", "gold_kpis"),
+    ("types", "gold_vitals_by_minute"),
+    ("categories", "gold_vitals_by_bp_category"),
+    ("medications", "gold_medications"),
+    ("alerts", "alerts_events"),
+    ("checkpoints", "meta_checkpoints"),
+    ("graph", "meta_checkpoints"),
+    ("job", "meta_checkpoints"),
+];
+
+#[derive(Debug, Clone)]
+struct Site {
+    board: Arc<Board>,
+    patients: Patients,
+    job: Observed,
+}
+
+/// Pages and data over `board`.
+pub fn site(board: &Arc<Board>, follower: DeltaFollower, job: Observed) -> Routes {
+    let shown = Shown::new(Arc::clone(board), SECTIONS, STREAMS);
+    let site = Site { board: Arc::clone(board), patients: Patients::new(follower), job };
+    let (patients, patient, counters) = (site.clone(), site.clone(), site);
+    let (first, stream) = (shown.clone(), shown);
+    assets::add(Routes::default())
+        .get("/api/me", me)
+        .get(STATE, async move |visitor| state(State(first), visitor).await)
+        .get(LIVE, async move |visitor, request| live(State(stream), visitor, request).await)
+        .get("/api/patients", async move |visitor, query| list(patients, visitor, query).await)
+        .get("/api/patient/{id}", async move |visitor, id| one(patient, visitor, id).await)
+        .get("/metrics", async move |visitor| scrape(&counters, &visitor))
+}
+
+/// Who is signed in, and which sections they may see.
+async fn me(Extension(visitor): Extension<Visitor>) -> Response {
+    let seen = SECTIONS.iter().filter(|(_, table)| visitor.may_read(table));
+    let sections: Vec<&str> = seen.map(|(section, _)| *section).collect();
+    let patients = visitor.may_read(PATIENTS);
+    Json(json!({ "name": visitor.name(), "sections": sections, "patients": patients }))
+        .into_response()
+}
+
+const PATIENTS: &str = "gold_patient_vitals";
+
+#[derive(Debug, Deserialize)]
+struct Search {
+    #[serde(default)]
+    begins: String,
+}
+
+async fn list(site: Site, visitor: Extension<Visitor>, Query(search): Query<Search>) -> Response {
+    if !visitor.may_read(PATIENTS) {
+        return forbidden();
+    }
+    match site.patients.list(&search.begins).await {
+        Ok(patients) => Json(json!({ "patients": patients })).into_response(),
+        Err(problem) => unreadable(&problem),
+    }
+}
+
+async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) -> Response {
+    if !visitor.may_read(PATIENTS) {
+        return forbidden();
+    }
+    match site.patients.rows(patient).await {
+        Ok(rows) => Json(json!({ "id": patient, "rows": rows })).into_response(),
+        Err(problem) => unreadable(&problem),
+    }
+}
+
+fn scrape(site: &Site, visitor: &Extension<Visitor>) -> Response {
+    if !visitor.may_read("meta_checkpoints") {
+        return forbidden();
+    }
+    let text = metrics::text(site.job.metrics(), *site.board.readers().borrow());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+fn forbidden() -> Response {
+    (StatusCode::FORBIDDEN, "your role does not include this table\n").into_response()
+}
+
+/// What went wrong is for the log of who runs the program.
+fn unreadable(problem: &thalweg_core::Error) -> Response {
+    tracing::warn!(error = error::chain(problem), "a request could not be answered");
+    (StatusCode::INTERNAL_SERVER_ERROR, "the tables cannot be read just now\n").into_response()
+}

@@ -1,0 +1,122 @@
+// The frame around the pages: which one is shown, whether we are connected, how it looks.
+
+import { el, hint, say } from "./dom.js";
+import { ago } from "./format.js";
+import { Store } from "./store.js";
+import { monitoring } from "./pages/monitoring.js";
+import { kpis } from "./pages/kpis.js";
+import { alerts, isOpen } from "./pages/alerts.js";
+import { patient } from "./pages/patient.js";
+import { compare } from "./pages/compare.js";
+import { pipeline } from "./pages/pipeline.js";
+
+/** A page makes its elements once and returns what brings them up to date. */
+const PAGES = { monitoring, kpis, alerts, patient, compare, pipeline };
+const TITLES = {
+  monitoring: "Real-time monitoring", kpis: "Key figures", alerts: "Alerts",
+  patient: "Patient", compare: "Compare patients", pipeline: "Pipeline",
+};
+
+const store = new Store();
+const main = document.getElementById("main");
+const span = document.getElementById("span");
+let page = null;
+
+function route() {
+  const [name, ...rest] = location.hash.replace(/^#\//, "").split("/");
+  return { name: Object.hasOwn(PAGES, name) ? name : "monitoring", argument: rest.join("/") };
+}
+
+function show(moveFocus) {
+  const { name, argument } = route();
+  page?.close?.();
+  const heading = el("h1", {}, TITLES[name]);
+  const body = el("div", { class: `page ${name}` });
+  main.replaceChildren(heading, body);
+  document.title = `${TITLES[name]} · Thalweg`;
+  for (const link of document.querySelectorAll("nav.pages a")) {
+    const current = link.getAttribute("href") === `#/${name}`;
+    if (current) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  page = PAGES[name]({ store, body, argument, minutes: () => Number(span.value) });
+  page.update();
+  if (moveFocus) main.focus({ preventScroll: true });
+  scrollTo(0, 0);
+}
+
+let waiting = false;
+function update() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    page?.update();
+    const open = store.rows("alerts").filter(isOpen).length;
+    const count = document.getElementById("alert-count");
+    count.hidden = open === 0;
+    say(count, ` ${open}`);
+  });
+}
+
+function status() {
+  const element = document.getElementById("status");
+  element.dataset.status = store.status;
+  const texts = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…" };
+  say(document.getElementById("status-text"), texts[store.status]);
+}
+
+function age() {
+  const newest = store.rows("checkpoints").reduce((at, row) => Math.max(at, row.at), 0);
+  say(document.getElementById("age"), newest ? `Committed ${ago(newest)}` : "");
+}
+
+const themes = ["auto", "light", "dark"];
+const theme = document.getElementById("theme");
+const chosen = () => document.documentElement.dataset.theme ?? "auto";
+function nameTheme() {
+  say(theme, `Theme: ${chosen()}`);
+}
+theme.addEventListener("click", () => {
+  const next = themes[(themes.indexOf(chosen()) + 1) % themes.length];
+  if (next === "auto") {
+    delete document.documentElement.dataset.theme;
+    localStorage.removeItem("thalweg-theme");
+  } else {
+    document.documentElement.dataset.theme = next;
+    localStorage.setItem("thalweg-theme", next);
+  }
+  nameTheme();
+  show(false);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show(false));
+
+document.getElementById("leave").addEventListener("click", async () => {
+  await fetch("/session", { method: "DELETE", redirect: "manual" });
+  location.assign("/");
+});
+document.getElementById("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+// The digits lead to the pages, wherever one is but in a field.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  const name = Object.keys(PAGES)[Number(event.key) - 1];
+  if (name) location.hash = `#/${name}`;
+});
+
+span.addEventListener("change", update);
+addEventListener("hashchange", () => show(true));
+store.addEventListener("change", update);
+store.addEventListener("status", status);
+setInterval(age, 1000);
+nameTheme();
+
+try {
+  await store.start();
+  show(false);
+  age();
+} catch {
+  main.replaceChildren(hint("The server does not answer. Is the program still running? Reload to try again."));
+}

@@ -1,0 +1,68 @@
+// Alerts, as the job has written them down.
+
+import { card, el, hint } from "../dom.js";
+import { label, number, timeSeconds } from "../format.js";
+
+const SEVERITY = { critical: 0, warning: 1, info: 2 };
+const SIGNS = { critical: "▲", warning: "◆", info: "●" };
+
+/** Whether somebody has to look. */
+export const isOpen = (alert) => alert.state === "firing" || alert.state === "pending";
+
+const GROUPS = [
+  { title: "Open", note: "nobody has answered yet", has: isOpen, empty: "No alert is open." },
+  { title: "Acknowledged", note: "somebody is on it, or looks later", has: (a) => a.state === "acknowledged" || a.state === "snoozed", empty: "None." },
+  { title: "Resolved", note: "in the last hour", has: (a) => a.state === "resolved", empty: "None." },
+];
+
+const MOST = 100;
+
+/** A list of alerts. */
+export function alertList(alerts) {
+  return el("ul", { class: "alerts" }, alerts.slice(0, MOST).map(entry));
+}
+
+function entry(alert) {
+  const value = alert.vital ? `${label(alert.vital)} ${number(alert.value, 1)}` : null;
+  const score = alert.score === null ? null : `score ${alert.score}`;
+  const by = alert.by ? `by ${alert.by}` : null;
+  const about = [value, score, label(alert.state), by].filter(Boolean).join(" · ");
+  return el("li", { class: `alert ${alert.severity}` },
+    el("span", { class: "sign", "aria-hidden": "true" }, SIGNS[alert.severity] ?? "●"),
+    el("div", {},
+      el("p", { class: "what" }, el("strong", {}, label(alert.severity)), ` · ${label(alert.rule)}`),
+      el("p", { class: "note" }, about)),
+    el("div", { class: "who" },
+      el("a", { href: `#/patient/${alert.patient}` }, `Patient ${alert.patient}`),
+      el("p", { class: "note" }, el("time", { datetime: new Date(alert.at).toISOString() }, timeSeconds(alert.at)))));
+}
+
+/** The worst first, then the newest. */
+export function inOrder(alerts) {
+  const rank = (alert) => SEVERITY[alert.severity] ?? 3;
+  return alerts.sort((a, b) => rank(a) - rank(b) || b.at - a.at);
+}
+
+export function alerts({ store, body }) {
+  if (!store.may("alerts")) {
+    body.append(hint("Your role does not include alerts."));
+    return { update() {} };
+  }
+  const lists = GROUPS.map(() => el("div"));
+  body.append(...GROUPS.map((group, at) => card(group.title, group.note, lists[at])));
+  let before = "";
+  return {
+    update() {
+      const all = store.rows("alerts");
+      const now = JSON.stringify(all);
+      if (now === before) return;
+      before = now;
+      GROUPS.forEach((group, at) => {
+        const found = inOrder(all.filter(group.has));
+        const more = found.length > MOST ? hint(`and ${found.length - MOST} more`) : null;
+        const shown = found.length ? alertList(found) : hint(group.empty);
+        lists[at].replaceChildren(...[shown, more].filter(Boolean));
+      });
+    },
+  };
+}

@@ -1,0 +1,82 @@
+// Up to four patients side by side.
+
+import { color, lines } from "../charts.js";
+import { card, el, hint, svg } from "../dom.js";
+import { number, VITALS } from "../format.js";
+import { finder, rowsOf } from "./patient.js";
+
+const MOST = 4;
+const AGAIN = 2000;
+const DASHES = ["", "8 4", "2 3", "10 3 2 3"];
+
+export function compare({ store, body, argument, minutes }) {
+  if (!store.me?.patients) {
+    body.append(hint("Your role does not include single patients."));
+    return { update() {} };
+  }
+  const ids = [...new Set(argument.split(",").filter((id) => /^-?\d+$/.test(id)))].slice(0, MOST);
+  const go = (next) => { location.hash = `#/compare/${next.join(",")}`; };
+  const chips = el("ul", { class: "chips" }, ids.map((id, at) => el("li", {},
+    swatch(at), el("a", { href: `#/patient/${id}` }, id),
+    el("button", { type: "button", "aria-label": `Remove patient ${id}`, onclick: () => go(ids.filter((other) => other !== id)) }, "×"))));
+  const add = ids.length < MOST
+    ? finder((id) => go([...new Set([...ids, id])]), ids.length ? "Add a patient" : "Choose patients to compare, up to four")
+    : null;
+  const charts = VITALS.map((one) => {
+    const box = el("div", { class: "canvas", role: "img", "aria-label": `${one.name} of ${ids.length} patients` });
+    return { one, box, root: el("section", { class: "card trend" }, el("div", { class: "card-head" }, el("h2", {}, one.name), el("p", { class: "now" }, one.unit)), box) };
+  });
+  const table = el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Newest figures" });
+  body.append(...[ids.length ? chips : null, add ? card("Patients", "seen in the last hour", add) : null].filter(Boolean));
+  if (ids.length) body.append(card("Newest figures", "", table), el("div", { class: "grid two" }, charts.map((chart) => chart.root)));
+  let data = null;
+  let seen = null;
+  let asked = 0;
+  let timer = null;
+
+  function draw() {
+    if (!data) return;
+    const newest = Math.max(...data.flat().map((row) => row.t), 0);
+    const kept = data.map((rows) => rows.filter((row) => row.t > newest - minutes() * 60_000));
+    const times = [...new Set(kept.flat().map((row) => row.t))].sort((a, b) => a - b);
+    for (const chart of charts) {
+      chart.drawn ??= lines(chart.box, ids.length, chart.one.digits, chart.one.digits === 0 ? 10 : 2);
+      const of = (rows) => {
+        const by = new Map(rows.map((row) => [row.t, row[chart.one.key]?.[0] ?? null]));
+        return times.map((t) => by.get(t) ?? null);
+      };
+      chart.drawn.plot.setData([times, ...kept.map(of)]);
+    }
+    const head = el("tr", {}, el("th", { scope: "col" }, "Patient"), VITALS.map((one) => el("th", { scope: "col" }, `${one.short}, ${one.unit}`)));
+    const lastOf = (rows, key) => rows.findLast((row) => row[key]?.[0] !== null && row[key] !== undefined)?.[key][0];
+    const body = ids.map((id, at) => el("tr", {}, el("th", { scope: "row" }, swatch(at), ` ${id}`),
+      VITALS.map((one) => el("td", {}, number(lastOf(data[at], one.key), one.digits)))));
+    table.replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, body)));
+  }
+
+  async function read() {
+    asked = Date.now();
+    seen = store.committed;
+    const found = await Promise.all(ids.map(rowsOf));
+    data = found.map((rows, at) => rows ?? data?.[at] ?? []);
+    draw();
+  }
+
+  return {
+    update() {
+      if (!ids.length) return;
+      if (seen === store.committed && data) return;
+      const wait = Math.max(0, asked + AGAIN - Date.now());
+      timer ??= setTimeout(() => { timer = null; read(); }, wait);
+    },
+    close() {
+      clearTimeout(timer);
+      for (const chart of charts) chart.drawn?.close();
+    },
+  };
+}
+
+function swatch(at) {
+  return svg("svg", { class: "swatch", viewBox: "0 0 24 6", "aria-hidden": "true" },
+    svg("line", { x1: 0, x2: 24, y1: 3, y2: 3, stroke: color(at), "stroke-width": 3, "stroke-dasharray": DASHES[at] }));
+}

@@ -1,0 +1,157 @@
+// What the server has told so far. First paint by one request, then a stream that goes on where it broke.
+
+const GOLD = ["kpis", "types", "categories", "medications"];
+/** As long as the server's own. */
+const SPAN = 60 * 60_000;
+const CHECKPOINTS = 100;
+const ALERTS = 1000;
+
+const KEYS = {
+  alerts: (row) => row.id,
+  checkpoints: (row) => `${row.at}|${row.n}`,
+  graph: () => "graph",
+  job: () => "job",
+};
+
+export class Store extends EventTarget {
+  #rows = {};
+  #rates = [];
+  me = null;
+  status = "connecting";
+  /** Start of the newest committed minute, ms. */
+  committed = null;
+  heard = 0;
+
+  constructor() {
+    super();
+    this.#clear();
+  }
+
+  async start() {
+    const [me, state] = await Promise.all([this.#ask("/api/me"), this.#ask("/api/state")]);
+    this.me = me;
+    if (state) this.#apply(state);
+    this.#listen(state?.id);
+  }
+
+  /** Rows of a section, oldest first where they have a time. */
+  rows(section) {
+    return [...this.#rows[section].values()];
+  }
+
+  /** Rows of a gold section from `minutes` ago on, oldest first. */
+  recent(section, minutes) {
+    const newest = this.newest;
+    const from = newest === null ? -Infinity : newest - minutes * 60_000;
+    return this.rows(section).filter((row) => row.t > from).sort((a, b) => a.t - b.t);
+  }
+
+  /** Rows of the newest committed minute; of the running one when nothing is committed yet. */
+  latest(section) {
+    const at = this.committed ?? this.newest;
+    return this.rows(section).filter((row) => row.t === at);
+  }
+
+  /** Start of the newest minute, committed or not, ms. */
+  get newest() {
+    let newest = null;
+    for (const row of this.#rows.kpis.values()) if (newest === null || row.t > newest) newest = row.t;
+    return newest;
+  }
+
+  one(section) {
+    return this.#rows[section].values().next().value;
+  }
+
+  may(section) {
+    return this.me?.sections.includes(section) ?? false;
+  }
+
+  /** Rows per second through a node, over the last seconds. */
+  rate(node, out = false) {
+    const [first, last] = [this.#rates[0], this.#rates.at(-1)];
+    if (!first || first === last) return null;
+    const value = (of) => of.nodes[node]?.[out ? 1 : 0] ?? 0;
+    return Math.max(0, (value(last) - value(first)) / ((last.at - first.at) / 1000));
+  }
+
+  async #ask(path) {
+    const response = await fetch(path, { headers: { accept: "application/json" } });
+    if (response.status === 401) location.reload();
+    return response.ok ? response.json() : null;
+  }
+
+  #listen(since) {
+    const stream = new EventSource(since ? `/api/live?since=${since}` : "/api/live");
+    stream.onopen = () => this.#become("live");
+    stream.onmessage = (event) => {
+      this.#become("live");
+      this.#apply(JSON.parse(event.data));
+    };
+    stream.onerror = () => {
+      this.#become("lost");
+      // A broken connection is mended by the browser, which says where it was. A refusal is not.
+      if (stream.readyState === EventSource.CLOSED) setTimeout(() => this.#again(), 2000);
+    };
+  }
+
+  async #again() {
+    // Signed out meanwhile, or the server is starting: `#ask` leads to the sign-in page.
+    await this.#ask("/api/me").catch(() => null);
+    this.#listen(this.id);
+  }
+
+  #become(status) {
+    if (this.status === status) return;
+    this.status = status;
+    this.dispatchEvent(new Event("status"));
+  }
+
+  #clear() {
+    for (const section of [...GOLD, ...Object.keys(KEYS)]) this.#rows[section] = new Map();
+    this.committed = null;
+  }
+
+  #apply(message) {
+    if (message.reset) this.#clear();
+    this.id = message.id;
+    this.heard = Date.now();
+    for (const [section, rows] of Object.entries(message.sections)) {
+      const known = this.#rows[section];
+      if (!known) continue;
+      const key = KEYS[section] ?? ((row) => `${row.t}|${row.k ?? ""}`);
+      for (const row of rows) known.set(key(row), row);
+    }
+    for (const row of message.sections.kpis ?? []) {
+      if (!row.live && (this.committed === null || row.t > this.committed)) this.committed = row.t;
+    }
+    this.#forget();
+    const [job] = message.sections.job ?? [];
+    if (job) {
+      this.#rates.push({ at: this.heard, nodes: job.nodes });
+      while (this.#rates.length > 2 && this.heard - this.#rates[1].at > 5000) this.#rates.shift();
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Of these rows the newest `most` stay. */
+  #trim(section, rows, most) {
+    if (rows.length <= most) return;
+    rows.sort((a, b) => a.at - b.at || (a.n ?? 0) - (b.n ?? 0));
+    for (const row of rows.slice(0, rows.length - most)) this.#rows[section].delete(KEYS[section](row));
+  }
+
+  /** What is committed stands; what was provisional in those minutes goes, and so does what is old. */
+  #forget() {
+    this.#trim("checkpoints", this.rows("checkpoints"), CHECKPOINTS);
+    const over = this.rows("alerts").filter((alert) => alert.state === "resolved");
+    this.#trim("alerts", over, Math.max(0, ALERTS - this.#rows.alerts.size + over.length));
+    if (this.committed === null) return;
+    for (const alert of over) if (alert.at < this.committed - SPAN) this.#rows.alerts.delete(alert.id);
+    for (const section of GOLD) {
+      for (const [key, row] of this.#rows[section]) {
+        if ((row.live && row.t <= this.committed) || row.t < this.committed - SPAN) this.#rows[section].delete(key);
+      }
+    }
+  }
+}

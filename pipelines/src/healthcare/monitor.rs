@@ -1,0 +1,213 @@
+//! The job looked at from outside, once: is it still committing, does anything still arrive, does it keep up?
+//!
+//! Only manifests, tables and brokers are asked, never the process: what it says of itself is worth nothing when it
+//! hangs. A job that has read its input to the end owes nothing any more.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thalweg_connectors::delta::DeltaReader;
+use thalweg_core::checkpoint::Manifest;
+use thalweg_core::connector::source::{Source, Split};
+use thalweg_core::time::EventTime;
+use thalweg_core::{Error, Result};
+use thalweg_objects::{Access, Place};
+use thalweg_runtime::CheckpointStorage;
+
+use super::daily::check::{Check, Status};
+use super::gold::Kpis;
+use super::graph::{BRONZE, KPIS};
+use super::manifests::Manifests;
+use super::record::Bronze;
+pub use super::webhook::WebhookUrl;
+
+/// What is too old or too much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorSection {
+    /// How old the newest checkpoint may be; zero: not judged.
+    #[serde(with = "humantime_serde")]
+    pub checkpoint_age: Duration,
+    /// How long ago the last message may have arrived; zero: not judged.
+    #[serde(with = "humantime_serde")]
+    pub arrival_age: Duration,
+    /// How long ago the last window of gold may have ended; zero: not judged.
+    #[serde(with = "humantime_serde")]
+    pub gold_age: Duration,
+    /// How many messages may wait in the topic; zero: not judged.
+    pub lag: u64,
+    /// Whom to tell; `THALWEG_WEBHOOK_URL` comes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookUrl>,
+    /// How often it is tried to tell them.
+    pub webhook_attempts: u32,
+}
+
+impl Default for MonitorSection {
+    fn default() -> Self {
+        Self {
+            checkpoint_age: Duration::from_mins(5),
+            arrival_age: Duration::from_mins(15),
+            gold_age: Duration::from_hours(1),
+            lag: 100_000,
+            webhook: None,
+            webhook_attempts: 3,
+        }
+    }
+}
+
+/// What was seen, so that judging it is a pure function.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether the job has read its input to the end.
+    pub finished: bool,
+    /// Age of the newest checkpoint, µs.
+    pub checkpoint_age: i64,
+    /// Time since the last message arrived, µs; `None` when none ever did.
+    pub arrival_age: Option<i64>,
+    /// Time since the last window of gold ended, µs; `None` when there is none.
+    pub gold_age: Option<i64>,
+    /// Messages that wait; the inner `None`: the brokers do not say; the outer: no brokers are named.
+    pub lag: Option<Option<u64>>,
+}
+
+/// Looks. `source` is asked for its lag when it is given. `now`: µs.
+///
+/// # Errors
+/// There are no checkpoints, or a table cannot be read.
+pub fn look(
+    place: &Place,
+    checkpoints: &dyn CheckpointStorage,
+    source: Option<&dyn Source>,
+    now: EventTime,
+) -> Result<Seen> {
+    let manifests = Manifests(checkpoints).read()?;
+    let newest = manifests.last().ok_or_else(|| Error::config("there are no checkpoints"))?;
+    let reader = DeltaReader::at(place, &Access::from_environment())?;
+    let arrived = reader.open(BRONZE)?.and_then(|t| t.latest(Bronze::INGESTED_AT));
+    let gold = reader.open(KPIS)?.and_then(|t| t.latest(Kpis::WINDOW_END));
+    Ok(Seen {
+        finished: newest.finished,
+        checkpoint_age: now - newest.created_at,
+        arrival_age: arrived.map(|at| now - at),
+        gold_age: gold.map(|at| now - at),
+        lag: source.map(|source| source.lag(&splits(newest))),
+    })
+}
+
+fn splits(manifest: &Manifest) -> Vec<Split> {
+    let splits = manifest.sources.iter().flat_map(|source| &source.splits);
+    splits.map(|snapshot| snapshot.split.clone()).collect()
+}
+
+/// Judges what was seen.
+pub fn judge(seen: &Seen, limits: &MonitorSection) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let ages = [
+        ("checkpoint.age", "checkpoint", Some(seen.checkpoint_age), limits.checkpoint_age),
+        ("arrivals.age", "freshness", seen.arrival_age, limits.arrival_age),
+        ("gold.age", "freshness", seen.gold_age, limits.gold_age),
+    ];
+    for (name, dimension, age, limit) in ages {
+        if limit.is_zero() || seen.finished {
+            continue;
+        }
+        let most = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
+        let shown = |micros: i64| {
+            let seconds = micros.max(0).unsigned_abs() / 1_000_000;
+            humantime::format_duration(Duration::from_secs(seconds)).to_string()
+        };
+        checks.push(Check {
+            name: name.to_owned(),
+            dimension,
+            observed: age.map_or_else(|| "never".to_owned(), shown),
+            expected: format!("at most {}", humantime::format_duration(limit)),
+            status: if age.is_some_and(|age| age <= most) { Status::Pass } else { Status::Fail },
+        });
+    }
+    if let (Some(lag), false) = (seen.lag, limits.lag == 0) {
+        checks.push(Check {
+            name: "source.lag".to_owned(),
+            dimension: "lag",
+            observed: lag.map_or_else(
+                || "the brokers do not say".to_owned(),
+                |lag| format!("{lag} messages"),
+            ),
+            expected: format!("at most {} messages", limits.lag),
+            status: if lag.is_some_and(|lag| lag <= limits.lag) {
+                Status::Pass
+            } else {
+                Status::Fail
+            },
+        });
+    }
+    checks
+}
+
+/// Tells whoever is configured that checks failed; `false` when nobody is. `failure` says why nothing could be checked.
+///
+/// # Errors
+/// They could not be told.
+pub fn tell(limits: &MonitorSection, failed: &[&Check], failure: Option<&str>) -> Result<bool> {
+    let Some(webhook) = WebhookUrl::find(limits.webhook.as_ref())? else { return Ok(false) };
+    let body = serde_json::json!({
+        "job": super::graph::JOB,
+        "status": "failed",
+        "checks": failed,
+        "error": failure,
+    });
+    webhook.send(&body, limits.webhook_attempts).map(|()| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000_000;
+
+    fn failed(seen: &Seen, limits: &MonitorSection) -> Vec<String> {
+        let failed = judge(seen, limits).into_iter().filter(|c| c.status == Status::Fail);
+        failed.map(|c| c.name).collect()
+    }
+
+    #[test]
+    fn what_is_too_old_or_too_much_fails_alone() {
+        let limits = MonitorSection::default();
+        let well = Seen {
+            finished: false,
+            checkpoint_age: MINUTE,
+            arrival_age: Some(MINUTE),
+            gold_age: Some(10 * MINUTE),
+            lag: Some(Some(5)),
+        };
+        assert_eq!(failed(&well, &limits), Vec::<String>::new());
+        assert_eq!(judge(&well, &limits).len(), 4);
+        for (seen, name) in [
+            (Seen { checkpoint_age: 6 * MINUTE, ..well.clone() }, "checkpoint.age"),
+            (Seen { arrival_age: Some(16 * MINUTE), ..well.clone() }, "arrivals.age"),
+            (Seen { arrival_age: None, ..well.clone() }, "arrivals.age"),
+            (Seen { gold_age: Some(61 * MINUTE), ..well.clone() }, "gold.age"),
+            (Seen { lag: Some(Some(100_001)), ..well.clone() }, "source.lag"),
+            (Seen { lag: Some(None), ..well.clone() }, "source.lag"),
+        ] {
+            assert_eq!(failed(&seen, &limits), [name], "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_has_finished_owes_nothing_and_zero_judges_nothing() {
+        let old = Seen { checkpoint_age: 900 * MINUTE, lag: Some(Some(9)), ..Seen::default() };
+        assert!(
+            judge(&Seen { finished: true, lag: None, ..old.clone() }, &MonitorSection::default())
+                .is_empty()
+        );
+        let none = MonitorSection {
+            checkpoint_age: Duration::ZERO,
+            arrival_age: Duration::ZERO,
+            gold_age: Duration::ZERO,
+            lag: 0,
+            ..MonitorSection::default()
+        };
+        assert!(judge(&old, &none).is_empty());
+    }
+}

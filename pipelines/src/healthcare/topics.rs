@@ -1,0 +1,122 @@
+//! Streams in Kafka topics, for whoever reads topics and not tables: silver, exactly once, and alerts, at once.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thalweg_connectors::kafka::{KafkaCommitter, KafkaSink, KafkaSinkConfig};
+use thalweg_core::{Error, Result};
+
+use super::alerts::AlertEvent;
+use super::config::HealthcareConfig;
+use super::record::Silver;
+
+/// Where silver is mirrored to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MirrorSection {
+    /// The topic; none: silver is not mirrored. The command line comes first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// `host:port`, several separated by commas; the brokers that events come from by default. Alerts go there, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap_servers: Option<String>,
+}
+
+/// The topics and their cluster: a job has one that it writes to.
+#[derive(Debug, Clone)]
+pub struct Topics {
+    cluster: Arc<KafkaCommitter>,
+    mirror: Option<String>,
+    alerts: Option<String>,
+}
+
+impl Topics {
+    /// What the settings ask for; `None` when no topic is named.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when a topic but no broker is named, or one topic for two purposes.
+    pub fn of(config: &HealthcareConfig) -> Result<Option<Self>> {
+        let HealthcareConfig { kafka, mirror, alerts, .. } = config;
+        let same = mirror.bootstrap_servers.is_none();
+        let alerts = alerts.topic.clone().filter(|_| alerts.enabled);
+        let named = [mirror.topic.as_ref(), alerts.as_ref()];
+        if named.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let servers = mirror.bootstrap_servers.as_ref().or(kafka.bootstrap_servers.as_ref());
+        let servers = servers.ok_or_else(|| {
+            Error::config(
+                "a mirror or alerts topic needs brokers with transactions: pass --mirror-servers host:port",
+            )
+        })?;
+        if let Some(topic) = named.into_iter().flatten().find(|t| same && **t == kafka.topic) {
+            return Err(Error::config(format!(
+                "topic `{topic}` cannot be read and be the mirror of what was read"
+            )));
+        }
+        if alerts.is_some() && alerts == mirror.topic {
+            return Err(Error::config("alerts and the mirror of silver need a topic each"));
+        }
+        let mut sinks = KafkaSinkConfig::new(servers);
+        sinks.properties.clone_from(&kafka.properties);
+        let cluster = Arc::new(KafkaCommitter::new(sinks));
+        Ok(Some(Self { cluster, mirror: mirror.topic.clone(), alerts }))
+    }
+
+    /// The sink of silver: a patient's events keep their order.
+    pub(super) fn mirror(&self) -> Option<KafkaSink> {
+        let sink = KafkaSink::exactly_once(&self.cluster, self.mirror.as_ref()?);
+        let sink = sink.key_by(Silver::PATIENT_ID.name());
+        Some(sink.timestamp(Silver::EVENT_TIME.name()))
+    }
+
+    /// The sink of alerts. Whoever is paged cannot wait for a checkpoint: after a restart a row may come again, with the
+    /// same `alert_id` and `sequence`.
+    pub(super) fn alerts(&self) -> Option<KafkaSink> {
+        let sink = KafkaSink::at_least_once(&self.cluster, self.alerts.as_ref()?);
+        let sink = sink.key_by(AlertEvent::PATIENT_ID.name());
+        Some(sink.timestamp(AlertEvent::EVENT_TIME.name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(mirror: Option<&str>, alerts: Option<&str>) -> HealthcareConfig {
+        let mut config = HealthcareConfig::default();
+        config.mirror.topic = mirror.map(str::to_owned);
+        config.alerts.topic = alerts.map(str::to_owned);
+        config
+    }
+
+    #[test]
+    fn topics_need_brokers_and_are_not_their_own_source() {
+        assert!(Topics::of(&config(None, None)).unwrap().is_none());
+        for (mirror, alerts) in [(Some("silver"), None), (None, Some("alerts"))] {
+            let mut config = config(mirror, alerts);
+            let error = Topics::of(&config).unwrap_err();
+            assert!(error.to_string().contains("--mirror-servers"), "{error}");
+            config.kafka.bootstrap_servers = Some("127.0.0.1:1".to_owned());
+            let topics = Topics::of(&config).unwrap().unwrap();
+            assert_eq!(topics.mirror().is_some(), mirror.is_some());
+            assert_eq!(topics.alerts().is_some(), alerts.is_some());
+
+            let source = config.kafka.topic.clone();
+            config.mirror.topic = mirror.map(|_| source.clone());
+            config.alerts.topic = alerts.map(|_| source.clone());
+            assert!(Topics::of(&config).is_err());
+            config.mirror.bootstrap_servers = Some("127.0.0.1:2".to_owned());
+            assert!(Topics::of(&config).unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn alerts_and_silver_need_a_topic_each_and_none_is_needed_without_alerts() {
+        let mut config = config(Some("one"), Some("one"));
+        config.kafka.bootstrap_servers = Some("127.0.0.1:1".to_owned());
+        assert!(Topics::of(&config).is_err());
+        config.alerts.enabled = false;
+        assert!(Topics::of(&config).unwrap().unwrap().alerts().is_none());
+    }
+}

@@ -1,0 +1,321 @@
+//! The dashboards: in a browser beside the real binary, and route by route.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and this one measures by the wall clock"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
+use serde_json::{Value, json};
+use support::{batches, healthcare, run_file, succeed, write_events};
+use thalweg_connectors::delta::DeltaFollower;
+use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
+use thalweg_objects::testing::Browser;
+use thalweg_objects::{Access, Place};
+use thalweg_pipelines::healthcare::dashboard::{Observed, feed::feed, site};
+use thalweg_runtime::SystemClock;
+use thalweg_serving::http::{Board, Gate, HttpServer, Limits, Visitor};
+
+/// A program that serves; it is killed when dropped.
+struct Serving {
+    child: Child,
+    link: String,
+}
+
+impl Serving {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let link = lines.find_map(|line| line.strip_prefix("dashboard: ").map(str::to_owned));
+        // Whatever else it says is read, so that it never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, link: link.expect("it ended without a link") }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser").join(name)
+}
+
+/// Tables of a file's events.
+fn tables(folder: &Path, events: u64) -> PathBuf {
+    let (input, data) = (folder.join("events.jsonl"), folder.join("data"));
+    write_events(&input, events, 5);
+    succeed(&mut run_file(&data, &input));
+    data
+}
+
+/// A row of a gold table, read without the code under test.
+struct Gold {
+    minute: i64,
+    key: String,
+    batch: RecordBatch,
+    at: usize,
+}
+
+impl Gold {
+    fn number(&self, column: &str) -> f64 {
+        let values = self.batch.column_by_name(column).unwrap();
+        match values.as_primitive_opt::<Float64Type>() {
+            Some(values) => values.value(self.at),
+            None => values.as_primitive::<Int64Type>().value(self.at) as f64,
+        }
+    }
+}
+
+fn gold(data: &Path, table: &str, key: Option<&str>) -> Vec<Gold> {
+    let mut rows = Vec::new();
+    for batch in batches(&data.join(table)) {
+        let starts = batch.column_by_name("window_start").unwrap();
+        let starts = starts.as_primitive::<TimestampMicrosecondType>().clone();
+        for at in 0..batch.num_rows() {
+            let key = key.map_or_else(String::new, |key| {
+                let column = batch.column_by_name(key).unwrap();
+                match column.as_string_opt::<i32>() {
+                    Some(texts) => texts.value(at).to_owned(),
+                    None => column.as_primitive::<Int64Type>().value(at).to_string(),
+                }
+            });
+            rows.push(Gold { minute: starts.value(at) / 1_000, key, batch: batch.clone(), at });
+        }
+    }
+    rows
+}
+
+/// What the pages must show, by an independent reading of the tables.
+fn expected(data: &Path) -> Value {
+    let kpis = gold(data, "gold/kpis", None);
+    let newest = kpis.iter().max_by_key(|row| row.minute).unwrap();
+    let at = |table: &str, key: &str, columns: &[&str]| -> BTreeMap<String, Vec<f64>> {
+        let rows = gold(data, table, Some(key));
+        let rows = rows.iter().filter(|row| row.minute == newest.minute);
+        rows.map(|row| (row.key.clone(), columns.iter().map(|c| row.number(c)).collect())).collect()
+    };
+    let vitals = ["events", "heart_rate_mean", "temperature_mean", "spo2_mean"];
+    let patients = gold(data, "gold/patient_vitals", Some("patient_id"));
+    let patient = patients.iter().max_by_key(|row| (row.minute, row.key.clone())).unwrap();
+    let other = patients.iter().find(|row| row.key != patient.key).unwrap();
+    json!({
+        "minute": newest.minute,
+        "kpis": {
+            "patients": newest.number("patients"), "events": newest.number("events"),
+            "hr": newest.number("heart_rate_mean"), "temp": newest.number("temperature_mean"),
+            "spo2": newest.number("spo2_mean"), "rr": newest.number("respiratory_rate_mean"),
+        },
+        "types": at("gold/vitals_by_minute", "event_type",
+            &["events", "heart_rate_mean", "temperature_mean", "spo2_mean", "respiratory_rate_mean"]),
+        "typeCounts": at("gold/vitals_by_minute", "event_type", &["events", "patients"]),
+        "categories": at("gold/vitals_by_bp_category", "bp_category", &vitals),
+        "categoryTemperatures": at("gold/vitals_by_bp_category", "bp_category", &["temperature_mean", "events"]),
+        "medications": at("gold/medications", "medication", &["events", "patients"]),
+        "patient": {
+            "id": patient.key, "other": other.key, "minute": patient.minute,
+            "hr": patient.number("heart_rate_mean"),
+        },
+    })
+}
+
+#[test]
+fn the_pages_show_what_the_tables_hold_and_everybody_can_use_them() {
+    let Some(browser) = Browser::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = tables(folder.path(), 100_000);
+    let wanted = folder.path().join("expected.json");
+    fs::write(&wanted, expected(&data).to_string()).unwrap();
+    let serving = Serving::start(
+        healthcare().args(["serve", "--http", "127.0.0.1:0", "--data-dir"]).arg(&data),
+    );
+    let output =
+        browser.script(&script("pages.mjs")).arg(&serving.link).arg(&wanted).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let problems = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim() == "ok", "{said}{problems}");
+}
+
+fn now_millis() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+/// `2025-11-24T21:10:17.114Z`
+fn text(millis: i64) -> String {
+    let whole = speedate::DateTime::from_timestamp(millis / 1_000, (millis % 1_000) as u32 * 1_000);
+    whole.unwrap().to_string()
+}
+
+#[test]
+fn an_event_is_on_the_screen_within_a_second() {
+    const TOPIC: &str = "events";
+    const EVENTS: usize = 9;
+    let Some(browser) = Browser::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let broker = DemoBroker::start(TOPIC, 1).unwrap();
+    let writer = TopicWriter::new(broker.bootstrap_servers(), TOPIC, &BTreeMap::new()).unwrap();
+    let serving = Serving::start(
+        healthcare()
+            .args(["run", "--http", "127.0.0.1:0", "--topic", TOPIC, "--bootstrap-servers"])
+            .arg(broker.bootstrap_servers())
+            .arg("--data-dir")
+            .arg(folder.path().join("data")),
+    );
+    // All events are of one minute, which stays open: its number of events is the signal.
+    let minute = now_millis() / 60_000 * 60_000;
+    let send = |n: usize| {
+        let at = text(minute + n as i64);
+        let event = json!({
+            "patient_id": 7, "event_type": "vitals", "timestamp": at, "heart_rate": 60 + n,
+            "blood_pressure": "120/80", "temperature": 98.6,
+        });
+        let sent = now_millis();
+        writer.send(None, Some(event.to_string().as_bytes()), Some(sent)).unwrap();
+        writer.flush(Duration::from_secs(10)).unwrap();
+        sent
+    };
+    let mut script = browser.script(&script("live.mjs"));
+    let script = script.arg(&serving.link).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = script.spawn().unwrap();
+    let mut lines = BufReader::new(script.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("ready"));
+    let mut took = Vec::new();
+    for n in 1..=EVENTS {
+        let sent = send(n);
+        let shown = lines.find_map(|line| {
+            let (events, at) = line.split_once(' ')?;
+            (events.parse() == Ok(n)).then(|| at.parse::<i64>().unwrap())
+        });
+        took.push(shown.expect("the page went away") - sent);
+    }
+    drop(script.stdin.take());
+    drop(script.wait());
+    took.sort_unstable();
+    println!("from the event to the screen, ms: {took:?}");
+    assert!(took[EVENTS / 2] <= 1_000, "{took:?}");
+}
+
+fn request(address: SocketAddr, method: &str, path: &str, more: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let text = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut head = String::new();
+    let mut reader = BufReader::new(stream);
+    loop {
+        let before = head.len();
+        reader.read_line(&mut head).unwrap();
+        if head.len() - before <= 2 {
+            break;
+        }
+    }
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    // A stream has no end.
+    if path != "/api/live" {
+        reader.read_to_string(&mut head).unwrap();
+    }
+    (status, head)
+}
+
+#[test]
+fn every_route_asks_who_it_is_and_serves_who_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Place::Folder(tables(folder.path(), 20_000));
+    let follower = DeltaFollower::at(&data, &Access::from_environment()).unwrap();
+    let (board, job) = (Arc::new(Board::default()), Observed::default());
+    let routes = site(&board, follower.clone(), job.clone());
+    let listed: Vec<_> = routes.list().to_vec();
+    assert!(listed.len() > 20, "pages, files and data: {listed:?}");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gate = Gate::new(Arc::new(()), 1, Arc::new(SystemClock::default()));
+    let link = |tables: &'static [&str]| {
+        let secret = gate.link(Visitor::new("x", "x", move |table| tables.contains(&table)));
+        format!("/?token={secret}")
+    };
+    let all = link(&["gold_kpis", "gold_patient_vitals", "meta_checkpoints"]);
+    let app = routes.behind(&gate);
+    let feeding = feed(Arc::clone(&board), follower, job, false);
+    let server = HttpServer::start(listener, app, Limits::default(), feeding).unwrap();
+    let sign_in = |link: &str| {
+        let (status, head) = request(server.address(), "GET", link, "");
+        assert_eq!(status, 303, "{head}");
+        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+        format!("Cookie: {}\r\n", cookie.split(';').next().unwrap())
+    };
+    let everything = sign_in(&all);
+    let nothing = sign_in(&link(&[]));
+    for (method, path) in listed {
+        let path = path.replace("{id}", "1001");
+        let ask = |cookie: &str| request(server.address(), method.as_str(), &path, cookie);
+        assert_eq!(ask("").0, 401, "{path}");
+        assert_eq!(ask("Authorization: Bearer guess\r\n").0 / 100, 4, "{path}");
+        assert_eq!(ask(&everything).0, 200, "{path}");
+        let guarded = ["/api/patients", "/api/patient/1001", "/metrics"].contains(&path.as_str());
+        assert_eq!(ask(&nothing).0, if guarded { 403 } else { 200 }, "{path}");
+    }
+    let (_, state) = request(server.address(), "GET", "/api/state", &everything);
+    assert!(state.contains("\"kpis\":[{") && !state.contains("\"types\""), "{state}");
+    let (_, state) = request(server.address(), "GET", "/api/state", &nothing);
+    assert!(state.ends_with("\"sections\":{}}"), "{state}");
+}
+
+#[test]
+fn what_would_cross_a_network_in_clear_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |more: &[&str], code: i32, why: &str| {
+        let mut command = healthcare();
+        let output = command.args(more).arg("--data-dir").arg(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", support::shown(&output));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(why), "{said}");
+    };
+    refused(&["serve", "--http", "0.0.0.0:0"], 1, "--behind-proxy");
+    refused(&["run", "--http", "0.0.0.0:0"], 1, "--behind-proxy");
+    refused(&["serve", "--http", "--tls-cert", "c.pem", "--tls-key", "k.pem"], 2, "--sql");
+}
+
+#[test]
+fn a_job_runs_whether_or_not_its_dashboard_can_be_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 5_000, 5);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let run = |name: &str, more: &[&str]| {
+        let mut command = healthcare();
+        command
+            .args(["run", "--data-dir"])
+            .arg(folder.path().join(name))
+            .arg("--input")
+            .arg(&input);
+        let output = command.args(more).output().unwrap();
+        assert!(output.status.success(), "{}", support::shown(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(run("taken", &["--http", &address]).contains("the dashboard is not served"));
+    assert!(!run("none", &["--no-serve"]).contains("dashboard"));
+    assert!(!run("quiet", &["--quiet"]).contains("dashboard"));
+    assert_eq!(run("default", &[]).matches("dashboard: http://127.0.0.1:").count(), 1);
+    for name in ["none", "quiet", "default"] {
+        support::assert_same_tables(&folder.path().join("taken"), &folder.path().join(name));
+    }
+}

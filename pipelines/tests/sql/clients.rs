@@ -1,0 +1,278 @@
+//! psql, psycopg and JDBC as people have them; `deltalake` in Python says what a version holds.
+//!
+//! They come from the system's packages, from pip and from Maven. A machine without them skips, loudly, unless
+//! `THALWEG_REQUIRE_CLIENTS` says that being unable to is a failure.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use thalweg_serving::sql::{Limits, TlsFiles};
+
+use super::support::shown;
+use super::world::{WORLD, World, count};
+
+const PSYCOPG: &str = "psycopg[binary]==3.3.9";
+const DELTALAKE: &str = "deltalake==1.6.6";
+const JDBC: &str = "org.postgresql:postgresql:42.7.14";
+
+/// `None`: it is skipped.
+fn or_skip<T>(found: Result<T, String>) -> Option<T> {
+    match found {
+        Ok(found) => Some(found),
+        Err(why) if env::var_os("THALWEG_REQUIRE_CLIENTS").is_some() => panic!("{why}"),
+        Err(why) => {
+            eprintln!("SKIPPED: {why}");
+            None
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<Output, String> {
+    let program = command.get_program().display().to_string();
+    command.stdin(Stdio::null()).output().map_err(|e| format!("{program} cannot be run: {e}"))
+}
+
+fn done(command: &mut Command) -> Result<String, String> {
+    let output = run(command)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(shown(&output))
+}
+
+/// Made once per machine: processes that come at the same time wait for one another, and the marker is written last.
+fn installed(name: &str, by: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+    let home = env::var_os("HOME").ok_or("HOME is not set")?;
+    let cache = Path::new(&home).join(".cache/thalweg/clients");
+    let (folder, marker) = (cache.join(name), cache.join(format!("{name}.done")));
+    let failed = |e: std::io::Error| format!("{}: {e}", cache.display());
+    fs::create_dir_all(&cache).map_err(failed)?;
+    let lock = cache.join(format!("{name}.lock"));
+    let lock =
+        File::options().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    if !marker.exists() {
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).map_err(failed)?;
+        by(&folder)?;
+        fs::write(&marker, "").map_err(failed)?;
+    }
+    Ok(folder)
+}
+
+fn python() -> Result<PathBuf, String> {
+    let folder = installed("python-3", |folder| {
+        done(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+        let pip = folder.join("bin/pip");
+        done(Command::new(pip).args(["install", "-q", PSYCOPG, DELTALAKE])).map(drop)
+    })?;
+    Ok(folder.join("bin/python"))
+}
+
+fn jdbc() -> Result<PathBuf, String> {
+    let version = JDBC.rsplit(':').next().unwrap_or_default();
+    let jar = format!("postgresql-{version}.jar");
+    let folder = installed(&format!("jdbc-{version}"), |folder| {
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "dependency:copy", "-Dmdep.useBaseVersion=true"]);
+        maven.arg(format!("-Dartifact={JDBC}"));
+        maven.arg(format!("-DoutputDirectory={}", folder.display())).current_dir(folder);
+        done(&mut maven).map(drop)
+    })?;
+    Ok(folder.join(jar))
+}
+
+fn psql(world: &World, role: &str, ssl: &str, commands: &[&str]) -> Result<Output, String> {
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", role]);
+    psql.args(["-d", "healthcare", "-p"]).arg(world.port().to_string());
+    psql.env("PGPASSWORD", world.token(role)).env("PGSSLMODE", ssl);
+    for command in commands {
+        psql.args(["-c", command]);
+    }
+    run(&mut psql)
+}
+
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{}", shown(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn psql_lists_describes_and_reads() {
+    let world = &*WORLD;
+    let Some(output) = or_skip(psql(world, "clinician", "prefer", &["\\dt"])) else { return };
+    let tables = said(&output);
+    assert!(tables.contains("public|silver_events|table"), "{tables}");
+    assert!(!tables.contains("bronze_events"), "{tables}");
+    let described = said(&psql(world, "clinician", "prefer", &["\\d silver_events"]).unwrap());
+    for column in ["patient_id|bigint", "heart_rate|double precision", "event_time|timestamp"] {
+        assert!(described.contains(column), "{column} in {described}");
+    }
+    let mut client = world.connect("clinician");
+    let expected = count(&mut client, "select count(*) from silver_events");
+    let commands = [
+        "select count(*) from silver_events",
+        "select count(*) from silver_events version as of 0",
+        "select current_database(), session_user, version()",
+    ];
+    let rows = said(&psql(world, "clinician", "prefer", &commands).unwrap());
+    let mut lines = rows.lines();
+    assert_eq!(lines.next(), Some(expected.to_string().as_str()));
+    assert!(lines.next().unwrap().parse::<i64>().unwrap() < expected);
+    let who = lines.next().unwrap();
+    assert!(who.starts_with("healthcare|clinician|PostgreSQL 16.6"), "{who}");
+    let refused = psql(world, "clinician", "prefer", &["drop table silver_events"]).unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("read-only"), "{}", shown(&refused));
+}
+
+#[test]
+fn psycopg_reads_with_parameters_cursors_and_transactions() {
+    let Some(python) = or_skip(python()) else { return };
+    let world = &*WORLD;
+    let script = "
+import os, psycopg
+with psycopg.connect(os.environ['DSN']) as c:
+    n = c.execute('select count(*) from silver_events').fetchone()[0]
+    with c.cursor(binary=True) as cur:
+        cur.execute('select patient_id, event_time, heart_rate from silver_events where patient_id > %s limit %s', (1000, 5))
+        rows = cur.fetchall()
+    assert len(rows) == 5 and rows[0][1].tzinfo is not None and isinstance(rows[0][0], int), rows
+    many = list(c.cursor().stream('select patient_id from silver_events'))
+    assert len(many) == n, (len(many), n)
+    for _ in range(10):
+        c.execute('select %s::text', ('x',), prepare=True)
+    c.rollback()
+    try:
+        c.execute('delete from silver_events')
+        raise SystemExit('it was allowed')
+    except psycopg.errors.ReadOnlySqlTransaction:
+        c.rollback()
+    assert c.execute('select 1').fetchone() == (1,)
+    print(n)
+";
+    let token = world.token("clinician");
+    let dsn = format!(
+        "host=127.0.0.1 port={} dbname=healthcare user=clinician password={token}",
+        world.port()
+    );
+    let output = done(Command::new(python).args(["-c", script]).env("DSN", dsn)).unwrap();
+    let mut client = world.connect("clinician");
+    let expected = count(&mut client, "select count(*) from silver_events");
+    assert_eq!(output.trim(), expected.to_string());
+}
+
+#[test]
+fn a_version_holds_what_delta_lake_in_python_says() {
+    let Some(python) = or_skip(python()) else { return };
+    let world = &*WORLD;
+    let script = "
+import sys, deltalake
+newest = deltalake.DeltaTable(sys.argv[1]).version()
+for v in range(newest + 1):
+    a = deltalake.DeltaTable(sys.argv[1], version=v).get_add_actions(flatten=True)
+    print(v, sum(x or 0 for x in a.column('num_records').to_pylist()))
+";
+    for (name, path) in [("silver_events", "silver/events"), ("gold_kpis", "gold/kpis")] {
+        let mut command = Command::new(&python);
+        let output = done(command.args(["-c", script]).arg(world.data.join(path))).unwrap();
+        let mut client = world.connect("admin");
+        let mut versions = 0;
+        for line in output.lines() {
+            let (version, rows) = line.split_once(' ').unwrap();
+            let sql = format!("select count(*) from {name} version as of {version}");
+            assert_eq!(count(&mut client, &sql).to_string(), rows, "{sql}");
+            versions += 1;
+        }
+        assert!(versions > 1, "{output}");
+    }
+}
+
+#[test]
+fn jdbc_reads_metadata_and_rows() {
+    let Some(jar) = or_skip(jdbc()) else { return };
+    let world = &*WORLD;
+    let folder = world.data.parent().unwrap();
+    let source = folder.join("Main.java");
+    fs::write(
+        &source,
+        r#"
+import java.sql.*;
+public class Main {
+    public static void main(String[] a) throws Exception {
+        try (Connection c = DriverManager.getConnection(a[0], a[1], a[2])) {
+            StringBuilder tables = new StringBuilder();
+            try (ResultSet r = c.getMetaData().getTables(null, "public", "%", new String[] {"TABLE"})) {
+                while (r.next()) tables.append(r.getString("TABLE_NAME")).append(' ');
+            }
+            System.out.println(tables);
+            c.setReadOnly(true);
+            c.setAutoCommit(false);
+            try (PreparedStatement s = c.prepareStatement(
+                    "select patient_id, heart_rate, event_time from silver_events where patient_id >= ? order by 1")) {
+                s.setFetchSize(100);
+                s.setLong(1, 1000);
+                int n = 0;
+                for (int again = 0; again < 7; again++) {
+                    n = 0;
+                    try (ResultSet r = s.executeQuery()) {
+                        while (r.next()) { r.getLong(1); r.getDouble(2); r.getTimestamp(3); n++; }
+                    }
+                }
+                System.out.println(n);
+            }
+            c.commit();
+            try (Statement s = c.createStatement()) {
+                s.executeUpdate("delete from silver_events");
+            } catch (SQLException e) { System.out.println(e.getSQLState()); }
+            c.rollback();
+        }
+    }
+}
+"#,
+    )
+    .unwrap();
+    let mut java = Command::new("java");
+    java.arg("-cp").arg(jar).arg(source);
+    java.arg(format!("jdbc:postgresql://127.0.0.1:{}/healthcare?sslmode=prefer", world.port()));
+    java.args(["clinician", world.token("clinician")]);
+    let output = done(&mut java).unwrap();
+    let lines: Vec<&str> = output.lines().collect();
+    assert!(lines[0].contains("silver_events ") && !lines[0].contains("bronze"), "{output}");
+    let mut client = world.connect("clinician");
+    let expected = count(&mut client, "select count(*) from silver_events");
+    assert_eq!(lines[1..], [expected.to_string().as_str(), "25006"]);
+}
+
+#[test]
+fn with_a_certificate_only_tls_comes_in() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sql/tls");
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir_all(&folder).unwrap();
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext"]);
+    openssl.arg("subjectAltName=DNS:localhost,IP:127.0.0.1").arg("-keyout").arg(&key);
+    if or_skip(done(openssl.arg("-out").arg(&cert))).is_none() {
+        return;
+    }
+    let tls = TlsFiles { cert: cert.clone(), key };
+    let world = World::over(folder.join("data"), Limits::default(), Some(tls));
+    let plain = world.config("viewer").connect(postgres::NoTls).err().unwrap();
+    assert_eq!(plain.code().unwrap().code(), "28000");
+    let Some(output) = or_skip(psql(&world, "viewer", "require", &["select 40 + 2"])) else {
+        return;
+    };
+    assert_eq!(said(&output).trim(), "42");
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-A", "-t", "-c", "select 40 + 2"]).env("PGPASSWORD", world.token("viewer"));
+    psql.arg(format!(
+        "host=127.0.0.1 port={} user=viewer dbname=healthcare sslmode=verify-full sslrootcert={}",
+        world.port(),
+        cert.display()
+    ));
+    assert_eq!(said(&run(&mut psql).unwrap()).trim(), "42");
+}

@@ -1,0 +1,93 @@
+//! `healthcare serve`, `users` and `audit` as they are typed.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use postgres::NoTls;
+
+use super::support::{fail, healthcare, run_file, succeed, write_events};
+
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = healthcare();
+    command.args(arguments).arg("--data-dir").arg(folder.join("data")).env("USER", "operator");
+    command
+}
+
+#[test]
+fn a_user_that_was_added_reads_until_it_is_removed_and_the_log_tells_all_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let input = folder.join("events.jsonl");
+    write_events(&input, 500, 3);
+    succeed(&mut run_file(&folder.join("data"), &input));
+    let token = succeed(&mut command(folder, &["users", "add", "ada", "--role", "viewer"]));
+    let token = token.trim();
+    assert!(token.starts_with("ada."), "a token");
+    assert!(
+        fail(&mut command(folder, &["users", "add", "ada", "--role", "viewer"]))
+            .contains("already")
+    );
+    assert_eq!(succeed(&mut command(folder, &["users", "list"])), "ada\tviewer\n");
+
+    let mut serve = command(folder, &["serve", "--sql", "127.0.0.1:0"]);
+    let mut serving = Serving(serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(serving.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().strip_prefix("sql: postgresql://").unwrap_or_else(|| panic!("{line}"));
+    let url = format!("postgresql://ada:{token}@{url}");
+    let mut client = postgres::Client::connect(&url, NoTls).unwrap();
+    let rows = client.query("select * from gold_kpis", &[]).unwrap();
+    assert!(!rows.is_empty());
+    succeed(&mut command(folder, &["users", "remove", "ada"]));
+    assert!(client.query("select 1", &[]).is_err());
+    assert!(fail(&mut command(folder, &["users", "remove", "ada"])).contains("no such user"));
+
+    let pid = serving.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(serving.0.wait().unwrap().success());
+
+    let opened = command(folder, &["decrypt", "--offsets", "0..1"]);
+    succeed(&mut { opened });
+    let whole = succeed(&mut command(folder, &["audit", "verify"]));
+    assert!(whole.contains("entries are as they were written, the newest is "), "{whole}");
+    let head = whole.trim().rsplit(' ').next().unwrap().to_owned();
+    succeed(&mut command(folder, &["audit", "verify", "--expect", &head]));
+    let path = folder.join("data.audit.jsonl");
+    let log = fs::read_to_string(&path).unwrap();
+    assert!(
+        log.contains("\"actor\":\"operator\",\"source\":\"cli\",\"action\":\"decrypt\""),
+        "{log}"
+    );
+    assert!(!log.contains(token), "a token in the log");
+    fs::write(&path, log.replacen("\"rows\":1", "\"rows\":2", 1)).unwrap();
+    assert!(fail(&mut command(folder, &["audit", "verify"])).contains("was changed"));
+}
+
+#[test]
+fn what_is_not_safe_is_refused_before_anything_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(fail(&mut command(folder, &["serve", "--sql"])).contains("there is no data folder"));
+    fs::create_dir(folder.join("data")).unwrap();
+    let remote = fail(&mut command(folder, &["serve", "--sql", "0.0.0.0:0"]));
+    assert!(remote.contains("--allow-remote"), "{remote}");
+    let plain = fail(&mut command(folder, &["serve", "--sql", "0.0.0.0:0", "--allow-remote"]));
+    assert!(plain.contains("--tls-cert"), "{plain}");
+    let (cert, key) = (folder.join("c.pem"), folder.join("k.pem"));
+    fs::write(&cert, "no certificate").unwrap();
+    fs::write(&key, "no key").unwrap();
+    let mut broken = command(folder, &["serve", "--sql", "127.0.0.1:0"]);
+    let broken = fail(broken.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key));
+    assert!(broken.contains("holds no certificate"), "{broken}");
+}

@@ -1,0 +1,22 @@
+//! SQL over the PostgreSQL protocol: real clients against the tables of a real run. One server for all tests.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::many_single_char_names,
+    clippy::type_complexity,
+    reason = "a test fails by panicking"
+)]
+
+mod clients;
+mod command;
+mod npgsql;
+mod queries;
+mod roles;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;

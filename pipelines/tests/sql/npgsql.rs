@@ -1,0 +1,393 @@
+//! What Power BI Desktop's Npgsql 4.0 says on the wire, message by message: start-up batch, navigator, a pooled
+//! connection's `DISCARD ALL`, a preview and a `DirectQuery`.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
+
+use super::world::{WORLD, count};
+
+const TYPES: &str = "/*** Load all supported types ***/
+SELECT ns.nspname, a.typname, a.oid, a.typrelid, a.typbasetype,
+CASE WHEN pg_proc.proname='array_recv' THEN 'a' ELSE a.typtype END AS type,
+CASE
+  WHEN pg_proc.proname='array_recv' THEN a.typelem
+  WHEN a.typtype='r' THEN rngsubtype
+  ELSE 0
+END AS elemoid,
+CASE
+  WHEN pg_proc.proname IN ('array_recv','oidvectorrecv') THEN 3    /* Arrays last */
+  WHEN a.typtype='r' THEN 2                                        /* Ranges before */
+  WHEN a.typtype='d' THEN 1                                        /* Domains before */
+  ELSE 0                                                           /* Base types first */
+END AS ord
+FROM pg_type AS a
+JOIN pg_namespace AS ns ON (ns.oid = a.typnamespace)
+JOIN pg_proc ON pg_proc.oid = a.typreceive
+LEFT OUTER JOIN pg_class AS cls ON (cls.oid = a.typrelid)
+LEFT OUTER JOIN pg_type AS b ON (b.oid = a.typelem)
+LEFT OUTER JOIN pg_class AS elemcls ON (elemcls.oid = b.typrelid)
+LEFT OUTER JOIN pg_range ON (pg_range.rngtypid = a.oid)
+WHERE
+  a.typtype IN ('b', 'r', 'e', 'd') OR
+  (a.typtype = 'c' AND cls.relkind='c') OR
+  (pg_proc.proname='array_recv' AND (
+    b.typtype IN ('b', 'r', 'e', 'd') OR
+    (b.typtype = 'p' AND b.typname IN ('record', 'void')) OR
+    (b.typtype = 'c' AND elemcls.relkind='c')
+  )) OR
+  (a.typtype = 'p' AND a.typname IN ('record', 'void'))
+ORDER BY ord";
+
+const COMPOSITES: &str = "/*** Load field definitions for (free-standing) composite types ***/
+SELECT typ.oid, att.attname, att.atttypid
+FROM pg_type AS typ
+JOIN pg_namespace AS ns ON (ns.oid = typ.typnamespace)
+JOIN pg_class AS cls ON (cls.oid = typ.typrelid)
+JOIN pg_attribute AS att ON (att.attrelid = typ.typrelid)
+WHERE
+  (typ.typtype = 'c' AND cls.relkind='c') AND
+  attnum > 0 AND
+  NOT attisdropped
+ORDER BY typ.oid, att.attnum";
+
+const ENUMS: &str = "/*** Load enum fields ***/
+SELECT pg_type.oid, enumlabel
+FROM pg_enum
+JOIN pg_type ON pg_type.oid=enumtypid
+ORDER BY oid, enumsortorder";
+
+const CHARACTER_SETS: &str = "select character_set_name from INFORMATION_SCHEMA.character_sets";
+
+const TABLES: &str = "select TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE
+from INFORMATION_SCHEMA.tables
+where TABLE_SCHEMA not in ('information_schema', 'pg_catalog')
+order by TABLE_SCHEMA, TABLE_NAME";
+
+const COLUMNS: &str =
+    "select COLUMN_NAME, ORDINAL_POSITION, IS_NULLABLE, case when (data_type like '%unsigned%') \
+then DATA_TYPE || ' unsigned' else DATA_TYPE end as DATA_TYPE
+from INFORMATION_SCHEMA.columns
+where TABLE_SCHEMA = 'public' and TABLE_NAME = 'gold_vitals_by_minute'
+order by TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION";
+
+const INDEXES: &str = "select i.CONSTRAINT_SCHEMA || '_' || i.CONSTRAINT_NAME as INDEX_NAME, ii.COLUMN_NAME, \
+ii.ORDINAL_POSITION, case when i.CONSTRAINT_TYPE = 'PRIMARY KEY' then 'Y' else 'N' end as PRIMARY_KEY
+from INFORMATION_SCHEMA.table_constraints i
+inner join INFORMATION_SCHEMA.key_column_usage ii on i.CONSTRAINT_SCHEMA = ii.CONSTRAINT_SCHEMA
+and i.CONSTRAINT_NAME = ii.CONSTRAINT_NAME and i.TABLE_SCHEMA = ii.TABLE_SCHEMA and i.TABLE_NAME = ii.TABLE_NAME
+where i.TABLE_SCHEMA = 'public' and i.TABLE_NAME = 'gold_vitals_by_minute'
+and i.CONSTRAINT_TYPE in ('PRIMARY KEY', 'UNIQUE')
+order by i.CONSTRAINT_SCHEMA || '_' || i.CONSTRAINT_NAME, ii.TABLE_SCHEMA, ii.TABLE_NAME, ii.ORDINAL_POSITION";
+
+/// Both directions of relationships: who refers to the table, and to whom it refers.
+fn relations(of: &str) -> String {
+    format!(
+        "select pkcol.COLUMN_NAME as PK_COLUMN_NAME, fkcol.TABLE_SCHEMA AS FK_TABLE_SCHEMA, fkcol.TABLE_NAME AS \
+         FK_TABLE_NAME, fkcol.COLUMN_NAME as FK_COLUMN_NAME, fkcol.ORDINAL_POSITION as ORDINAL, \
+         fkcon.CONSTRAINT_SCHEMA || '_' || fkcol.TABLE_NAME || '_' || 'gold_vitals_by_minute' || '_' || \
+         fkcon.CONSTRAINT_NAME as FK_NAME
+from (select distinct constraint_catalog, constraint_schema, unique_constraint_schema, constraint_name, \
+         unique_constraint_name from INFORMATION_SCHEMA.REFERENTIAL_CONSTRAINTS) fkcon
+inner join INFORMATION_SCHEMA.KEY_COLUMN_USAGE fkcol on fkcon.CONSTRAINT_SCHEMA = fkcol.CONSTRAINT_SCHEMA \
+         and fkcon.CONSTRAINT_NAME = fkcol.CONSTRAINT_NAME
+inner join INFORMATION_SCHEMA.KEY_COLUMN_USAGE pkcol on fkcon.UNIQUE_CONSTRAINT_SCHEMA = pkcol.CONSTRAINT_SCHEMA \
+         and fkcon.UNIQUE_CONSTRAINT_NAME = pkcol.CONSTRAINT_NAME
+where {of}.TABLE_SCHEMA = 'public' and {of}.TABLE_NAME = 'gold_vitals_by_minute' \
+         and pkcol.ORDINAL_POSITION = fkcol.ORDINAL_POSITION
+order by FK_NAME, fkcol.ORDINAL_POSITION"
+    )
+}
+
+const PREVIEW: &str = "select \"$Table\".\"window_start\" as \"window_start\",
+    \"$Table\".\"events\" as \"events\"
+from \"public\".\"gold_vitals_by_minute\" \"$Table\"
+limit 4096";
+
+const DIRECT_QUERY: &str = "select \"rows\".\"event_type\" as \"event_type\",
+    sum(\"rows\".\"patient_id\") as \"a0\"
+from
+(
+    select \"_\".\"event_type\",
+        \"_\".\"patient_id\"
+    from \"public\".\"silver_events\" \"_\"
+) \"rows\"
+group by \"event_type\"
+limit 1000001";
+
+/// A message without its length.
+struct Message {
+    kind: u8,
+    body: Vec<u8>,
+}
+
+struct Wire(TcpStream);
+
+impl Wire {
+    fn send(&mut self, kind: Option<u8>, body: &[u8]) {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        let kind: Vec<u8> = kind.into_iter().collect();
+        self.0.write_all(&[kind.as_slice(), &length, body].concat()).unwrap();
+    }
+
+    fn receive(&mut self) -> Message {
+        let mut head = [0; 5];
+        self.0.read_exact(&mut head).unwrap();
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let mut body = vec![0; length - 4];
+        self.0.read_exact(&mut body).unwrap();
+        Message { kind: head[0], body }
+    }
+
+    /// Asks for encryption, is refused, and comes in with SCRAM.
+    fn open() -> Self {
+        let world = &*WORLD;
+        let mut wire = Self(TcpStream::connect(world.server.address()).unwrap());
+        wire.send(None, &80_877_103_u32.to_be_bytes());
+        let mut answer = [0];
+        wire.0.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"N");
+        let mut startup = 196_608_u32.to_be_bytes().to_vec();
+        startup.extend_from_slice(
+            b"user\0clinician\0client_encoding\0UTF8\0database\0healthcare\0application_name\0Mashup Engine\0\0",
+        );
+        wire.send(None, &startup);
+        let offer = wire.receive();
+        assert_eq!((offer.kind, &offer.body[..]), (b'R', &b"\0\0\0\x0aSCRAM-SHA-256\0\0"[..]));
+        let token = world.token("clinician").as_bytes();
+        let mut scram = ScramSha256::new(token, ChannelBinding::unsupported());
+        let first = scram.message().to_vec();
+        let length = u32::try_from(first.len()).unwrap().to_be_bytes();
+        wire.send(Some(b'p'), &[b"SCRAM-SHA-256\0", length.as_slice(), &first].concat());
+        let challenge = wire.receive();
+        assert_eq!(challenge.body[..4], 11_u32.to_be_bytes());
+        scram.update(&challenge.body[4..]).unwrap();
+        let last = scram.message().to_vec();
+        wire.send(Some(b'p'), &last);
+        let proof = wire.receive();
+        assert_eq!(proof.body[..4], 12_u32.to_be_bytes());
+        scram.finish(&proof.body[4..]).unwrap();
+        let rest = wire.until_ready();
+        assert_eq!(rest[0].body, [0; 4]);
+        let status = |name: &str| {
+            let mut values =
+                rest.iter().filter(|message| message.kind == b'S').filter_map(|message| {
+                    let text = String::from_utf8_lossy(&message.body).into_owned();
+                    text.strip_prefix(&format!("{name}\0"))
+                        .map(|value| value.trim_end_matches('\0').to_owned())
+                });
+            values.next().unwrap_or_else(|| panic!("{name}"))
+        };
+        assert!(status("server_version").starts_with("16."));
+        assert_eq!(status("integer_datetimes"), "on");
+        assert_eq!(status("standard_conforming_strings"), "on");
+        assert!(rest.iter().any(|message| message.kind == b'K'));
+        wire
+    }
+
+    fn until_ready(&mut self) -> Vec<Message> {
+        let mut all = Vec::new();
+        loop {
+            all.push(self.receive());
+            if all.last().unwrap().kind == b'Z' {
+                return all;
+            }
+        }
+    }
+
+    /// Parse, bind, describe and execute, all unnamed.
+    fn ask(&mut self, sql: &str, format: u16) {
+        self.send(Some(b'P'), &[b"\0", sql.as_bytes(), b"\0\0\0"].concat());
+        self.send(Some(b'B'), &[b"\0\0\0\0\0\0\0\x01".as_slice(), &format.to_be_bytes()].concat());
+        self.send(Some(b'D'), b"P\0");
+        self.send(Some(b'E'), b"\0\0\0\0\0");
+    }
+
+    fn sync(&mut self) -> Vec<Message> {
+        self.send(Some(b'S'), b"");
+        self.until_ready()
+    }
+
+    fn query(&mut self, sql: &str, format: u16) -> Answer {
+        self.ask(sql, format);
+        let messages = self.sync();
+        let mut answers = answers(&messages);
+        assert_eq!(answers.len(), 1);
+        answers.remove(0)
+    }
+}
+
+/// One statement's.
+#[derive(Debug)]
+struct Answer {
+    /// Names, types and formats.
+    columns: Vec<(String, u32, u16)>,
+    rows: Vec<Vec<Option<Vec<u8>>>>,
+}
+
+impl Answer {
+    fn names(&self) -> Vec<&str> {
+        self.columns.iter().map(|(name, ..)| name.as_str()).collect()
+    }
+
+    fn texts(&self, column: usize) -> Vec<String> {
+        let text = |row: &Vec<Option<Vec<u8>>>| {
+            row[column].as_ref().map(|bytes| String::from_utf8(bytes.clone()).unwrap())
+        };
+        self.rows.iter().map(|row| text(row).unwrap_or_default()).collect()
+    }
+}
+
+/// Parse complete, bind complete, row description, rows, command complete; again and again; ready.
+fn answers(messages: &[Message]) -> Vec<Answer> {
+    let (ready, rest) = messages.split_last().unwrap();
+    assert_eq!((ready.kind, &ready.body[..]), (b'Z', &b"I"[..]));
+    let mut all: Vec<Answer> = Vec::new();
+    let mut expected = b'1';
+    for message in rest {
+        let body = &message.body;
+        assert_ne!(message.kind, b'E', "{}", String::from_utf8_lossy(body));
+        match message.kind {
+            b'D' => {
+                assert_eq!(expected, b'C');
+                all.last_mut().unwrap().rows.push(row(body));
+                continue;
+            }
+            kind => assert_eq!(kind as char, expected as char),
+        }
+        expected = match message.kind {
+            b'1' => b'2',
+            b'2' => b'T',
+            b'T' => {
+                all.push(Answer { columns: columns(body), rows: Vec::new() });
+                b'C'
+            }
+            _ => {
+                let tag = String::from_utf8_lossy(body).into_owned();
+                assert_eq!(tag, format!("SELECT {}\0", all.last().unwrap().rows.len()));
+                b'1'
+            }
+        };
+    }
+    assert_eq!(expected, b'1');
+    all
+}
+
+fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (taken, rest) = bytes.split_at(count);
+    *bytes = rest;
+    taken
+}
+
+fn number(bytes: &mut &[u8], count: usize) -> u32 {
+    take(bytes, count).iter().fold(0, |all, byte| all << 8 | u32::from(*byte))
+}
+
+fn columns(mut body: &[u8]) -> Vec<(String, u32, u16)> {
+    let count = number(&mut body, 2);
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let end = body.iter().position(|byte| *byte == 0).unwrap();
+        let name = String::from_utf8(take(&mut body, end).to_vec()).unwrap();
+        take(&mut body, 1 + 4 + 2);
+        let oid = number(&mut body, 4);
+        take(&mut body, 2 + 4);
+        all.push((name, oid, u16::try_from(number(&mut body, 2)).unwrap()));
+    }
+    all
+}
+
+fn row(mut body: &[u8]) -> Vec<Option<Vec<u8>>> {
+    let count = number(&mut body, 2);
+    (0..count)
+        .map(|_| {
+            let length = number(&mut body, 4);
+            (length != u32::MAX).then(|| take(&mut body, length as usize).to_vec())
+        })
+        .collect()
+}
+
+#[test]
+fn power_bi_connects_navigates_previews_and_queries() {
+    let mut wire = Wire::open();
+    // One batch, one sync, texts.
+    for sql in [TYPES, COMPOSITES, ENUMS] {
+        wire.ask(sql, 0);
+    }
+    let messages = wire.sync();
+    let loaded = answers(&messages);
+    assert_eq!(loaded.len(), 3);
+    let types = &loaded[0];
+    assert_eq!(
+        types.names(),
+        ["nspname", "typname", "oid", "typrelid", "typbasetype", "type", "elemoid", "ord"]
+    );
+    let (names, oids) = (types.texts(1), types.texts(2));
+    let (kinds, elements) = (types.texts(5), types.texts(6));
+    let at = |name: &str| names.iter().position(|n| n == name).unwrap_or_else(|| panic!("{name}"));
+    for (name, oid) in
+        [("text", "25"), ("int8", "20"), ("float8", "701"), ("bool", "16"), ("timestamptz", "1184")]
+    {
+        assert_eq!((oids[at(name)].as_str(), kinds[at(name)].as_str()), (oid, "b"), "{name}");
+    }
+    assert_eq!((kinds[at("_text")].as_str(), elements[at("_text")].as_str()), ("a", "25"));
+    assert!(types.texts(0).iter().any(|schema| schema == "pg_catalog"));
+    assert!(types.texts(7).windows(2).all(|pair| pair[0] <= pair[1]), "ordered");
+    assert_eq!(loaded[1].names(), ["oid", "attname", "atttypid"]);
+    assert_eq!(loaded[2].names(), ["oid", "enumlabel"]);
+    assert!(loaded[1].rows.is_empty() && loaded[2].rows.is_empty());
+
+    assert_eq!(wire.query(CHARACTER_SETS, 1).texts(0), ["UTF8"]);
+    let tables = wire.query(TABLES, 1);
+    assert_eq!(tables.names(), ["table_schema", "table_name", "table_type"]);
+    assert!(tables.texts(1).contains(&"silver_events".to_owned()));
+    assert!(!tables.texts(1).contains(&"bronze_events".to_owned()));
+    assert!(tables.texts(2).iter().all(|kind| kind == "BASE TABLE"));
+    let columns = wire.query(COLUMNS, 1);
+    assert_eq!(columns.names(), ["column_name", "ordinal_position", "is_nullable", "data_type"]);
+    let (names, kinds) = (columns.texts(0), columns.texts(3));
+    let kind = |name: &str| &kinds[names.iter().position(|n| n == name).unwrap()];
+    assert_eq!(kind("window_start"), "timestamp with time zone");
+    assert_eq!(kind("events"), "bigint");
+    assert_eq!(kind("heart_rate_mean"), "double precision");
+    assert_eq!(columns.rows[1][1].as_deref(), Some(&2_u32.to_be_bytes()[..]));
+    for sql in [relations("pkcol"), relations("fkcol"), INDEXES.to_owned()] {
+        assert!(wire.query(&sql, 1).rows.is_empty());
+    }
+
+    // The connection goes back to the pool and is used again.
+    wire.send(Some(b'Q'), b"DISCARD ALL\0");
+    let discarded = wire.until_ready();
+    assert_eq!((discarded[0].kind, &discarded[0].body[..]), (b'C', &b"DISCARD ALL\0"[..]));
+
+    let preview = wire.query(PREVIEW, 1);
+    assert_eq!(
+        preview.columns,
+        [("window_start".to_owned(), 1184, 1), ("events".to_owned(), 20, 1)]
+    );
+    assert!(!preview.rows.is_empty());
+    assert_eq!(preview.rows[0][0].as_ref().unwrap().len(), 8);
+
+    let direct = wire.query(DIRECT_QUERY, 1);
+    assert_eq!(direct.columns, [("event_type".to_owned(), 25, 1), ("a0".to_owned(), 20, 1)]);
+    let sum: i64 = direct
+        .rows
+        .iter()
+        .map(|row| i64::from_be_bytes(row[1].clone().unwrap().try_into().unwrap()))
+        .sum();
+    let mut client = WORLD.connect("clinician");
+    assert_eq!(sum, count(&mut client, "select sum(patient_id) from silver_events"));
+}
+
+#[test]
+fn an_error_in_a_batch_skips_to_its_end() {
+    let mut wire = Wire::open();
+    wire.ask("select nothing from silver_events", 1);
+    wire.ask("select 1", 1);
+    let messages = wire.sync();
+    assert_eq!(messages.iter().map(|message| message.kind).collect::<Vec<_>>(), b"EZ");
+    let text = String::from_utf8_lossy(&messages[0].body).into_owned();
+    assert!(text.contains("C42703\0"), "{text}");
+    assert_eq!(wire.query("select 1", 0).texts(0), ["1"]);
+}

@@ -1,0 +1,241 @@
+//! What queries may do, and where they end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use postgres::NoTls;
+use postgres::fallible_iterator::FallibleIterator;
+use thalweg_serving::audit::verify;
+use thalweg_serving::sql::Limits;
+
+use super::world::{WORLD, World, code, count, more_events};
+
+/// Never ends by itself.
+const ENDLESS: &str = "select max(a.value * b.value % 7) from generate_series(1, 100000) a \
+                       cross join generate_series(1, 100000000) b";
+
+#[test]
+fn what_is_no_query_is_refused_in_both_ways_of_asking() {
+    let mut client = WORLD.connect("admin");
+    for sql in [
+        "insert into gold_kpis values (1)",
+        "update silver_events set name = 'x'",
+        "delete from silver_events",
+        "create table t (a int)",
+        "create view v as select 1",
+        "create schema s",
+        "drop table silver_events",
+        "truncate silver_events",
+        "copy silver_events to '/tmp/x.csv'",
+        "select * into t from silver_events",
+        "with a as (delete from silver_events returning *) select * from a",
+        "select * from silver_events for update",
+        "set role admin",
+        "vacuum",
+    ] {
+        assert_eq!(code(client.simple_query(sql)), "25006", "{sql}");
+        assert_eq!(code(client.query(sql, &[])), "25006", "{sql}");
+    }
+    assert_eq!(code(client.simple_query("explain select 1")), "0A000");
+    assert_eq!(
+        code(client.simple_query("create external table t stored as csv location '/etc/passwd'")),
+        "42601"
+    );
+    assert_eq!(code(client.query("select * from '/etc/passwd'", &[])), "42P01");
+    assert!(client.query("select * from \"/etc/passwd\"", &[]).is_err());
+    // The connection is as good as before, in a transaction or not.
+    client
+        .batch_execute("begin; select 1; commit; set application_name = 'x'; discard all")
+        .unwrap();
+    assert_eq!(
+        client.query_one("show transaction_read_only", &[]).unwrap().get::<_, String>(0),
+        "on"
+    );
+}
+
+#[test]
+fn parameters_and_types_travel_in_binary() {
+    let mut client = WORLD.connect("clinician");
+    let row = client
+        .query_one(
+            "select count(*), min(patient_id), max(heart_rate), min(event_time), bool_or(heart_rate > $2) \
+             from silver_events where patient_id >= $1",
+            &[&1000_i64, &100_f64],
+        )
+        .unwrap();
+    assert!(row.get::<_, i64>(0) > 3_000);
+    assert!((1000..1200).contains(&row.get::<_, i64>(1)));
+    assert!(row.get::<_, f64>(2) > 100.0);
+    assert!(row.get::<_, bool>(4));
+    assert_eq!(row.columns()[3].type_().name(), "timestamptz");
+}
+
+#[test]
+fn an_error_says_nothing_of_what_was_read() {
+    let mut client = WORLD.connect("clinician");
+    for sql in [
+        "select cast(name as bigint) from silver_events",
+        "select cast(address as double precision) from silver_events",
+        "select patient_id / 0 from silver_events",
+        "select arrow_cast(name, 'Timestamp(Second, None)') from silver_events",
+    ] {
+        let error = client.query(sql, &[]).unwrap_err();
+        let text = format!("{error:?}");
+        let told = error.as_db_error().unwrap_or_else(|| panic!("{text}"));
+        assert!(told.code().code().starts_with("22"), "{sql}: {text}");
+        assert!(!text.contains("***") && !text.contains("Boston"), "{text}");
+    }
+}
+
+#[test]
+fn what_would_exhaust_stack_or_memory_is_refused() {
+    let mut client = WORLD.connect("viewer");
+    let sum = format!("select 1{}", " + 1".repeat(100_000));
+    assert_eq!(code(client.query(&sum, &[])), "54001");
+    assert_eq!(count(&mut client, &format!("select 1::bigint{}", " + 1".repeat(1_000))), 1_001);
+    for call in ["repeat('x', 2000000000)", "array_repeat(1, 2000000000)", "range(0, 2000000000)"] {
+        assert_eq!(code(client.query(&format!("select {call}"), &[])), "42883", "{call}");
+    }
+    let long = format!("select 1 from \"gold_kpis@v{}1\"", "0".repeat(100_000));
+    assert_eq!(code(client.query(&long, &[])), "42P01");
+    assert_eq!(count(&mut client, "select 1::bigint"), 1);
+}
+
+#[test]
+fn a_statement_that_takes_too_long_ends() {
+    let mut client = WORLD.connect("viewer");
+    client.batch_execute("set statement_timeout = '150ms'").unwrap();
+    let began = Instant::now();
+    let error = client.query(ENDLESS, &[]).unwrap_err();
+    let told = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
+    assert_eq!(
+        (told.code().code(), told.message()),
+        ("57014", "canceling statement due to statement timeout")
+    );
+    // It may have waited for a thread behind others that are called off.
+    assert!(began.elapsed() < Duration::from_mins(3), "{:?}", began.elapsed());
+    assert_eq!(count(&mut client, "select 1::bigint"), 1);
+}
+
+#[test]
+fn a_statement_that_is_called_off_ends() {
+    let mut client = WORLD.connect("viewer");
+    let token = client.cancel_token();
+    let over = AtomicBool::new(false);
+    let error = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Before the statement begins there is nothing to call off: until it has ended.
+            while !over.load(Ordering::SeqCst) {
+                token.cancel_query(NoTls).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let error = client.query(ENDLESS, &[]).unwrap_err();
+        over.store(true, Ordering::SeqCst);
+        error
+    });
+    let told = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
+    assert_eq!(
+        (told.code().code(), told.message()),
+        ("57014", "canceling statement due to user request")
+    );
+    assert_eq!(count(&mut client, "select 1::bigint"), 1);
+}
+
+#[test]
+fn rows_and_memory_are_bounded() {
+    let limits = Limits { rows: 100, memory: 16 << 20, threads: 1, ..Limits::default() };
+    let world = World::over(
+        WORLD.data.parent().unwrap().with_file_name("bounded").join("data"),
+        limits,
+        None,
+    );
+    let mut client = world.connect("viewer");
+    assert_eq!(client.query("select * from generate_series(1, 100)", &[]).unwrap().len(), 100);
+    let error = client.query("select * from generate_series(1, 101)", &[]).unwrap_err();
+    let told = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
+    assert_eq!(told.code().code(), "54000");
+    assert!(told.message().contains("more than 100 rows"));
+    let greedy = "select count(*) from generate_series(1, 3000000) a \
+                  join generate_series(1, 3000000) b on a.value = b.value";
+    assert_eq!(code(client.query(greedy, &[])), "53200");
+    assert_eq!(count(&mut client, "select count(*) from generate_series(1, 1000000)"), 1_000_000);
+}
+
+/// Of silver, as the newest checkpoint tells.
+fn version(client: &mut postgres::Client) -> i64 {
+    let newest = "select tables, versions from meta_checkpoints order by checkpoint desc limit 1";
+    let row = client.query_one(newest, &[]).unwrap();
+    let (tables, versions): (Vec<String>, Vec<i64>) = (row.get(0), row.get(1));
+    versions[tables.iter().position(|table| table == "silver/events").unwrap()]
+}
+
+#[test]
+fn a_query_sees_what_was_committed_just_before() {
+    let world = World::new("fresh", Limits::default(), None);
+    let mut client = world.connect("clinician");
+    let old = version(&mut client);
+    let before = count(&mut client, "select count(*) from silver_events");
+    let prepared = client.prepare("select count(*) from silver_events").unwrap();
+    more_events(world.data.parent().unwrap(), 13);
+    let after = count(&mut client, "select count(*) from silver_events");
+    assert!(after > before + 900, "{before} {after}");
+    assert_eq!(client.query_one(&prepared, &[]).unwrap().get::<_, i64>(0), after);
+
+    // Every version is still there under its number.
+    let new = version(&mut client);
+    let at = |version| format!("select count(*) from silver_events VERSION AS OF {version}");
+    assert_eq!(count(&mut client, &at(new)), after);
+    assert_eq!(count(&mut client, &at(old)), before);
+    assert_eq!(code(client.query(&at(new + 1), &[])), "22023");
+    let both = format!(
+        "select count(*) from silver_events n left join silver_events version as of {old} o \
+         on n.event_id = o.event_id and n.event_time = o.event_time and n.patient_id = o.patient_id \
+         where o.patient_id is null"
+    );
+    assert!(count(&mut client, &both) > 0);
+}
+
+#[test]
+fn the_audit_log_tells_who_read_what_and_no_value() {
+    let world = World::new("audited", Limits::default(), None);
+    let mut client = world.connect("clinician");
+    client
+        .query("select name, patient_id from silver_events where name = 'Quimby' limit 3", &[])
+        .unwrap();
+    client.query("select patient_id from silver_events limit 3", &[]).unwrap();
+    assert!(client.query("select 'Quimby' from bronze_events", &[]).is_err());
+    assert!(client.simple_query("insert into silver_events values ('Quimby')").is_err());
+    let log = std::fs::read_to_string(world.audit_path()).unwrap();
+    assert!(!log.contains("Quimby"), "{log}");
+    let entry = |part: &str| {
+        log.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part} in {log}"))
+    };
+    entry("\"outcome\":\"begun\"");
+    let read = entry("\"rows\":3");
+    for part in [
+        "\"actor\":\"clinician\",\"role\":\"clinician\",\"source\":\"127.0.0.1\",\"action\":\"query\"",
+        "\"kind\":\"select\",\"tables\":[\"silver_events\"],\"columns\":1",
+        "\"outcome\":\"done\"",
+    ] {
+        assert!(read.contains(part), "{part} in {read}");
+    }
+    entry("\"outcome\":\"failed\",\"reason\":\"42P01\"");
+    entry("\"outcome\":\"refused\",\"reason\":\"25006\"");
+    let entries = log.lines().count() as u64;
+    assert_eq!(verify(&world.audit_path(), &[]).unwrap().entries, entries);
+
+    // Without a log there are no answers.
+    let aside = world.audit_path().with_extension("aside");
+    std::fs::rename(world.audit_path(), &aside).unwrap();
+    let none = client.query_raw("select 1", Vec::<i64>::new()).map(|mut rows| rows.next());
+    match none {
+        Ok(Ok(None)) => panic!("an answer without a log"),
+        Ok(Ok(Some(_))) => panic!("a row without a log"),
+        Ok(Err(error)) | Err(error) => assert_eq!(error.code().unwrap().code(), "58030"),
+    }
+    assert!(world.config("viewer").connect(NoTls).is_err());
+    std::fs::rename(&aside, world.audit_path()).unwrap();
+    client.query("select 1", &[]).unwrap();
+    verify(&world.audit_path(), &[]).unwrap();
+}

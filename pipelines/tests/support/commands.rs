@@ -1,0 +1,23 @@
+//! Commands for schedulers: how they end, and what they say last.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::shown;
+
+/// Runs it and expects this exit code.
+pub(crate) fn ends_with(command: &mut Command, code: i32) -> Output {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{}", shown(&output));
+    output
+}
+
+/// The last line of standard output: one JSON object.
+pub(crate) fn last_line(output: &Output) -> Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let last = text.lines().last().unwrap_or_default();
+    let said: Option<Value> = serde_json::from_str(last).ok();
+    assert!(said.as_ref().is_some_and(Value::is_object), "{}", shown(output));
+    said.unwrap()
+}

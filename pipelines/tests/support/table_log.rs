@@ -1,0 +1,68 @@
+//! A careless other writer: puts entries into a table's log by hand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::data_files;
+
+fn entries(table: &Path) -> Vec<PathBuf> {
+    let log = fs::read_dir(table.join("_delta_log")).unwrap().map(|e| e.unwrap().path());
+    let mut entries: Vec<PathBuf> =
+        log.filter(|p| p.extension().is_some_and(|e| e == "json")).collect();
+    entries.sort();
+    entries
+}
+
+/// Adds an entry of these actions.
+fn append(table: &Path, actions: &[Value]) {
+    let newest = entries(table).pop().unwrap();
+    let version: u64 = newest.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let text: Vec<String> = actions.iter().map(Value::to_string).collect();
+    let next = newest.with_file_name(format!("{:020}.json", version + 1));
+    fs::write(next, text.join("\n")).unwrap();
+}
+
+/// The actions of all entries.
+fn actions(table: &Path) -> Vec<Value> {
+    let texts = entries(table).into_iter().map(|entry| fs::read_to_string(entry).unwrap());
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.map(|line| serde_json::from_str(&line).unwrap()).collect()
+}
+
+/// Takes a file, and so its rows, out of a table.
+pub(crate) fn lose_a_file(table: &Path) {
+    let file = data_files(table).pop().unwrap();
+    let name = file.strip_prefix(table).unwrap().to_str().unwrap();
+    append(
+        table,
+        &[json!({ "remove": { "path": name, "dataChange": true, "deletionTimestamp": 1 } })],
+    );
+}
+
+/// Puts the rows of a file into a table once more.
+pub(crate) fn double_a_file(table: &Path) {
+    let file = data_files(table).pop().unwrap();
+    let name = file.strip_prefix(table).unwrap().to_str().unwrap();
+    let copy =
+        file.with_file_name(format!("again-{}", file.file_name().unwrap().to_str().unwrap()));
+    fs::copy(&file, &copy).unwrap();
+    let adds = actions(table).into_iter().filter_map(|a| a.get("add").cloned());
+    let mut add = adds.into_iter().find(|add| add["path"] == name).unwrap();
+    add["path"] = json!(copy.strip_prefix(table).unwrap().to_str().unwrap());
+    append(table, &[json!({ "add": add })]);
+}
+
+/// Takes a column out of a table's schema.
+pub(crate) fn drop_a_column(table: &Path, column: &str) {
+    let mut metadata = actions(table).into_iter().find_map(|a| a.get("metaData").cloned()).unwrap();
+    let mut schema: Value =
+        serde_json::from_str(metadata["schemaString"].as_str().unwrap()).unwrap();
+    let fields = schema["fields"].as_array_mut().unwrap();
+    let before = fields.len();
+    fields.retain(|field| field["name"] != column);
+    assert_eq!(fields.len() + 1, before, "there is no such column");
+    metadata["schemaString"] = json!(schema.to_string());
+    append(table, &[json!({ "metaData": metadata })]);
+}
