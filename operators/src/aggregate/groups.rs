@@ -18,11 +18,25 @@ use super::latest::Latest;
 pub(super) struct GroupTable {
     windows: BTreeMap<EventTime, Window>,
     pub(super) columns: GroupColumns,
+    numbers: Numbers,
+    latest: Latest,
+}
+
+/// Which numbers are given out.
+#[derive(Debug, Default)]
+struct Numbers {
     free: Vec<u32>,
     /// Groups in use.
     used: usize,
     text_bytes: usize,
-    latest: Latest,
+}
+
+/// A row whose group is looked for.
+struct Wanted<'a> {
+    start: EventTime,
+    hash: u64,
+    values: &'a [KeyValues<'a>],
+    row: usize,
 }
 
 /// The groups of one open window.
@@ -58,9 +72,7 @@ impl GroupTable {
         Self {
             windows: BTreeMap::new(),
             columns: GroupColumns::new(keys),
-            free: Vec::new(),
-            used: 0,
-            text_bytes: 0,
+            numbers: Numbers::default(),
             latest: Latest::default(),
         }
     }
@@ -78,6 +90,7 @@ impl GroupTable {
         let mut rows = hashes.iter().copied().enumerate();
         for run in starts.chunk_by(|a, b| a == b) {
             let Some(start) = run.first().copied() else { continue };
+            let window = self.windows.entry(start).or_default();
             // Rows come in runs when there are few keys; with no key all are one run.
             let mut last: Option<(u64, u32)> = None;
             for (row, hash) in rows.by_ref().take(run.len()) {
@@ -88,7 +101,8 @@ impl GroupTable {
                     groups.push(group);
                     continue;
                 }
-                let group = self.find_or_add(start, hash, values, row)?;
+                let wanted = Wanted { start, hash, values, row };
+                let group = window.find_or_add(&wanted, &mut self.columns, &mut self.numbers)?;
                 groups.push(group);
                 last = Some((hash, group));
             }
@@ -106,55 +120,28 @@ impl GroupTable {
     ) -> Result<()> {
         groups.clear();
         groups.reserve(starts.len());
-        let values = [KeyValues::Int64(keys)];
-        let mut latest = std::mem::take(&mut self.latest);
+        let values = &[KeyValues::Int64(keys)];
         let mut rows = keys.iter().copied().enumerate();
         for run in starts.chunk_by(|a, b| a == b) {
             let Some(start) = run.first().copied() else { continue };
-            latest.enter(start);
+            let window = self.windows.entry(start).or_default();
             for (row, key) in rows.by_ref().take(run.len()) {
-                if let Some(group) = latest.get(key) {
+                if let Some(group) = self.latest.get(start, key) {
                     groups.push(group);
                     continue;
                 }
-                let group = self.find_or_add(start, local_hash(0, key), &values, row)?;
-                latest.put(key, group);
+                let wanted = Wanted { start, hash: local_hash(0, key), values, row };
+                let group = window.find_or_add(&wanted, &mut self.columns, &mut self.numbers)?;
+                self.latest.put(start, key, group);
                 groups.push(group);
             }
         }
-        self.latest = latest;
         Ok(())
-    }
-
-    fn find_or_add(
-        &mut self,
-        start: EventTime,
-        hash: u64,
-        values: &[KeyValues<'_>],
-        row: usize,
-    ) -> Result<u32> {
-        let half = Entry::half(hash);
-        let window = self.windows.entry(start).or_default();
-        let found = window.index.find(Entry::place(half), |entry| {
-            entry.hash == half && self.columns.is(entry.group, values, row)
-        });
-        if let Some(entry) = found {
-            return Ok(entry.group);
-        }
-        let group = match self.free.pop() {
-            Some(group) => group,
-            None => u32::try_from(self.columns.slots())
-                .map_err(|_| Error::internal("an aggregate holds more than 2^32 groups"))?,
-        };
-        self.used += 1;
-        self.text_bytes += self.columns.set(group, start, hash, values, row);
-        window.add(Entry { hash: half, group });
-        Ok(group)
     }
 
     /// Groups in use.
     pub(super) fn len(&self) -> usize {
-        self.used
+        self.numbers.used
     }
 
     /// One past the highest number ever given.
@@ -164,7 +151,7 @@ impl GroupTable {
 
     /// Roughly the memory that the table takes.
     pub(super) fn bytes(&self) -> usize {
-        self.slots() * (36 + 16 * self.columns.width()) + self.text_bytes
+        self.slots() * (36 + 16 * self.columns.width()) + self.numbers.text_bytes
     }
 
     /// Takes out the windows for which `is_closed` says so of their start, which must be a prefix of time: the groups
@@ -177,6 +164,7 @@ impl GroupTable {
             taken.push(window.remove().groups);
         }
         if !taken.is_empty() {
+            // Their numbers will mean other groups.
             self.latest.clear();
         }
         taken
@@ -185,14 +173,40 @@ impl GroupTable {
     /// Gives the numbers of groups that were taken out back, the first of them to be given out first again.
     pub(super) fn release(&mut self, groups: &[u32]) {
         for group in groups.iter().rev() {
-            self.text_bytes -= self.columns.clear(*group);
+            self.numbers.text_bytes -= self.columns.clear(*group);
         }
-        self.free.extend(groups.iter().rev());
-        self.used -= groups.len();
+        self.numbers.free.extend(groups.iter().rev());
+        self.numbers.used -= groups.len();
     }
 }
 
 impl Window {
+    #[inline]
+    fn find_or_add(
+        &mut self,
+        wanted: &Wanted<'_>,
+        columns: &mut GroupColumns,
+        numbers: &mut Numbers,
+    ) -> Result<u32> {
+        let Wanted { start, hash, values, row } = *wanted;
+        let half = Entry::half(hash);
+        let found = self.index.find(Entry::place(half), |entry| {
+            entry.hash == half && columns.is(entry.group, values, row)
+        });
+        if let Some(entry) = found {
+            return Ok(entry.group);
+        }
+        let group = match numbers.free.pop() {
+            Some(group) => group,
+            None => u32::try_from(columns.slots())
+                .map_err(|_| Error::internal("an aggregate holds more than 2^32 groups"))?,
+        };
+        numbers.used += 1;
+        numbers.text_bytes += columns.set(group, start, hash, values, row);
+        self.add(Entry { hash: half, group });
+        Ok(group)
+    }
+
     fn add(&mut self, entry: Entry) {
         self.groups.push(entry.group);
         self.index.insert_unique(Entry::place(entry.hash), entry, |e| Entry::place(e.hash));
@@ -236,7 +250,7 @@ mod tests {
             let taken = table.take(|s| s <= start);
             assert_eq!(taken, [[0, 1]]);
             table.release(&taken[0]);
-            assert_eq!((table.len(), table.slots(), table.text_bytes), (0, 2, 0));
+            assert_eq!((table.len(), table.slots(), table.numbers.text_bytes), (0, 2, 0));
         }
     }
 

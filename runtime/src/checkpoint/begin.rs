@@ -40,25 +40,17 @@ pub(crate) async fn begin(
 fn genesis(context: &JobContext, token: &str, follows: Option<(&Manifest, String)>) -> Result<()> {
     // The input is asked first: one that cannot answer must not cost the old chain.
     let sources = sources(context)?;
-    let sinks = sinks(context, follows.as_ref().map_or(&[], |(head, _)| &head.sinks))?;
-    let (number, parent, chain) = match follows {
-        None => (CheckpointId::GENESIS, None, uuid::Uuid::new_v4()),
+    let chain = uuid::Uuid::new_v4().simple().to_string();
+    let sinks = sinks(context, &chain, follows.as_ref().map_or(&[], |(head, _)| &head.sinks))?;
+    let (number, parent) = match follows {
+        None => (CheckpointId::GENESIS, None),
         Some((head, digest)) if head.kind == ManifestKind::Sealed => {
-            (head.number.next(), Some(digest), uuid::Uuid::new_v4())
+            (head.number.next(), Some(digest))
         }
         Some((head, digest)) => {
-            let sealed = seal(context, head, digest, token)?;
-            (head.number.next().next(), Some(sealed), uuid::Uuid::new_v4())
+            (head.number.next().next(), Some(seal(context, head, digest, token)?))
         }
     };
-    let chain = chain.simple().to_string();
-    let sinks = sinks
-        .into_iter()
-        .map(|sink| SinkSnapshot {
-            app_id: Manifest::app_id(context.graph.name(), &chain, sink.uid.as_str()),
-            ..sink
-        })
-        .collect();
     let manifest = Manifest {
         format: FORMAT,
         job: context.graph.name().to_owned(),
@@ -99,8 +91,8 @@ fn sources(context: &JobContext) -> Result<Vec<SourceSnapshot>> {
     Ok(sources)
 }
 
-/// Every sink; a table that the chain before knew is gone on with. The chain gives them their app ids.
-fn sinks(context: &JobContext, before: &[SinkSnapshot]) -> Result<Vec<SinkSnapshot>> {
+/// Every sink of the new chain; a table that the chain before knew is gone on with.
+fn sinks(context: &JobContext, chain: &str, before: &[SinkSnapshot]) -> Result<Vec<SinkSnapshot>> {
     let known: BTreeMap<&str, &SinkSnapshot> =
         before.iter().map(|sink| (sink.target.path.as_str(), sink)).collect();
     let mut sinks = Vec::new();
@@ -115,7 +107,7 @@ fn sinks(context: &JobContext, before: &[SinkSnapshot]) -> Result<Vec<SinkSnapsh
         sinks.push(SinkSnapshot {
             uid: node.uid.clone(),
             target,
-            app_id: String::new(),
+            app_id: Manifest::app_id(context.graph.name(), chain, node.uid.as_str()),
             expected,
             rank: sink.rank(),
             rows: old.map_or(0, |old| old.rows),
