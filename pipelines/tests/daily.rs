@@ -45,6 +45,11 @@ fn tables(folder: &Path, name: &str, readings: &[Reading]) -> PathBuf {
     data
 }
 
+fn today() -> String {
+    let today = Command::new("date").args(["-u", "+%F"]).output().unwrap().stdout;
+    String::from_utf8(today).unwrap().trim().to_owned()
+}
+
 fn failed(said: &Value) -> Vec<&str> {
     said["failed"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
 }
@@ -146,12 +151,19 @@ fn another_schema_other_ranges_and_rejected_messages_close_it_too() {
     // Messages are of the day on which they arrive.
     let (input, data) = (folder.path().join("broken.jsonl"), folder.path().join("broken"));
     fs::write(&input, lines(&day(DAY)[..10]) + &"{\"patient_id\":\n".repeat(10)).unwrap();
-    succeed(&mut run_file(&data, &input));
-    let today = Command::new("date").args(["-u", "+%F"]).output().unwrap().stdout;
-    let today = String::from_utf8(today).unwrap();
-    let output = ends_with(&mut dated("quality", &data, today.trim()), 3);
+    // Once more, should midnight have come in between.
+    let mut today = today();
+    loop {
+        succeed(&mut run_file(&data, &input));
+        let now = std::mem::replace(&mut today, self::today());
+        if now == today {
+            break;
+        }
+        fs::remove_dir_all(&data).unwrap();
+    }
+    let output = ends_with(&mut dated("quality", &data, &today), 3);
     assert!(failed(&last_line(&output)).contains(&"validity.rejected"), "{}", shown(&output));
-    let output = ends_with(dated("report", &data, today.trim()).current_dir(folder.path()), 0);
+    let output = ends_with(dated("report", &data, &today).current_dir(folder.path()), 0);
     let said = last_line(&output);
     assert_eq!((&said["received"], &said["rejected"]), (&json!(20), &json!(10)), "{said}");
 }
@@ -262,7 +274,12 @@ fn beside_a_running_job_gold_is_never_found_wrong() {
         match output.status.code() {
             Some(99) => looked += 1,
             // Before the first checkpoint there is nothing to look at.
-            Some(1) => assert_eq!(looked, 0, "{}", shown(&output)),
+            Some(1) => {
+                let told = shown(&output);
+                let early =
+                    ["no checkpoint has been published", "there are no checkpoints", "cannot read"];
+                assert!(looked == 0 && early.iter().any(|text| told.contains(text)), "{told}");
+            }
             _ => panic!("{}", shown(&output)),
         }
     }

@@ -5,19 +5,25 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::builder::{Int64Builder, ListBuilder, StringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde_json::json;
 use thalweg_core::connector::sink::{Cut, PendingCommit, Staged, Target, TargetExpectation};
+use thalweg_core::record::{Column, Timestamp};
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::committer::DeltaCommitter;
 use super::encode::Recipe;
+use super::scan::broken;
 use super::{KIND, schema};
 use crate::epoch_writer::Stager;
 
 /// Where cuts are published.
-pub(super) const TABLE: &str = "meta/checkpoints";
+pub const TABLE: &str = "meta/checkpoints";
+/// When the checkpoint of a published cut was decided.
+pub const COMMITTED_AT: Column<Timestamp> = Column::required("committed_at");
 
 impl DeltaCommitter {
     /// Publishes a cut and returns the version of `meta/checkpoints` that holds it. Call it after every table of the
@@ -108,17 +114,23 @@ impl DeltaCommitter {
     }
 }
 
-pub(super) fn columns() -> SchemaRef {
+/// The columns of the table, in its order.
+pub(super) const COLUMNS: [&str; 6] =
+    ["checkpoint", "job", "chain", COMMITTED_AT.name(), "tables", "versions"];
+
+fn columns() -> SchemaRef {
     let list = |inner| DataType::List(Arc::new(Field::new("element", inner, true)));
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    Arc::new(Schema::new(vec![
-        Field::new("checkpoint", DataType::Int64, false),
-        Field::new("job", DataType::Utf8, false),
-        Field::new("chain", DataType::Utf8, false),
-        Field::new("committed_at", instant, false),
-        Field::new("tables", list(DataType::Utf8), false),
-        Field::new("versions", list(DataType::Int64), false),
-    ]))
+    let types = [
+        DataType::Int64,
+        DataType::Utf8,
+        DataType::Utf8,
+        instant,
+        list(DataType::Utf8),
+        list(DataType::Int64),
+    ];
+    let fields = COLUMNS.into_iter().zip(types).map(|(name, of)| Field::new(name, of, false));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn row(cut: &Cut) -> Result<RecordBatch> {
@@ -142,4 +154,35 @@ fn row(cut: &Cut) -> Result<RecordBatch> {
     ];
     RecordBatch::try_new(columns(), values)
         .map_err(|_| Error::internal("cannot compose the row of a cut"))
+}
+
+/// The cuts that rows of the table say.
+///
+/// # Errors
+/// They are no rows of it.
+pub(super) fn of_rows(batch: &RecordBatch) -> Result<Vec<Cut>> {
+    let cut = |row| of_row(batch, row).ok_or_else(|| broken(TABLE));
+    (0..batch.num_rows()).map(cut).collect()
+}
+
+fn of_row(batch: &RecordBatch, row: usize) -> Option<Cut> {
+    let text =
+        |name| Some(batch.column_by_name(name)?.as_string_opt::<i32>()?.value(row).to_owned());
+    let list = |name| Some(batch.column_by_name(name)?.as_list_opt::<i32>()?.value(row));
+    let checkpoint =
+        batch.column_by_name("checkpoint")?.as_primitive_opt::<Int64Type>()?.value(row);
+    let at = batch.column_by_name(COMMITTED_AT.name())?;
+    let (tables, versions) = (list("tables")?, list("versions")?);
+    let tables = tables.as_string_opt::<i32>()?.iter();
+    let versions = versions.as_primitive_opt::<Int64Type>()?.iter();
+    let versions = tables
+        .zip(versions)
+        .map(|(table, version)| Some((table?.to_owned(), u64::try_from(version?).ok()?)));
+    Some(Cut {
+        job: text("job")?,
+        chain: text("chain")?,
+        checkpoint: CheckpointId(u64::try_from(checkpoint).ok()?),
+        created_at: at.as_primitive_opt::<TimestampMicrosecondType>()?.value(row),
+        versions: versions.collect::<Option<_>>()?,
+    })
 }

@@ -5,18 +5,17 @@
 //! asked reads anew.
 
 use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use deltalake::DeltaTable;
 use deltalake::kernel::{Action, Add};
 use deltalake::logstore::{LogStore, commit_uri_from_version, get_actions};
+use futures::FutureExt;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt};
 use serde_json::Value;
 use thalweg_core::connector::sink::Cut;
-use thalweg_core::{CheckpointId, Error, Result};
+use thalweg_core::{Error, Result};
 use thalweg_objects::{Access, Place};
 
+use super::active::steadily;
 use super::scan::{Wanted, broken};
 use super::storage::Storage;
 use super::{cuts, failure};
@@ -72,7 +71,8 @@ impl DeltaFollower {
     /// The log cannot be read.
     pub async fn newest(&self, table: &str, known: Option<u64>) -> Result<Option<u64>> {
         let Some(mut version) = known else {
-            return Ok(self.storage.load(table).await?.and_then(|loaded| loaded.version()));
+            let loaded = steadily(|| self.storage.load(table, None).boxed()).await?;
+            return Ok(loaded.and_then(|loaded| loaded.version()));
         };
         let log = self.storage.log(table)?;
         let store = log.object_store(None);
@@ -90,14 +90,8 @@ impl DeltaFollower {
     /// # Errors
     /// The log cannot be read, or no longer reaches back to that version.
     pub async fn files(&self, table: &str, version: u64) -> Result<Vec<TableFile>> {
-        let log = self.storage.log(table)?;
-        let exists = log.is_delta_table_location().await;
-        if !exists.map_err(|e| failure::storage("look for the log", table, &e))? {
-            return Ok(Vec::new());
-        }
-        let mut loaded = DeltaTable::new(log);
-        let load = loaded.load_version(version).await;
-        load.map_err(|e| failure::log("read the log", table, &e))?;
+        let loaded = steadily(|| self.storage.load(table, Some(version)).boxed()).await?;
+        let Some(loaded) = loaded else { return Ok(Vec::new()) };
         let state = loaded.snapshot().map_err(|e| failure::log("read the log", table, &e))?;
         let files = state.log_data();
         let files = files.iter();
@@ -155,38 +149,10 @@ impl DeltaFollower {
     /// # Errors
     /// The file cannot be read or holds something else.
     pub async fn cuts(&self, file: &TableFile) -> Result<Vec<Cut>> {
-        let names: Vec<String> =
-            cuts::columns().fields().iter().map(|f| f.name().clone()).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut found = Vec::new();
-        for batch in self.rows(cuts::TABLE, file, &names).await? {
-            let of = |row| cut(&batch, row).ok_or_else(|| broken(cuts::TABLE));
-            for row in 0..batch.num_rows() {
-                found.push(of(row)?);
-            }
+        for batch in self.rows(cuts::TABLE, file, &cuts::COLUMNS).await? {
+            found.extend(cuts::of_rows(&batch)?);
         }
         Ok(found)
     }
-}
-
-fn cut(batch: &RecordBatch, row: usize) -> Option<Cut> {
-    let text =
-        |name| Some(batch.column_by_name(name)?.as_string_opt::<i32>()?.value(row).to_owned());
-    let list = |name| Some(batch.column_by_name(name)?.as_list_opt::<i32>()?.value(row));
-    let checkpoint =
-        batch.column_by_name("checkpoint")?.as_primitive_opt::<Int64Type>()?.value(row);
-    let at = batch.column_by_name("committed_at")?;
-    let (tables, versions) = (list("tables")?, list("versions")?);
-    let tables = tables.as_string_opt::<i32>()?.iter();
-    let versions = versions.as_primitive_opt::<Int64Type>()?.iter();
-    let versions = tables
-        .zip(versions)
-        .map(|(table, version)| Some((table?.to_owned(), u64::try_from(version?).ok()?)));
-    Some(Cut {
-        job: text("job")?,
-        chain: text("chain")?,
-        checkpoint: CheckpointId(u64::try_from(checkpoint).ok()?),
-        created_at: at.as_primitive_opt::<TimestampMicrosecondType>()?.value(row),
-        versions: versions.collect::<Option<_>>()?,
-    })
 }

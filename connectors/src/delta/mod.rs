@@ -53,6 +53,7 @@ mod table;
 mod vacuum;
 
 pub use committer::DeltaCommitter;
+pub use cuts::{COMMITTED_AT, TABLE as CUTS};
 pub use follow::{DeltaFollower, TableFile};
 pub use maintain::{
     Compacted, Compaction, DeltaMaintenance, LogUpkeep, SAFE_RETENTION, Vacuum, Vacuumed,

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
-use deltalake::DeltaTable;
 use deltalake::kernel::StructType;
 use futures::FutureExt;
 use object_store::path::Path;
+use thalweg_core::connector::sink::Cut;
 use thalweg_core::record::{Column, Timestamp};
 use thalweg_core::time::EventTime;
 use thalweg_core::{Error, Result, error};
@@ -19,7 +19,7 @@ use thalweg_objects::{Access, Place};
 
 use super::scan::{Wanted, Within, broken};
 use super::storage::Storage;
-use super::{active, failure, plan, schema};
+use super::{active, cuts, failure, plan, schema};
 
 /// Hands each batch of the columns called `columns` (in the table's own order) to `visit`.
 ///
@@ -116,22 +116,27 @@ impl DeltaReader {
         self.open_version(table, Some(version))
     }
 
+    /// The newest published cut; `None` when none was published yet.
+    ///
+    /// # Errors
+    /// `meta/checkpoints` cannot be read.
+    pub fn newest_cut(&self) -> Result<Option<Cut>> {
+        let Some(table) = self.open(cuts::TABLE)? else { return Ok(None) };
+        let mut newest: Option<Cut> = None;
+        table.scan(&cuts::COLUMNS, None, |batch| {
+            let all = cuts::of_rows(&batch)?.into_iter().chain(newest.take());
+            newest = all.max_by_key(|cut| (cut.created_at, cut.checkpoint));
+            Ok(())
+        })?;
+        Ok(newest)
+    }
+
     fn open_version(&self, table: &str, version: Option<u64>) -> Result<Option<OpenTable<'_>>> {
         self.runtime.block_on(active::steadily(|| self.load(table, version).boxed()))
     }
 
     async fn load(&self, table: &str, version: Option<u64>) -> Result<Option<OpenTable<'_>>> {
-        let log = self.storage.log(table)?;
-        let exists = log.is_delta_table_location().await;
-        if !exists.map_err(|e| failure::storage("look for the log", table, &e))? {
-            return Ok(None);
-        }
-        let mut loaded = DeltaTable::new(log);
-        let done = match version {
-            None => loaded.load().await,
-            Some(version) => loaded.load_version(version).await,
-        };
-        done.map_err(|e| failure::log("read the log", table, &e))?;
+        let Some(loaded) = self.storage.load(table, version).await? else { return Ok(None) };
         let state = loaded.snapshot().map_err(|e| failure::log("read the log", table, &e))?;
         let files = state.log_data();
         let files = files.iter().map(|file| File {

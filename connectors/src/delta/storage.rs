@@ -94,16 +94,24 @@ impl Storage {
         Ok(default_logstore(prefixed, Arc::clone(&self.log), &url, &StorageConfig::default()))
     }
 
-    /// The newest version of `table` with all its files, or `None` when there is no such table. For tools: it reads
-    /// the whole log.
-    pub(crate) async fn load(&self, table: &str) -> Result<Option<DeltaTable>> {
+    /// The newest version of `table`, or the one that is given, with all its files; `None` when there is no such table.
+    /// For tools: it reads the whole log.
+    pub(crate) async fn load(
+        &self,
+        table: &str,
+        version: Option<u64>,
+    ) -> Result<Option<DeltaTable>> {
         let log = self.log(table)?;
         let exists = log.is_delta_table_location().await;
         if !exists.map_err(|e| failure::storage("look for the log", table, &e))? {
             return Ok(None);
         }
         let mut loaded = DeltaTable::new(log);
-        loaded.load().await.map_err(|e| failure::log("read the log", table, &e))?;
+        let done = match version {
+            None => loaded.load().await,
+            Some(version) => loaded.load_version(version).await,
+        };
+        done.map_err(|e| failure::log("read the log", table, &e))?;
         Ok(Some(loaded))
     }
 

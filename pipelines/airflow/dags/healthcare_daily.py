@@ -3,21 +3,15 @@
 The stream itself needs no DAG: `healthcare run` is a service. What is left for a day is this.
 """
 
-from datetime import datetime, timezone
-
 from airflow.sdk import DAG
 
-from healthcare_commands import DEFAULTS, YESTERDAY, command
+from healthcare_commands import SHARED, YESTERDAY, command
 
 with DAG(
     dag_id="healthcare_daily",
     description="Refresh, judge and report the day before; maintain the tables",
     schedule="20 1 * * *",
-    start_date=datetime(2025, 1, 1, tzinfo=timezone.utc),
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
-    tags=["healthcare"],
+    **SHARED,
 ):
     refresh = command("refresh", date=YESTERDAY)
     # A gate that is closed stays closed: trying again helps nobody.

@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use thalweg_connectors::delta::{Compaction, DeltaMaintenance, Vacuum};
+use thalweg_connectors::delta::{CUTS, Compaction, DeltaMaintenance, Vacuum};
 use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::CheckpointStorage;
 
-use super::manifests::{CUTS, Manifests};
+use super::manifests::Manifests;
 
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

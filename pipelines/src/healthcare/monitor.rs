@@ -112,6 +112,10 @@ pub fn judge(seen: &Seen, limits: &MonitorSection) -> Vec<Check> {
         if limit.is_zero() || seen.finished {
             continue;
         }
+        // A job that has read everything takes no checkpoints.
+        if name == "checkpoint.age" && seen.lag == Some(Some(0)) {
+            continue;
+        }
         let most = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
         let shown = |micros: i64| {
             let seconds = micros.max(0).unsigned_abs() / 1_000_000;

@@ -24,10 +24,12 @@ impl Listener {
         // It ends with the test's process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                if let Some(body) = take(stream)
-                    && sender.send(body).is_err()
-                {
-                    return;
+                // It is told on before it is answered: who has an answer finds the message here.
+                if let Some((body, mut stream)) = take(stream) {
+                    if sender.send(body).is_err() {
+                        return;
+                    }
+                    drop(stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"));
                 }
             }
         });
@@ -45,7 +47,7 @@ impl Listener {
     }
 }
 
-fn take(mut stream: TcpStream) -> Option<Value> {
+fn take(stream: TcpStream) -> Option<(Value, TcpStream)> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let (mut line, mut length) = (String::new(), 0);
     while reader.read_line(&mut line).ok()? > 0 && line.trim() != "" {
@@ -56,6 +58,5 @@ fn take(mut stream: TcpStream) -> Option<Value> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").ok()?;
-    serde_json::from_slice(&body).ok()
+    Some((serde_json::from_slice(&body).ok()?, stream))
 }

@@ -44,6 +44,9 @@ pub(crate) const TABLES: [&str; 9] = [
     "gold/kpis",
 ];
 
+/// Absent where the input does not keep the order of a patient's events.
+pub(crate) const ALERTS: &str = "alerts/events";
+
 /// Columns that an undisturbed run may have other values in: the time of reading, and ciphertext.
 pub(crate) const VOLATILE: [&str; 2] = ["ingested_at", "payload"];
 
@@ -249,9 +252,9 @@ pub(crate) fn count(data: &Path, table: &str) -> u64 {
     batches(&data.join(table)).iter().map(|b| b.num_rows() as u64).sum()
 }
 
-/// Both folders hold the same rows in every table.
+/// Both folders hold the same rows in every table, and the same alerts, if there are any.
 pub(crate) fn assert_same_tables(expected: &Path, found: &Path) {
-    for table in TABLES {
+    for table in TABLES.into_iter().chain([ALERTS]) {
         let (a, b) = (rows(expected, table), rows(found, table));
         let lost: u64 = a.iter().map(|(r, n)| n.saturating_sub(*b.get(r).unwrap_or(&0))).sum();
         let doubled: u64 = b.iter().map(|(r, n)| n.saturating_sub(*a.get(r).unwrap_or(&0))).sum();

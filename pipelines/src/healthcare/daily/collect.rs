@@ -17,8 +17,9 @@ use super::leaks;
 use super::limits::QualitySection;
 use super::recompute::GOLD;
 use super::summary::{DaySummary, Drift};
+use crate::healthcare::alerts::AlertEvent;
 use crate::healthcare::gold::Kpis;
-use crate::healthcare::graph::{BRONZE, LATE_EVENTS, QUARANTINE, SILVER};
+use crate::healthcare::graph::{ALERTS, BRONZE, LATE_EVENTS, QUARANTINE, SILVER};
 use crate::healthcare::reason;
 use crate::healthcare::record::{Bronze, Quarantine, Silver};
 use crate::healthcare::rules::{Range, Ranges};
@@ -57,6 +58,12 @@ pub(super) fn collect(
     }
     if let Some(quarantine) = tables.open(QUARANTINE, &Quarantine::schema(), &mut summary)? {
         tables.rejected(&quarantine, &mut summary)?;
+    }
+    // Not every input has alerts.
+    if reader.open(ALERTS)?.is_some()
+        && let Some(alerts) = tables.open(ALERTS, &AlertEvent::schema(), &mut summary)?
+    {
+        tables.texts(&alerts, ALERTS, AlertEvent::EVENT_TIME, &mut summary)?;
     }
     for table in GOLD {
         if let Some(gold) = tables.open(table.path, &(table.schema)(), &mut summary)? {

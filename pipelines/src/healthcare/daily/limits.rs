@@ -96,6 +96,9 @@ impl QualitySection {
                 return Err(Error::config(format!("quality.{name} must be between 0 and 1")));
             }
         }
+        if self.volume_warn == 0.0 || self.volume_fail == 0.0 {
+            return Err(Error::config("quality.volume_warn and volume_fail must be more than 0"));
+        }
         if !(1..=366).contains(&self.volume_days) {
             return Err(Error::config("quality.volume_days must be between 1 and 366"));
         }

@@ -15,6 +15,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use serde::Serialize;
 use thalweg_connectors::delta::{DeltaMaintenance, DeltaReader, OpenTable};
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
+use thalweg_core::connector::sink::Cut as PublishedCut;
 use thalweg_core::record::column_of;
 use thalweg_core::time::EventTime;
 use thalweg_core::{Error, ErrorKind, Result, error};
@@ -27,7 +28,7 @@ use super::same;
 use crate::healthcare::config::TimeSection;
 use crate::healthcare::gold::Kpis;
 use crate::healthcare::graph::{LATE_EVENTS, SILVER};
-use crate::healthcare::manifests::{Manifests, PublishedCut, newest_cut};
+use crate::healthcare::manifests::Manifests;
 use crate::healthcare::record::Silver;
 
 /// Event time that is computed at once: so much of a day's silver is in memory.
@@ -80,7 +81,7 @@ pub fn refresh(
     let access = Access::from_environment();
     let reader = DeltaReader::at(place, &access)?;
     let cut = Cut::steadily(&reader, Manifests(checkpoints))?;
-    let windows = windows(day, time, cut.closed_before(&reader)?);
+    let windows = windows(day, time, cut.closed_before(&reader, day)?);
     let mut done = Refreshed {
         date: day.to_string(),
         checkpoint: cut.published.checkpoint.0,
@@ -119,7 +120,7 @@ impl<'a> Cut<'a> {
 
     fn newest(reader: &'a DeltaReader, manifests: Manifests<'_>) -> Result<Self> {
         let none = || Error::config("no checkpoint has been published yet: run the job first");
-        let published = newest_cut(reader)?.ok_or_else(none)?;
+        let published = reader.newest_cut()?.ok_or_else(none)?;
         let open = |table: &str| {
             let missing = || Error::data_loss(format!("table `{table}` is missing"));
             reader.open(table)?.ok_or_else(missing)
@@ -153,8 +154,8 @@ impl<'a> Cut<'a> {
         Ok(Self { published, manifest, silver, late })
     }
 
-    /// Every window that ends no later is closed, µs.
-    fn closed_before(&self, reader: &DeltaReader) -> Result<EventTime> {
+    /// Every window of the day that ends no later is closed, µs.
+    fn closed_before(&self, reader: &DeltaReader, day: Day) -> Result<EventTime> {
         if self.manifest.finished {
             return Ok(EventTime::MAX);
         }
@@ -164,7 +165,8 @@ impl<'a> Cut<'a> {
         let mut emitted = None;
         for table in GOLD {
             let Some(open) = reader.open(table.path)? else { continue };
-            open.scan(&[Kpis::WINDOW_END.name()], None, |batch| {
+            let from_then_on = (Kpis::WINDOW_END, day.start()..EventTime::MAX);
+            open.scan(&[Kpis::WINDOW_END.name()], Some(from_then_on), |batch| {
                 let ends = column_of(&batch, Kpis::WINDOW_END)?;
                 emitted = emitted.max(ends.values().iter().copied().max());
                 Ok(())

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use thalweg_connectors::delta::DeltaReader;
+use thalweg_connectors::delta::{COMMITTED_AT, CUTS, DeltaReader};
 use thalweg_core::Result;
-use thalweg_core::record::{Column, Timestamp, Utf8, column_of};
+use thalweg_core::record::column_of;
 use thalweg_objects::{Access, Place};
 
 use super::collect::collect;
@@ -13,15 +13,9 @@ use super::day::Day;
 use super::html::{Page, Table};
 use super::recompute::GOLD;
 use super::summary::DaySummary;
+use crate::healthcare::alerts::AlertEvent;
 use crate::healthcare::config::HealthcareConfig;
-use crate::healthcare::graph::{BRONZE, LATE_EVENTS, QUARANTINE, SILVER};
-use crate::healthcare::manifests::{COMMITTED_AT, CUTS, newest_cut};
-
-/// Where alerts are kept, by a job that raises any.
-const ALERTS: &str = "alerts/events";
-const RULE: Column<Utf8> = Column::required("rule");
-const STATE: Column<Utf8> = Column::required("state");
-const EVENT_TIME: Column<Timestamp> = Column::required("event_time");
+use crate::healthcare::graph::{ALERTS, BRONZE, LATE_EVENTS, QUARANTINE, SILVER};
 
 /// A day, summed up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,7 +65,7 @@ impl Report {
             day: summary,
             tables,
             checkpoints: published(&reader, day)?,
-            newest_checkpoint: newest_cut(&reader)?.map(|cut| cut.checkpoint.0),
+            newest_checkpoint: reader.newest_cut()?.map(|cut| cut.checkpoint.0),
             alerts: alerts(&reader, day)?,
         })
     }
@@ -131,8 +125,10 @@ fn published(reader: &DeltaReader, day: Day) -> Result<u64> {
 fn alerts(reader: &DeltaReader, day: Day) -> Result<Option<BTreeMap<String, u64>>> {
     let Some(table) = reader.open(ALERTS)? else { return Ok(None) };
     let mut count: BTreeMap<String, u64> = BTreeMap::new();
-    table.scan(&[RULE.name(), STATE.name()], Some((EVENT_TIME, day.range())), |batch| {
-        let (rules, states) = (column_of(&batch, RULE)?, column_of(&batch, STATE)?);
+    let columns = [AlertEvent::RULE.name(), AlertEvent::STATE.name()];
+    table.scan(&columns, Some((AlertEvent::EVENT_TIME, day.range())), |batch| {
+        let rules = column_of(&batch, AlertEvent::RULE)?;
+        let states = column_of(&batch, AlertEvent::STATE)?;
         for (rule, state) in rules.iter().flatten().zip(states.iter().flatten()) {
             *count.entry(format!("{rule}: {state}")).or_default() += 1;
         }

@@ -1,5 +1,5 @@
-//! What the checks need to know of a day: numbers only, so that judging is a pure function and no value of a record can
-//! reach a report.
+//! What the checks need to know of a day: numbers only, so that judging is a pure function and nothing that a record says
+//! of a person can reach a report. Of a single record there is when the newest one happened.
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use thalweg_serving::http::Edit;
 use super::row::{long, micros, number, text};
 
 /// Where the job writes what becomes of alerts.
-pub(super) const TABLE: &str = "alerts/events";
+pub(super) use crate::healthcare::graph::ALERTS as TABLE;
 /// When it happened.
 const TIME: &str = "event_time";
 pub(super) const COLUMNS: &[&str] = &[

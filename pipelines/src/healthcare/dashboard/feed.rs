@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_connectors::delta::{DeltaFollower, TableFile};
+use thalweg_connectors::delta::{CUTS, DeltaFollower, TableFile};
 use thalweg_core::connector::sink::Cut;
 use thalweg_core::record::Record;
 use thalweg_core::{Result, error};
@@ -28,8 +28,6 @@ const SLOWEST: Duration = Duration::from_secs(10);
 const KEPT: usize = 100;
 /// Checkpoints read at once.
 const CHECKPOINTS: usize = 30;
-/// Where cuts are published.
-const CUTS: &str = "meta/checkpoints";
 
 /// A gold table and the section that shows it.
 struct Shown {

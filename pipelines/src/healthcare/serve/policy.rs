@@ -3,21 +3,24 @@
 //! No role sees names, numbers or addresses of patients: no table has them. Bronze and quarantine keep whole messages,
 //! encrypted; whoever has the key opens them with `healthcare decrypt`, not here.
 
+use thalweg_connectors::delta::CUTS;
 use thalweg_serving::access::{Columns, Policy, Roles};
+
+use crate::healthcare::graph;
 
 /// Names of the tables for queries, and their paths.
 pub const TABLES: [(&str, &str); 11] = [
-    ("alerts_events", "alerts/events"),
-    ("bronze_events", "bronze/events"),
-    ("gold_kpis", "gold/kpis"),
-    ("gold_medications", "gold/medications"),
-    ("gold_patient_vitals", "gold/patient_vitals"),
-    ("gold_vitals_by_bp_category", "gold/vitals_by_bp_category"),
-    ("gold_vitals_by_minute", "gold/vitals_by_minute"),
-    ("late_events", "late/events"),
-    ("meta_checkpoints", "meta/checkpoints"),
-    ("quarantine_events", "quarantine/events"),
-    ("silver_events", "silver/events"),
+    ("alerts_events", graph::ALERTS),
+    ("bronze_events", graph::BRONZE),
+    ("gold_kpis", graph::KPIS),
+    ("gold_medications", graph::MEDICATIONS),
+    ("gold_patient_vitals", graph::PATIENT_VITALS),
+    ("gold_vitals_by_bp_category", graph::VITALS_BY_BP_CATEGORY),
+    ("gold_vitals_by_minute", graph::VITALS_BY_MINUTE),
+    ("late_events", graph::LATE_EVENTS),
+    ("meta_checkpoints", CUTS),
+    ("quarantine_events", graph::QUARANTINE),
+    ("silver_events", graph::SILVER),
 ];
 
 /// The roles, from the one that sees least.
