@@ -220,11 +220,20 @@ mod tests {
     #[test]
     fn the_rows_left_in_all_splits_are_the_rows_left_in_all() {
         for splits in 1..5_u64 {
-            for total in [0, 1, 1023, 1024, 1025, 5000, 12_345] {
+            for total in [
+                0,
+                1,
+                BLOCK_ROWS - 1,
+                BLOCK_ROWS,
+                BLOCK_ROWS + 1,
+                5 * BLOCK_ROWS - 7,
+                12 * BLOCK_ROWS + 57,
+            ] {
                 let sum: u64 = (0..splits).map(|i| rows_left(i * BLOCK_ROWS, total, splits)).sum();
                 assert_eq!(sum, total, "{splits} splits");
             }
         }
-        assert_eq!(rows_left(1000, 5000, 2), 24 + 1024 + 904);
+        // The first split of two, 24 rows before its block's end, has the third block and a part of the fifth to come.
+        assert_eq!(rows_left(BLOCK_ROWS - 24, 4 * BLOCK_ROWS + 904, 2), 24 + BLOCK_ROWS + 904);
     }
 }
