@@ -2,25 +2,27 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use futures::StreamExt;
-use pgwire::api::{ClientInfo, DefaultClient, NoopHandler, PgWireConnectionState};
+use pgwire::api::{
+    ClientInfo, ClientPortalStore, DefaultClient, NoopHandler, PgWireConnectionState,
+};
 use pgwire::error::PgWireError;
 use pgwire::messages::PgWireFrontendMessage;
 use pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_message};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-use tokio_util::codec::{Framed, FramedParts};
+use tokio_util::codec::Framed;
 
-use super::login::{Login, Sessions};
+use super::failure::Told;
+use super::login::{Login, Sessions, refused};
 use super::service::{Prepared, Service};
+use super::session::Session;
+use super::wire::{Carrier, Wire};
 
 /// What serves connections.
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub(super) struct Desk {
     pub(super) tls: Option<TlsAcceptor>,
     /// How long a client may be silent.
     pub(super) idle: Duration,
+    /// How long it may take nothing of what is sent to it.
+    pub(super) stalled: Duration,
 }
 
 /// Until a client has come in.
@@ -56,28 +60,42 @@ impl Desk {
                 PgWireConnectionState::AwaitingStartup
                     | PgWireConnectionState::AuthenticationInProgress
             );
-            let until =
-                if coming_in { begin + PATIENCE } else { tokio::time::Instant::now() + self.idle };
-            let Ok(Some(Ok(message))) = tokio::time::timeout_at(until, socket.next()).await else {
-                return Ok(());
+            let until = if coming_in {
+                begin + PATIENCE
+            } else {
+                socket.get_mut().came_in();
+                tokio::time::Instant::now() + self.idle
+            };
+            let message = match tokio::time::timeout_at(until, socket.next()).await {
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => return unreadable(&mut socket, error).await,
+                Ok(None) | Err(_) => return Ok(()),
             };
             if matches!(message, PgWireFrontendMessage::Terminate(_)) {
                 return Ok(());
             }
             let extended = message.is_extended_query();
             let cancels = matches!(message, PgWireFrontendMessage::CancelRequest(_));
-            let done = Box::pin(process_message(
-                message,
-                &mut socket,
-                Arc::clone(&self.login),
-                Arc::clone(&service),
-                Arc::clone(&service),
-                Arc::clone(&copy),
-                Arc::clone(&self.sessions),
-            ))
-            .await;
+            let done = match room(&socket, &message) {
+                Err(told) => Err(told.into()),
+                Ok(()) => {
+                    Box::pin(process_message(
+                        message,
+                        &mut socket,
+                        Arc::clone(&self.login),
+                        Arc::clone(&service),
+                        Arc::clone(&service),
+                        Arc::clone(&copy),
+                        Arc::clone(&self.sessions),
+                    ))
+                    .await
+                }
+            };
             if let Err(error) = done {
                 let fatal = coming_in || is_fatal(&error);
+                if let PgWireError::IoError(broken) = error {
+                    return Err(broken);
+                }
                 process_error(&mut socket, error, extended).await?;
                 if fatal {
                     return Ok(());
@@ -99,80 +117,54 @@ impl Desk {
             match (length, code, &self.tls) {
                 (8, SSL_REQUEST, Some(tls)) => {
                     stream.write_all(b"S").await?;
-                    let stream = tls.accept(stream).await?;
-                    return Ok(socket(Wire::Tls(Box::new(stream)), from, &[]));
+                    let stream = Box::new(tls.accept(stream).await?);
+                    return Ok(self.socket(Carrier::Tls(stream), from, Bytes::new()));
                 }
                 (8, SSL_REQUEST | GSS_REQUEST, _) => stream.write_all(b"N").await?,
-                _ => return Ok(socket(Wire::Plain(stream), from, &head)),
+                _ => {
+                    let head = Bytes::copy_from_slice(&head);
+                    return Ok(self.socket(Carrier::Plain(stream), from, head));
+                }
             }
         }
     }
+
+    /// `before` has been read already.
+    fn socket(&self, carrier: Carrier, from: SocketAddr, before: Bytes) -> Socket {
+        let wire = Wire::new(carrier, before, self.stalled);
+        let client = DefaultClient::new(from, wire.is_secure());
+        let mut socket = Framed::new(wire, PgWireMessageServerCodec::new(client));
+        socket.set_state(PgWireConnectionState::AwaitingStartup);
+        socket
+    }
+}
+
+/// Whether there is room for what a message would keep.
+fn room(socket: &Socket, message: &PgWireFrontendMessage) -> Result<(), Told> {
+    // Until the end of a batch that has failed nothing is kept.
+    if matches!(socket.state(), PgWireConnectionState::AwaitingSync) {
+        return Ok(());
+    }
+    match socket.session_extensions().get::<Arc<Session>>() {
+        Some(session) => session.held.note(socket.portal_store(), message),
+        None => Ok(()),
+    }
+}
+
+/// The connection ends: what comes is no message, or the connection is broken and there is nobody to tell.
+async fn unreadable(socket: &mut Socket, error: PgWireError) -> io::Result<()> {
+    let told = match error {
+        PgWireError::IoError(error) => {
+            let told = error.get_ref().and_then(|inner| inner.downcast_ref::<Told>()).cloned();
+            told.ok_or(error)?
+        }
+        // The library quotes what it does not understand.
+        _ => Told::new("08P01", "a message does not follow the protocol"),
+    };
+    process_error(socket, refused(told.code, &told.message), true).await
 }
 
 /// Whether the connection cannot go on.
 fn is_fatal(error: &PgWireError) -> bool {
-    match error {
-        PgWireError::UserError(info) => info.is_fatal(),
-        PgWireError::IoError(_) => true,
-        _ => false,
-    }
-}
-
-/// `read` has been read already.
-fn socket(wire: Wire, from: SocketAddr, read: &[u8]) -> Socket {
-    let client = DefaultClient::new(from, matches!(wire, Wire::Tls(_)));
-    let mut parts = FramedParts::new::<pgwire::messages::PgWireBackendMessage>(
-        wire,
-        PgWireMessageServerCodec::new(client),
-    );
-    parts.read_buf = BytesMut::from(read);
-    let mut socket = Framed::from_parts(parts);
-    socket.set_state(PgWireConnectionState::AwaitingStartup);
-    socket
-}
-
-/// A connection with or without TLS.
-enum Wire {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
+    matches!(error, PgWireError::UserError(info) if info.is_fatal())
 }

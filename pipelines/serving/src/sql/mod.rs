@@ -12,6 +12,8 @@ mod engine;
 #[cfg(feature = "sql")]
 mod failure;
 #[cfg(feature = "sql")]
+mod held;
+#[cfg(feature = "sql")]
 mod information;
 #[cfg(feature = "sql")]
 mod login;
@@ -38,6 +40,8 @@ mod tables;
 mod tls;
 #[cfg(not(feature = "sql"))]
 mod unbuilt;
+#[cfg(feature = "sql")]
+mod wire;
 
 use std::sync::Arc;
 

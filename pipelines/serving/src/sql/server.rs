@@ -69,6 +69,7 @@ impl SqlServer {
             sessions: Arc::new(sessions),
             tls: acceptor,
             idle: settings.limits.idle,
+            stalled: settings.limits.stalled,
         };
         let listener = connections.block_on(TcpListener::bind(listen.address)).map_err(|_| {
             Error::config(format!(

@@ -78,7 +78,12 @@ async fn admit(session: &Arc<Session>, text: &str) -> Result<Vec<Statement>, Tol
 }
 
 /// What needs no table; `None`: rows are asked for.
-fn simple(session: &Session, asked: &Asked, format: &Format) -> Result<Option<Response>, Told> {
+fn simple<S: PortalStore>(
+    session: &Session,
+    store: &S,
+    asked: &Asked,
+    format: &Format,
+) -> Result<Option<Response>, Told> {
     Ok(Some(match asked {
         Asked::Rows => return Ok(None),
         Asked::Show(name) => Response::Query(shown(name, &session.show(name)?, format)?),
@@ -88,10 +93,22 @@ fn simple(session: &Session, asked: &Asked, format: &Format) -> Result<Option<Re
         }
         Asked::Reset => {
             session.reset();
+            Response::Execution(Tag::new("RESET"))
+        }
+        Asked::Discard => {
+            session.reset();
+            session.held.forget(store, None);
             Response::Execution(Tag::new("DISCARD ALL"))
         }
+        Asked::Deallocate(name) => {
+            session.held.forget(store, name.as_deref());
+            Response::Execution(Tag::new("DEALLOCATE"))
+        }
         Asked::Begin => Response::TransactionStart(Tag::new("BEGIN")),
-        Asked::End(tag) => Response::TransactionEnd(Tag::new(tag)),
+        Asked::End(tag) => {
+            store.clear_portals();
+            Response::TransactionEnd(Tag::new(tag))
+        }
         Asked::Nothing(tag) => Response::Execution(Tag::new(tag)),
         Asked::Change => return Err(Told::read_only()),
         Asked::Unknown => return Err(Told::new("0A000", "this statement is not supported here")),
@@ -130,7 +147,8 @@ impl SimpleQueryHandler for Service {
         let mut answers = Vec::new();
         for statement in statements {
             let asked = asked(&statement);
-            let answer = match simple(&session, &asked, &Format::UnifiedText) {
+            let answer = match simple(&session, client.portal_store(), &asked, &Format::UnifiedText)
+            {
                 Ok(Some(answer)) => Ok(answer),
                 Err(told) => Err(note(&session, text, told).await),
                 Ok(None) => match session.plan(statement).await {
@@ -241,7 +259,7 @@ impl ExtendedQueryHandler for Service {
         let prepared = &portal.statement.statement;
         let text = &prepared.text;
         let format = &portal.result_column_format;
-        match simple(&session, &prepared.asked, format) {
+        match simple(&session, client.portal_store(), &prepared.asked, format) {
             Ok(Some(answer)) => return Ok(answer),
             Ok(None) => {}
             Err(told) => return Err(note(&session, text, told).await.into()),

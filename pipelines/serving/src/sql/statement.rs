@@ -22,6 +22,10 @@ pub(super) enum Asked {
     Set(String, String),
     /// The settings as they were in the beginning.
     Reset,
+    /// They, and no prepared statements.
+    Discard,
+    /// This prepared statement is forgotten, or all of them.
+    Deallocate(Option<String>),
     /// A transaction begins. Each query sees the newest versions all the same.
     Begin,
     /// It ends.
@@ -48,14 +52,18 @@ pub(super) fn asked(statement: &Statement) -> Asked {
             Reset::ALL => Asked::Reset,
             Reset::ConfigurationParameter(name) => Asked::Set(plain(name), String::new()),
         },
-        Statement::Discard { .. } => Asked::Reset,
+        Statement::Discard { .. } => Asked::Discard,
         Statement::StartTransaction { .. } => Asked::Begin,
         Statement::Commit { .. } => Asked::End("COMMIT"),
         Statement::Rollback { savepoint: None, .. } => Asked::End("ROLLBACK"),
         Statement::Rollback { .. } => Asked::Nothing("ROLLBACK"),
         Statement::Savepoint { .. } => Asked::Nothing("SAVEPOINT"),
         Statement::ReleaseSavepoint { .. } => Asked::Nothing("RELEASE"),
-        Statement::Deallocate { .. } => Asked::Nothing("DEALLOCATE"),
+        Statement::Deallocate { name, .. } => Asked::Deallocate(match name.quote_style {
+            Some(_) => Some(name.value.clone()),
+            None if name.value.eq_ignore_ascii_case("all") => None,
+            None => Some(name.value.to_lowercase()),
+        }),
         Statement::Close { .. } => Asked::Nothing("CLOSE CURSOR"),
         Statement::UNLISTEN { .. } => Asked::Nothing("UNLISTEN"),
         Statement::Explain { .. }
@@ -251,7 +259,11 @@ mod tests {
             sorted("set extra_float_digits to 3"),
             Asked::Set("extra_float_digits".to_owned(), "3".to_owned())
         );
-        assert_eq!(sorted("discard all"), Asked::Reset);
+        assert_eq!(sorted("discard all"), Asked::Discard);
+        assert_eq!(sorted("reset all"), Asked::Reset);
+        assert_eq!(sorted("deallocate prepare all"), Asked::Deallocate(None));
+        assert_eq!(sorted("deallocate S1"), Asked::Deallocate(Some("s1".to_owned())));
+        assert_eq!(sorted("deallocate \"All\""), Asked::Deallocate(Some("All".to_owned())));
         assert_eq!(sorted("begin"), Asked::Begin);
         assert_eq!(sorted("rollback"), Asked::End("ROLLBACK"));
     }
