@@ -26,10 +26,12 @@ pub(super) fn execute(access: &AccessArgs, command: &AuditCommand) -> Result<()>
     Ok(())
 }
 
-/// An entry about what somebody does on the command line: who that is, the system says.
+/// An entry about what somebody does on the command line: who that is, the system says. Behind a dot there is no name
+/// in the log.
 pub(super) fn by_operator(action: Action, outcome: Outcome) -> Event {
     let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let mut event = Event::new(name.unwrap_or_else(|_| "operator".to_owned()), action, outcome);
+    let name = name.map_or_else(|_| "operator".to_owned(), |name| name.replace('.', "_"));
+    let mut event = Event::new(name, action, outcome);
     "cli".clone_into(&mut event.source);
     event
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use postgres::NoTls;
+use serde_json::Value;
+use thalweg_serving::audit::verify;
 use thalweg_serving::sql::Limits;
 
 use super::wire::Wire;
@@ -90,4 +92,36 @@ fn statements_and_portals_have_an_end_and_can_be_closed() {
     let mut transaction = client.transaction().unwrap();
     transaction.bind(&statement, &[]).unwrap();
     drop(portals);
+}
+
+#[test]
+fn refused_clients_are_counted_when_they_are_too_many_for_the_audit_log() {
+    const ATTEMPTS: u64 = 400;
+    let world = World::over(folder("flooded"), Limits::default(), None);
+    let mut elsewhere = world.config("viewer");
+    elsewhere.dbname("elsewhere");
+    for _ in 0..ATTEMPTS {
+        assert!(elsewhere.connect(NoTls).is_err());
+    }
+    drop(world.connect("viewer"));
+    let log = std::fs::read_to_string(world.audit_path()).unwrap();
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let refused = entries.iter().filter(|entry| entry["outcome"] == "refused").count() as u64;
+    let left_out: u64 = entries.iter().filter_map(|entry| entry["left_out"].as_u64()).sum();
+    assert_eq!(refused + left_out, ATTEMPTS);
+    assert!((100..ATTEMPTS).contains(&refused), "{refused}");
+    assert_eq!(entries.last().unwrap()["outcome"], "done");
+    assert_eq!(verify(&world.audit_path(), &[]).unwrap().entries, entries.len() as u64);
+}
+
+#[test]
+fn a_token_that_is_typed_as_a_name_is_not_in_the_audit_log() {
+    let world = World::over(folder("typed"), Limits::default(), None);
+    let token = world.token("viewer");
+    let mut config = world.config("viewer");
+    assert!(config.user(token).connect(NoTls).is_err());
+    let log = std::fs::read_to_string(world.audit_path()).unwrap();
+    let (name, secret) = token.split_once('.').unwrap();
+    assert!(log.contains(&format!("\"actor\":\"{name}\"")), "{log}");
+    assert!(!log.contains(secret), "the secret is in the log");
 }

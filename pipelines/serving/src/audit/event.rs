@@ -78,14 +78,22 @@ pub struct Event {
     /// Why it was not done: a code, no text of the outside.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// How many refusals before it have no entry, because there were too many at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Event {
-    /// `actor` did `action`; the rest is empty.
+    /// `actor` did `action`; the rest is empty. Of the name what stands before its first dot is kept, in what can be
+    /// printed.
     pub fn new(actor: impl Into<String>, action: Action, outcome: Outcome) -> Self {
         Self {
-            // A name can be anything that a client sends.
-            actor: actor.into().chars().filter(char::is_ascii_graphic).take(64).collect(),
+            actor: printable(&actor.into()),
             role: String::new(),
             source: String::new(),
             action,
@@ -97,8 +105,15 @@ impl Event {
             subject: String::new(),
             outcome,
             reason: String::new(),
+            left_out: 0,
         }
     }
+}
+
+/// A name can be anything that a client sends, a token too: what follows its dot is the secret.
+fn printable(name: &str) -> String {
+    let public = name.split('.').next().unwrap_or_default();
+    public.chars().filter(char::is_ascii_graphic).take(64).collect()
 }
 
 /// SHA-256 in hexadecimal.

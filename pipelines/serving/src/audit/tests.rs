@@ -161,6 +161,9 @@ fn a_name_that_is_no_name_is_cut_to_what_can_be_printed() {
         Event::new("a\n\u{202e}b ".to_owned() + &"c".repeat(100), Action::Login, Outcome::Refused);
     assert_eq!(event.actor.len(), 64);
     assert!(event.actor.starts_with("abc"));
+    // Somebody has typed a token where a name belongs.
+    let event = Event::new("ada.c2VjcmV0.x", Action::Login, Outcome::Refused);
+    assert_eq!(event.actor, "ada");
     assert_eq!(digest("").len(), 64);
 }
 

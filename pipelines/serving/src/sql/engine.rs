@@ -42,7 +42,7 @@ use super::statement::time_travel;
 use super::system::{self, System};
 use super::tables::RoleTables;
 use crate::access::{Directory, Policy, Role, Roles};
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Event};
 use crate::catalog::Catalog;
 
 /// What is served to whom.
@@ -125,6 +125,28 @@ impl Engine {
 
     pub(super) fn clock(&self) -> &dyn Clock {
         self.parts.clock.as_ref()
+    }
+
+    /// Writes an entry into the audit log. What cannot be written down is not done.
+    pub(super) async fn tell(&self, event: Event) -> Result<(), Told> {
+        self.audited(move |log| log.append(&event)).await
+    }
+
+    /// Whether entries can be written.
+    pub(super) async fn can_tell(&self) -> Result<(), Told> {
+        self.audited(AuditLog::ready).await
+    }
+
+    /// The log syncs: it is used where blocking is allowed.
+    async fn audited(
+        &self,
+        use_log: impl FnOnce(&AuditLog) -> Result<()> + Send + 'static,
+    ) -> Result<(), Told> {
+        let log = Arc::clone(&self.parts.audit);
+        match tokio::task::spawn_blocking(move || use_log(&log)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Told::new("58030", "the audit log cannot be written: nobody is answered")),
+        }
     }
 
     /// The statements in a text.

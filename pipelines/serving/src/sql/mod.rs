@@ -18,6 +18,8 @@ mod information;
 #[cfg(feature = "sql")]
 mod login;
 #[cfg(feature = "sql")]
+mod refusals;
+#[cfg(feature = "sql")]
 mod roles;
 #[cfg(feature = "sql")]
 mod run;

@@ -174,18 +174,12 @@ impl Work {
         self.audit().await
     }
 
-    /// The statement's entry. What cannot be written down has not been done.
+    /// The statement's entry.
     async fn audit(&mut self) -> Result<(), Told> {
         let engine = Arc::clone(&self.session.engine);
         let took = engine.clock().monotonic().saturating_sub(self.began);
         self.event.millis = took.as_millis() as u64;
-        let event = self.event.clone();
-        let audit = Arc::clone(&engine.parts.audit);
-        let written = tokio::task::spawn_blocking(move || audit.append(&event)).await;
-        match written {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Told::new("58030", "the audit log cannot be written: no query is answered")),
-        }
+        engine.tell(self.event.clone()).await
     }
 
     async fn begin(&mut self, query: Query) -> Result<SendableRecordBatchStream, Told> {

@@ -56,11 +56,7 @@ async fn note(session: &Arc<Session>, text: &str, told: Told) -> Told {
     let mut event = session.event(Action::Query, outcome_of(&told));
     event.subject = digest(text);
     told.code.clone_into(&mut event.reason);
-    let audit = Arc::clone(&session.engine.parts.audit);
-    match tokio::task::spawn_blocking(move || audit.append(&event)).await {
-        Ok(Ok(())) => told,
-        _ => Told::new("58030", "the audit log cannot be written: no query is answered"),
-    }
+    session.engine.tell(event).await.err().unwrap_or(told)
 }
 
 /// Before anything: the text is of a bearable length, the user still exists, the audit log can be written.
@@ -69,11 +65,7 @@ async fn admit(session: &Arc<Session>, text: &str) -> Result<Vec<Statement>, Tol
         return Err(Told::new("54000", "the statement is longer than 1 MiB"));
     }
     session.still()?;
-    let audit = Arc::clone(&session.engine.parts.audit);
-    let ready = tokio::task::spawn_blocking(move || audit.ready()).await;
-    if !matches!(ready, Ok(Ok(()))) {
-        return Err(Told::new("58030", "the audit log cannot be written: no query is answered"));
-    }
+    session.engine.can_tell().await?;
     session.engine.parse(text)
 }
 
