@@ -22,8 +22,6 @@ use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, Volatility, cre
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Planned;
 use datafusion::sql::sqlparser::ast::Statement;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
 use datafusion_pg_catalog::setup_pg_catalog;
@@ -41,6 +39,7 @@ use super::settings::Limits;
 use super::statement::time_travel;
 use super::system::{self, System};
 use super::tables::RoleTables;
+use super::tokens::tokens;
 use crate::access::{Directory, Policy, Role, Roles};
 use crate::audit::{AuditLog, Event};
 use crate::catalog::Catalog;
@@ -151,13 +150,8 @@ impl Engine {
 
     /// The statements in a text.
     pub(super) fn parse(&self, sql: &str) -> Result<Vec<Statement>, Told> {
-        let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize();
-        let tokens = tokens.map_err(|error| Told::new("42601", error.to_string()))?;
-        let solid = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_)));
-        if solid.count() > MOST_TOKENS {
-            return Err(Told::new("54001", "the statement has more than 5000 words and signs"));
-        }
-        self.parser.parse(&time_travel(sql)).map_err(|error| Told::new("42601", error.to_string()))
+        let text = time_travel(sql, &tokens(sql)?);
+        self.parser.parse(&text).map_err(|error| Told::new("42601", error.to_string()))
     }
 
     /// What queries of a user begin with.
@@ -289,9 +283,6 @@ impl Query {
 /// `generate_series` and `range` make rows one batch after another, and stay.
 const BOUNDLESS: [&str; 7] =
     ["array_repeat", "array_resize", "generate_series", "lpad", "range", "repeat", "rpad"];
-
-/// Words and signs of a text: beyond that a sum of ones is nested so deeply that its end exhausts the stack.
-const MOST_TOKENS: usize = 5_000;
 
 /// As many as a message of the protocol can hold.
 const MOST_PARAMETERS: usize = 65_535;

@@ -40,6 +40,8 @@ mod system;
 mod tables;
 #[cfg(feature = "sql")]
 mod tls;
+#[cfg(feature = "sql")]
+mod tokens;
 #[cfg(not(feature = "sql"))]
 mod unbuilt;
 #[cfg(feature = "sql")]

@@ -12,7 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use tokio::sync::Mutex;
 
 use super::failure::Told;
-use super::statement::AT_VERSION;
+use super::tokens::AT_VERSION;
 use crate::access::{Columns, Policy};
 use crate::catalog::Catalog;
 
