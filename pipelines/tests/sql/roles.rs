@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use postgres::NoTls;
-use thalweg_pipelines::healthcare::serve::{ROLES, TABLES, roles};
+use thalweg_pipelines::healthcare::serve::{ROLES, TABLES, files, roles};
 use thalweg_serving::access::Users;
 use thalweg_serving::sql::Limits;
 
@@ -89,12 +89,8 @@ fn who_is_not_known_or_was_removed_is_out() {
 
     let mut client = world.connect("viewer");
     client.query("select 1", &[]).unwrap();
-    Users::default()
-        .save(
-            &thalweg_pipelines::healthcare::serve::files::users_file(&world.served.place, None)
-                .unwrap(),
-        )
-        .unwrap();
+    let users = files::users_file(&world.served.place, None).unwrap();
+    Users::change(&users, |users| users.remove("viewer")).unwrap();
     assert_eq!(code(client.query("select 1", &[])), "28000");
     assert!(world.config("viewer").connect(NoTls).is_err());
     let log = std::fs::read_to_string(world.audit_path()).unwrap();
