@@ -11,8 +11,6 @@ pub enum Action {
     Login,
     /// Rows were asked for.
     Query,
-    /// Rows left as a file.
-    Export,
     /// Encrypted values were opened.
     Decrypt,
     /// An alert was acknowledged, snoozed or closed.

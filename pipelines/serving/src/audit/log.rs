@@ -67,11 +67,6 @@ impl AuditLog {
         Ok(Self { path, clock, turn: Mutex::default(), broken: AtomicBool::new(false) })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Appends an entry and syncs it.
     ///
     /// # Errors

@@ -122,7 +122,7 @@ fn what_a_crash_left_half_written_is_cut_off() {
     torn.extend_from_slice(b"{\"seq\":6,\"at\"");
     fs::write(&path, torn).unwrap();
     assert_eq!(verify(&path, &[]).unwrap().entries, 5);
-    log.append(&Event::new("ada", Action::Export, Outcome::Done)).unwrap();
+    log.append(&Event::new("ada", Action::Decrypt, Outcome::Done)).unwrap();
     assert_eq!(verify(&path, &[]).unwrap().entries, 6);
 }
 

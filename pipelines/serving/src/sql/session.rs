@@ -74,7 +74,8 @@ impl Session {
         match self.engine.parts.directory.still(&self.user, &self.role) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Told::new("28000", "this user was removed or has another role now")),
-            Err(error) => Err(Told::from(error)),
+            // The error names the file, which is no concern of a client's.
+            Err(_) => Err(Told::new("58030", "the users cannot be read: nobody is answered")),
         }
     }
 

@@ -52,7 +52,7 @@ impl RoleTables {
             .open(table, version)
             .await
             .map_err(|error| DataFusionError::External(Box::new(Told::from(error))))?;
-        opened.map(|opened| Seen::of(opened.rows, columns)).transpose()
+        opened.map(|rows| Seen::of(rows, columns)).transpose()
     }
 }
 
