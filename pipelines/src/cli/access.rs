@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use thalweg_core::Result;
 use thalweg_objects::Place;
 use thalweg_serving::access::Users;
-use thalweg_serving::audit::{Action, digest};
+use thalweg_serving::audit::Action;
 
 use super::audit;
 use crate::healthcare::serve::{ROLES, files, roles};
@@ -78,7 +78,7 @@ fn told<T>(
     let log = files::audit_log(&access.data_dir, access.audit_log.as_deref())?;
     let mut event = audit::by_operator(Action::Users);
     kind.clone_into(&mut event.kind);
-    event.subject = digest(name);
+    event.subject = log.digest(name);
     audit::begun(&log, &mut event)?;
     audit::ended(&log, event, change())
 }

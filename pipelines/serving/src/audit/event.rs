@@ -1,7 +1,6 @@
 //! What an entry tells.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +66,8 @@ pub struct Event {
     /// How long it took.
     #[serde(default)]
     pub millis: u64,
-    /// [`digest`] of the text or of the thing's name: two entries can be compared, and a text that is known can be
-    /// found again.
+    /// [`AuditLog::digest`](super::AuditLog::digest) of the text or of the thing's name: two entries can be compared,
+    /// and whoever has the log's key can find a text that they know.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
     /// How it ended.
@@ -112,11 +111,6 @@ impl Event {
 fn printable(name: &str) -> String {
     let public = name.split('.').next().unwrap_or_default();
     public.chars().filter(char::is_ascii_graphic).take(64).collect()
-}
-
-/// SHA-256 in hexadecimal.
-pub fn digest(text: &str) -> String {
-    hex(&Sha256::digest(text))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::engine::Query;
 use super::failure::Told;
 use super::session::{Session, called_off, internal, timed_out};
-use crate::audit::{Action, Event, Outcome, digest};
+use crate::audit::{Action, Event, Outcome};
 
 /// Batches that wait for a slow client; then the query waits.
 const WAITING: usize = 2;
@@ -46,7 +46,7 @@ pub(super) async fn run(
     "select".clone_into(&mut event.kind);
     event.tables.clone_from(&query.tables);
     event.columns = fields.len() as u64;
-    event.subject = digest(text);
+    event.subject = engine.parts.audit.digest(text);
     let (rows, waiting) = mpsc::channel(WAITING);
     let (begun, begin) = oneshot::channel();
     // The clock runs on the connections' thread: a query that computes leaves its own threads no time for timers.

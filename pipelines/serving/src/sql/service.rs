@@ -25,7 +25,7 @@ use super::failure::Told;
 use super::run::{check_format, outcome_of, run};
 use super::session::{Session, internal};
 use super::statement::{Asked, asked};
-use crate::audit::{Action, digest};
+use crate::audit::Action;
 
 /// Longer texts are refused before they are parsed.
 const LONGEST_TEXT: usize = 1 << 20;
@@ -54,7 +54,7 @@ fn session_of<C: ClientInfo>(client: &C) -> Result<Arc<Session>, Told> {
 /// Writes down what never came to be run.
 async fn note(session: &Arc<Session>, text: &str, told: Told) -> Told {
     let mut event = session.event(Action::Query, outcome_of(&told));
-    event.subject = digest(text);
+    event.subject = session.engine.parts.audit.digest(text);
     told.code.clone_into(&mut event.reason);
     session.engine.tell(event).await.err().unwrap_or(told)
 }
