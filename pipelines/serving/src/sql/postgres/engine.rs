@@ -35,14 +35,13 @@ use super::failure::Told;
 use super::information::Information;
 use super::roles::RoleInfo;
 use super::session::Session;
-use super::settings::Limits;
-use super::statement::time_travel;
 use super::system::{self, System};
 use super::tables::RoleTables;
-use super::tokens::tokens;
+use super::tokens::{time_travel, tokens};
 use crate::access::{Directory, Policy, Role, Roles};
 use crate::audit::{AuditLog, Event};
 use crate::catalog::Catalog;
+use crate::sql::Limits;
 
 /// What is served to whom.
 pub(super) struct Parts {
