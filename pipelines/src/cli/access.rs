@@ -39,7 +39,7 @@ pub(super) enum UsersCommand {
     },
     /// Print names and roles
     List,
-    /// Remove a user; it is out at once
+    /// Remove a user; its next statement or request is refused
     Remove {
         /// Its name
         name: String,

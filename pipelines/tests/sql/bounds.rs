@@ -14,7 +14,7 @@ use super::wire::Wire;
 use super::world::{WORLD, World};
 
 /// An empty folder for tables of a test's own.
-pub(crate) fn folder(name: &str) -> PathBuf {
+fn folder(name: &str) -> PathBuf {
     let folder = WORLD.data.parent().unwrap().with_file_name(name);
     drop(std::fs::remove_dir_all(&folder));
     folder.join("data")

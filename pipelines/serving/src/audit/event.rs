@@ -76,13 +76,12 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// How many refusals before it have no entry, because there were too many at once.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub left_out: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Event {
