@@ -38,15 +38,6 @@ struct Table {
     present: AtomicBool,
 }
 
-/// One version of a table.
-#[derive(Debug, Clone)]
-pub struct Opened {
-    /// Its rows.
-    pub rows: Arc<dyn TableProvider>,
-    /// Which version it is.
-    pub version: u64,
-}
-
 impl Catalog {
     /// The tables below `root`; `tables` are names for queries and paths. A table need not exist yet.
     ///
@@ -76,11 +67,6 @@ impl Catalog {
         Ok(Self { root, store, tables })
     }
 
-    /// The names that there may be tables for.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tables.keys().map(String::as_str)
-    }
-
     /// The names of tables that have been seen to exist.
     pub fn present(&self) -> impl Iterator<Item = &str> {
         let present = self.tables.iter().filter(|(_, table)| table.present.load(Ordering::Relaxed));
@@ -93,7 +79,11 @@ impl Catalog {
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`]: there is no such version;
     /// [`thalweg_core::ErrorKind::Transient`]: the table's log cannot be read.
-    pub async fn open(&self, name: &str, version: Option<u64>) -> Result<Option<Opened>> {
+    pub async fn open(
+        &self,
+        name: &str,
+        version: Option<u64>,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
         let Some(table) = self.tables.get(name) else { return Ok(None) };
         let log = self.log(&table.path)?;
         let newest = self.newest(name, table, &log).await?;
@@ -108,13 +98,12 @@ impl Catalog {
                 .map(Arc::new)
                 .map_err(|_| no_version(name, version))?,
         };
-        let version = snapshot.version();
         let rows = DeltaScanNext::builder()
             .with_log_store(Arc::clone(&log))
             .with_snapshot(snapshot)
             .await
             .map_err(|_| unreadable(name))?;
-        Ok(Some(Opened { rows, version }))
+        Ok(Some(rows))
     }
 
     /// The newest version, read anew only as far as it is new.

@@ -14,4 +14,5 @@ pub mod audit;
 #[cfg(feature = "sql")]
 pub mod catalog;
 pub mod http;
+mod rate;
 pub mod sql;

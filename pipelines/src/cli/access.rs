@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use thalweg_core::Result;
 use thalweg_objects::Place;
 use thalweg_serving::access::Users;
-use thalweg_serving::audit::{Action, Outcome, digest};
+use thalweg_serving::audit::Action;
 
 use super::audit;
 use crate::healthcare::serve::{ROLES, files, roles};
@@ -39,40 +39,46 @@ pub(super) enum UsersCommand {
     },
     /// Print names and roles
     List,
-    /// Remove a user; it is out at once
+    /// Remove a user; its next statement or request is refused
     Remove {
         /// Its name
         name: String,
     },
 }
 
-/// Changes the users file, and writes down that it was changed.
+/// Changes the users file, and writes down that it is changed.
 pub(super) fn execute(access: &AccessArgs, command: &UsersCommand) -> Result<()> {
     let path = files::users_file(&access.data_dir, access.users_file.as_deref())?;
-    let mut users = Users::load(&path)?;
-    let note = |kind: &str, name: &str| {
-        let log = files::audit_log(&access.data_dir, access.audit_log.as_deref())?;
-        let mut event = audit::by_operator(Action::Users, Outcome::Done);
-        kind.clone_into(&mut event.kind);
-        event.subject = digest(name);
-        log.append(&event)
-    };
     match command {
         UsersCommand::List => {
+            let users = Users::load(&path)?;
             let lines = users.iter().map(|user| format!("{}\t{}\n", user.name, user.role));
             super::print(&lines.collect::<String>());
         }
         UsersCommand::Add { name, role } => {
-            let token = users.add(name, roles().named(role)?)?;
-            note("add", name)?;
-            users.save(&path)?;
+            let role = roles().named(role)?;
+            let add = || Users::change(&path, |users| users.add(name, role));
+            let token = told(access, "add", name, add)?;
             super::print(&format!("{}\n", token.reveal()));
         }
         UsersCommand::Remove { name } => {
-            users.remove(name)?;
-            note("remove", name)?;
-            users.save(&path)?;
+            let remove = || Users::change(&path, |users| users.remove(name));
+            told(access, "remove", name, remove)?;
         }
     }
     Ok(())
+}
+
+fn told<T>(
+    access: &AccessArgs,
+    kind: &str,
+    name: &str,
+    change: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let log = files::audit_log(&access.data_dir, access.audit_log.as_deref())?;
+    let mut event = audit::by_operator(Action::Users);
+    kind.clone_into(&mut event.kind);
+    event.subject = log.digest(name);
+    audit::begun(&log, &mut event)?;
+    audit::ended(&log, event, change())
 }

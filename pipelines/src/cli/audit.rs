@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use thalweg_core::Result;
-use thalweg_serving::audit::{Action, Anchor, Event, Outcome, verify};
+use thalweg_serving::audit::{Action, Anchor, AuditLog, Event, Outcome, verify};
 
 use super::access::AccessArgs;
 use crate::healthcare::serve::files;
@@ -26,10 +26,30 @@ pub(super) fn execute(access: &AccessArgs, command: &AuditCommand) -> Result<()>
     Ok(())
 }
 
-/// An entry about what somebody does on the command line: who that is, the system says.
-pub(super) fn by_operator(action: Action, outcome: Outcome) -> Event {
+/// An entry about what somebody does on the command line: who that is, the system says. Behind a dot there is no name
+/// in the log.
+pub(super) fn by_operator(action: Action) -> Event {
     let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let mut event = Event::new(name.unwrap_or_else(|_| "operator".to_owned()), action, outcome);
+    let name = name.map_or_else(|_| "operator".to_owned(), |name| name.replace('.', "_"));
+    let mut event = Event::new(name, action, Outcome::Begun);
     "cli".clone_into(&mut event.source);
     event
+}
+
+/// Writes down that something begins: without that it does not.
+pub(super) fn begun(log: &AuditLog, event: &mut Event) -> Result<()> {
+    event.outcome = Outcome::Begun;
+    log.append(event)
+}
+
+/// Writes down how it ended, and passes that on.
+pub(super) fn ended<T>(log: &AuditLog, mut event: Event, done: Result<T>) -> Result<T> {
+    event.outcome = if done.is_ok() { Outcome::Done } else { Outcome::Failed };
+    if let Err(error) = &done {
+        event.reason = format!("{:?}", error.kind()).to_lowercase();
+    }
+    let told = log.append(&event);
+    let done = done?;
+    told?;
+    Ok(done)
 }

@@ -5,7 +5,7 @@ use thalweg_connectors::delta::read_table;
 use thalweg_core::record::{Binary, Column, Int32, Int64, Utf8, column_of};
 use thalweg_core::{Error, Result};
 use thalweg_objects::{Access, Place};
-use thalweg_serving::audit::{Action, Outcome};
+use thalweg_serving::audit::Action;
 
 use super::audit;
 use crate::healthcare::decrypt::{DecryptArgs, SealedRow, SealedRows, Wanted, decrypt};
@@ -17,15 +17,16 @@ pub(super) fn execute(args: &DecryptArgs) -> Result<()> {
     let (key, _) = keys::load(&args.data_dir, args.key_file.as_deref())?;
     let tables = Tables(args.data_dir.clone());
     let log = files::audit_log(&args.data_dir, args.audit_log.as_deref())?;
-    let mut audit = |rows: usize, line: &str| {
-        let mut event = audit::by_operator(Action::Decrypt, Outcome::Done);
+    let mut event = audit::by_operator(Action::Decrypt);
+    event.tables = vec![args.table.path().replace('/', "_")];
+    let mut begin = |rows: usize, line: &str| {
         event.rows = rows as u64;
-        event.tables = vec![args.table.path().replace('/', "_")];
-        log.append(&event)?;
+        audit::begun(&log, &mut event)?;
         tell(line);
         Ok(())
     };
-    let rows = decrypt(args, &tables, &key, &mut std::io::stdout().lock(), &mut audit)?;
+    let done = decrypt(args, &tables, &key, &mut std::io::stdout().lock(), &mut begin);
+    let rows = audit::ended(&log, event, done)?;
     if rows == 0 {
         let table = args.table.path();
         return Err(Error::config(format!("table {table} has no such rows")));

@@ -1,4 +1,5 @@
-//! psql, psycopg and JDBC as people have them; `deltalake` in Python says what a version holds.
+//! psql, psycopg and JDBC as people have them, and the queries of Power BI's and Grafana's definitions; `deltalake` in
+//! Python says what a version holds.
 //!
 //! They come from the system's packages, from pip and from Maven. A machine without them skips, loudly, unless
 //! `THALWEG_REQUIRE_CLIENTS` says that being unable to is a failure.
@@ -10,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 use thalweg_serving::sql::{Limits, TlsFiles};
 
-use super::support::shown;
+use super::support::{run_file, shown, succeed};
 use super::world::{WORLD, World, count};
 
 const PSYCOPG: &str = "psycopg[binary]==3.3.9";
@@ -188,6 +189,31 @@ for v in range(newest + 1):
         }
         assert!(versions > 1, "{output}");
     }
+}
+
+/// `.ci/bi` asks DataFusion in Python the same, over the same tables; here it is this server's SQL that answers.
+#[test]
+fn every_query_of_power_bi_and_grafana_is_answered_for_a_viewer() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let check = root.join(".ci/bi");
+    // It installs what it needs, whatever it is asked.
+    if or_skip(done(Command::new(&check).arg("--help"))).is_none() {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sql/bi");
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir_all(&folder).unwrap();
+    let (data, input) = (folder.join("data"), folder.join("events.jsonl"));
+    let mut events = Command::new("python3");
+    events.arg(root.join("pipelines/benches/events.py")).arg("20000").arg(&input);
+    done(events.args(["--per-second", "80"])).unwrap();
+    succeed(&mut run_file(&data, &input));
+    let world = World::over(data, Limits::default(), None);
+    let mut queries = Command::new(check);
+    queries.arg("--sql");
+    queries.arg(format!("postgresql://viewer@127.0.0.1:{}/healthcare", world.port()));
+    let said = done(queries.env("PGPASSWORD", world.token("viewer"))).unwrap();
+    assert!(said.contains(" queries run\n") && said.ends_with("no faults\n"), "{said}");
 }
 
 #[test]

@@ -65,10 +65,18 @@ fn a_user_that_was_added_reads_until_it_is_removed_and_the_log_tells_all_of_it()
     succeed(&mut command(folder, &["audit", "verify", "--expect", &head]));
     let path = folder.join("data.audit.jsonl");
     let log = fs::read_to_string(&path).unwrap();
-    assert!(
-        log.contains("\"actor\":\"operator\",\"source\":\"cli\",\"action\":\"decrypt\""),
-        "{log}"
-    );
+    let told = |part: &str, outcome: &str| {
+        let told = log.lines().filter(|line| line.contains(part) && line.contains(outcome));
+        told.count()
+    };
+    let by = "\"actor\":\"operator\",\"source\":\"cli\"";
+    for (action, begun, done) in [("decrypt", 1, 1), ("users", 4, 2)] {
+        let part = format!("{by},\"action\":\"{action}\"");
+        assert_eq!(told(&part, "\"outcome\":\"begun\""), begun, "{log}");
+        assert_eq!(told(&part, "\"outcome\":\"done\""), done, "{log}");
+        let failed = "\"outcome\":\"failed\",\"reason\":\"invalidconfig\"";
+        assert_eq!(told(&part, failed), begun - done, "{log}");
+    }
     assert!(!log.contains(token), "a token in the log");
     fs::write(&path, log.replacen("\"rows\":1", "\"rows\":2", 1)).unwrap();
     assert!(fail(&mut command(folder, &["audit", "verify"])).contains("was changed"));

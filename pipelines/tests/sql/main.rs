@@ -12,6 +12,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod bounds;
 mod clients;
 mod command;
 mod npgsql;
@@ -19,4 +20,5 @@ mod queries;
 mod roles;
 #[path = "../support/mod.rs"]
 mod support;
+mod wire;
 mod world;

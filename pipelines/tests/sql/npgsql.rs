@@ -1,11 +1,7 @@
 //! What Power BI Desktop's Npgsql 4.0 says on the wire, message by message: start-up batch, navigator, a pooled
 //! connection's `DISCARD ALL`, a preview and a `DirectQuery`.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
-use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
-
+use super::wire::{Message, Wire};
 use super::world::{WORLD, count};
 
 const TYPES: &str = "/*** Load all supported types ***/
@@ -116,86 +112,7 @@ from
 group by \"event_type\"
 limit 1000001";
 
-/// A message without its length.
-struct Message {
-    kind: u8,
-    body: Vec<u8>,
-}
-
-struct Wire(TcpStream);
-
 impl Wire {
-    fn send(&mut self, kind: Option<u8>, body: &[u8]) {
-        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-        let kind: Vec<u8> = kind.into_iter().collect();
-        self.0.write_all(&[kind.as_slice(), &length, body].concat()).unwrap();
-    }
-
-    fn receive(&mut self) -> Message {
-        let mut head = [0; 5];
-        self.0.read_exact(&mut head).unwrap();
-        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        let mut body = vec![0; length - 4];
-        self.0.read_exact(&mut body).unwrap();
-        Message { kind: head[0], body }
-    }
-
-    /// Asks for encryption, is refused, and comes in with SCRAM.
-    fn open() -> Self {
-        let world = &*WORLD;
-        let mut wire = Self(TcpStream::connect(world.server.address()).unwrap());
-        wire.send(None, &80_877_103_u32.to_be_bytes());
-        let mut answer = [0];
-        wire.0.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"N");
-        let mut startup = 196_608_u32.to_be_bytes().to_vec();
-        startup.extend_from_slice(
-            b"user\0clinician\0client_encoding\0UTF8\0database\0healthcare\0application_name\0Mashup Engine\0\0",
-        );
-        wire.send(None, &startup);
-        let offer = wire.receive();
-        assert_eq!((offer.kind, &offer.body[..]), (b'R', &b"\0\0\0\x0aSCRAM-SHA-256\0\0"[..]));
-        let token = world.token("clinician").as_bytes();
-        let mut scram = ScramSha256::new(token, ChannelBinding::unsupported());
-        let first = scram.message().to_vec();
-        let length = u32::try_from(first.len()).unwrap().to_be_bytes();
-        wire.send(Some(b'p'), &[b"SCRAM-SHA-256\0", length.as_slice(), &first].concat());
-        let challenge = wire.receive();
-        assert_eq!(challenge.body[..4], 11_u32.to_be_bytes());
-        scram.update(&challenge.body[4..]).unwrap();
-        let last = scram.message().to_vec();
-        wire.send(Some(b'p'), &last);
-        let proof = wire.receive();
-        assert_eq!(proof.body[..4], 12_u32.to_be_bytes());
-        scram.finish(&proof.body[4..]).unwrap();
-        let rest = wire.until_ready();
-        assert_eq!(rest[0].body, [0; 4]);
-        let status = |name: &str| {
-            let mut values =
-                rest.iter().filter(|message| message.kind == b'S').filter_map(|message| {
-                    let text = String::from_utf8_lossy(&message.body).into_owned();
-                    text.strip_prefix(&format!("{name}\0"))
-                        .map(|value| value.trim_end_matches('\0').to_owned())
-                });
-            values.next().unwrap_or_else(|| panic!("{name}"))
-        };
-        assert!(status("server_version").starts_with("16."));
-        assert_eq!(status("integer_datetimes"), "on");
-        assert_eq!(status("standard_conforming_strings"), "on");
-        assert!(rest.iter().any(|message| message.kind == b'K'));
-        wire
-    }
-
-    fn until_ready(&mut self) -> Vec<Message> {
-        let mut all = Vec::new();
-        loop {
-            all.push(self.receive());
-            if all.last().unwrap().kind == b'Z' {
-                return all;
-            }
-        }
-    }
-
     /// Parse, bind, describe and execute, all unnamed.
     fn ask(&mut self, sql: &str, format: u16) {
         self.send(Some(b'P'), &[b"\0", sql.as_bytes(), b"\0\0\0"].concat());
@@ -310,7 +227,7 @@ fn row(mut body: &[u8]) -> Vec<Option<Vec<u8>>> {
 
 #[test]
 fn power_bi_connects_navigates_previews_and_queries() {
-    let mut wire = Wire::open();
+    let mut wire = Wire::open(&WORLD, "clinician");
     // One batch, one sync, texts.
     for sql in [TYPES, COMPOSITES, ENUMS] {
         wire.ask(sql, 0);
@@ -382,7 +299,7 @@ fn power_bi_connects_navigates_previews_and_queries() {
 
 #[test]
 fn an_error_in_a_batch_skips_to_its_end() {
-    let mut wire = Wire::open();
+    let mut wire = Wire::open(&WORLD, "clinician");
     wire.ask("select nothing from silver_events", 1);
     wire.ask("select 1", 1);
     let messages = wire.sync();

@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 
 use postgres::NoTls;
-use thalweg_pipelines::healthcare::serve::{ROLES, TABLES, roles};
+use thalweg_pipelines::healthcare::serve::{ROLES, TABLES, files, roles};
 use thalweg_serving::access::Users;
 use thalweg_serving::sql::Limits;
 
 use super::world::{WORLD, World, code};
+
+/// Columns as `pg_catalog` tells them.
+const ATTRIBUTES: &str = "select c.relname::text, a.attname::text from pg_catalog.pg_attribute a \
+    left join pg_catalog.pg_class c on c.oid = a.attrelid where a.attnum > 0";
 
 #[test]
 fn every_role_sees_its_tables_and_columns_and_no_others() {
@@ -30,10 +34,18 @@ fn every_role_sees_its_tables_and_columns_and_no_others() {
             .iter()
             .map(|row| (row.get(0), row.get(1)))
             .collect();
+        let visible: BTreeSet<(String, String)> =
+            every.iter().filter(|(table, column)| policy.allows(table, column)).cloned().collect();
+        assert_eq!(told, visible, "{role}");
+        let attributes: BTreeSet<(String, String)> = client
+            .query(ATTRIBUTES, &[])
+            .unwrap()
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect();
+        assert_eq!(attributes, visible, "{role}");
         for (table, column) in &every {
             let allowed = policy.allows(table, column);
-            let pair = (table.clone(), column.clone());
-            assert_eq!(told.contains(&pair), allowed, "{role} {table}.{column}");
             if policy.columns(table).is_some() && !allowed {
                 let asked = client.query(&format!("select \"{column}\" from {table}"), &[]);
                 assert_eq!(code(asked), "42703", "{role} {table}.{column}");
@@ -89,13 +101,20 @@ fn who_is_not_known_or_was_removed_is_out() {
 
     let mut client = world.connect("viewer");
     client.query("select 1", &[]).unwrap();
-    Users::default()
-        .save(
-            &thalweg_pipelines::healthcare::serve::files::users_file(&world.served.place, None)
-                .unwrap(),
-        )
-        .unwrap();
+    let users = files::users_file(&world.served.place, None).unwrap();
+    Users::change(&users, |users| users.remove("viewer")).unwrap();
     assert_eq!(code(client.query("select 1", &[])), "28000");
+    let mut admin = world.connect("admin");
+    let whole = std::fs::read(&users).unwrap();
+    std::fs::write(&users, "no users").unwrap();
+    let error = admin.query("select 1", &[]).unwrap_err();
+    let told = error.as_db_error().unwrap();
+    assert_eq!(
+        (told.code().code(), told.message()),
+        ("58030", "the users cannot be read: nobody is answered")
+    );
+    std::fs::write(&users, whole).unwrap();
+    admin.query("select 1", &[]).unwrap();
     assert!(world.config("viewer").connect(NoTls).is_err());
     let log = std::fs::read_to_string(world.audit_path()).unwrap();
     assert!(log.contains("\"action\":\"login\",\"kind\":\"sql\""), "{log}");

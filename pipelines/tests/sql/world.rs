@@ -43,13 +43,13 @@ impl World {
         fs::create_dir_all(&data).unwrap();
         let place = Place::from(data.as_path());
         let path = files::users_file(&place, None).unwrap();
-        let mut users = Users::default();
+        drop(fs::remove_file(&path));
         let mut tokens = Vec::new();
         for role in ROLES {
-            let token = users.add(role, roles().named(role).unwrap()).unwrap();
+            let known = roles().named(role).unwrap();
+            let token = Users::change(&path, |users| users.add(role, known)).unwrap();
             tokens.push((role.to_owned(), token.reveal().to_owned()));
         }
-        users.save(&path).unwrap();
         let clock = Arc::new(SystemClock::default());
         let served = Served {
             audit: Arc::new(files::audit_log(&place, None).unwrap()),

@@ -188,9 +188,7 @@ mod tests {
     fn directory() -> (tempfile::TempDir, PathBuf, Token, Arc<Hand>, Directory) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users.toml");
-        let mut users = Users::default();
-        let token = users.add("ada", Role::new("viewer")).unwrap();
-        users.save(&path).unwrap();
+        let token = Users::change(&path, |users| users.add("ada", Role::new("viewer"))).unwrap();
         let clock = Arc::new(Hand::default());
         let directory = Directory::open(&path, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
         (folder, path, token, clock, directory)
@@ -203,7 +201,7 @@ mod tests {
         assert_eq!((user.name.as_str(), user.role.as_str()), ("ada", "viewer"));
         assert!(directory.authenticate(token.reveal(), HERE).unwrap().is_some(), "remembered");
         assert!(directory.still("ada", &user.role).unwrap());
-        Users::default().save(&path).unwrap();
+        Users::change(&path, |users| users.remove("ada")).unwrap();
         assert!(directory.authenticate(token.reveal(), HERE).unwrap().is_none());
         assert!(!directory.still("ada", &user.role).unwrap());
     }

@@ -13,5 +13,7 @@ mod users;
 pub use directory::Directory;
 pub use roles::{Columns, Policy, Role, Roles};
 pub use scram::ScramVerifier;
+pub(crate) use scram::keyed;
 pub use token::Token;
+pub(crate) use token::random;
 pub use users::{User, Users};

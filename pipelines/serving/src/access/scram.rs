@@ -72,7 +72,7 @@ impl ScramVerifier {
     }
 }
 
-fn keyed(key: &[u8], message: &[u8]) -> [u8; 32] {
+pub(crate) fn keyed(key: &[u8], message: &[u8]) -> [u8; 32] {
     // HMAC takes keys of any length: it cannot fail.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
     mac.update(message);

@@ -49,7 +49,7 @@ pub(super) fn verify(text: &str, hash: &str) -> bool {
 }
 
 /// Bytes from the system.
-pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     OsRng
         .try_fill_bytes(&mut bytes)

@@ -66,11 +66,20 @@ impl Users {
         Ok(users)
     }
 
-    /// Writes the file durably, for its owner alone.
+    /// Reads the file, changes it and writes it durably, for its owner alone. Processes that do so at once take turns.
     ///
     /// # Errors
-    /// [`thalweg_core::ErrorKind::Transient`].
-    pub fn save(&self, path: &Path) -> Result<()> {
+    /// Those of [`Users::load`] and of `change`, after which the file is as it was.
+    pub fn change<T>(path: &Path, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let _turn =
+            turn(path).map_err(|e| io_error(format!("lock users file {}", path.display()), e))?;
+        let mut users = Self::load(path)?;
+        let changed = change(&mut users)?;
+        users.write(path)?;
+        Ok(changed)
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
         let text = toml::to_string(self)
             .map_err(|_| Error::internal("the users cannot be written as TOML"))?;
         let text = format!(
@@ -136,13 +145,34 @@ fn check_name(name: &str) -> Result<()> {
     ))
 }
 
-/// Writes the file anew under another name, which only its owner may read from the start, then swaps the two.
+/// Whoever has it may change the file. It is a lock on another one: the users file is swapped.
+fn turn(path: &Path) -> io::Result<fs::File> {
+    let absolute = std::path::absolute(path)?;
+    durable::create_folders(absolute.parent().unwrap_or(&absolute))?;
+    let mut name = absolute.into_os_string();
+    name.push(".lock");
+    let mut options = fs::File::options();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(name)?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// Writes the file anew under another name, which only its owner may read from the start, then swaps the two. It is the
+/// caller's turn.
 fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let absolute = std::path::absolute(path)?;
     let folder = absolute.parent().unwrap_or(&absolute);
-    durable::create_folders(folder)?;
-    let temporary =
-        folder.join(format!("{}users-{}", durable::TEMPORARY_PREFIX, std::process::id()));
+    let mut name = std::ffi::OsString::from(durable::TEMPORARY_PREFIX);
+    name.push(absolute.file_name().unwrap_or_default());
+    let temporary = folder.join(name);
+    // A crash has left it.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => other?,
+    }
     let mut options = fs::File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -189,18 +219,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.users.toml");
         assert_eq!(Users::load(&path).unwrap().iter().count(), 0);
-        let mut users = Users::default();
-        let token = users.add("ada", Role::new("viewer")).unwrap();
-        users.save(&path).unwrap();
+        let token = Users::change(&path, |users| users.add("ada", Role::new("viewer"))).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let secret = token.reveal().split_once('.').unwrap().1;
         assert!(!text.contains(secret));
-        let mut users = Users::load(&path).unwrap();
-        assert_eq!(users.get("ada").unwrap().role, Role::new("viewer"));
-        users.remove("ada").unwrap();
-        assert!(users.remove("ada").is_err());
-        users.save(&path).unwrap();
+        assert_eq!(Users::load(&path).unwrap().get("ada").unwrap().role, Role::new("viewer"));
+        Users::change(&path, |users| users.remove("ada")).unwrap();
+        assert!(Users::change(&path, |users| users.remove("ada")).is_err());
         assert!(Users::load(&path).unwrap().get("ada").is_none());
+    }
+
+    #[test]
+    fn changes_at_once_take_turns_and_a_crash_s_leftover_is_in_nobody_s_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.users.toml");
+        let leftover = folder.path().join(".tmp-data.users.toml");
+        fs::write(&leftover, "half a file").unwrap();
+        std::thread::scope(|scope| {
+            for who in ["ada", "bob"] {
+                let path = &path;
+                scope.spawn(move || {
+                    for number in 0..5 {
+                        let name = format!("{who}{number}");
+                        Users::change(path, |users| users.add(&name, Role::new("viewer"))).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(Users::load(&path).unwrap().iter().count(), 10);
+        assert!(!leftover.exists());
     }
 
     #[test]
@@ -218,9 +265,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users.toml");
-        let mut users = Users::default();
-        users.add("ada", Role::new("viewer")).unwrap();
-        users.save(&path).unwrap();
+        Users::change(&path, |users| users.add("ada", Role::new("viewer"))).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(Users::load(&path).unwrap_err().to_string().contains("chmod 600"));

@@ -1,7 +1,6 @@
 //! What an entry tells.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,8 +10,6 @@ pub enum Action {
     Login,
     /// Rows were asked for.
     Query,
-    /// Rows left as a file.
-    Export,
     /// Encrypted values were opened.
     Decrypt,
     /// An alert was acknowledged, snoozed or closed.
@@ -69,8 +66,8 @@ pub struct Event {
     /// How long it took.
     #[serde(default)]
     pub millis: u64,
-    /// [`digest`] of the text or of the thing's name: two entries can be compared, and a text that is known can be
-    /// found again.
+    /// [`AuditLog::digest`](super::AuditLog::digest) of the text or of the thing's name: two entries can be compared,
+    /// and whoever has the log's key can find a text that they know.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
     /// How it ended.
@@ -78,14 +75,21 @@ pub struct Event {
     /// Why it was not done: a code, no text of the outside.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// How many refusals before it have no entry, because there were too many at once.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub left_out: u64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Event {
-    /// `actor` did `action`; the rest is empty.
+    /// `actor` did `action`; the rest is empty. Of the name what stands before its first dot is kept, in what can be
+    /// printed.
     pub fn new(actor: impl Into<String>, action: Action, outcome: Outcome) -> Self {
         Self {
-            // A name can be anything that a client sends.
-            actor: actor.into().chars().filter(char::is_ascii_graphic).take(64).collect(),
+            actor: printable(&actor.into()),
             role: String::new(),
             source: String::new(),
             action,
@@ -97,13 +101,15 @@ impl Event {
             subject: String::new(),
             outcome,
             reason: String::new(),
+            left_out: 0,
         }
     }
 }
 
-/// SHA-256 in hexadecimal.
-pub fn digest(text: &str) -> String {
-    hex(&Sha256::digest(text))
+/// A name can be anything that a client sends, a token too: what follows its dot is the secret.
+fn printable(name: &str) -> String {
+    let public = name.split('.').next().unwrap_or_default();
+    public.chars().filter(char::is_ascii_graphic).take(64).collect()
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -14,6 +14,7 @@ use thalweg_core::time::Clock;
 use thalweg_core::{Error, Result, durable};
 
 use super::event::{Action, Event, Outcome, hex};
+use super::key::{DigestKey, beside};
 use super::verify::{Anchor, anchor_of};
 
 /// What the first entry names as the hash before it.
@@ -38,6 +39,7 @@ struct Line<'a> {
 #[derive(Debug)]
 pub struct AuditLog {
     path: PathBuf,
+    key: DigestKey,
     clock: Arc<dyn Clock>,
     /// One writer of this process at a time; a lock on the file keeps out the others.
     turn: Mutex<()>,
@@ -49,7 +51,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::Transient`]: it cannot be opened; [`thalweg_core::ErrorKind::Corrupt`]: its last
-    /// entry is none.
+    /// entry is none, or the key beside it is.
     pub fn open(path: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Result<Self> {
         let path = path.into();
         let failed = |e| io_error(format!("open audit log {}", path.display()), e);
@@ -64,12 +66,14 @@ impl AuditLog {
         durable::sync_folder(folder).map_err(failed)?;
         file.lock().map_err(failed)?;
         last(&mut file, &path)?;
-        Ok(Self { path, clock, turn: Mutex::default(), broken: AtomicBool::new(false) })
+        let key = DigestKey::open(&path)?;
+        Ok(Self { path, key, clock, turn: Mutex::default(), broken: AtomicBool::new(false) })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// A text's hash under this log's key, in hexadecimal: the same for the same text, and without the key nobody can
+    /// try whether a text is the one.
+    pub fn digest(&self, text: &str) -> String {
+        self.key.digest(text)
     }
 
     /// Appends an entry and syncs it.
@@ -128,9 +132,7 @@ impl AuditLog {
 
 /// The file beside the log that holds its newest entry's number and hash.
 pub(super) fn head_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".head");
-    PathBuf::from(name)
+    beside(path, ".head")
 }
 
 /// The newest entry. What a crash has left half-written behind it is cut off: it was never told to be done.

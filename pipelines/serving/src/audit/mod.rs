@@ -6,14 +6,15 @@
 //! too. Whoever may write both files can write a new chain; only a copy of a head that is kept elsewhere tells.
 //!
 //! An entry is synced before what it tells of counts as done. There is no value of a record in it: no query text, only
-//! its kind and its hash.
+//! its kind and a hash of it under a key that lies beside the log, `.key`.
 
 mod event;
+mod key;
 mod log;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-pub use event::{Action, Event, Outcome, digest};
+pub use event::{Action, Event, Outcome};
 pub use log::AuditLog;
 pub use verify::{Anchor, Verified, verify};

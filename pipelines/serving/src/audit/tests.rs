@@ -122,7 +122,7 @@ fn what_a_crash_left_half_written_is_cut_off() {
     torn.extend_from_slice(b"{\"seq\":6,\"at\"");
     fs::write(&path, torn).unwrap();
     assert_eq!(verify(&path, &[]).unwrap().entries, 5);
-    log.append(&Event::new("ada", Action::Export, Outcome::Done)).unwrap();
+    log.append(&Event::new("ada", Action::Decrypt, Outcome::Done)).unwrap();
     assert_eq!(verify(&path, &[]).unwrap().entries, 6);
 }
 
@@ -161,7 +161,9 @@ fn a_name_that_is_no_name_is_cut_to_what_can_be_printed() {
         Event::new("a\n\u{202e}b ".to_owned() + &"c".repeat(100), Action::Login, Outcome::Refused);
     assert_eq!(event.actor.len(), 64);
     assert!(event.actor.starts_with("abc"));
-    assert_eq!(digest("").len(), 64);
+    // Somebody has typed a token where a name belongs.
+    let event = Event::new("ada.c2VjcmV0.x", Action::Login, Outcome::Refused);
+    assert_eq!(event.actor, "ada");
 }
 
 #[test]
@@ -179,4 +181,27 @@ fn a_log_that_is_no_log_is_not_begun_anew() {
     assert!(log.append(&long).is_err());
     log.append(&event).unwrap();
     assert_eq!(verify(&path, &[]).unwrap().entries, 6);
+}
+
+#[test]
+fn a_digest_is_the_same_for_the_same_text_under_the_same_key() {
+    let (_folder, path, log) = log();
+    let told = log.digest("select 1");
+    assert_eq!(told.len(), 64);
+    assert_ne!(told, log.digest("select 2"));
+    drop(log);
+    let log = AuditLog::open(&path, Arc::new(Fixed)).unwrap();
+    assert_eq!(log.digest("select 1"), told);
+    let (_elsewhere, _, other) = self::log();
+    assert_ne!(other.digest("select 1"), told);
+
+    let key = path.with_extension("jsonl.key");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    fs::write(&key, "half").unwrap();
+    let damaged = AuditLog::open(&path, Arc::new(Fixed)).unwrap_err().to_string();
+    assert!(damaged.contains("is damaged: restore or remove it"), "{damaged}");
 }

@@ -22,9 +22,9 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use thalweg_core::time::Clock;
 
-use super::rate::Bucket;
 use super::routes::SESSION;
 use super::session::{Hash, Link, Sessions, hash};
+use crate::rate::Bucket;
 
 /// Tokens that were right and are counted by themselves.
 const REMEMBERED: usize = 1_000;

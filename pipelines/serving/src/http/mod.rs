@@ -13,7 +13,6 @@ mod board;
 mod gate;
 mod headers;
 mod live;
-mod rate;
 mod routes;
 mod server;
 mod session;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use super::gate::Visitor;
-use super::rate::Bucket;
+use crate::rate::Bucket;
 
 /// A session that nobody used for so long is over.
 const IDLE: Duration = Duration::from_hours(8);

@@ -1,41 +1,9 @@
-//! SQL over the PostgreSQL protocol.
-//!
-//! A connection (`connection.rs`) comes in with TLS and SCRAM (`login.rs`, `scram.rs`) and becomes a session
-//! (`session.rs`), which has a role. Each statement is sorted (`statement.rs`), planned by `DataFusion` over the newest versions of the tables
-//! that the role may see (`engine.rs`, `tables.rs`), and run within bounds of time, rows and memory on threads of its
-//! own (`run.rs`). What does not only read is refused.
+//! SQL over the PostgreSQL protocol: `postgres/` in a build with cargo feature `sql`, and `unbuilt.rs`, which says so, in
+//! another one.
 
 #[cfg(feature = "sql")]
-mod connection;
-#[cfg(feature = "sql")]
-mod engine;
-#[cfg(feature = "sql")]
-mod failure;
-#[cfg(feature = "sql")]
-mod information;
-#[cfg(feature = "sql")]
-mod login;
-#[cfg(feature = "sql")]
-mod roles;
-#[cfg(feature = "sql")]
-mod run;
-#[cfg(feature = "sql")]
-mod scram;
-#[cfg(feature = "sql")]
-mod server;
-#[cfg(feature = "sql")]
-mod service;
-#[cfg(feature = "sql")]
-mod session;
+mod postgres;
 mod settings;
-#[cfg(feature = "sql")]
-mod statement;
-#[cfg(feature = "sql")]
-mod system;
-#[cfg(feature = "sql")]
-mod tables;
-#[cfg(feature = "sql")]
-mod tls;
 #[cfg(not(feature = "sql"))]
 mod unbuilt;
 
@@ -48,14 +16,10 @@ use crate::access::{Directory, Roles};
 use crate::audit::AuditLog;
 
 #[cfg(feature = "sql")]
-pub use server::SqlServer;
+pub use postgres::SqlServer;
 pub use settings::{Limits, Listen, SqlSettings, TlsFiles};
 #[cfg(not(feature = "sql"))]
 pub use unbuilt::SqlServer;
-
-/// Where all tables are for queries.
-#[cfg(feature = "sql")]
-const SCHEMA: &str = "public";
 
 /// What is served to whom.
 #[derive(Debug, Clone)]

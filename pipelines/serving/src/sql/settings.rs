@@ -67,10 +67,13 @@ pub struct Limits {
     pub connections: usize,
     /// How long a connection may be silent.
     pub idle: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub stalled: Duration,
 }
 
 impl Default for Limits {
-    /// A minute; the 1 000 001 rows that `DirectQuery` asks for at most; half a GiB; two threads; 64 connections; an hour.
+    /// A minute; the 1 000 001 rows that `DirectQuery` asks for at most; half a GiB; two threads; 64 connections; an hour; a
+    /// minute.
     fn default() -> Self {
         Self {
             statement_timeout: Duration::from_mins(1),
@@ -79,6 +82,7 @@ impl Default for Limits {
             threads: 2,
             connections: 64,
             idle: Duration::from_hours(1),
+            stalled: Duration::from_mins(1),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::engine::{Engine, Query};
 use super::failure::Told;
+use super::held::Held;
 use crate::access::{Policy, Role};
 use crate::audit::{Action, Event, Outcome};
 
@@ -20,6 +21,7 @@ pub(super) struct Session {
     pub(super) engine: Arc<Engine>,
     pub(super) user: String,
     pub(super) role: Role,
+    pub(super) held: Held,
     policy: Arc<Policy>,
     from: IpAddr,
     base: SessionState,
@@ -41,6 +43,7 @@ impl Session {
             engine: Arc::clone(engine),
             user: user.to_owned(),
             role,
+            held: Held::default(),
             policy: Arc::new(policy),
             from,
             cancel: watch::Sender::new(0),
@@ -71,7 +74,8 @@ impl Session {
         match self.engine.parts.directory.still(&self.user, &self.role) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Told::new("28000", "this user was removed or has another role now")),
-            Err(error) => Err(Told::from(error)),
+            // The error names the file, which is no concern of a client's.
+            Err(_) => Err(Told::new("58030", "the users cannot be read: nobody is answered")),
         }
     }
 

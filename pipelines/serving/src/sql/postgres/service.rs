@@ -25,7 +25,7 @@ use super::failure::Told;
 use super::run::{check_format, outcome_of, run};
 use super::session::{Session, internal};
 use super::statement::{Asked, asked};
-use crate::audit::{Action, digest};
+use crate::audit::Action;
 
 /// Longer texts are refused before they are parsed.
 const LONGEST_TEXT: usize = 1 << 20;
@@ -54,13 +54,9 @@ fn session_of<C: ClientInfo>(client: &C) -> Result<Arc<Session>, Told> {
 /// Writes down what never came to be run.
 async fn note(session: &Arc<Session>, text: &str, told: Told) -> Told {
     let mut event = session.event(Action::Query, outcome_of(&told));
-    event.subject = digest(text);
+    event.subject = session.engine.parts.audit.digest(text);
     told.code.clone_into(&mut event.reason);
-    let audit = Arc::clone(&session.engine.parts.audit);
-    match tokio::task::spawn_blocking(move || audit.append(&event)).await {
-        Ok(Ok(())) => told,
-        _ => Told::new("58030", "the audit log cannot be written: no query is answered"),
-    }
+    session.engine.tell(event).await.err().unwrap_or(told)
 }
 
 /// Before anything: the text is of a bearable length, the user still exists, the audit log can be written.
@@ -69,16 +65,17 @@ async fn admit(session: &Arc<Session>, text: &str) -> Result<Vec<Statement>, Tol
         return Err(Told::new("54000", "the statement is longer than 1 MiB"));
     }
     session.still()?;
-    let audit = Arc::clone(&session.engine.parts.audit);
-    let ready = tokio::task::spawn_blocking(move || audit.ready()).await;
-    if !matches!(ready, Ok(Ok(()))) {
-        return Err(Told::new("58030", "the audit log cannot be written: no query is answered"));
-    }
+    session.engine.can_tell().await?;
     session.engine.parse(text)
 }
 
 /// What needs no table; `None`: rows are asked for.
-fn simple(session: &Session, asked: &Asked, format: &Format) -> Result<Option<Response>, Told> {
+fn simple<S: PortalStore>(
+    session: &Session,
+    store: &S,
+    asked: &Asked,
+    format: &Format,
+) -> Result<Option<Response>, Told> {
     Ok(Some(match asked {
         Asked::Rows => return Ok(None),
         Asked::Show(name) => Response::Query(shown(name, &session.show(name)?, format)?),
@@ -88,10 +85,22 @@ fn simple(session: &Session, asked: &Asked, format: &Format) -> Result<Option<Re
         }
         Asked::Reset => {
             session.reset();
+            Response::Execution(Tag::new("RESET"))
+        }
+        Asked::Discard => {
+            session.reset();
+            session.held.forget(store, None);
             Response::Execution(Tag::new("DISCARD ALL"))
         }
+        Asked::Deallocate(name) => {
+            session.held.forget(store, name.as_deref());
+            Response::Execution(Tag::new("DEALLOCATE"))
+        }
         Asked::Begin => Response::TransactionStart(Tag::new("BEGIN")),
-        Asked::End(tag) => Response::TransactionEnd(Tag::new(tag)),
+        Asked::End(tag) => {
+            store.clear_portals();
+            Response::TransactionEnd(Tag::new(tag))
+        }
         Asked::Nothing(tag) => Response::Execution(Tag::new(tag)),
         Asked::Change => return Err(Told::read_only()),
         Asked::Unknown => return Err(Told::new("0A000", "this statement is not supported here")),
@@ -130,7 +139,8 @@ impl SimpleQueryHandler for Service {
         let mut answers = Vec::new();
         for statement in statements {
             let asked = asked(&statement);
-            let answer = match simple(&session, &asked, &Format::UnifiedText) {
+            let answer = match simple(&session, client.portal_store(), &asked, &Format::UnifiedText)
+            {
                 Ok(Some(answer)) => Ok(answer),
                 Err(told) => Err(note(&session, text, told).await),
                 Ok(None) => match session.plan(statement).await {
@@ -241,7 +251,7 @@ impl ExtendedQueryHandler for Service {
         let prepared = &portal.statement.statement;
         let text = &prepared.text;
         let format = &portal.result_column_format;
-        match simple(&session, &prepared.asked, format) {
+        match simple(&session, client.portal_store(), &prepared.asked, format) {
             Ok(Some(answer)) => return Ok(answer),
             Ok(None) => {}
             Err(told) => return Err(note(&session, text, told).await.into()),

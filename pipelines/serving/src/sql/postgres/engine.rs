@@ -22,8 +22,6 @@ use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, Volatility, cre
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Planned;
 use datafusion::sql::sqlparser::ast::Statement;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
 use datafusion_pg_catalog::setup_pg_catalog;
@@ -37,13 +35,13 @@ use super::failure::Told;
 use super::information::Information;
 use super::roles::RoleInfo;
 use super::session::Session;
-use super::settings::Limits;
-use super::statement::time_travel;
 use super::system::{self, System};
 use super::tables::RoleTables;
+use super::tokens::{time_travel, tokens};
 use crate::access::{Directory, Policy, Role, Roles};
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Event};
 use crate::catalog::Catalog;
+use crate::sql::Limits;
 
 /// What is served to whom.
 pub(super) struct Parts {
@@ -127,15 +125,32 @@ impl Engine {
         self.parts.clock.as_ref()
     }
 
+    /// Writes an entry into the audit log. What cannot be written down is not done.
+    pub(super) async fn tell(&self, event: Event) -> Result<(), Told> {
+        self.audited(move |log| log.append(&event)).await
+    }
+
+    /// Whether entries can be written.
+    pub(super) async fn can_tell(&self) -> Result<(), Told> {
+        self.audited(AuditLog::ready).await
+    }
+
+    /// The log syncs: it is used where blocking is allowed.
+    async fn audited(
+        &self,
+        use_log: impl FnOnce(&AuditLog) -> Result<()> + Send + 'static,
+    ) -> Result<(), Told> {
+        let log = Arc::clone(&self.parts.audit);
+        match tokio::task::spawn_blocking(move || use_log(&log)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Told::new("58030", "the audit log cannot be written: nobody is answered")),
+        }
+    }
+
     /// The statements in a text.
     pub(super) fn parse(&self, sql: &str) -> Result<Vec<Statement>, Told> {
-        let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize();
-        let tokens = tokens.map_err(|error| Told::new("42601", error.to_string()))?;
-        let solid = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_)));
-        if solid.count() > MOST_TOKENS {
-            return Err(Told::new("54001", "the statement has more than 5000 words and signs"));
-        }
-        self.parser.parse(&time_travel(sql)).map_err(|error| Told::new("42601", error.to_string()))
+        let text = time_travel(sql, &tokens(sql)?);
+        self.parser.parse(&text).map_err(|error| Told::new("42601", error.to_string()))
     }
 
     /// What queries of a user begin with.
@@ -267,9 +282,6 @@ impl Query {
 /// `generate_series` and `range` make rows one batch after another, and stay.
 const BOUNDLESS: [&str; 7] =
     ["array_repeat", "array_resize", "generate_series", "lpad", "range", "repeat", "rpad"];
-
-/// Words and signs of a text: beyond that a sum of ones is nested so deeply that its end exhausts the stack.
-const MOST_TOKENS: usize = 5_000;
 
 /// As many as a message of the protocol can hold.
 const MOST_PARAMETERS: usize = 65_535;

@@ -15,8 +15,9 @@ use tokio::sync::{Semaphore, watch};
 use super::connection::Desk;
 use super::engine::{Engine, Parts};
 use super::login::{Login, Sessions};
-use super::{Served, SqlSettings, tls};
+use super::tls;
 use crate::catalog::Catalog;
+use crate::sql::{Served, SqlSettings};
 
 /// A statement may be nested as deeply as its length allows. Only what is used of it is memory.
 const STACK: usize = 128 << 20;
@@ -69,6 +70,7 @@ impl SqlServer {
             sessions: Arc::new(sessions),
             tls: acceptor,
             idle: settings.limits.idle,
+            stalled: settings.limits.stalled,
         };
         let listener = connections.block_on(TcpListener::bind(listen.address)).map_err(|_| {
             Error::config(format!(

@@ -12,7 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use tokio::sync::Mutex;
 
 use super::failure::Told;
-use super::statement::AT_VERSION;
+use super::tokens::AT_VERSION;
 use crate::access::{Columns, Policy};
 use crate::catalog::Catalog;
 
@@ -52,7 +52,7 @@ impl RoleTables {
             .open(table, version)
             .await
             .map_err(|error| DataFusionError::External(Box::new(Told::from(error))))?;
-        opened.map(|opened| Seen::of(opened.rows, columns)).transpose()
+        opened.map(|rows| Seen::of(rows, columns)).transpose()
     }
 }
 

@@ -5,11 +5,6 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     Expr, ObjectName, Query, Reset, Set, SetExpr, Statement, Value, Visit, Visitor,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-
-/// Between a table's name and a version of it.
-pub(super) const AT_VERSION: &str = "@v";
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +17,10 @@ pub(super) enum Asked {
     Set(String, String),
     /// The settings as they were in the beginning.
     Reset,
+    /// They, and no prepared statements.
+    Discard,
+    /// This prepared statement is forgotten, or all of them.
+    Deallocate(Option<String>),
     /// A transaction begins. Each query sees the newest versions all the same.
     Begin,
     /// It ends.
@@ -48,14 +47,18 @@ pub(super) fn asked(statement: &Statement) -> Asked {
             Reset::ALL => Asked::Reset,
             Reset::ConfigurationParameter(name) => Asked::Set(plain(name), String::new()),
         },
-        Statement::Discard { .. } => Asked::Reset,
+        Statement::Discard { .. } => Asked::Discard,
         Statement::StartTransaction { .. } => Asked::Begin,
         Statement::Commit { .. } => Asked::End("COMMIT"),
         Statement::Rollback { savepoint: None, .. } => Asked::End("ROLLBACK"),
         Statement::Rollback { .. } => Asked::Nothing("ROLLBACK"),
         Statement::Savepoint { .. } => Asked::Nothing("SAVEPOINT"),
         Statement::ReleaseSavepoint { .. } => Asked::Nothing("RELEASE"),
-        Statement::Deallocate { .. } => Asked::Nothing("DEALLOCATE"),
+        Statement::Deallocate { name, .. } => Asked::Deallocate(match name.quote_style {
+            Some(_) => Some(name.value.clone()),
+            None if name.value.eq_ignore_ascii_case("all") => None,
+            None => Some(name.value.to_lowercase()),
+        }),
         Statement::Close { .. } => Asked::Nothing("CLOSE CURSOR"),
         Statement::UNLISTEN { .. } => Asked::Nothing("UNLISTEN"),
         Statement::Explain { .. }
@@ -124,88 +127,9 @@ fn reads(body: &SetExpr) -> bool {
     }
 }
 
-/// Turns `events VERSION AS OF 12` into the name of that version, which the parser of PostgreSQL's SQL takes. It keeps
-/// the table's own name as its alias, unless another one follows.
-pub(super) fn time_travel(sql: &str) -> String {
-    if !sql.to_ascii_lowercase().contains("version") {
-        return sql.to_owned();
-    }
-    // What cannot be read is left for the parser to complain about.
-    let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize() else {
-        return sql.to_owned();
-    };
-    let solid: Vec<usize> = (0..tokens.len())
-        .filter(|at| !matches!(tokens.get(*at), Some(Token::Whitespace(_))))
-        .collect();
-    let mut pieces: Vec<String> = tokens.iter().map(ToString::to_string).collect();
-    for window in solid.windows(5) {
-        let [name, version, as_, of, number] = window else { continue };
-        let word = |at: &usize, expected: &str| {
-            matches!(tokens.get(*at), Some(Token::Word(word))
-                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected))
-        };
-        let (Some(Token::Word(table)), Some(Token::Number(number_text, _))) =
-            (tokens.get(*name), tokens.get(*number))
-        else {
-            continue;
-        };
-        if !(word(version, "version") && word(as_, "as") && word(of, "of")) {
-            continue;
-        }
-        let table = if table.quote_style.is_some() {
-            table.value.clone()
-        } else {
-            table.value.to_lowercase()
-        };
-        let after = solid.iter().find(|at| *at > number).and_then(|at| tokens.get(*at));
-        let alias =
-            if has_alias(after) { String::new() } else { format!(" AS {}", quoted(&table)) };
-        let renamed = quoted(&format!("{table}{AT_VERSION}{number_text}")) + &alias;
-        for (at, piece) in pieces.iter_mut().enumerate() {
-            if at == *name {
-                piece.clone_from(&renamed);
-            } else if at > *name && at <= *number {
-                piece.clear();
-            }
-        }
-    }
-    pieces.concat()
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Whether what follows a table is a name for it.
-fn has_alias(after: Option<&Token>) -> bool {
-    const NO_ALIAS: [&str; 19] = [
-        "cross",
-        "except",
-        "fetch",
-        "for",
-        "full",
-        "group",
-        "having",
-        "inner",
-        "intersect",
-        "join",
-        "left",
-        "limit",
-        "natural",
-        "offset",
-        "on",
-        "order",
-        "right",
-        "union",
-        "where",
-    ];
-    matches!(after, Some(Token::Word(word))
-        if word.quote_style.is_some()
-            || !NO_ALIAS.contains(&word.value.to_ascii_lowercase().as_str()))
-}
-
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
     use datafusion::sql::sqlparser::parser::Parser;
 
     use super::*;
@@ -251,33 +175,12 @@ mod tests {
             sorted("set extra_float_digits to 3"),
             Asked::Set("extra_float_digits".to_owned(), "3".to_owned())
         );
-        assert_eq!(sorted("discard all"), Asked::Reset);
+        assert_eq!(sorted("discard all"), Asked::Discard);
+        assert_eq!(sorted("reset all"), Asked::Reset);
+        assert_eq!(sorted("deallocate prepare all"), Asked::Deallocate(None));
+        assert_eq!(sorted("deallocate S1"), Asked::Deallocate(Some("s1".to_owned())));
+        assert_eq!(sorted("deallocate \"All\""), Asked::Deallocate(Some("All".to_owned())));
         assert_eq!(sorted("begin"), Asked::Begin);
         assert_eq!(sorted("rollback"), Asked::End("ROLLBACK"));
-    }
-
-    #[test]
-    fn a_version_becomes_part_of_the_name() {
-        for (asked, expected) in [
-            (
-                "select * from silver_events VERSION AS OF 12",
-                "select * from \"silver_events@v12\" AS \"silver_events\"",
-            ),
-            (
-                "select a.x from Public.T version as of 0 a where 1=1",
-                "select a.x from Public.\"t@v0\" a where 1=1",
-            ),
-            (
-                "select * from t version as of 3 AS b, u version as of 4 where t.x",
-                "select * from \"t@v3\" AS b, \"u@v4\" AS \"u\" where t.x",
-            ),
-            ("select version as of from t", "select version as of from t"),
-            ("select 't version as of 3'", "select 't version as of 3'"),
-            ("select version()", "select version()"),
-        ] {
-            let got = time_travel(asked);
-            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert_eq!(words(&got), words(expected));
-        }
     }
 }

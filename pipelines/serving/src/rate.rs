@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Tokens come back at a steady rate, up to a burst.
 #[derive(Debug, Clone)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     left: f64,
     burst: f64,
     per_second: f64,
@@ -12,12 +12,12 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new(per_second: f64, burst: f64, now: Duration) -> Self {
+    pub(crate) fn new(per_second: f64, burst: f64, now: Duration) -> Self {
         Self { left: burst, burst, per_second, at: now }
     }
 
     /// Takes one, or says how long until there is one.
-    pub(super) fn take(&mut self, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, now: Duration) -> Result<(), Duration> {
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.left = (self.left + passed * self.per_second).min(self.burst);
         self.at = now;

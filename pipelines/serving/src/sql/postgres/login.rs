@@ -23,6 +23,7 @@ use pgwire::messages::startup::{PasswordMessageFamily, SecretKey};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
 use super::engine::Engine;
+use super::refusals::Refusals;
 use super::scram::{Next, Scram};
 use super::session::Session;
 use crate::access::User;
@@ -36,6 +37,7 @@ pub(super) struct Login {
     needs_tls: bool,
     secret: Arc<[u8; 32]>,
     sessions: Sessions,
+    refusals: Refusals,
 }
 
 /// What a request to cancel must know.
@@ -86,7 +88,8 @@ impl Login {
         parameters.default_transaction_read_only = true;
         "UTC".clone_into(&mut parameters.time_zone);
         let keys = RandomPidSecretKeyGenerator::default();
-        Self { engine, parameters, keys, needs_tls, secret: Arc::new(secret), sessions }
+        let refusals = Refusals::new(engine.clock().monotonic());
+        Self { engine, parameters, keys, needs_tls, secret: Arc::new(secret), sessions, refusals }
     }
 
     async fn note<C: ClientInfo + Sync>(
@@ -102,11 +105,15 @@ impl Login {
         role.clone_into(&mut event.role);
         "sql".clone_into(&mut event.kind);
         reason.clone_into(&mut event.reason);
-        let audit = Arc::clone(&self.engine.parts.audit);
-        match tokio::task::spawn_blocking(move || audit.append(&event)).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(refused("58030", "the audit log cannot be written: nobody is let in")),
+        if outcome == Outcome::Refused && !self.refusals.written(self.engine.clock().monotonic()) {
+            return Ok(());
         }
+        let left_out = self.refusals.take();
+        event.left_out = left_out;
+        self.engine.tell(event).await.map_err(|told| {
+            self.refusals.put_back(left_out);
+            refused(told.code, &told.message)
+        })
     }
 
     async fn begin<C>(&self, client: &mut C) -> PgWireResult<()>

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::engine::Query;
 use super::failure::Told;
 use super::session::{Session, called_off, internal, timed_out};
-use crate::audit::{Action, Event, Outcome, digest};
+use crate::audit::{Action, Event, Outcome};
 
 /// Batches that wait for a slow client; then the query waits.
 const WAITING: usize = 2;
@@ -46,7 +46,7 @@ pub(super) async fn run(
     "select".clone_into(&mut event.kind);
     event.tables.clone_from(&query.tables);
     event.columns = fields.len() as u64;
-    event.subject = digest(text);
+    event.subject = engine.parts.audit.digest(text);
     let (rows, waiting) = mpsc::channel(WAITING);
     let (begun, begin) = oneshot::channel();
     // The clock runs on the connections' thread: a query that computes leaves its own threads no time for timers.
@@ -174,18 +174,12 @@ impl Work {
         self.audit().await
     }
 
-    /// The statement's entry. What cannot be written down has not been done.
+    /// The statement's entry.
     async fn audit(&mut self) -> Result<(), Told> {
         let engine = Arc::clone(&self.session.engine);
         let took = engine.clock().monotonic().saturating_sub(self.began);
         self.event.millis = took.as_millis() as u64;
-        let event = self.event.clone();
-        let audit = Arc::clone(&engine.parts.audit);
-        let written = tokio::task::spawn_blocking(move || audit.append(&event)).await;
-        match written {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Told::new("58030", "the audit log cannot be written: no query is answered")),
-        }
+        engine.tell(self.event.clone()).await
     }
 
     async fn begin(&mut self, query: Query) -> Result<SendableRecordBatchStream, Told> {

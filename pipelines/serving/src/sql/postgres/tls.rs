@@ -9,7 +9,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::settings::TlsFiles;
+use crate::sql::TlsFiles;
 
 /// What accepts TLS 1.2 and 1.3 connections with this certificate.
 pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor> {

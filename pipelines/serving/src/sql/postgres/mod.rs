@@ -1,0 +1,32 @@
+//! The server.
+//!
+//! A connection (`connection.rs`, its bytes in `wire.rs`) comes in with TLS and SCRAM (`login.rs`, `scram.rs`,
+//! `refusals.rs`) and becomes a session (`session.rs`), which has a role and keeps statements (`held.rs`). Each statement
+//! is taken apart (`tokens.rs`), sorted (`statement.rs`), planned by `DataFusion` over the newest versions of the tables
+//! that the role may see (`engine.rs`, `tables.rs`), and run within bounds of time, rows and memory on threads of its
+//! own (`run.rs`). What does not only read is refused.
+
+mod connection;
+mod engine;
+mod failure;
+mod held;
+mod information;
+mod login;
+mod refusals;
+mod roles;
+mod run;
+mod scram;
+mod server;
+mod service;
+mod session;
+mod statement;
+mod system;
+mod tables;
+mod tls;
+mod tokens;
+mod wire;
+
+pub use server::SqlServer;
+
+/// Where all tables are for queries.
+const SCHEMA: &str = "public";

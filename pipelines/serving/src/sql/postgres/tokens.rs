@@ -1,0 +1,158 @@
+//! The words and signs of a text: how many there may be, and `VERSION AS OF`, which is no SQL of PostgreSQL's.
+
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::failure::Told;
+
+/// Between a table's name and a version of it.
+pub(super) const AT_VERSION: &str = "@v";
+
+/// Words and signs of a text: beyond that a sum of ones is nested so deeply that its end exhausts the stack.
+const MOST_SOLID: usize = 5_000;
+/// With spaces and comments, which a parser walks over again and again.
+const MOST: usize = 100_000;
+
+/// What a text is made of.
+pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, Told> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize();
+    let tokens = tokens.map_err(|error| Told::new("42601", error.to_string()))?;
+    if tokens.len() > MOST {
+        return Err(Told::new(
+            "54001",
+            "the statement has more than 100000 words, signs and spaces",
+        ));
+    }
+    if tokens.iter().filter(|token| is_solid(token)).count() > MOST_SOLID {
+        return Err(Told::new("54001", "the statement has more than 5000 words and signs"));
+    }
+    Ok(tokens)
+}
+
+fn is_solid(token: &Token) -> bool {
+    !matches!(token, Token::Whitespace(_))
+}
+
+/// Turns `events VERSION AS OF 12` into the name of that version, which the parser of PostgreSQL's SQL takes. It keeps
+/// the table's own name as its alias, unless another one follows. `tokens` are those of `sql`.
+pub(super) fn time_travel(sql: &str, tokens: &[Token]) -> String {
+    let solid: Vec<(usize, &Token)> =
+        tokens.iter().enumerate().filter(|(_, token)| is_solid(token)).collect();
+    let mut renamed = Vec::new();
+    for (at, window) in solid.windows(5).enumerate() {
+        let [(name, Token::Word(table)), version, as_, of, (number, Token::Number(digits, _))] =
+            window
+        else {
+            continue;
+        };
+        if !(is_word(version.1, "version") && is_word(as_.1, "as") && is_word(of.1, "of")) {
+            continue;
+        }
+        let table = if table.quote_style.is_some() {
+            table.value.clone()
+        } else {
+            table.value.to_lowercase()
+        };
+        let after = solid.get(at + 5).map(|(_, token)| *token);
+        let alias =
+            if has_alias(after) { String::new() } else { format!(" AS {}", quoted(&table)) };
+        renamed.push((*name, *number, quoted(&format!("{table}{AT_VERSION}{digits}")) + &alias));
+    }
+    // As it was written: errors tell lines and columns.
+    if renamed.is_empty() {
+        return sql.to_owned();
+    }
+    let mut text = String::with_capacity(sql.len());
+    let mut next = 0;
+    for (name, number, instead) in renamed {
+        append(&mut text, tokens.get(next..name).unwrap_or_default());
+        text.push_str(&instead);
+        next = number + 1;
+    }
+    append(&mut text, tokens.get(next..).unwrap_or_default());
+    text
+}
+
+fn append(text: &mut String, tokens: &[Token]) {
+    for token in tokens {
+        text.push_str(&token.to_string());
+    }
+}
+
+fn is_word(token: &Token, expected: &str) -> bool {
+    matches!(token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected))
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Whether what follows a table is a name for it.
+fn has_alias(after: Option<&Token>) -> bool {
+    const NO_ALIAS: [&str; 19] = [
+        "cross",
+        "except",
+        "fetch",
+        "for",
+        "full",
+        "group",
+        "having",
+        "inner",
+        "intersect",
+        "join",
+        "left",
+        "limit",
+        "natural",
+        "offset",
+        "on",
+        "order",
+        "right",
+        "union",
+        "where",
+    ];
+    matches!(after, Some(Token::Word(word))
+        if word.quote_style.is_some()
+            || !NO_ALIAS.contains(&word.value.to_ascii_lowercase().as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_count_too() {
+        assert!(tokens(&format!("select{}1", " ".repeat(MOST))).is_err());
+        assert!(tokens(&format!("select{}1", " ".repeat(MOST / 2))).is_ok());
+        assert!(tokens(&"1,".repeat(MOST_SOLID)).is_err());
+    }
+
+    #[test]
+    fn a_version_becomes_part_of_the_name() {
+        for (asked, expected) in [
+            (
+                "select * from silver_events VERSION AS OF 12",
+                "select * from \"silver_events@v12\" AS \"silver_events\"",
+            ),
+            (
+                "select a.x from Public.T version as of 0 a where 1=1",
+                "select a.x from Public.\"t@v0\" a where 1=1",
+            ),
+            (
+                "select * from t version as of 3 AS b, u version as of 4 where t.x",
+                "select * from \"t@v3\" AS b, \"u@v4\" AS \"u\" where t.x",
+            ),
+            (
+                "select * from t version as of 1 version as of 2",
+                "select * from \"t@v1\" version as of 2",
+            ),
+            ("select version as of from t", "select version as of from t"),
+            ("select 't version as of 3'", "select 't version as of 3'"),
+            ("select version()", "select version()"),
+        ] {
+            let got = time_travel(asked, &tokens(asked).unwrap());
+            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(words(&got), words(expected));
+        }
+    }
+}

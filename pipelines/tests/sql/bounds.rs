@@ -1,0 +1,127 @@
+//! What one client can take of the server: bytes that are waited for, names that are kept, places.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use postgres::NoTls;
+use serde_json::Value;
+use thalweg_serving::audit::verify;
+use thalweg_serving::sql::Limits;
+
+use super::wire::Wire;
+use super::world::{WORLD, World};
+
+/// An empty folder for tables of a test's own.
+fn folder(name: &str) -> PathBuf {
+    let folder = WORLD.data.parent().unwrap().with_file_name(name);
+    drop(std::fs::remove_dir_all(&folder));
+    folder.join("data")
+}
+
+/// All that comes until the server hangs up, which it does.
+fn last_words(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).unwrap();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn a_message_that_is_too_long_ends_the_connection_before_it_has_arrived() {
+    let mut outside = TcpStream::connect(WORLD.server.address()).unwrap();
+    outside.write_all(&[0, 0, 0x40, 1, 0, 3, 0, 0]).unwrap();
+    let said = last_words(&mut outside);
+    for part in ["SFATAL\0", "C08P01\0", "16384 bytes"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+
+    let mut inside = Wire::open(&WORLD, "viewer");
+    let long = format!("select 1 -- {}\0", "x".repeat(100_000));
+    inside.send(Some(b'Q'), long.as_bytes());
+    assert!(inside.until_ready().iter().any(|message| message.kind == b'D'));
+    inside.0.write_all(&[b'Q', 0, 0x40, 0, 1]).unwrap();
+    let said = last_words(&mut inside.0);
+    for part in ["SFATAL\0", "C08P01\0", "4194304 after it"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
+fn who_does_not_read_loses_its_place() {
+    let limits =
+        Limits { connections: 1, stalled: Duration::from_millis(300), ..Limits::default() };
+    let world = World::over(folder("stalled"), limits, None);
+    let mut deaf = Wire::open(&world, "viewer");
+    // More than the buffers of both ends hold.
+    let wide = "x".repeat(1000);
+    let sql = format!("select value, '{wide}' from generate_series(1, 1000000)\0");
+    deaf.send(Some(b'Q'), sql.as_bytes());
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while world.config("viewer").connect(NoTls).is_err() {
+        assert!(Instant::now() < deadline, "the place is still taken");
+        std::thread::yield_now();
+    }
+}
+
+fn refusal<T>(asked: Result<T, postgres::Error>) -> String {
+    asked.err().unwrap().code().unwrap().code().to_owned()
+}
+
+#[test]
+fn statements_and_portals_have_an_end_and_can_be_closed() {
+    let mut client = WORLD.connect("viewer");
+    let mut kept: Vec<_> = (0..512).map(|_| client.prepare("select 1").unwrap()).collect();
+    assert_eq!(refusal(client.prepare("select 1")), "54000");
+    // What has no name takes no place.
+    client.simple_query("select 1").unwrap();
+    kept.pop();
+    kept.push(client.prepare("select 1").unwrap());
+    assert_eq!(refusal(client.prepare("select 1")), "54000");
+    client.batch_execute("deallocate all").unwrap();
+    client.prepare("select 1").unwrap();
+    drop(kept);
+
+    let statement = client.prepare("select 1").unwrap();
+    let mut transaction = client.transaction().unwrap();
+    let portals: Vec<_> = (0..512).map(|_| transaction.bind(&statement, &[]).unwrap()).collect();
+    assert_eq!(refusal(transaction.bind(&statement, &[])), "54000");
+    // They end with the transaction, closed or not.
+    transaction.rollback().unwrap();
+    let mut transaction = client.transaction().unwrap();
+    transaction.bind(&statement, &[]).unwrap();
+    drop(portals);
+}
+
+#[test]
+fn refused_clients_are_counted_when_they_are_too_many_for_the_audit_log() {
+    const ATTEMPTS: u64 = 400;
+    let world = World::over(folder("flooded"), Limits::default(), None);
+    let mut elsewhere = world.config("viewer");
+    elsewhere.dbname("elsewhere");
+    for _ in 0..ATTEMPTS {
+        assert!(elsewhere.connect(NoTls).is_err());
+    }
+    drop(world.connect("viewer"));
+    let log = std::fs::read_to_string(world.audit_path()).unwrap();
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let refused = entries.iter().filter(|entry| entry["outcome"] == "refused").count() as u64;
+    let left_out: u64 = entries.iter().filter_map(|entry| entry["left_out"].as_u64()).sum();
+    assert_eq!(refused + left_out, ATTEMPTS);
+    assert!((100..ATTEMPTS).contains(&refused), "{refused}");
+    assert_eq!(entries.last().unwrap()["outcome"], "done");
+    assert_eq!(verify(&world.audit_path(), &[]).unwrap().entries, entries.len() as u64);
+}
+
+#[test]
+fn a_token_that_is_typed_as_a_name_is_not_in_the_audit_log() {
+    let world = World::over(folder("typed"), Limits::default(), None);
+    let token = world.token("viewer");
+    let mut config = world.config("viewer");
+    assert!(config.user(token).connect(NoTls).is_err());
+    let log = std::fs::read_to_string(world.audit_path()).unwrap();
+    let (name, secret) = token.split_once('.').unwrap();
+    assert!(log.contains(&format!("\"actor\":\"{name}\"")), "{log}");
+    assert!(!log.contains(secret), "the secret is in the log");
+}
