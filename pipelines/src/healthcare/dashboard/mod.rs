@@ -23,6 +23,7 @@
 mod alerts;
 mod answers;
 mod assets;
+mod counts;
 pub mod feed;
 mod looks;
 mod metrics;
