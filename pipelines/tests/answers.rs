@@ -1,11 +1,6 @@
 //! Alerts that are answered on the dashboards: who may, what is sent, what is written down, and once in a browser beside
 //! the real binary.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 
