@@ -16,7 +16,7 @@ use super::client;
 /// shown), no search by time (`Start::Timestamp` means the end), no topic administration, no credentials. A read
 /// that finds nothing returns after the whole `fetch.wait.max.ms`, which bounds how soon a message is seen.
 pub struct DemoBroker {
-    _client: BaseConsumer<DefaultConsumerContext>,
+    client: BaseConsumer<DefaultConsumerContext>,
     servers: String,
 }
 
@@ -35,16 +35,25 @@ impl DemoBroker {
             .set_log_level(RDKafkaLogLevel::Emerg)
             .create()
             .map_err(client::creation_error)?;
-        let servers = {
-            let Some(cluster) = client.client().mock_cluster() else {
-                return Err(Error::internal("the demo broker did not start"));
-            };
-            cluster.create_topic(topic, partitions, 1).map_err(|e| {
-                Error::config(format!("the demo broker cannot create topic `{topic}`: {e}"))
-            })?;
-            cluster.bootstrap_servers()
+        let Some(servers) = client.client().mock_cluster().map(|c| c.bootstrap_servers()) else {
+            return Err(Error::internal("the demo broker did not start"));
         };
-        Ok(Self { _client: client, servers })
+        let broker = Self { client, servers };
+        broker.create_topic(topic, partitions)?;
+        Ok(broker)
+    }
+
+    /// Creates another topic.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`]: the broker has it already.
+    pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
+        let Some(cluster) = self.client.client().mock_cluster() else {
+            return Err(Error::internal("the demo broker is gone"));
+        };
+        cluster.create_topic(topic, partitions, 1).map_err(|e| {
+            Error::config(format!("the demo broker cannot create topic `{topic}`: {e}"))
+        })
     }
 
     /// Where clients find it: `127.0.0.1:port`.

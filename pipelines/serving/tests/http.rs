@@ -1,16 +1,23 @@
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 //! The server over real sockets: who is let in, what a slow client costs, and the limits.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and one measures by the wall clock"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
+use axum::response::IntoResponse;
 use thalweg_core::time::Clock;
+use thalweg_serving::audit::{AuditLog, verify};
 use thalweg_serving::http::{
-    Board, Doorkeeper, Gate, HttpServer, LIVE, Limits, Routes, STATE, Shown, Visitor, live, state,
+    Board, Body, Doorkeeper, Gate, HttpServer, Journal, LIVE, Limits, Routes, STATE, Shown,
+    Visitor, live, state,
 };
 
 #[derive(Debug)]
@@ -55,17 +62,25 @@ struct Site {
 
 impl Site {
     fn start() -> Self {
+        Self::start_noting(Journal::default())
+    }
+
+    fn start_noting(journal: Journal) -> Self {
         let board = Arc::new(Board::default());
         board.set_ready(true);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let gate = Gate::new(Arc::new(Door), port, Arc::new(Still));
+        let gate = Gate::new(Arc::new(Door), port, Arc::new(Still)).noting(journal);
         let shown = Shown::new(Arc::clone(&board), SECTIONS, CLIENTS + 1);
         let (first, stream) = (shown.clone(), shown);
         let routes = Routes::default()
             .get("/", async || "page")
             .get(STATE, async move |visitor| state(State(first), visitor).await)
-            .get(LIVE, async move |visitor, request| live(State(stream), visitor, request).await);
+            .get(LIVE, async move |visitor, request| live(State(stream), visitor, request).await)
+            .post("/say", async |visitor: Visitor, body: Body| {
+                let said = String::from_utf8_lossy(&body).into_owned();
+                format!("{} says {said}", visitor.name()).into_response()
+            });
         let app = routes.behind(&gate);
         let server =
             HttpServer::start(listener, app, Limits::default(), std::future::pending()).unwrap();
@@ -283,22 +298,148 @@ fn two_hundred_clients_hear_of_a_change_and_each_one_once() {
         assert_eq!(read_until(client, seen(2)), 1);
     }
     drop(clients);
-    let gone = async {
+    // A vanished client is noticed when something is written to it, at the latest.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let gone = runtime.block_on(async {
         let mut readers = site.board.readers();
-        readers.wait_for(|readers| *readers == 0).await.map(|readers| *readers).unwrap()
-    };
-    // A vanished client is noticed when something is written to it.
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let left = runtime.block_on(async {
-        let write = async {
-            for value in 3.. {
-                site.put("seen", value);
-                tokio::task::yield_now().await;
+        for value in 3..300 {
+            site.put("seen", value);
+            let none = readers.wait_for(|readers| *readers == 0);
+            if tokio::time::timeout(Duration::from_millis(100), none).await.is_ok() {
+                return true;
             }
-        };
-        tokio::select! { left = gone => left, () = write => unreachable!("it has no end") }
+        }
+        false
     });
-    assert_eq!(left, 0);
+    assert!(gone, "{} are still counted", *site.board.readers().borrow());
+}
+
+/// Bytes of this process in memory, where the system tells.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
+}
+
+#[test]
+fn of_two_hundred_clients_those_that_never_read_cost_little_and_delay_nobody() {
+    const SILENT: usize = 50;
+    const ROUNDS: usize = 20;
+    const UPDATES: usize = 50;
+    const ROW: usize = 10_000;
+    let site = Site::start();
+    let filler = "x".repeat(ROW);
+    let put = |value: usize| {
+        site.board.update(|edit| edit.put("seen", "row", &(value, &filler)));
+    };
+    put(0);
+    let silent: Vec<_> = (0..SILENT).map(|_| site.listen_as_link()).collect();
+    let mut reading: Vec<_> = (SILENT..CLIENTS).map(|_| site.listen_as_link()).collect();
+    for client in &mut reading {
+        read_until(client, |data| data.contains("[0,"));
+    }
+    let before = resident();
+    let mut slowest = Duration::ZERO;
+    for round in 1..=ROUNDS {
+        for update in 1..=UPDATES {
+            put((round - 1) * UPDATES + update);
+        }
+        let newest = format!("[{},", round * UPDATES);
+        let changed = Instant::now();
+        for client in &mut reading {
+            read_until(client, |data| data.contains(&newest));
+        }
+        slowest = slowest.max(changed.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(5), "a change took {slowest:?} to reach all");
+    assert_eq!(*site.board.readers().borrow(), CLIENTS);
+    // A queue for each that does not read would hold all that it missed. Other tests run beside this one: half of that
+    // leaves them room.
+    let queues = (SILENT * ROUNDS * UPDATES * ROW) as u64;
+    if let Some((before, now)) = before.zip(resident()) {
+        let grown = now.saturating_sub(before);
+        assert!(grown < queues / 2, "{grown} bytes more, queues would be {queues}");
+    }
+    drop(silent);
+}
+
+#[test]
+fn what_is_sent_comes_from_here_is_short_and_names_its_sender() {
+    let site = Site::start();
+    let cookie = site.sign_in();
+    let say = |more: &str, body: &str| {
+        let length = body.len();
+        let head = format!("POST /say\r\n{more}Content-Length: {length}\r\n\r\n");
+        site.ask(&format!("{head}{body}"))
+    };
+    let json = "Content-Type: application/json; charset=utf-8\r\n";
+    let from = |site: &str| format!("Cookie: {cookie}\r\n{json}{site}");
+    assert_eq!(say(&from(""), "7").body, "nurse says 7");
+    assert_eq!(say(&from("Sec-Fetch-Site: same-origin\r\n"), "7").body, "nurse says 7");
+    assert_eq!(say(&format!("{BEARER}{json}"), "7").body, "nurse says 7");
+    assert_eq!(say(&from("Sec-Fetch-Site: cross-site\r\n"), "7").status, 403);
+    assert_eq!(say(&from("Sec-Fetch-Site: same-site\r\n"), "7").status, 403);
+    assert_eq!(say(json, "7").status, 401);
+    assert_eq!(say(&from(""), &"7".repeat(5_000)).status, 413);
+    for kind in ["", "Content-Type: text/plain\r\n", "Content-Type: application/jsonp\r\n"] {
+        assert_eq!(say(&format!("Cookie: {cookie}\r\n{kind}"), "7").status, 415, "{kind}");
+    }
+    assert_eq!(site.ask(&format!("GET /say\r\nCookie: {cookie}\r\n")).status, 405);
+}
+
+#[test]
+fn who_signs_in_and_who_is_refused_is_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let site = Site::start_noting(Journal::new(AuditLog::open(&path, Arc::new(Still)).unwrap()));
+    let cookie = site.sign_in();
+    let form = "token=nurse.secret";
+    let length = form.len();
+    let post = format!("POST /session\r\nContent-Length: {length}\r\n\r\n{form}");
+    assert_eq!(site.ask(&post).status, 303);
+    // It was seen by the form: with it, as with a cookie, nobody signs in anew.
+    for who in [BEARER.to_owned(), format!("Cookie: {cookie}\r\n")] {
+        assert_eq!(site.ask(&format!("GET /\r\n{who}")).status, 200);
+    }
+    assert_eq!(site.ask("GET /?token=guess").status, 401);
+    for n in 0..25 {
+        let status = site.ask(&format!("GET /\r\nAuthorization: Bearer eve.{n}\r\n")).status;
+        // The clock stands still: the form was the first of twenty checks.
+        assert_eq!(status, if n < 19 { 401 } else { 429 }, "{n}");
+    }
+    verify(&path, &[]).unwrap();
+    let log = std::fs::read_to_string(&path).unwrap();
+    let count = |parts: &[&str]| {
+        log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    };
+    let done = r#""outcome":"done""#;
+    assert_eq!(
+        count(&[r#""actor":"nurse""#, r#""role":"clinician""#, r#""kind":"link""#, done]),
+        1
+    );
+    assert_eq!(count(&[r#""actor":"nurse""#, r#""kind":"form""#, done]), 1);
+    assert_eq!(count(&[done]), 2, "{log}");
+    assert_eq!(count(&[r#""outcome":"refused""#, "unknown_link"]), 1);
+    assert_eq!(count(&[r#""outcome":"refused""#, "unknown_token"]), 19, "{log}");
+    assert!(!log.contains("secret") && !log.contains("guess") && !log.contains("eve"), "{log}");
+}
+
+#[test]
+fn a_used_link_has_a_few_new_ones_printed_and_no_more() {
+    let printed = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&printed);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gate = Gate::new(Arc::new(Door), 1, Arc::new(Still)).on_spent_link(move |_| {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    });
+    let app = Routes::default().get("/", async || "page").behind(&gate);
+    let server =
+        HttpServer::start(listener, app, Limits::default(), std::future::pending()).unwrap();
+    let link = format!("GET /?token={}", gate.link(visitor()));
+    let statuses: Vec<u16> = (0..6).map(|_| ask(server.address(), &link).status).collect();
+    // The clock of this server stands still.
+    assert_eq!(statuses, [303, 401, 401, 401, 429, 429]);
+    assert_eq!(printed.load(std::sync::atomic::Ordering::SeqCst), 3);
 }
 
 #[test]
@@ -332,10 +473,14 @@ impl Site {
         self.listen_with_cookie().0
     }
 
-    fn listen_with_cookie(&self) -> (BufReader<TcpStream>, String) {
+    fn sign_in(&self) -> String {
         let link = self.gate.link(visitor());
         let answer = self.ask(&format!("GET /?token={link}"));
-        let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+    }
+
+    fn listen_with_cookie(&self) -> (BufReader<TcpStream>, String) {
+        let cookie = self.sign_in();
         let mut stream = TcpStream::connect(self.server.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let head = format!(

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use thalweg_connectors::kafka::{TopicWriter, ensure_topic};
 use thalweg_core::Result;
 
 use crate::healthcare::alerts::command::{Action, Command};
+use crate::healthcare::commands::{CommandSink, CommandTopic};
 use crate::healthcare::config::HealthcareConfig;
 
 /// How long the broker's acknowledgement may take.
@@ -65,10 +65,10 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
         ActionArgs::Snooze { command, minutes } => (command, Action::Snooze, Some(*minutes)),
     };
     let command = Command { alert_id: args.alert_id.clone(), action, by: args.by.clone(), minutes };
-    let patient = command.check()?.patient.to_string();
+    // Before a topic is created for it.
+    command.check()?;
     let properties = HealthcareConfig::load(args.config.as_deref())?.kafka.properties;
-    ensure_topic(&args.bootstrap_servers, &args.topic, 1, &properties)?;
-    let writer = TopicWriter::new(&args.bootstrap_servers, &args.topic, &properties)?;
-    writer.send(Some(patient.as_bytes()), Some(command.to_json()?.as_bytes()), None)?;
-    writer.flush(FLUSH)
+    let topic = CommandTopic::new(&args.bootstrap_servers, &args.topic, &properties);
+    topic.ensure()?;
+    topic.send(&command, FLUSH)
 }

@@ -1,8 +1,8 @@
 //! The dashboards beside a job or alone. A job that has begun never fails because of them.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,9 +11,12 @@ use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::SystemClock;
 use thalweg_serving::access::{Directory, Role, Roles};
-use thalweg_serving::http::{Board, Doorkeeper, Gate, HttpServer, Limits, Visitor};
+use thalweg_serving::http::{Board, Doorkeeper, Gate, HttpServer, Journal, Limits, Visitor};
 
-use crate::healthcare::dashboard::{Observed, feed::feed, site};
+use super::input;
+use crate::healthcare::commands::CommandTopic;
+use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::dashboard::{Answers, Desk, Observed, feed::feed, site};
 use crate::healthcare::serve::{files, roles};
 
 /// Where dashboards are served when nothing else is said.
@@ -55,12 +58,18 @@ impl DashboardArgs {
     }
 
     /// Serves beside a job; what cannot be served is a warning.
-    pub(super) fn beside_job(&self, data: &Place, job: Observed) -> Option<HttpServer> {
+    pub(super) fn beside_job(
+        &self,
+        data: &Place,
+        job: Observed,
+        answers: Option<Answers>,
+    ) -> Option<HttpServer> {
         let at = self.at();
         let started = at.listen().and_then(|listener| {
             // Beside an object store there is no users file: the link alone opens.
             let users = files::users_file(data, None).ok();
-            at.start(listener, data, job, doorkeeper(users)?)
+            let desk = Desk { answers, journal: journal(data, None)? };
+            at.start(listener, data, job, doorkeeper(users)?, desk)
         });
         match started {
             Ok(server) => Some(server),
@@ -122,6 +131,7 @@ impl At {
         data: &Place,
         job: Observed,
         doorkeeper: Arc<dyn Doorkeeper>,
+        desk: Desk,
     ) -> Result<HttpServer> {
         let address = listener.local_addr().map_err(|e| error::io("listen", e))?;
         let follower = DeltaFollower::at(data, &Access::from_environment())?;
@@ -129,25 +139,42 @@ impl At {
         let board = Arc::new(Board::default());
         let gate = Gate::new(doorkeeper, address.port(), Arc::new(SystemClock::default()));
         let gate = if self.behind_proxy { gate.behind_tls() } else { gate };
+        let gate = gate.noting(desk.journal.clone());
         let gate = gate.on_spent_link(move |gate| print_link(address, gate));
         print_link(address, &gate);
-        let app = site(&board, follower.clone(), job.clone()).behind(&gate);
+        let app = site(&board, follower.clone(), job.clone(), desk).behind(&gate);
         HttpServer::start(listener, app, Limits::default(), feed(board, follower, job, remote))
     }
 }
 
-/// Who can read the program's output may see all that the dashboards show.
-#[expect(
-    clippy::print_stderr,
-    reason = "the link is for the person who started the program, not for a log"
-)]
+/// Who can read the program's output may see all that the dashboards show. The link is for the person who started the
+/// program, not for a log; where nobody listens any more it is lost.
 fn print_link(address: SocketAddr, gate: &Gate) {
     let secret = gate.link(Visitor::new("operator", OPERATOR, |_| true));
-    eprintln!("dashboard: http://{address}/?token={secret}");
+    drop(writeln!(io::stderr(), "dashboard: http://{address}/?token={secret}"));
 }
 
 /// The role of whoever follows the link: it is in no users file.
 const OPERATOR: &str = "";
+
+/// Where visitors' commands about alerts go, if the settings name brokers and a topic.
+pub(super) fn answers(config: &HealthcareConfig) -> Option<Answers> {
+    let servers = config.kafka.bootstrap_servers.as_deref()?;
+    let topic = input::commands_topic(config)?;
+    let topic = CommandTopic::new(servers, topic, &config.kafka.properties);
+    Some(Answers::new(Arc::new(topic), config.alerts.max_snooze))
+}
+
+/// The audit log. Beside an object store there is none unless one is named.
+///
+/// # Errors
+/// It cannot be opened, or is damaged.
+pub(super) fn journal(data: &Place, named: Option<&Path>) -> Result<Journal> {
+    match (data, named) {
+        (Place::Remote(_), None) => Ok(Journal::default()),
+        _ => files::audit_log(data, named).map(Journal::new),
+    }
+}
 
 /// Lets in the users of a file, or nobody but those who follow the link.
 ///

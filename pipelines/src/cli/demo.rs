@@ -29,9 +29,12 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    /// Starts both. `events` bounds what the hospital sends.
-    pub(super) fn start(events: Option<u64>) -> Result<Self> {
+    /// Starts both. `events` bounds what the hospital sends; `commands` is a topic for what people say about alerts.
+    pub(super) fn start(events: Option<u64>, commands: Option<&str>) -> Result<Self> {
         let broker = DemoBroker::start(DEFAULT_TOPIC, PARTITIONS)?;
+        if let Some(commands) = commands {
+            broker.create_topic(commands, 1)?;
+        }
         let servers = broker.bootstrap_servers();
         let writer = TopicWriter::new(servers, DEFAULT_TOPIC, &BTreeMap::new())?;
         let clock = Arc::new(SystemClock::default());

@@ -94,7 +94,8 @@ pub(super) fn unread_commands(config: &HealthcareConfig) -> Result<Option<Arc<dy
     Ok(Some(Arc::new(JsonLinesSource::new(Path::new("unused"), command_format()?))))
 }
 
-fn commands_topic(config: &HealthcareConfig) -> Option<&String> {
+/// The topic of commands about alerts, if there are any.
+pub(super) fn commands_topic(config: &HealthcareConfig) -> Option<&String> {
     config.alerts.commands_topic.as_ref().filter(|_| config.alerts.enabled)
 }
 

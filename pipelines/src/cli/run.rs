@@ -8,7 +8,7 @@ use thalweg_runtime::JobSummary;
 use thalweg_runtime::cli::{RunArgs, run_job};
 
 use super::DataArgs;
-use super::dashboard::DashboardArgs;
+use super::dashboard::{self, DashboardArgs};
 use super::demo::Demo;
 use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
@@ -53,8 +53,22 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     let storage = command.data.checkpoints()?;
     let mut run = command.run.clone();
     let mut demo = None;
-    let is_kafka = command.input.input.is_none() && config.kafka.bootstrap_servers.is_some();
-    let commands = input::commands(&config, is_kafka)?;
+    // Where events and commands come from: the brokers of the settings, or the demo's.
+    let mut brokers = config.clone();
+    if command.input.input.is_none() && config.kafka.bootstrap_servers.is_none() {
+        // The broker forgets everything at exit: each such run is a new chain over the same tables, and whatever
+        // it has read it flushes (P29).
+        run.fresh = true;
+        run.drain = true;
+        let commands = input::commands_topic(&config).map(String::as_str);
+        let started = Demo::start(run.events, commands)?;
+        // Settings for a real cluster, its logins say, mean nothing to this broker, and nobody looks at the lag
+        // of a group in it.
+        let bootstrap_servers = Some(started.bootstrap_servers().to_owned());
+        brokers.kafka = KafkaSection { bootstrap_servers, ..KafkaSection::default() };
+        demo = Some(started);
+    }
+    let commands = input::commands(&brokers, command.input.input.is_none())?;
     let source = match &command.input.input {
         Some(path) => {
             let file = input::file(&config, path);
@@ -64,39 +78,25 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
             }
             file
         }
-        None if is_kafka => input::kafka(&config)?,
-        None => {
-            // The broker forgets everything at exit: each such run is a new chain over the same tables, and whatever
-            // it has read it flushes (P29).
-            run.fresh = true;
-            run.drain = true;
-            let started = Demo::start(run.events)?;
-            let mut config = config.clone();
-            // Settings for a real cluster, its logins say, mean nothing to this broker, and nobody looks at the lag
-            // of a group in it.
-            let bootstrap_servers = Some(started.bootstrap_servers().to_owned());
-            config.kafka = KafkaSection { bootstrap_servers, ..KafkaSection::default() };
-            let source = input::kafka(&config)?;
-            demo = Some(started);
-            source
-        }
+        None => input::kafka(&brokers)?,
     };
     let wanted = command.dashboard.is_wanted(run.quiet);
     let tap = wanted.then(|| Tap::new(config.time.window));
     let sources = Sources { events: source, commands };
     let job = input::job(&config, &command.data, sources, storage, tap.as_ref())?;
     let mut job = run.configure(job, config.runtime.clone());
-    let mut dashboard = None;
+    let mut served = None;
     if let Some(tap) = &tap {
         let metrics = Arc::default();
         let observed = Observed::graph(job.graph()).running(&metrics, tap);
-        dashboard = command.dashboard.beside_job(&command.data.data_dir, observed);
+        let answers = dashboard::answers(&brokers);
+        served = command.dashboard.beside_job(&command.data.data_dir, observed, answers);
         job = job.metrics(metrics);
     }
     let schedule = Schedule::start(&command.data, &config.maintenance)?;
     let result = run_job(job, &run);
     drop(schedule);
-    drop(dashboard);
+    drop(served);
     let fed = demo.map_or(Ok(()), Demo::stop);
     let summary = result?;
     fed?;

@@ -15,7 +15,8 @@ use thalweg_serving::sql::{Limits, Listen, Served, SqlServer, SqlSettings, TlsFi
 
 use super::access::AccessArgs;
 use super::{dashboard, graph};
-use crate::healthcare::dashboard::Observed;
+use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::dashboard::{Desk, Observed};
 use crate::healthcare::serve::{TABLES, files, roles};
 
 /// The database's name.
@@ -26,6 +27,11 @@ const DATABASE: &str = "healthcare";
 pub(super) struct ServeArgs {
     #[command(flatten)]
     access: AccessArgs,
+
+    /// Configuration file of the job; with its kafka.bootstrap_servers and alerts.commands_topic, alerts can be
+    /// acknowledged and snoozed on the dashboards
+    #[arg(long, value_name = "F.toml")]
+    config: Option<PathBuf>,
 
     /// Serve the dashboards here; they are what is served when nothing else is asked for [default address:
     /// 127.0.0.1:8300, or a free port when that is taken]
@@ -54,7 +60,7 @@ pub(super) struct ServeArgs {
     tls_key: Option<PathBuf>,
 
     /// Let other machines reach SQL; needs a certificate
-    #[arg(long)]
+    #[arg(long, requires = "sql")]
     allow_remote: bool,
 
     /// How long a SQL statement may run
@@ -91,10 +97,15 @@ fn dashboards(args: &ServeArgs) -> Result<HttpServer> {
         Place::Remote(_) => users.ok(),
         Place::Folder(_) => Some(users?),
     };
+    let config = HealthcareConfig::load(args.config.as_deref())?;
+    let desk = Desk {
+        answers: dashboard::answers(&config),
+        journal: dashboard::journal(place, args.access.audit_log.as_deref())?,
+    };
     let at = dashboard::At { address: args.http.flatten(), behind_proxy: args.behind_proxy };
     let listener = at.listen()?;
     let job = Observed::graph(&graph::drawing()?);
-    at.start(listener, place, job, dashboard::doorkeeper(users)?)
+    at.start(listener, place, job, dashboard::doorkeeper(users)?, desk)
 }
 
 fn sql(args: &ServeArgs, address: SocketAddr) -> Result<SqlServer> {

@@ -6,7 +6,7 @@
 //! * alerts: what somebody should know at once ([`alerts`]);
 //! * gold: what happened per minute, over the events that came in time; the others are in `late/events`.
 //!
-//! [`config`] says what can be set, [`graph`] puts it together, [`event`] turns messages into columns, [`rules`] judges
+//! [`commands`] carries what people say about alerts to the job. [`config`] says what can be set, [`graph`] puts it together, [`event`] turns messages into columns, [`rules`] judges
 //! them. [`hospital`] simulates a hospital, [`produce`] sends its events, [`decrypt`] opens what bronze and quarantine
 //! keep, [`maintain`] keeps the tables in shape, [`daily`] judges, repairs and reports a day, [`monitor`] looks at the
 //! job from outside, [`dashboard`] shows what is in the tables, [`serve`] says who may see what of them. Nothing here
@@ -14,6 +14,7 @@
 
 pub mod alerts;
 pub mod blood_pressure;
+pub mod commands;
 pub mod config;
 pub mod daily;
 pub mod dashboard;

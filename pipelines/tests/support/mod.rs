@@ -6,6 +6,7 @@ mod cuts;
 pub(crate) mod days;
 mod listener;
 mod mirror;
+pub(crate) mod serving;
 pub(crate) mod table_log;
 
 use std::collections::BTreeMap;

@@ -46,7 +46,7 @@ pub struct Event {
     /// The role in which.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub role: String,
-    /// From where: an address, or `cli`.
+    /// From where: an address, `cli`, or `http` for the dashboards.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
     /// What.

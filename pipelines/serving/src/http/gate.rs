@@ -10,20 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_SECURITY_POLICY, COOKIE, HeaderMap, HeaderValue, LOCATION,
-    RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
-};
+use axum::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
+use thalweg_core::error;
 use thalweg_core::time::Clock;
 
+use super::journal::{Journal, SOURCE};
+use super::refusal::{Refusal, refuse};
 use super::routes::SESSION;
 use super::session::{Hash, Link, Sessions, hash};
+use crate::audit::{Action, Event, Outcome};
 use crate::rate::Bucket;
 
 /// Tokens that were right and are counted by themselves.
@@ -34,6 +32,12 @@ const CHECKS_BURST: f64 = 20.0;
 /// Requests with one token.
 const PER_SECOND: f64 = 20.0;
 const BURST: f64 = 200.0;
+/// Links in place of used ones: whoever has an old link makes us print.
+const PRINTS_PER_SECOND: f64 = 0.2;
+const PRINTS_BURST: f64 = 3.0;
+/// Refused sign-ins that are written down one by one; of the others the next entry says how many they were.
+const REFUSALS_PER_SECOND: f64 = 0.5;
+const REFUSALS_BURST: f64 = 20.0;
 /// Longer ones are none of ours.
 const LONGEST_TOKEN: usize = 256;
 
@@ -108,6 +112,7 @@ struct Inner {
     /// Of every cookie.
     attributes: &'static str,
     on_spent: Option<Box<OnSpent>>,
+    journal: Journal,
     held: Mutex<Held>,
 }
 
@@ -117,6 +122,10 @@ type OnSpent = dyn Fn(&Gate) + Send + Sync;
 struct Held {
     sessions: Sessions,
     checks: Bucket,
+    prints: Bucket,
+    refusals: Bucket,
+    /// Refused sign-ins since the last one that was written down.
+    unwritten: u64,
     tokens: HashMap<[u8; 32], Bucket>,
 }
 
@@ -148,31 +157,23 @@ impl Pass {
     }
 }
 
-/// Why someone stays outside.
-enum Refusal {
-    /// No token, or a wrong one.
-    Unknown,
-    /// The link was used before.
-    Spent,
-    /// Too often; try again later.
-    Wait(Duration),
-    /// Another site sent the request.
-    Foreign,
-}
-
 impl Gate {
     /// A gate of the server on `port`: browsers do not tell ports apart, so the cookie's name does.
     pub fn new(doorkeeper: Arc<dyn Doorkeeper>, port: u16, clock: Arc<dyn Clock>) -> Self {
-        let checks = Bucket::new(CHECKS_PER_SECOND, CHECKS_BURST, clock.monotonic());
+        let now = clock.monotonic();
         Self(Arc::new(Inner {
             doorkeeper,
             clock,
             cookie: format!("thalweg-{port}"),
             attributes: "Path=/; HttpOnly; SameSite=Strict",
             on_spent: None,
+            journal: Journal::default(),
             held: Mutex::new(Held {
                 sessions: Sessions::default(),
-                checks,
+                checks: Bucket::new(CHECKS_PER_SECOND, CHECKS_BURST, now),
+                prints: Bucket::new(PRINTS_PER_SECOND, PRINTS_BURST, now),
+                refusals: Bucket::new(REFUSALS_PER_SECOND, REFUSALS_BURST, now),
+                unwritten: 0,
                 tokens: HashMap::new(),
             }),
         }))
@@ -196,6 +197,15 @@ impl Gate {
         self
     }
 
+    /// Writes down who signs in, and who is refused. Whose entry cannot be written is not let in.
+    #[must_use]
+    pub fn noting(mut self, journal: Journal) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.journal = journal;
+        }
+        self
+    }
+
     /// The secret of a link that opens a session for `visitor` once: `/?token=SECRET`. The one before is void.
     pub fn link(&self, visitor: Visitor) -> String {
         self.held().sessions.new_link(visitor)
@@ -211,7 +221,12 @@ impl Gate {
 
     async fn identify(&self, headers: &HeaderMap, method: &Method) -> Result<Visitor, Refusal> {
         if let Some(token) = bearer(headers) {
-            return self.check(token.to_owned()).await;
+            let (visitor, is_new) = self.check(token.to_owned()).await?;
+            // A program shows its token with every request: the first time is its sign-in.
+            if is_new {
+                self.note(&visitor, "token").await?;
+            }
+            return Ok(visitor);
         }
         let secret = self.cookie(headers).ok_or(Refusal::Unknown)?;
         if *method != Method::GET && is_foreign(headers) {
@@ -226,11 +241,13 @@ impl Gate {
         Err(Refusal::Unknown)
     }
 
-    /// Checks a token on a thread that may be slow.
-    async fn check(&self, token: String) -> Result<Visitor, Refusal> {
+    /// Checks a token on a thread that may be slow. Whose it is, and whether it was not seen before.
+    async fn check(&self, token: String) -> Result<(Visitor, bool), Refusal> {
         if token.len() > LONGEST_TOKEN {
             return Err(Refusal::Unknown);
         }
+        // Its first part claims to be a name. It may be anything, a password that was pasted here too.
+        let claimed = token.split_once('.').map(|(name, _)| self.0.journal.digest(name));
         let (id, now) = (hash(&token), self.now());
         {
             let mut held = self.held();
@@ -240,13 +257,48 @@ impl Gate {
         }
         let doorkeeper = Arc::clone(&self.0.doorkeeper);
         let checked = tokio::task::spawn_blocking(move || doorkeeper.admit(&token)).await;
-        let visitor = checked.ok().flatten().ok_or(Refusal::Unknown)?;
+        let Some(visitor) = checked.ok().flatten() else {
+            self.note_refusal("unknown_token", claimed.unwrap_or_default()).await;
+            return Err(Refusal::Unknown);
+        };
         let mut held = self.held();
         if held.tokens.len() >= REMEMBERED {
             held.tokens.clear();
         }
+        let is_new = !held.tokens.contains_key(&id);
         held.tokens.entry(id).or_insert_with(|| Bucket::new(PER_SECOND, BURST, now));
-        Ok(visitor)
+        Ok((visitor, is_new))
+    }
+
+    async fn note(&self, visitor: &Visitor, way: &str) -> Result<(), Refusal> {
+        let mut event = visitor.event(Action::Login, Outcome::Done);
+        way.clone_into(&mut event.kind);
+        self.0.journal.note(event).await.map_err(|problem| {
+            tracing::warn!(error = error::chain(&problem), "nobody is let in");
+            Refusal::Unwritten
+        })
+    }
+
+    /// Writes down that somebody was refused, unless that happens too often.
+    async fn note_refusal(&self, reason: &str, claimed: String) {
+        let now = self.now();
+        let unwritten = {
+            let mut held = self.held();
+            if held.refusals.take(now).is_err() {
+                held.unwritten += 1;
+                return;
+            }
+            std::mem::take(&mut held.unwritten)
+        };
+        let mut event = Event::new("", Action::Login, Outcome::Refused);
+        SOURCE.clone_into(&mut event.source);
+        event.subject = claimed;
+        reason.clone_into(&mut event.reason);
+        event.left_out = unwritten;
+        // Refused they are in any case.
+        if let Err(problem) = self.0.journal.note(event).await {
+            tracing::warn!(error = error::chain(&problem), "a refusal is not in the audit log");
+        }
     }
 
     /// Signs in with a token from a form.
@@ -256,7 +308,15 @@ impl Gate {
         }
         let token = form.trim().strip_prefix("token=").unwrap_or_default();
         match self.check(token.trim_end_matches(['\r', '\n']).to_owned()).await {
-            Ok(visitor) => self.welcome(visitor),
+            Ok((visitor, _)) => self.enter(headers, visitor, "form").await,
+            Err(refusal) => refuse(headers, &refusal),
+        }
+    }
+
+    /// Opens a session once it is written down.
+    async fn enter(&self, headers: &HeaderMap, visitor: Visitor, way: &str) -> Response {
+        match self.note(&visitor, way).await {
+            Ok(()) => self.welcome(visitor),
             Err(refusal) => refuse(headers, &refusal),
         }
     }
@@ -269,12 +329,21 @@ impl Gate {
         redirect(&format!("{}=; {}; Max-Age=0", self.0.cookie, self.0.attributes))
     }
 
-    fn follow(&self, headers: &HeaderMap, secret: &str) -> Response {
+    async fn follow(&self, headers: &HeaderMap, secret: &str) -> Response {
         let link = self.held().sessions.follow(secret);
         match link {
-            Link::Good(visitor) => self.welcome(visitor),
-            Link::Unknown => refuse(headers, &Refusal::Unknown),
+            Link::Good(visitor) => self.enter(headers, visitor, "link").await,
+            Link::Unknown => {
+                self.note_refusal("unknown_link", String::new()).await;
+                refuse(headers, &Refusal::Unknown)
+            }
             Link::Spent => {
+                self.note_refusal("spent_link", String::new()).await;
+                let now = self.now();
+                let may_print = self.held().prints.take(now);
+                if let Err(wait) = may_print {
+                    return refuse(headers, &Refusal::Wait(wait));
+                }
                 if let Some(print) = &self.0.on_spent {
                     print(self);
                 }
@@ -319,7 +388,7 @@ pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
             next.run(request).await
         }
         Err(Refusal::Unknown) if link(&method, &uri).is_some() => {
-            gate.follow(request.headers(), link(&method, &uri).unwrap_or_default())
+            gate.follow(request.headers(), link(&method, &uri).unwrap_or_default()).await
         }
         Err(refusal) => refuse(request.headers(), &refusal),
     }
@@ -351,52 +420,4 @@ fn redirect(cookie: &str) -> Response {
 
 fn redirect_home() -> Response {
     (StatusCode::SEE_OTHER, [(LOCATION, HeaderValue::from_static("/"))]).into_response()
-}
-
-fn refuse(headers: &HeaderMap, refusal: &Refusal) -> Response {
-    let (status, text) = match refusal {
-        Refusal::Unknown => (StatusCode::UNAUTHORIZED, "Please sign in."),
-        Refusal::Spent => (
-            StatusCode::UNAUTHORIZED,
-            "This link was used before. The program has just printed a new one where it runs.",
-        ),
-        Refusal::Wait(_) => {
-            (StatusCode::TOO_MANY_REQUESTS, "Too many requests: try again shortly.")
-        }
-        Refusal::Foreign => (StatusCode::FORBIDDEN, "Requests from other sites are refused."),
-    };
-    let wants_page = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    let mut response = if status == StatusCode::UNAUTHORIZED
-        && wants_page.is_some_and(|accept| accept.contains("text/html"))
-    {
-        page(text)
-    } else {
-        format!("{text}\n").into_response()
-    };
-    *response.status_mut() = status;
-    if let Refusal::Wait(wait) = refusal {
-        let seconds = HeaderValue::from(wait.as_secs() + 1);
-        response.headers_mut().insert(RETRY_AFTER, seconds);
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    }
-    response
-}
-
-/// The page for someone outside is one file: everything else is inside.
-const STYLE: &str = include_str!("signin.css");
-
-fn page(text: &str) -> Response {
-    let body = include_str!("signin.html").replace("{style}", STYLE).replace("{text}", text);
-    let style = STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    );
-    let mut response = axum::response::Html(body).into_response();
-    if let Ok(policy) = HeaderValue::from_str(&policy) {
-        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
-    }
-    response
 }

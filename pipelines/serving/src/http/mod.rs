@@ -1,7 +1,8 @@
 //! Pages, JSON and live updates over HTTP.
 //!
 //! [`Board`] holds what is shown and composes, for each client, what changed since it last looked. [`Gate`] lets in who
-//! shows a token, a session's cookie or a link that has not been used. [`Routes`] puts the gate before every route, and
+//! shows a token, a session's cookie or a link that has not been used, and writes down in a [`Journal`] who came.
+//! [`Routes`] puts the gate before every route, and
 //! [`HttpServer`] serves them on a thread of its own, within limits. Nothing here knows what is shown.
 //!
 //! Invariants:
@@ -12,13 +13,16 @@
 mod board;
 mod gate;
 mod headers;
+mod journal;
 mod live;
+mod refusal;
 mod routes;
 mod server;
 mod session;
 
 pub use board::{Board, Edit, Position, Reading};
 pub use gate::{Doorkeeper, Gate, Visitor};
+pub use journal::Journal;
 pub use live::{LIVE, STATE, Shown, live, state};
-pub use routes::{Routes, SESSION};
+pub use routes::{Body, Routes, SESSION};
 pub use server::{HttpServer, Limits};

@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use serde::Serialize;
 use thalweg_serving::http::Edit;
 
-use super::row::{long, micros, number, text};
+use super::row::{PatientId, long, micros, number, text};
 
 /// Where the job writes what becomes of alerts.
 pub(super) use crate::healthcare::graph::ALERTS as TABLE;
@@ -31,8 +31,7 @@ pub(super) const COLUMNS: &[&str] = &[
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Alert {
     id: String,
-    /// As text: JavaScript's numbers do not hold all of them.
-    patient: String,
+    patient: PatientId,
     rule: String,
     state: String,
     severity: String,
@@ -56,7 +55,7 @@ pub(super) fn read(batch: &RecordBatch) -> Vec<Alert> {
 fn alert(batch: &RecordBatch, at: usize) -> Option<Alert> {
     Some(Alert {
         id: text(batch, "alert_id", at)?,
-        patient: long(batch, "patient_id", at)?.to_string(),
+        patient: PatientId(long(batch, "patient_id", at)?),
         rule: text(batch, "rule", at)?,
         state: text(batch, "state", at)?,
         severity: text(batch, "severity", at)?,
@@ -142,7 +141,7 @@ mod tests {
         let mut newest = Newest::default();
         let alert = |(id, state, at, sequence): &(&str, &str, i64, i64)| Alert {
             id: (*id).to_owned(),
-            patient: "7".to_owned(),
+            patient: PatientId(7),
             rule: "news2".to_owned(),
             state: (*state).to_owned(),
             severity: "warning".to_owned(),

@@ -33,6 +33,7 @@ assets! {
     "/pages/monitoring.js" = JS "pages/monitoring.js",
     "/pages/kpis.js" = JS "pages/kpis.js",
     "/pages/alerts.js" = JS "pages/alerts.js",
+    "/pages/answers.js" = JS "pages/answers.js",
     "/pages/patient.js" = JS "pages/patient.js",
     "/pages/compare.js" = JS "pages/compare.js",
     "/pages/pipeline.js" = JS "pages/pipeline.js",

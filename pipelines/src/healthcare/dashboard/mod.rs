@@ -3,7 +3,8 @@
 //! Committed figures are read from the gold tables ([`feed`]), each checkpoint as a whole. Between two checkpoints the
 //! minutes that are still open are shown from a [`tap`] behind the masks: provisional, and replaced by what is committed.
 //! Neither has a part in the job: the tables are read beside it, and the tap is no state of it. While nobody looks,
-//! nothing is read and nothing is counted.
+//! nothing is read and nothing is counted. What somebody says about an alert ([`Answers`]) goes to the job through its
+//! topic, like everybody's.
 //!
 //! | Section | A row | From | Table that one must be allowed to read |
 //! |---|---|---|---|
@@ -20,8 +21,11 @@
 //! `temp`, `spo2`, `rr`, each as mean, least and greatest.
 
 mod alerts;
+mod answers;
 mod assets;
+mod counts;
 pub mod feed;
+mod looks;
 mod metrics;
 mod patients;
 mod pipeline;
@@ -29,5 +33,6 @@ mod row;
 mod site;
 pub mod tap;
 
+pub use answers::Answers;
 pub use pipeline::Observed;
-pub use site::site;
+pub use site::{Desk, site};

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::feed::{SPAN, WINDOW, millis};
-use super::row::{self, Row};
+use super::row::{self, PatientId, Row};
 use crate::healthcare::gold::PatientVitals;
 
 const TABLE: &str = "gold/patient_vitals";
@@ -42,8 +42,7 @@ struct Held {
 /// A patient in a list, as in the newest window.
 #[derive(Debug, Serialize)]
 pub(super) struct Listed {
-    /// As text: JavaScript's numbers do not hold all of them.
-    id: String,
+    id: PatientId,
     newest: Row,
 }
 
@@ -60,9 +59,9 @@ impl Patients {
         for ((_, patient), row) in &held.rows {
             newest.insert(*patient, row);
         }
-        let named = newest.into_iter().map(|(id, row)| (id.to_string(), row));
-        let wanted = named.filter(|(id, _)| id.starts_with(begins));
-        Ok(wanted.take(LISTED).map(|(id, row)| Listed { id, newest: row.clone() }).collect())
+        let wanted = newest.into_iter().filter(|(id, _)| id.to_string().starts_with(begins));
+        let listed = wanted.take(LISTED);
+        Ok(listed.map(|(id, row)| Listed { id: PatientId(id), newest: row.clone() }).collect())
     }
 
     /// The windows of one patient, oldest first.

@@ -3,8 +3,18 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use speedate::DateTime;
+
+/// A patient's number. Written as text: JavaScript's numbers do not hold all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PatientId(pub(super) i64);
+
+impl Serialize for PatientId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
 
 /// Mean, least, greatest.
 pub(super) type Figures = [Option<f64>; 3];

@@ -7,14 +7,17 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thalweg_connectors::delta::DeltaFollower;
 use thalweg_core::error;
-use thalweg_serving::http::{Board, LIVE, Routes, STATE, Shown, Visitor, live, state};
+use thalweg_serving::http::{Board, Journal, LIVE, Routes, STATE, Shown, Visitor, live, state};
 
+use super::answers::{Answers, COMMANDS};
+use super::looks::Looks;
 use super::patients::Patients;
 use super::pipeline::Observed;
+use super::row::{PatientId, Row};
 use super::{assets, metrics};
 
 /// Dashboards that may be open at once.
@@ -32,35 +35,62 @@ const SECTIONS: &[(&str, &str)] = &[
     ("job", "meta_checkpoints"),
 ];
 
+/// What visitors can do besides looking, and where it is written down that they looked.
+#[derive(Debug, Clone, Default)]
+pub struct Desk {
+    /// Takes commands about alerts; none: nobody reads them.
+    pub answers: Option<Answers>,
+    /// The audit log, if there is one.
+    pub journal: Journal,
+}
+
 #[derive(Debug, Clone)]
 struct Site {
     board: Arc<Board>,
     patients: Patients,
     job: Observed,
+    answers: Option<Answers>,
+    looks: Looks,
 }
 
 /// Pages and data over `board`.
-pub fn site(board: &Arc<Board>, follower: DeltaFollower, job: Observed) -> Routes {
+pub fn site(board: &Arc<Board>, follower: DeltaFollower, job: Observed, desk: Desk) -> Routes {
     let shown = Shown::new(Arc::clone(board), SECTIONS, STREAMS);
-    let site = Site { board: Arc::clone(board), patients: Patients::new(follower), job };
-    let (patients, patient, counters) = (site.clone(), site.clone(), site);
+    let Desk { answers, journal } = desk;
+    let site = Site {
+        board: Arc::clone(board),
+        patients: Patients::new(follower),
+        job,
+        answers: answers.clone(),
+        looks: Looks::new(journal.clone()),
+    };
+    let (who, patients, patient, counters) = (site.clone(), site.clone(), site.clone(), site);
     let (first, stream) = (shown.clone(), shown);
-    assets::add(Routes::default())
-        .get("/api/me", me)
+    let routes = assets::add(Routes::default())
+        .get("/api/me", async move |visitor| me(&who, &visitor))
         .get(STATE, async move |visitor| state(State(first), visitor).await)
         .get(LIVE, async move |visitor, request| live(State(stream), visitor, request).await)
         .get("/api/patients", async move |visitor, query| list(patients, visitor, query).await)
         .get("/api/patient/{id}", async move |visitor, id| one(patient, visitor, id).await)
-        .get("/metrics", async move |visitor| scrape(&counters, &visitor))
+        .get("/metrics", async move |visitor| scrape(&counters, &visitor));
+    match answers {
+        Some(answers) => {
+            routes.post(COMMANDS, move |visitor, body| answers.take(journal, visitor, body))
+        }
+        None => routes,
+    }
 }
 
-/// Who is signed in, and which sections they may see.
-async fn me(Extension(visitor): Extension<Visitor>) -> Response {
+/// Who is signed in, which sections they may see, and whether alerts can be answered, by them.
+fn me(site: &Site, visitor: &Extension<Visitor>) -> Response {
     let seen = SECTIONS.iter().filter(|(_, table)| visitor.may_read(table));
     let sections: Vec<&str> = seen.map(|(section, _)| *section).collect();
     let patients = visitor.may_read(PATIENTS);
-    Json(json!({ "name": visitor.name(), "sections": sections, "patients": patients }))
-        .into_response()
+    let answers = site.answers.as_ref().map(|answers| answers.offer(visitor));
+    Json(json!({
+        "name": visitor.name(), "sections": sections, "patients": patients, "answers": answers,
+    }))
+    .into_response()
 }
 
 const PATIENTS: &str = "gold_patient_vitals";
@@ -75,19 +105,34 @@ async fn list(site: Site, visitor: Extension<Visitor>, Query(search): Query<Sear
     if !visitor.may_read(PATIENTS) {
         return forbidden();
     }
-    match site.patients.list(&search.begins).await {
-        Ok(patients) => Json(json!({ "patients": patients })).into_response(),
-        Err(problem) => unreadable(&problem),
+    let patients = match site.patients.list(&search.begins).await {
+        Ok(patients) => patients,
+        Err(problem) => return unreadable(&problem),
+    };
+    match site.looks.note(&visitor, PATIENTS, None, patients.len()).await {
+        Ok(()) => Json(json!({ "patients": patients })).into_response(),
+        Err(problem) => unwritten(&problem),
     }
+}
+
+/// The minutes of one patient.
+#[derive(Debug, Serialize)]
+struct Course {
+    id: PatientId,
+    rows: Vec<Row>,
 }
 
 async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) -> Response {
     if !visitor.may_read(PATIENTS) {
         return forbidden();
     }
-    match site.patients.rows(patient).await {
-        Ok(rows) => Json(json!({ "id": patient, "rows": rows })).into_response(),
-        Err(problem) => unreadable(&problem),
+    let rows = match site.patients.rows(patient).await {
+        Ok(rows) => rows,
+        Err(problem) => return unreadable(&problem),
+    };
+    match site.looks.note(&visitor, PATIENTS, Some(patient), rows.len()).await {
+        Ok(()) => Json(Course { id: PatientId(patient), rows }).into_response(),
+        Err(problem) => unwritten(&problem),
     }
 }
 
@@ -101,6 +146,13 @@ fn scrape(site: &Site, visitor: &Extension<Visitor>) -> Response {
 
 fn forbidden() -> Response {
     (StatusCode::FORBIDDEN, "your role does not include this table\n").into_response()
+}
+
+/// Who looks is written down first, or does not look.
+fn unwritten(problem: &thalweg_core::Error) -> Response {
+    tracing::warn!(error = error::chain(problem), "a patient is not shown");
+    let text = "the audit log cannot be written: no patient is shown\n";
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// What went wrong is for the log of who runs the program.

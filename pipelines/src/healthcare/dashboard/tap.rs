@@ -5,60 +5,35 @@
 //! depends on it. So it is *provisional*: an attempt that starts anew starts it anew, from its checkpoint, and a minute in
 //! which somebody began to look is counted from there. What is committed replaces it.
 //!
-//! While nobody looks it costs one load of a flag per batch. While somebody looks a subtask counts its batch under a lock
-//! that all share; it never waits for it: a batch that finds it taken is not counted.
+//! While nobody looks it costs one load of a flag per call. While somebody looks each subtask counts into a part of its
+//! own, and the feed takes away what the parts hold, whenever it looks: a subtask waits for no other one, and for the
+//! feed no longer than a map is taken.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, Float64Array, Int32Array, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use thalweg_core::Result;
 use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, SideOutput, StateBlob, StateChunk,
 };
-use thalweg_core::window::{TimeWindow, TumblingEventTimeWindows};
+use thalweg_core::window::TumblingEventTimeWindows;
 
-use super::row::{Row, Vitals};
-use crate::healthcare::record::Silver;
-
-/// More minutes than that are not open at once, but for clocks that are wrong.
-const OPEN: usize = 8;
+use super::counts::{Group, Minutes, count, lock, trim};
+use super::row::Row;
 
 /// Counts events by minute while somebody looks. Shared by the subtasks of a job and the dashboard's feed.
 #[derive(Debug)]
 pub struct Tap {
     watched: AtomicBool,
     windows: TumblingEventTimeWindows,
-    minutes: Mutex<BTreeMap<i64, Minute>>,
-}
-
-#[derive(Debug, Default)]
-struct Minute {
-    end: i64,
-    all: Group,
-    types: HashMap<String, Group>,
-    categories: HashMap<String, Group>,
-    medications: HashMap<String, Group>,
-}
-
-#[derive(Debug, Default)]
-struct Group {
-    events: i64,
-    patients: HashSet<i64>,
-    vitals: [Summary; 6],
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Summary {
-    count: u32,
-    sum: f64,
-    least: f64,
-    greatest: f64,
+    /// What was taken from the parts.
+    minutes: Mutex<Minutes>,
+    /// One of each subtask; it goes with its subtask.
+    parts: Mutex<Vec<Weak<Mutex<Minutes>>>>,
 }
 
 /// The open minutes as rows, by section.
@@ -77,19 +52,48 @@ impl Tap {
             watched: AtomicBool::new(false),
             windows: TumblingEventTimeWindows::of(window),
             minutes: Mutex::default(),
+            parts: Mutex::default(),
         })
     }
 
-    /// Whether to count. What was counted is forgotten when nobody looks any more.
+    /// Whether to count. What was counted is forgotten when somebody begins to look, and when nobody does any more.
     pub(super) fn watch(&self, watched: bool) {
-        if self.watched.swap(watched, Ordering::Relaxed) && !watched {
-            self.minutes().clear();
+        if self.watched.swap(watched, Ordering::Relaxed) != watched {
+            self.forget();
         }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    fn forget(&self) {
+        drop(self.taken());
+        lock(&self.minutes).clear();
+    }
+
+    /// A part for another subtask.
+    fn part(self: &Arc<Self>) -> Part {
+        let minutes = Arc::default();
+        lock(&self.parts).push(Arc::downgrade(&minutes));
+        Part { tap: Arc::clone(self), minutes }
+    }
+
+    /// What the parts hold; they go on with nothing.
+    fn taken(&self) -> Vec<Minutes> {
+        let mut parts = lock(&self.parts);
+        parts.retain(|part| part.strong_count() > 0);
+        let alive = parts.iter().filter_map(Weak::upgrade);
+        alive.map(|part| std::mem::take(&mut *lock(&part))).collect()
     }
 
     /// The minutes behind `committed` (start of the newest committed one, ms); the others are forgotten.
     pub(super) fn open(&self, committed: Option<i64>) -> Open {
-        let mut minutes = self.minutes();
+        let mut minutes = lock(&self.minutes);
+        for (start, minute) in self.taken().into_iter().flatten() {
+            minutes.entry(start).or_default().merge(minute);
+        }
+        trim(&mut minutes);
         if let Some(committed) = committed {
             *minutes = minutes.split_off(&(committed * 1_000 + 1));
         }
@@ -114,132 +118,21 @@ impl Tap {
         }
         open
     }
+}
 
-    /// Counts the events of a batch, if anybody looks and nobody else counts just then. What it cannot read it passes
-    /// over.
+/// What one subtask has counted since the feed last looked.
+#[derive(Debug)]
+struct Part {
+    tap: Arc<Tap>,
+    minutes: Arc<Mutex<Minutes>>,
+}
+
+impl Part {
+    /// Counts the events of a batch, if anybody looks. What it cannot read it passes over.
     fn observe(&self, batch: &RecordBatch) {
-        if self.watched.load(Ordering::Relaxed) {
-            self.count(batch).unwrap_or_default();
+        if self.tap.is_watched() {
+            count(&self.minutes, self.tap.windows, batch).unwrap_or_default();
         }
-    }
-
-    fn count(&self, batch: &RecordBatch) -> Option<()> {
-        let column = |name: &str| batch.column_by_name(name);
-        let times = column(Silver::EVENT_TIME.name())?;
-        let times = times.as_primitive_opt::<TimestampMicrosecondType>()?.values();
-        let patients = column(Silver::PATIENT_ID.name())?;
-        let patients = patients.as_primitive_opt::<Int64Type>()?.values();
-        let vitals = VITALS.map(|name| Numbers::of(batch, name));
-        let keys = KEYS.map(|name| column(name).and_then(|c| c.as_string_opt::<i32>()));
-        let mut window = TimeWindow { start: 0, end: 0 };
-        let mut minutes = match self.minutes.try_lock() {
-            Ok(minutes) => minutes,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        for (at, (time, patient)) in times.iter().zip(patients.iter()).enumerate() {
-            if !window.contains(*time) {
-                window = self.windows.window_of(*time);
-            }
-            let vitals = vitals.each_ref().map(|values| values.get(at));
-            let minute = minutes.entry(window.start).or_default();
-            minute.end = window.end;
-            minute.all.add(*patient, &vitals);
-            for (groups, values) in minute.groups().into_iter().zip(&keys) {
-                if let Some(key) = values.filter(|v| v.is_valid(at)).map(|v| v.value(at)) {
-                    if let Some(group) = groups.get_mut(key) {
-                        group.add(*patient, &vitals);
-                    } else {
-                        groups.entry(key.to_owned()).or_default().add(*patient, &vitals);
-                    }
-                }
-            }
-        }
-        while minutes.len() > OPEN {
-            minutes.pop_first();
-        }
-        Some(())
-    }
-
-    fn minutes(&self) -> MutexGuard<'_, BTreeMap<i64, Minute>> {
-        self.minutes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-const VITALS: [&str; 6] = [
-    Silver::HEART_RATE.name(),
-    Silver::SYSTOLIC.name(),
-    Silver::DIASTOLIC.name(),
-    Silver::TEMPERATURE.name(),
-    Silver::SPO2.name(),
-    Silver::RESPIRATORY_RATE.name(),
-];
-
-/// By what events are grouped, in the order of [`Minute::groups`].
-const KEYS: [&str; 3] =
-    [Silver::EVENT_TYPE.name(), Silver::BP_CATEGORY.name(), Silver::MEDICATION.name()];
-
-impl Minute {
-    fn groups(&mut self) -> [&mut HashMap<String, Group>; 3] {
-        [&mut self.types, &mut self.categories, &mut self.medications]
-    }
-}
-
-/// A column of either type that vitals have, found once a batch.
-enum Numbers<'a> {
-    Double(&'a Float64Array),
-    Int(&'a Int32Array),
-    Absent,
-}
-
-impl<'a> Numbers<'a> {
-    fn of(batch: &'a RecordBatch, name: &str) -> Self {
-        let Some(column) = batch.column_by_name(name) else { return Self::Absent };
-        let int = || column.as_primitive_opt::<Int32Type>().map(Self::Int);
-        let double = column.as_primitive_opt::<Float64Type>().map(Self::Double);
-        double.or_else(int).unwrap_or(Self::Absent)
-    }
-
-    fn get(&self, at: usize) -> Option<f64> {
-        match self {
-            Self::Double(values) => values.is_valid(at).then(|| values.value(at)),
-            Self::Int(values) => values.is_valid(at).then(|| f64::from(values.value(at))),
-            Self::Absent => None,
-        }
-    }
-}
-
-impl Group {
-    fn add(&mut self, patient: i64, vitals: &[Option<f64>; 6]) {
-        self.events += 1;
-        self.patients.insert(patient);
-        for (summary, value) in self.vitals.iter_mut().zip(vitals) {
-            if let Some(value) = value {
-                summary.add(*value);
-            }
-        }
-    }
-
-    fn vitals(&self) -> Vitals {
-        let [hr, sys, dia, temp, spo2, rr] = self.vitals.map(Summary::figures);
-        Vitals { hr, sys, dia, temp, spo2, rr }
-    }
-}
-
-impl Summary {
-    fn add(&mut self, value: f64) {
-        let first = self.count == 0;
-        self.count += 1;
-        self.sum += value;
-        self.least = if first { value } else { self.least.min(value) };
-        self.greatest = if first { value } else { self.greatest.max(value) };
-    }
-
-    fn figures(self) -> [Option<f64>; 3] {
-        if self.count == 0 {
-            return [None; 3];
-        }
-        [Some(self.sum / f64::from(self.count)), Some(self.least), Some(self.greatest)]
     }
 }
 
@@ -271,32 +164,32 @@ impl<F: OperatorFactory> OperatorFactory for Tapped<F> {
 
     fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
         // A new attempt reads again what is behind its checkpoint.
-        self.tap.minutes().clear();
-        Ok(Box::new(TappedOperator {
-            inner: self.inner.create(context)?,
-            tap: Arc::clone(&self.tap),
-        }))
+        self.tap.forget();
+        Ok(Box::new(TappedOperator { inner: self.inner.create(context)?, part: self.tap.part() }))
     }
 }
 
 struct TappedOperator {
     inner: Box<dyn Operator>,
-    tap: Arc<Tap>,
+    part: Part,
 }
 
 impl TappedOperator {
-    /// Runs `call` and passes on what it emits.
+    /// Runs `call` and passes on what it emits; while nobody looks there is nothing to do in between.
     fn through(
         &mut self,
         out: &mut Collector,
         call: impl FnOnce(&mut dyn Operator, &mut Collector) -> Result<()>,
     ) -> Result<()> {
+        if !self.part.tap.is_watched() {
+            return call(self.inner.as_mut(), out);
+        }
         let mut emitted = Collector::default();
         let done = call(self.inner.as_mut(), &mut emitted);
         for (tag, batch) in emitted.take() {
             match tag {
                 None => {
-                    self.tap.observe(&batch);
+                    self.part.observe(&batch);
                     out.emit(batch);
                 }
                 Some(tag) => out.side_output(tag, batch),
@@ -342,6 +235,7 @@ impl Operator for TappedOperator {
 mod tests {
     use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 
+    use super::super::counts::OPEN;
     use super::*;
 
     const MINUTE: i64 = 60_000_000;
@@ -357,18 +251,24 @@ mod tests {
         RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
     }
 
+    fn tapped() -> (Arc<Tap>, Part) {
+        let tap = Tap::new(Duration::from_mins(1));
+        let part = tap.part();
+        (tap, part)
+    }
+
     #[test]
     fn open_minutes_are_summed_up_while_somebody_looks() {
-        let tap = Tap::new(Duration::from_mins(1));
+        let (tap, part) = tapped();
         let events = batch(&[
             (1, 7, "vitals", Some(60.0)),
             (2, 7, "lab_result", Some(80.0)),
             (3, 8, "vitals", None),
         ]);
-        tap.observe(&events);
+        part.observe(&events);
         assert!(tap.open(None).kpis.is_empty(), "nobody looked");
         tap.watch(true);
-        tap.observe(&events);
+        part.observe(&events);
         let open = tap.open(None);
         let all = open.kpis.first().unwrap();
         assert_eq!((all.t, all.w, all.n, all.p, all.live), (0, 60_000, 3, 2, true));
@@ -382,30 +282,60 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_waits_for_no_lock() {
+    fn subtasks_that_count_at_once_lose_nothing() {
+        const SUBTASKS: i64 = 4;
+        const BATCHES: i64 = 500;
         let tap = Tap::new(Duration::from_mins(1));
         tap.watch(true);
-        let held = tap.minutes();
-        tap.observe(&batch(&[(1, 7, "vitals", None)]));
-        drop(held);
-        assert!(tap.open(None).kpis.is_empty());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let subtasks: Vec<_> = (0..SUBTASKS)
+                .map(|subtask| {
+                    let part = tap.part();
+                    scope.spawn(move || {
+                        for n in 0..BATCHES {
+                            let rate = Some((n % 100) as f64);
+                            part.observe(&batch(&[
+                                (n, 7, "vitals", rate),
+                                (n, subtask, "lab", None),
+                            ]));
+                        }
+                        // It goes on living: what a part holds when it goes is lost, as is its attempt.
+                        part
+                    })
+                })
+                .collect();
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    tap.open(None);
+                }
+            });
+            let parts: Vec<Part> = subtasks.into_iter().map(|s| s.join().unwrap()).collect();
+            done.store(true, Ordering::Relaxed);
+            let open = tap.open(None);
+            let all = open.kpis.first().unwrap();
+            assert_eq!((all.n, all.p), (2 * SUBTASKS * BATCHES, SUBTASKS + 1));
+            assert_eq!(all.vitals.unwrap().hr, [Some(49.5), Some(0.0), Some(99.0)]);
+            drop(parts);
+        });
+        assert!(tap.taken().is_empty(), "parts that are gone are forgotten");
     }
 
     #[test]
     fn a_committed_minute_is_no_longer_open() {
-        let tap = Tap::new(Duration::from_mins(1));
+        let (tap, part) = tapped();
         tap.watch(true);
-        tap.observe(&batch(&[(1, 7, "vitals", None), (MINUTE, 7, "vitals", None)]));
+        part.observe(&batch(&[(1, 7, "vitals", None), (MINUTE, 7, "vitals", None)]));
         let left: Vec<i64> = tap.open(Some(0)).kpis.iter().map(|row| row.t).collect();
         assert_eq!(left, [60_000]);
     }
 
     #[test]
     fn a_clock_that_runs_wild_does_not_fill_the_memory() {
-        let tap = Tap::new(Duration::from_mins(1));
+        let (tap, part) = tapped();
         tap.watch(true);
         let events: Vec<_> = (0..100).map(|n| (n * MINUTE, 7, "vitals", None)).collect();
-        tap.observe(&batch(&events));
+        part.observe(&batch(&events));
         assert_eq!(tap.open(None).kpis.len(), OPEN);
     }
 }

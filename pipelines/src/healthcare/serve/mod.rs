@@ -3,4 +3,4 @@
 pub mod files;
 mod policy;
 
-pub use policy::{ROLES, TABLES, roles};
+pub use policy::{ANSWERING, ROLES, TABLES, roles};

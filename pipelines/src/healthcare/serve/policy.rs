@@ -26,6 +26,9 @@ pub const TABLES: [(&str, &str); 11] = [
 /// The roles, from the one that sees least.
 pub const ROLES: [&str; 4] = ["viewer", "clinician", "steward", "admin"];
 
+/// The roles that acknowledge and snooze alerts. It takes a person with a name: whoever follows the printed link is none.
+pub const ANSWERING: [&str; 2] = ["clinician", "admin"];
+
 /// Quarantine without the message itself.
 const QUARANTINE: [&str; 6] =
     ["reason_codes", "topic", "partition", "offset", "ingested_at", "key_id"];

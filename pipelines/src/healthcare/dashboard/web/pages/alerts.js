@@ -2,6 +2,7 @@
 
 import { card, el, hint } from "../dom.js";
 import { label, number, timeSeconds } from "../format.js";
+import { Answers } from "./answers.js";
 
 const SEVERITY = { critical: 0, warning: 1, info: 2 };
 const SIGNS = { critical: "▲", warning: "◆", info: "●" };
@@ -17,21 +18,22 @@ const GROUPS = [
 
 const MOST = 100;
 
-/** A list of alerts. */
-export function alertList(alerts) {
-  return el("ul", { class: "alerts" }, alerts.slice(0, MOST).map(entry));
+/** A list of alerts; `answer` makes what each can be answered by, if it can. */
+export function alertList(alerts, answer = () => null) {
+  return el("ul", { class: "alerts" }, alerts.slice(0, MOST).map((alert) => entry(alert, answer(alert))));
 }
 
-function entry(alert) {
+function entry(alert, answers) {
   const value = alert.vital ? `${label(alert.vital)} ${number(alert.value, 1)}` : null;
   const score = alert.score === null ? null : `score ${alert.score}`;
   const by = alert.by ? `by ${alert.by}` : null;
   const about = [value, score, label(alert.state), by].filter(Boolean).join(" · ");
-  return el("li", { class: `alert ${alert.severity}` },
+  return el("li", { class: `alert ${alert.severity}`, "data-alert": alert.id, "data-state": alert.state },
     el("span", { class: "sign", "aria-hidden": "true" }, SIGNS[alert.severity] ?? "●"),
     el("div", {},
       el("p", { class: "what" }, el("strong", {}, label(alert.severity)), ` · ${label(alert.rule)}`),
-      el("p", { class: "note" }, about)),
+      el("p", { class: "note" }, about),
+      answers),
     el("div", { class: "who" },
       el("a", { href: `#/patient/${alert.patient}` }, `Patient ${alert.patient}`),
       el("p", { class: "note" }, el("time", { datetime: new Date(alert.at).toISOString() }, timeSeconds(alert.at)))));
@@ -49,6 +51,12 @@ export function alerts({ store, body }) {
     return { update() {} };
   }
   const lists = GROUPS.map(() => el("div"));
+  const offer = store.me.answers;
+  const said = el("p", { class: "said", role: "status" });
+  const answers = offer?.allowed ? new Answers(offer.snooze, said) : null;
+  if (answers) body.append(said);
+  else if (offer) body.append(hint("To answer alerts sign in as a clinician: the link has nobody's name."));
+  const answer = (alert) => (answers && isOpen(alert) ? answers.of(alert) : null);
   body.append(...GROUPS.map((group, at) => card(group.title, group.note, lists[at])));
   let before = "";
   return {
@@ -57,12 +65,16 @@ export function alerts({ store, body }) {
       const now = JSON.stringify(all);
       if (now === before) return;
       before = now;
+      answers?.keep(all.filter(isOpen));
+      const focused = document.activeElement;
       GROUPS.forEach((group, at) => {
         const found = inOrder(all.filter(group.has));
         const more = found.length > MOST ? hint(`and ${found.length - MOST} more`) : null;
-        const shown = found.length ? alertList(found) : hint(group.empty);
+        const shown = found.length ? alertList(found, answer) : hint(group.empty);
         lists[at].replaceChildren(...[shown, more].filter(Boolean));
       });
+      // What was moved loses the focus, though it is still there.
+      if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
     },
   };
 }

@@ -38,8 +38,8 @@ export function patient({ store, body, argument, minutes }) {
     body.append(hint("Your role does not include single patients."));
     return { update() {} };
   }
-  const find = finder((id) => { location.hash = `#/patient/${id}`; });
   if (!/^-?\d+$/.test(argument)) {
+    const find = finder((id) => { location.hash = `#/patient/${id}`; });
     body.append(card("Choose a patient", "seen in the last hour", find));
     return { update() {} };
   }

@@ -1,0 +1,274 @@
+//! Alerts that are answered on the dashboards: who may, what is sent, what is written down, and once in a browser beside
+//! the real binary.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use serde_json::{Value, json};
+use support::serving::{Serving, cookie, json_body, request, script};
+use support::{batches, healthcare, succeed};
+use thalweg_connectors::delta::DeltaFollower;
+use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
+use thalweg_core::{Error, Result};
+use thalweg_objects::testing::Browser;
+use thalweg_objects::{Access, Place};
+use thalweg_pipelines::healthcare::alerts::command::{Action, Command};
+use thalweg_pipelines::healthcare::commands::CommandSink;
+use thalweg_pipelines::healthcare::dashboard::{Answers, Desk, Observed, site};
+use thalweg_runtime::SystemClock;
+use thalweg_serving::audit::{AuditLog, verify};
+use thalweg_serving::http::{Board, Gate, HttpServer, Journal, Limits, Visitor};
+
+const COMMANDS: &str = "/api/alerts/commands";
+const ALERT: &str = "7/heart-rate-high/1764018010000000";
+
+/// A broker that takes commands, or none.
+#[derive(Debug, Default)]
+struct Taken {
+    commands: Mutex<Vec<Command>>,
+    is_away: bool,
+}
+
+impl CommandSink for Taken {
+    fn send(&self, command: &Command, _: Duration) -> Result<()> {
+        if self.is_away {
+            return Err(Error::transient("the broker is away"));
+        }
+        self.commands.lock().unwrap().push(command.clone());
+        Ok(())
+    }
+}
+
+struct Site {
+    folder: tempfile::TempDir,
+    gate: Gate,
+    server: HttpServer,
+}
+
+impl Site {
+    fn start(sink: Option<Arc<Taken>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::default());
+        let log = AuditLog::open(folder.path().join("audit.jsonl"), Arc::clone(&clock) as _);
+        let journal = Journal::new(log.unwrap());
+        let data = Place::Folder(folder.path().to_owned());
+        let follower = DeltaFollower::at(&data, &Access::from_environment()).unwrap();
+        let answers = sink.map(|sink| Answers::new(sink, Duration::from_hours(1)));
+        let desk = Desk { answers, journal: journal.clone() };
+        let routes = site(&Arc::new(Board::default()), follower, Observed::default(), desk);
+        let gate = Gate::new(Arc::new(()), 1, clock).noting(journal);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let app = routes.behind(&gate);
+        let server =
+            HttpServer::start(listener, app, Limits::default(), std::future::pending()).unwrap();
+        Self { folder, gate, server }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The cookie of somebody in a role, whose name is the role's.
+    fn sign_in(&self, role: &str) -> String {
+        let link = self.gate.link(Visitor::new(role, role, |_| true));
+        cookie(self.address(), &format!("/?token={link}"))
+    }
+
+    fn send(&self, cookie: &str, more: &str, body: &str) -> (u16, String) {
+        let more = format!("{cookie}{more}{}", json_body(body));
+        request(self.address(), "POST", COMMANDS, &more)
+    }
+
+    /// Entries of the audit log about alerts.
+    fn audited(&self) -> Vec<Value> {
+        let path = self.folder.path().join("audit.jsonl");
+        verify(&path, &[]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("7/heart"), "the number of a patient is in the audit log: {text}");
+        let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        entries.filter(|entry| entry["action"] == "alert").collect()
+    }
+}
+
+fn acknowledge() -> String {
+    json!({ "alert_id": ALERT, "action": "acknowledge" }).to_string()
+}
+
+#[test]
+fn clinicians_answer_alerts_in_their_own_name() {
+    let sink = Arc::new(Taken::default());
+    let site = Site::start(Some(Arc::clone(&sink)));
+    for role in ["", "viewer", "steward"] {
+        let cookie = site.sign_in(role);
+        assert_eq!(site.send(&cookie, "", &acknowledge()).0, 403, "{role}");
+        let (_, me) = request(site.address(), "GET", "/api/me", &cookie);
+        assert!(me.contains("\"allowed\":false"), "{me}");
+    }
+    assert_eq!(site.send("", "", &acknowledge()).0, 401);
+    for role in ["clinician", "admin"] {
+        let cookie = site.sign_in(role);
+        let (_, me) = request(site.address(), "GET", "/api/me", &cookie);
+        assert!(me.contains("\"answers\":{\"allowed\":true,\"snooze\":[15,60]}"), "{me}");
+        assert_eq!(site.send(&cookie, "", &acknowledge()).0, 202, "{role}");
+    }
+    let snooze = json!({ "alert_id": ALERT, "action": "snooze", "minutes": 15 }).to_string();
+    assert_eq!(site.send(&site.sign_in("clinician"), "", &snooze).0, 202);
+    let command = |by: &str, action, minutes| Command {
+        alert_id: ALERT.to_owned(),
+        action,
+        by: by.to_owned(),
+        minutes,
+    };
+    let expected = [
+        command("clinician", Action::Acknowledge, None),
+        command("admin", Action::Acknowledge, None),
+        command("clinician", Action::Snooze, Some(15)),
+    ];
+    assert_eq!(*sink.commands.lock().unwrap(), expected);
+    let audited = site.audited();
+    let told = |entry: &Value| {
+        ["actor", "kind", "outcome"].map(|name| entry[name].as_str().unwrap().to_owned()).join(" ")
+    };
+    let told: Vec<String> = audited.iter().map(told).collect();
+    let both = |what: &str| [format!("{what} begun"), format!("{what} done")];
+    let wanted = ["clinician acknowledge", "admin acknowledge", "clinician snooze"].map(both);
+    assert_eq!(told, wanted.concat());
+}
+
+#[test]
+fn what_is_no_command_is_refused() {
+    let sink = Arc::new(Taken::default());
+    let site = Site::start(Some(Arc::clone(&sink)));
+    let nurse = site.sign_in("clinician");
+    let status = |more: &str, body: &str| site.send(&nurse, more, body).0;
+    for foreign in ["cross-site", "same-site"] {
+        assert_eq!(status(&format!("Sec-Fetch-Site: {foreign}\r\n"), &acknowledge()), 403);
+    }
+    for body in [
+        String::new(),
+        "{}".to_owned(),
+        json!({ "alert_id": ALERT, "action": "resolve" }).to_string(),
+        json!({ "alert_id": "7", "action": "acknowledge" }).to_string(),
+        json!({ "alert_id": ALERT, "action": "snooze" }).to_string(),
+        json!({ "alert_id": ALERT, "action": "snooze", "minutes": 0 }).to_string(),
+        json!({ "alert_id": ALERT, "action": "snooze", "minutes": 61 }).to_string(),
+        // Who it is, the session says.
+        json!({ "alert_id": ALERT, "action": "acknowledge", "by": "somebody" }).to_string(),
+    ] {
+        assert_eq!(status("", &body), 400, "{body}");
+    }
+    let long = format!("{}{}", acknowledge(), " ".repeat(5_000));
+    assert_eq!(status("", &long), 413);
+    let form = format!("{nurse}Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n");
+    assert_eq!(request(site.address(), "POST", COMMANDS, &form).0, 415);
+    assert!(sink.commands.lock().unwrap().is_empty());
+    assert!(site.audited().is_empty());
+}
+
+#[test]
+fn without_a_topic_there_is_no_such_route() {
+    let site = Site::start(None);
+    let nurse = site.sign_in("clinician");
+    assert_eq!(site.send(&nurse, "", &acknowledge()).0, 404);
+    let (_, me) = request(site.address(), "GET", "/api/me", &nurse);
+    assert!(me.contains("\"answers\":null"), "{me}");
+}
+
+#[test]
+fn a_command_that_the_broker_does_not_take_has_failed() {
+    let site = Site::start(Some(Arc::new(Taken { is_away: true, ..Taken::default() })));
+    let (status, answer) = site.send(&site.sign_in("clinician"), "", &acknowledge());
+    assert_eq!(status, 503);
+    assert!(answer.ends_with("the broker did not take the command: try again\n"), "{answer}");
+    let outcomes: Vec<Value> = site.audited().iter().map(|e| e["outcome"].clone()).collect();
+    assert_eq!(outcomes, [json!("begun"), json!("failed")]);
+}
+
+#[test]
+fn a_command_that_cannot_be_written_down_is_not_sent() {
+    let sink = Arc::new(Taken::default());
+    let site = Site::start(Some(Arc::clone(&sink)));
+    let nurse = site.sign_in("clinician");
+    fs::remove_file(site.folder.path().join("audit.jsonl")).unwrap();
+    assert_eq!(site.send(&nurse, "", &acknowledge()).0, 503);
+    assert!(sink.commands.lock().unwrap().is_empty());
+    // And nobody else comes in.
+    let link = site.gate.link(Visitor::new("admin", "admin", |_| true));
+    let (status, _) = request(site.address(), "GET", &format!("/?token={link}"), "");
+    assert_eq!(status, 503);
+}
+
+/// States of alerts in the table, and who answered.
+fn answered(data: &Path) -> Vec<(String, Option<String>)> {
+    let mut found = Vec::new();
+    for batch in batches(&data.join("alerts/events")) {
+        let text = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
+        let (states, by) = (text("state"), text("by"));
+        found.extend((0..batch.num_rows()).map(|at| {
+            (states.value(at).to_owned(), by.is_valid(at).then(|| by.value(at).to_owned()))
+        }));
+    }
+    found
+}
+
+#[test]
+fn a_nurse_acknowledges_an_alert_in_a_browser() {
+    const TOPIC: &str = "events";
+    const ANSWERS: &str = "events-commands";
+    let Some(browser) = Browser::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, config) = (folder.path().join("data"), folder.path().join("config.toml"));
+    fs::create_dir(&data).unwrap();
+    fs::write(&config, format!("[alerts]\ncommands_topic = \"{ANSWERS}\"\n")).unwrap();
+    let add = ["users", "add", "nurse", "--role", "clinician", "--data-dir"];
+    let token = succeed(healthcare().args(add).arg(&data));
+    let broker = DemoBroker::start(TOPIC, 1).unwrap();
+    broker.create_topic(ANSWERS, 1).unwrap();
+    let serving = Serving::start(
+        healthcare()
+            .args(["run", "--http", "127.0.0.1:0", "--checkpoint-interval", "50ms", "--topic"])
+            .args([TOPIC, "--bootstrap-servers", broker.bootstrap_servers(), "--config"])
+            .arg(&config)
+            .arg("--data-dir")
+            .arg(&data),
+    );
+    let writer = TopicWriter::new(broker.bootstrap_servers(), TOPIC, &BTreeMap::new()).unwrap();
+    for second in [0, 10] {
+        let event = json!({
+            "patient_id": 7, "event_type": "vitals", "heart_rate": 140,
+            "timestamp": format!("2025-11-24T21:00:{second:02}"),
+        });
+        writer.send(None, Some(event.to_string().as_bytes()), None).unwrap();
+    }
+    writer.flush(Duration::from_secs(10)).unwrap();
+    let output = browser
+        .script(&script("answer.mjs"))
+        .arg(&serving.link)
+        .arg(token.trim())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let problems = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim() == "ok", "{said}{problems}");
+    let by_nurse = ("acknowledged".to_owned(), Some("nurse".to_owned()));
+    assert!(answered(&data).contains(&by_nurse), "{:?}", answered(&data));
+    let log = folder.path().join("data.audit.jsonl");
+    verify(&log, &[]).unwrap();
+    let log = fs::read_to_string(&log).unwrap();
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let has = |action: &str, kind: &str| {
+        let is = |e: &Value| e["action"] == action && e["kind"] == kind && e["outcome"] == "done";
+        entries.iter().filter(|entry| entry["actor"] == "nurse").filter(|entry| is(entry)).count()
+    };
+    let found = [has("login", "form"), has("alert", "acknowledge"), has("query", "patient")];
+    assert_eq!(found, [1, 1, 1], "{log}");
+}

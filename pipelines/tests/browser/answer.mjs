@@ -1,0 +1,55 @@
+// usage: answer.mjs LINK TOKEN
+// Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard, and waits until the job has
+// written it down. Then looks at the patient.
+import { readFileSync } from "node:fs";
+import { AXE, check, open, visit } from "./browser.mjs";
+
+const [link, token] = process.argv.slice(2);
+const origin = new URL(link).origin;
+const browser = await open();
+
+async function accessible(page, context) {
+  const session = await context.newCDPSession(page);
+  await session.send("Runtime.evaluate", { expression: readFileSync(AXE, "utf8") });
+  const { result } = await session.send("Runtime.evaluate", {
+    awaitPromise: true,
+    expression: "axe.run().then((r) => r.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).join(', ')}`).join('; '))",
+  });
+  check(result.value === "", result.value);
+}
+
+try {
+  const { page, context, wrong } = await visit(browser, origin, { viewport: { width: 390, height: 844 } });
+  await page.goto(origin);
+  await page.fill("input[name=token]", token);
+  await page.keyboard.press("Enter");
+  await page.locator("#status[data-status=live]").waitFor();
+  // The browser calls the way in an error: it answered 401.
+  wrong.length = 0;
+  await page.goto(`${origin}/#/alerts`);
+  const alert = page.locator("[data-alert^='7/heart-rate-high/']");
+  await alert.locator("button", { hasText: "Acknowledge" }).waitFor();
+  await alert.locator("summary").focus();
+  await page.keyboard.press("Enter");
+  const times = await alert.locator(".times button").allTextContents();
+  check(times.join() === "15 min,1 h", `the menu offers ${times}`);
+  await accessible(page, context);
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  check(over <= 0, `the page is ${over} pixels too wide`);
+  await page.keyboard.press("Escape");
+  check(await page.evaluate(() => document.activeElement.matches(".snooze:not([open]) summary")), "the menu does not close, or takes the focus with it");
+  await page.keyboard.press("Shift+Tab");
+  await page.keyboard.press("Enter");
+  await page.locator(".said[role=status][data-state=sent]", { hasText: "sent; shows when the job took it" }).waitFor();
+  await page.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
+  check((await alert.locator("button").count()) === 0, "an alert that is acknowledged can be acknowledged again");
+  await page.goto(`${origin}/#/patient/7`);
+  await page.waitForFunction(() => document.querySelector(".lead") && !document.querySelector("main").textContent.includes("Reading…"));
+  check(wrong.length === 0, wrong.join("; "));
+  console.log("ok");
+} catch (error) {
+  console.log(error.message);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}
