@@ -10,13 +10,13 @@ use thalweg_core::operator::{
 };
 use thalweg_core::record::ColumnName;
 use thalweg_core::state::KeyTable;
+use thalweg_core::time::micros;
 use thalweg_core::{Error, Result};
 
 use super::input::Columns;
 use super::{Limit, Verdict};
 use crate::alert::{Fact, Policy, Severity, Slot, State};
 use crate::batch;
-use crate::lateness::micros;
 
 /// The column that says which of the two a row is.
 pub const RAISED: &str = "raised";

@@ -15,7 +15,7 @@ use thalweg_core::operator::{
 };
 use thalweg_core::record::column_of;
 use thalweg_core::sensitivity::inherit;
-use thalweg_core::state::{KeyTable, Wake};
+use thalweg_core::state::KeyTable;
 use thalweg_core::{Error, Record, Result, Watermark};
 
 use super::command::{AlertId, COMMAND, Command};
@@ -158,7 +158,7 @@ impl Operator for Watching {
         self.patients.wake(watermark.0, |id, patient| {
             let stays = patient.pass(rules, watermark.0, &mut told);
             rows.append(*id, &mut told);
-            stays.then(|| Wake::At(patient.due(rules)))
+            stays.then(|| patient.due(rules))
         });
         rows.emit(&self.schema, out)
     }

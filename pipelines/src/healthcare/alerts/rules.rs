@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thalweg_core::key::hash_key;
+use thalweg_core::time::micros;
 use thalweg_core::{Error, Result};
 use thalweg_operators::alert::{Policy, Severity};
 use thalweg_operators::detect::{EwmaSettings, Limit};
@@ -161,8 +162,4 @@ impl Rules {
 
 fn unknown_vital() -> Error {
     Error::internal("a vital without a place")
-}
-
-pub(super) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
