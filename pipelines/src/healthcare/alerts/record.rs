@@ -26,6 +26,8 @@ pub struct Observation {
     pub consciousness: Option<String>,
     /// Whether the patient is given oxygen.
     pub oxygen: Option<bool>,
+    /// When it arrived, as the broker says; null for a file.
+    pub kafka_timestamp: Option<Micros>,
     /// How far event time had advanced in the row's own split ([`thalweg_core::watermark::ROW_WATERMARK`]).
     pub row_watermark: Option<i64>,
 }
