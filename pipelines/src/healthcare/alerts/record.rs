@@ -36,7 +36,7 @@ pub struct Observation {
 /// `sequence`.
 #[derive(Debug, Clone, Record)]
 pub struct AlertEvent {
-    /// Names the alert: patient, rule, and the time of the first event beyond the limit. The same in every replay.
+    /// Names the alert: patient, rule, and the time of the first event beyond the limit.
     pub alert_id: String,
     /// The how-manieth change of the alert this is, from 1.
     pub sequence: i32,
