@@ -180,7 +180,7 @@ mod tests {
         #[test]
         fn whatever_is_read_scores_and_baseline_are_numbers(
             values in proptest::collection::vec(
-                prop_oneof![proptest::num::f64::ANY, -1e150..1e150, 0.0..200.0_f64],
+                prop_oneof![proptest::num::f64::ANY, -1e150..1e150_f64, 0.0..200.0_f64],
                 1..80,
             ),
             min_deviation in prop_oneof![Just(1e-150), Just(0.5), Just(1e150)],
