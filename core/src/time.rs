@@ -1,6 +1,7 @@
 //! Event time and the clock as a trait: core and operators never read the wall clock.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 /// Event time: microseconds since the Unix epoch, UTC.
 pub type EventTime = i64;
@@ -8,10 +9,22 @@ pub type EventTime = i64;
 /// Microseconds in a second, the unit of every event time.
 pub const MICROS_PER_SECOND: i64 = 1_000_000;
 
+/// A duration in the unit of event time; one that is too long for it is the longest there is.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg_core::time::micros;
+/// assert_eq!(micros(Duration::from_millis(2)), 2_000);
+/// assert_eq!(micros(Duration::MAX), i64::MAX);
+/// ```
+pub fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// Where the runtime takes processing time from; tests hand in one they move themselves.
 pub trait Clock: Send + Sync + Debug {
     /// Microseconds since the Unix epoch, UTC. May jump, since people set clocks.
     fn now_micros(&self) -> i64;
     /// Time since an arbitrary start that never goes back: what intervals and idleness are measured with.
-    fn monotonic(&self) -> std::time::Duration;
+    fn monotonic(&self) -> Duration;
 }

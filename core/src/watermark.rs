@@ -19,7 +19,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::element::Watermark;
 use crate::record::{Column, Timestamp};
-use crate::time::EventTime;
+use crate::time::{EventTime, micros};
 use crate::{Error, Result};
 
 /// Name of the column that a watermarked source adds: `Int64`, µs, null while the split has no watermark yet.
@@ -298,10 +298,6 @@ fn timestamps<'a>(
     column: &str,
 ) -> Option<&'a arrow_array::TimestampMicrosecondArray> {
     batch.column_by_name(column)?.as_primitive_opt::<TimestampMicrosecondType>()
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The minimum over a subtask's input channels.

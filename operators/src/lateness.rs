@@ -17,6 +17,7 @@ use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, OutputTag, SideOutput,
 };
 use thalweg_core::record::{ColumnName, Untyped};
+use thalweg_core::time::micros;
 use thalweg_core::watermark::ROW_WATERMARK;
 use thalweg_core::window::{
     SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowAssigner,
@@ -25,10 +26,6 @@ use thalweg_core::{Error, Result};
 
 /// Rows that came after their window had closed.
 pub const LATE: OutputTag<Untyped> = OutputTag::new("late");
-
-pub(crate) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
 
 /// Parts rows that can still enter their window from those that came too late.
 ///

@@ -21,7 +21,7 @@ use arrow_array::types::{Float64Type, Int32Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{batches, healthcare, run_file, start, succeed};
+use support::{batches, count, fail, healthcare, run_file, shown, start, succeed};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, Record, or_skip, unique_topic};
 
 /// 2025-11-24T21:00:00Z.
@@ -128,16 +128,64 @@ fn known_events_give_the_known_alerts() {
     assert_eq!(values, [Some(140), Some(120)]);
 }
 
+/// A heart rate that is too high for long enough.
+fn too_fast() -> String {
+    [0, 10].map(|at| event(1, at, "\"heart_rate\":200")).concat()
+}
+
 #[test]
 fn without_alerts_there_is_no_table_of_them() {
     let folder = tempfile::tempdir().unwrap();
-    let (input, data) = (folder.path().join("events.jsonl"), folder.path().join("data"));
-    fs::write(&input, event(1, 0, "\"heart_rate\":200")).unwrap();
+    let input = folder.path().join("events.jsonl");
+    fs::write(&input, too_fast()).unwrap();
     let config = folder.path().join("config.toml");
-    fs::write(&config, "[alerts]\nenabled = false\n").unwrap();
-    let summary = succeed(run_file(&data, &input).arg("--config").arg(&config));
-    assert!(!summary.contains("alerts"), "{summary}");
-    assert!(!data.join("alerts").exists());
+    for enabled in [true, false] {
+        fs::write(&config, format!("[alerts]\nenabled = {enabled}\n")).unwrap();
+        let data = folder.path().join(enabled.to_string());
+        let summary = succeed(run_file(&data, &input).arg("--config").arg(&config));
+        assert_eq!(summary.contains("alerts"), enabled, "{summary}");
+        assert_eq!(data.join("alerts").exists(), enabled);
+        assert_eq!(alerts(&data).len(), usize::from(enabled));
+    }
+}
+
+#[test]
+fn a_file_that_is_read_in_pieces_raises_no_alerts_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (short, long) = (folder.path().join("short.jsonl"), folder.path().join("long.jsonl"));
+    fs::write(&short, too_fast()).unwrap();
+    // Blank lines are no events, but make it longer than a piece.
+    let blank = format!("{}\n", " ".repeat(1_023)).repeat(16 << 10);
+    fs::write(&long, too_fast() + &blank).unwrap();
+    for (input, raises) in [(&short, true), (&long, false)] {
+        let data = folder.path().join(raises.to_string());
+        let output = run_file(&data, input).env("THALWEG_LOG", "warn").output().unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let lines = said.lines().filter(|line| line.contains("no alerts are raised")).count();
+        assert_eq!(lines, usize::from(!raises), "{said}");
+        assert_eq!(alerts(&data).len(), usize::from(raises));
+        assert_eq!(count(&data, "silver/events"), 2);
+
+        // Whether there are alerts in the chain is not asked by who looks at it.
+        let checkpoints = |arguments: &[&str]| {
+            let mut command = healthcare();
+            command.args(["checkpoints", "--data-dir"]).arg(&data).args(arguments);
+            command
+        };
+        let listed = succeed(&mut checkpoints(&["list"]));
+        assert!(listed.contains("finished"), "{listed}");
+        let verified = succeed(&mut checkpoints(&["verify"]));
+        assert!(verified.contains("are as they should be"), "{verified}");
+        let numbers: Vec<&str> =
+            listed.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+        let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
+        let resolve = ["resolve", "--sink", "unheard-of", "--void", last];
+        let refused = fail(&mut checkpoints(&resolve));
+        assert!(refused.contains("has no rows for sink `unheard-of`"), "{refused}");
+        let rewound = succeed(&mut checkpoints(&["rewind", "--to", first]));
+        assert!(rewound.contains(&format!("goes back to {first}")), "{rewound}");
+    }
 }
 
 /// A rule as it is recomputed: name, column, what crosses, what clears, seconds.

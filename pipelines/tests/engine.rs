@@ -6,6 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "support/bench.rs"]
+mod bench;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,11 +16,11 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use bench::{Bench, brisk};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
-use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_operators::aggregate::Aggregate;
-use thalweg_runtime::{CheckpointStorage, JobBuilder, MemoryStorage, Settings};
+use thalweg_runtime::{JobBuilder, Settings};
 
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
@@ -78,60 +81,29 @@ fn graph(source: MemorySource, store: &MemoryStore) -> JobGraph {
     env.build().unwrap()
 }
 
-fn settings(parallelism: u32) -> Settings {
-    Settings {
-        parallelism,
-        checkpoint_interval: Duration::from_millis(15),
-        restart_delay: Duration::from_millis(1),
-        ..Settings::default()
-    }
+fn job(bench: &Bench, source: MemorySource, parallelism: u32) -> JobBuilder {
+    bench.job(graph(source, &bench.store), brisk(parallelism))
 }
 
-struct Bench {
-    storage: Arc<dyn CheckpointStorage>,
-    key: Arc<MasterKey>,
-    store: MemoryStore,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self {
-            storage: Arc::new(MemoryStorage::default()),
-            key: Arc::new(MasterKey::generate().unwrap()),
-            store: MemoryStore::default(),
+/// Window start, ward, readings, patients; sorted.
+fn gold(bench: &Bench) -> Vec<(i64, String, i64, i64)> {
+    let mut rows = Vec::new();
+    for batch in bench.store.batches("gold") {
+        let start = batch.column(0).as_primitive::<arrow_array::types::TimestampMicrosecondType>();
+        let ward = batch.column(2).as_string::<i32>();
+        let readings = batch.column(3).as_primitive::<Int64Type>();
+        let patients = batch.column(4).as_primitive::<Int64Type>();
+        for i in 0..batch.num_rows() {
+            rows.push((
+                start.value(i),
+                ward.value(i).to_owned(),
+                readings.value(i),
+                patients.value(i),
+            ));
         }
     }
-
-    fn job(&self, source: MemorySource, parallelism: u32) -> JobBuilder {
-        self.job_with(source, settings(parallelism))
-    }
-
-    fn job_with(&self, source: MemorySource, settings: Settings) -> JobBuilder {
-        let graph = graph(source, &self.store);
-        JobBuilder::new(graph, Arc::clone(&self.storage), Arc::clone(&self.key)).settings(settings)
-    }
-
-    /// Window start, ward, readings, patients; sorted.
-    fn gold(&self) -> Vec<(i64, String, i64, i64)> {
-        let mut rows = Vec::new();
-        for batch in self.store.batches("gold") {
-            let start =
-                batch.column(0).as_primitive::<arrow_array::types::TimestampMicrosecondType>();
-            let ward = batch.column(2).as_string::<i32>();
-            let readings = batch.column(3).as_primitive::<Int64Type>();
-            let patients = batch.column(4).as_primitive::<Int64Type>();
-            for i in 0..batch.num_rows() {
-                rows.push((
-                    start.value(i),
-                    ward.value(i).to_owned(),
-                    readings.value(i),
-                    patients.value(i),
-                ));
-            }
-        }
-        rows.sort();
-        rows
-    }
+    rows.sort();
+    rows
 }
 
 fn source(rows: i64) -> MemorySource {
@@ -146,10 +118,10 @@ fn every_reading_is_counted_once_at_any_parallelism() {
     let mut expected = None;
     for parallelism in [1, 2, 4] {
         let bench = Bench::new();
-        let summary = bench.job(source(5_000), parallelism).start().unwrap().join().unwrap();
+        let summary = job(&bench, source(5_000), parallelism).start().unwrap().join().unwrap();
         assert!(summary.finished);
         assert_eq!(bench.store.rows("all"), 15_000);
-        let gold = bench.gold();
+        let gold = gold(&bench);
         assert_eq!(gold.iter().map(|r| r.2).sum::<i64>(), 15_000);
         assert_eq!(*expected.get_or_insert_with(|| gold.clone()), gold);
     }
@@ -158,14 +130,14 @@ fn every_reading_is_counted_once_at_any_parallelism() {
 #[test]
 fn failing_commits_and_lost_answers_restart_the_attempt_and_change_nothing() {
     let calm = Bench::new();
-    calm.job(source(5_000), 2).start().unwrap().join().unwrap();
+    job(&calm, source(5_000), 2).start().unwrap().join().unwrap();
     let bench = Bench::new();
     bench.store.fail_next_commits(2);
     bench.store.lose_next_answers(2);
-    let summary = bench.job(source(5_000), 2).start().unwrap().join().unwrap();
+    let summary = job(&bench, source(5_000), 2).start().unwrap().join().unwrap();
     assert!(summary.attempts > 1, "the failures were met");
     assert_eq!(bench.store.rows("all"), 15_000);
-    assert_eq!(bench.gold(), calm.gold());
+    assert_eq!(gold(&bench), gold(&calm));
 }
 
 #[test]
@@ -173,7 +145,7 @@ fn a_stalled_sink_stalls_the_source_and_loses_nothing() {
     let bench = Bench::new();
     bench.store.stall();
     let endless = source(200_000);
-    let handle = bench.job(endless, 2).start().unwrap();
+    let handle = job(&bench, endless, 2).start().unwrap();
     // Everything that fits waits in bounded places; then the source stands still.
     let metrics = Arc::clone(handle.metrics());
     let read = || metrics.nodes().get("readings").map_or(0, |n| n.0);
@@ -196,7 +168,7 @@ fn a_job_is_stopped_and_resumed_without_loss() {
     let bench = Bench::new();
     let mut runs = 0;
     loop {
-        let handle = bench.job(source(40_000), 1 + runs % 3).start().unwrap();
+        let handle = job(&bench, source(40_000), 1 + runs % 3).start().unwrap();
         let stopper = handle.stopper();
         std::thread::park_timeout(Duration::from_millis(40));
         stopper.stop();
@@ -207,34 +179,35 @@ fn a_job_is_stopped_and_resumed_without_loss() {
     }
     assert!(runs > 1);
     assert_eq!(bench.store.rows("all"), 120_000);
-    assert_eq!(bench.gold().iter().map(|r| r.2).sum::<i64>(), 120_000);
+    assert_eq!(gold(&bench).iter().map(|r| r.2).sum::<i64>(), 120_000);
 }
 
 #[test]
 fn channels_with_room_for_one_row_change_nothing() {
     let calm = Bench::new();
-    calm.job(source(1_000), 2).start().unwrap().join().unwrap();
+    job(&calm, source(1_000), 2).start().unwrap().join().unwrap();
     let bench = Bench::new();
-    let narrow = Settings { channel_rows: 1, ..settings(2) };
-    assert!(bench.job_with(source(1_000), narrow).start().unwrap().join().unwrap().finished);
-    assert_eq!(bench.gold(), calm.gold());
+    let narrow = Settings { channel_rows: 1, ..brisk(2) };
+    let job = bench.job(graph(source(1_000), &bench.store), narrow);
+    assert!(job.start().unwrap().join().unwrap().finished);
+    assert_eq!(gold(&bench), gold(&calm));
 }
 
 #[test]
 fn a_fresh_chain_whose_first_commits_fail_is_gone_on_with() {
     let calm = Bench::new();
-    calm.job(source(5_000), 2).start().unwrap().join().unwrap();
+    job(&calm, source(5_000), 2).start().unwrap().join().unwrap();
     for (failures, lost) in [(1, 0), (0, 1), (2, 2)] {
         let bench = Bench::new();
         // Once where there is nothing yet, once behind a chain that has ended.
         for runs in 1..=2 {
             bench.store.fail_next_commits(failures);
             bench.store.lose_next_answers(lost);
-            let job = bench.job(source(5_000), 2).fresh(true).start().unwrap();
+            let job = job(&bench, source(5_000), 2).fresh(true).start().unwrap();
             let summary = job.join().unwrap();
             assert!(summary.finished && summary.attempts > 1, "{summary:?}");
             assert_eq!(bench.store.rows("all"), runs * 15_000);
-            assert_eq!(bench.gold().len(), runs as usize * calm.gold().len());
+            assert_eq!(gold(&bench).len(), runs as usize * gold(&calm).len());
         }
     }
 }
@@ -242,14 +215,11 @@ fn a_fresh_chain_whose_first_commits_fail_is_gone_on_with() {
 #[test]
 fn hundreds_of_checkpoints_leave_a_handful_of_manifests() {
     let bench = Bench::new();
-    let brisk = Settings {
-        checkpoint_interval: Duration::from_millis(1),
-        keep_checkpoints: 3,
-        ..settings(2)
-    };
+    let often =
+        Settings { checkpoint_interval: Duration::from_millis(1), keep_checkpoints: 3, ..brisk(2) };
     let endless = source(5_000);
     let handle = endless.handle();
-    let job = bench.job_with(endless, brisk).start().unwrap();
+    let job = bench.job(graph(endless, &bench.store), often).start().unwrap();
     // One row after the other, so that every checkpoint has something to commit.
     let more: Vec<RecordBatch> = readings(0, 30_000).split_off(50);
     let mut rows = more.iter().flat_map(|b| (0..b.num_rows()).map(|at| b.slice(at, 1)));
@@ -267,13 +237,13 @@ fn hundreds_of_checkpoints_leave_a_handful_of_manifests() {
     // State files follow now and then: those of the newest thirty or so checkpoints at most.
     assert!(bench.storage.list("state").unwrap().len() < 200);
     assert_eq!(bench.store.rows("all"), 15_000 + pushed.unsigned_abs());
-    assert_eq!(bench.gold().iter().map(|r| r.2).sum::<i64>(), 15_000 + pushed);
+    assert_eq!(gold(&bench).iter().map(|r| r.2).sum::<i64>(), 15_000 + pushed);
 }
 
 #[test]
 fn sources_pause_while_a_commit_hangs() {
     let bench = Bench::new();
-    let job = bench.job(source(3_000_000), 2).start().unwrap();
+    let job = job(&bench, source(3_000_000), 2).start().unwrap();
     let metrics = Arc::clone(job.metrics());
     while metrics.checkpoint.load(Ordering::Relaxed) < 2 {
         std::thread::park_timeout(Duration::from_millis(1));
@@ -302,7 +272,7 @@ fn a_copy_of_the_job_that_wakes_up_is_fenced() {
     let bench = Bench::new();
     let first = source(2_000);
     let asleep = first.handle();
-    let zombie = bench.job(first, 2).start().unwrap();
+    let zombie = job(&bench, first, 2).start().unwrap();
     while zombie.metrics().checkpoint.load(Ordering::Relaxed) < 1 {
         std::thread::park_timeout(Duration::from_millis(1));
     }
@@ -316,14 +286,14 @@ fn a_copy_of_the_job_that_wakes_up_is_fenced() {
     }
     // No lock holds the second copy back here: the manifests alone decide.
     let second = source(2_000);
-    assert!(bench.job(second, 2).start().unwrap().join().unwrap().finished);
+    assert!(job(&bench, second, 2).start().unwrap().join().unwrap().finished);
     asleep.resume();
     // A late row: it is counted nowhere, but there is something to commit.
     asleep.push("a", readings(0, 1).remove(0)).unwrap();
     let told = zombie.join().unwrap_err();
     assert_eq!(told.kind(), ErrorKind::Fenced, "{told}");
     assert_eq!(bench.store.rows("all"), 6_000);
-    assert_eq!(bench.gold().iter().map(|r| r.2).sum::<i64>(), 6_000);
+    assert_eq!(gold(&bench).iter().map(|r| r.2).sum::<i64>(), 6_000);
 }
 
 #[test]
@@ -331,7 +301,7 @@ fn jobs_leave_no_thread_and_no_descriptor_behind() {
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
     let run = || {
         let bench = Bench::new();
-        assert!(bench.job(source(300), 3).start().unwrap().join().unwrap().finished);
+        assert!(job(&bench, source(300), 3).start().unwrap().join().unwrap().finished);
     };
     run();
     let (threads, descriptors) = (count("task"), count("fd"));

@@ -1,4 +1,4 @@
-//! Two sources into one keyed operator: each row once, timers by the one that knows event time.
+//! Two sources into one keyed operator: each row once, timers by the one that knows event time and is behind.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -6,17 +6,20 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "support/bench.rs"]
+mod bench;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use bench::{Bench, brisk};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
-use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_operators::Project;
-use thalweg_runtime::{CheckpointStorage, JobBuilder, MemoryStorage, Settings};
+use thalweg_runtime::{JobBuilder, JobHandle};
 
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
@@ -91,17 +94,25 @@ fn source(count: i64, from: &'static str) -> MemorySource {
     MemorySource::new(Row::schema()).split("a", batches(0)).split("b", batches(1))
 }
 
-fn graph(store: &MemoryStore, timed: i64, untimed: i64) -> Result<JobGraph, GraphErrors> {
-    let env = StreamEnvironment::new("union");
+/// A stream with event time, a second behind its newest row.
+fn timed<'env>(
+    env: &'env StreamEnvironment,
+    uid: &str,
+    source: MemorySource,
+) -> DataStream<'env, Row> {
     let strategy = WatermarkStrategy::bounded_out_of_orderness(Row::AT, Duration::from_secs(1));
-    let events = env
-        .source::<Row>("events", source(timed, "timed"))
-        .watermarks(strategy)
-        .apply("event-columns", Project::to::<Row>());
-    let others = env.source::<Row>("others", source(untimed, "untimed"));
+    let columns = Project::to::<Row>();
+    env.source::<Row>(uid, source).watermarks(strategy).apply(&format!("{uid}-columns"), columns)
+}
+
+/// A union of a stream with event time and one without.
+fn job(bench: &Bench, parallelism: u32) -> JobBuilder {
+    let env = StreamEnvironment::new("union");
+    let events = timed(&env, "events", source(4_000, "timed"));
+    let others = env.source::<Row>("others", source(3_000, "untimed"));
     let both = events.key_by(Row::KEY).union(others.key_by(Row::KEY));
-    both.process("bell", Bell).sink("out", store.sink("out"));
-    env.build()
+    both.process("bell", Bell).sink("out", bench.store.sink("out"));
+    bench.job(env.build().unwrap(), brisk(parallelism))
 }
 
 /// Source or bell, and time, of all rows.
@@ -117,28 +128,24 @@ fn found(store: &MemoryStore) -> Vec<(String, i64)> {
     found
 }
 
-struct Bench {
-    storage: Arc<dyn CheckpointStorage>,
-    key: Arc<MasterKey>,
-    store: MemoryStore,
+/// Waits until `enough` holds for what was committed.
+fn wait_for(job: &JobHandle, store: &MemoryStore, enough: impl Fn(&[(String, i64)]) -> bool) {
+    let mut looks = 0;
+    while !enough(&found(store)) {
+        assert!(!job.is_finished(), "the job ended by itself");
+        looks += 1;
+        assert!(looks < 6_000, "it did not come");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
 }
 
-impl Bench {
-    fn new() -> Self {
-        let (key, store) = (Arc::new(MasterKey::generate().unwrap()), MemoryStore::default());
-        Self { storage: Arc::new(MemoryStorage::default()), key, store }
-    }
+fn of(found: &[(String, i64)], from: &str) -> usize {
+    found.iter().filter(|row| row.0 == from).count()
+}
 
-    fn job(&self, parallelism: u32) -> JobBuilder {
-        let settings = Settings {
-            parallelism,
-            checkpoint_interval: Duration::from_millis(10),
-            restart_delay: Duration::from_millis(1),
-            ..Settings::default()
-        };
-        let graph = graph(&self.store, 4_000, 3_000).unwrap();
-        JobBuilder::new(graph, Arc::clone(&self.storage), Arc::clone(&self.key)).settings(settings)
-    }
+/// The latest time that rang before the end.
+fn last_bell(found: &[(String, i64)]) -> Option<i64> {
+    found.iter().filter(|row| row.0 == "bell").map(|row| row.1).max()
 }
 
 #[test]
@@ -146,9 +153,9 @@ fn every_row_of_both_comes_once_and_time_is_that_of_the_timed_one() {
     let mut expected = None;
     for parallelism in [1, 2, 3] {
         let bench = Bench::new();
-        assert!(bench.job(parallelism).start().unwrap().join().unwrap().finished);
+        assert!(job(&bench, parallelism).start().unwrap().join().unwrap().finished);
         let found = found(&bench.store);
-        let of = |from: &str| found.iter().filter(|row| row.0 == from).count();
+        let of = |from| of(&found, from);
         assert_eq!((of("timed"), of("untimed")), (8_000, 6_000));
         // Watermarks are a second behind the furthest: but for the last seconds, timers rang before the end, although one
         // source says nothing about time.
@@ -161,14 +168,54 @@ fn every_row_of_both_comes_once_and_time_is_that_of_the_timed_one() {
 #[test]
 fn a_union_is_stopped_and_resumed_at_other_parallelisms_without_loss() {
     let calm = Bench::new();
-    calm.job(2).start().unwrap().join().unwrap();
+    job(&calm, 2).start().unwrap().join().unwrap();
     let bench = Bench::new();
     for (parallelism, limit) in [(1, 3_000), (3, 4_000), (2, 2_500)] {
-        let summary = bench.job(parallelism).events(Some(limit)).start().unwrap().join().unwrap();
+        let summary = job(&bench, parallelism).events(Some(limit)).start().unwrap().join().unwrap();
         assert!(!summary.finished);
     }
-    assert!(bench.job(4).start().unwrap().join().unwrap().finished);
+    assert!(job(&bench, 4).start().unwrap().join().unwrap().finished);
     assert_eq!(found(&bench.store), found(&calm.store));
+}
+
+#[test]
+fn a_union_that_restarts_from_its_checkpoints_changes_nothing() {
+    let calm = Bench::new();
+    job(&calm, 2).start().unwrap().join().unwrap();
+    let bench = Bench::new();
+    bench.store.fail_next_commits(2);
+    bench.store.lose_next_answers(2);
+    let summary = job(&bench, 2).start().unwrap().join().unwrap();
+    assert!(summary.attempts > 1, "the failures were met");
+    assert_eq!(found(&bench.store), found(&calm.store));
+}
+
+#[test]
+fn event_time_is_where_it_is_in_the_stream_that_is_behind() {
+    let bench = Bench::new();
+    let slow = source(100, "slow");
+    let more = slow.handle();
+    let env = StreamEnvironment::new("union");
+    let (fast, slow) = (source(4_000, "timed"), timed(&env, "slow", slow));
+    let both = timed(&env, "fast", fast).key_by(Row::KEY).union(slow.key_by(Row::KEY));
+    both.process("bell", Bell).sink("out", bench.store.sink("out"));
+    let job = bench.job(env.build().unwrap(), brisk(2)).start().unwrap();
+    // The slow one has got to 99 s, its watermarks to 98 s; the fast one has been read to its end.
+    wait_for(&job, &bench.store, |found| {
+        of(found, "timed") == 8_000 && last_bell(found) >= Some(97_000_000)
+    });
+    assert!(last_bell(&found(&bench.store)) <= Some(98_000_000));
+
+    for split in ["a", "b"] {
+        more.push(split, rows([(0, 5_000_000_000)].into_iter(), "slow")).unwrap();
+    }
+    // All but the last seconds of the fast one.
+    wait_for(&job, &bench.store, |found| of(found, "bell") >= 7_990);
+    more.finish();
+    assert!(job.join().unwrap().finished);
+    let found = found(&bench.store);
+    assert_eq!((of(&found, "timed"), of(&found, "slow")), (8_000, 202));
+    assert_eq!(of(&found, "bell") + of(&found, "end"), 8_000);
 }
 
 #[test]
@@ -194,4 +241,13 @@ fn what_does_not_fit_together_does_not_build() {
         both.process("bell", Bell).sink("out", store.sink("out"));
     });
     assert!(keys.contains("grouped by key and by from"), "{keys}");
+
+    let (ours, theirs) = (StreamEnvironment::new("ours"), StreamEnvironment::new("theirs"));
+    let one = ours.source::<Row>("one", source(1, "timed"));
+    let two = theirs.source::<Row>("two", source(1, "untimed"));
+    let both = one.key_by(Row::KEY).union(two.key_by(Row::KEY));
+    both.process("bell", Bell).sink("out", store.sink("out"));
+    let errors = ours.build().unwrap_err();
+    assert_eq!(errors.problems().len(), 1, "{errors}");
+    assert!(errors.to_string().contains("a stream of another environment"), "{errors}");
 }

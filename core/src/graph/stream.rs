@@ -112,10 +112,16 @@ impl<R> std::fmt::Debug for KeyedStream<'_, R> {
 }
 
 impl<'env, R> KeyedStream<'env, R> {
-    /// The rows of both streams, which have the same columns and are grouped by the same: rows of one key meet in one
-    /// subtask, in no order between the two. Event time is where it is in the stream that is behind; a source without
-    /// watermarks holds nobody back.
+    /// The rows of both streams, which are of one environment, have the same columns and are grouped by the same: rows
+    /// of one key meet in one subtask, in no order between the two. Event time is where it is in the stream that is
+    /// behind; a source without watermarks holds nobody back.
     pub fn union(mut self, other: Self) -> Self {
+        if !std::ptr::eq(self.stream.environment, other.stream.environment) {
+            // The numbers of its nodes mean others here: whatever else there is to say would be about those.
+            let text = "a union with a stream of another environment: draw both in one";
+            self.stream.environment.problem_at(self.stream.node, text);
+            return self;
+        }
         if self.columns != other.columns {
             let text = format!(
                 "a union of streams grouped by {} and by {}",

@@ -10,4 +10,4 @@ pub use descriptor::{
     ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
 };
 pub use store::{Key, KeyedStore};
-pub use table::{Entry, KeyTable, Stored, Wake};
+pub use table::{Entry, KeyTable, Stored};

@@ -62,15 +62,6 @@ struct Kept<V> {
     timer: Option<EventTime>,
 }
 
-/// When to be woken next; see [`KeyTable::wake`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
-    /// At this time.
-    At(EventTime),
-    /// When a row asks for it.
-    Never,
-}
-
 impl<K: Stored + Hash + Ord, V: Stored + Default> KeyTable<K, V> {
     /// An empty table whose values are of `version`, for an operator with so many key groups.
     pub fn new(version: u16, max_parallelism: u16) -> Self {
@@ -104,7 +95,7 @@ impl<K: Stored + Hash + Ord, V: Stored + Default> KeyTable<K, V> {
 
     /// Wakes every key whose timer is at or before `until`: `act` does all that is due until then, and says when next
     /// or, by `None`, that the key can be forgotten. The order among keys is that of their groups and timers.
-    pub fn wake(&mut self, until: EventTime, mut act: impl FnMut(&K, &mut V) -> Option<Wake>) {
+    pub fn wake(&mut self, until: EventTime, mut act: impl FnMut(&K, &mut V) -> Option<EventTime>) {
         for group in &mut self.groups {
             if group.timers.first().is_none_or(|(time, _)| *time > until) {
                 continue;
@@ -121,12 +112,14 @@ impl<K: Stored + Hash + Ord, V: Stored + Default> KeyTable<K, V> {
                 kept.timer = None;
                 match act(&key, &mut kept.value) {
                     None => drop(values.remove(&key)),
-                    Some(Wake::Never) => {}
-                    Some(Wake::At(next)) => {
-                        // What is due by now has been done: waking again for it would never end.
-                        let next = next.max(until.saturating_add(1));
-                        kept.timer = Some(next);
-                        timers.insert((next, key));
+                    Some(next) => {
+                        // What is due by now has been done: waking again for it would never end. Behind the end of time
+                        // nobody is woken.
+                        if let Some(later) = until.checked_add(1) {
+                            let next = next.max(later);
+                            kept.timer = Some(next);
+                            timers.insert((next, key));
+                        }
                     }
                 }
             }
@@ -250,7 +243,7 @@ mod tests {
         KeyTable::new(1, 16)
     }
 
-    fn woken(table: &mut KeyTable<i64, Vec<i64>>, until: EventTime, next: Wake) -> Vec<i64> {
+    fn woken(table: &mut KeyTable<i64, Vec<i64>>, until: EventTime, next: EventTime) -> Vec<i64> {
         let mut keys = Vec::new();
         table.wake(until, |key, _| {
             keys.push(*key);
@@ -269,11 +262,13 @@ mod tests {
                 entry.wake_at(time);
             }
         }
-        assert!(woken(&mut table, 9, Wake::Never).is_empty());
-        assert_eq!(woken(&mut table, 10, Wake::At(40)), [1]);
-        assert!(woken(&mut table, 39, Wake::Never).is_empty());
-        assert_eq!(woken(&mut table, 100, Wake::Never), [1, 2]);
-        assert!(woken(&mut table, i64::MAX, Wake::Never).is_empty());
+        assert!(woken(&mut table, 9, i64::MAX).is_empty());
+        assert_eq!(woken(&mut table, 10, 40), [1]);
+        assert!(woken(&mut table, 39, i64::MAX).is_empty());
+        assert_eq!(woken(&mut table, 100, i64::MAX), [1, 2]);
+        assert!(woken(&mut table, i64::MAX - 1, i64::MAX).is_empty());
+        // The end of time comes once.
+        assert_eq!(woken(&mut table, i64::MAX, i64::MAX), [1, 2]);
         assert!(table.entry(hash(1), 1).sleeps());
         assert!(table.find(hash(2), 2).is_some() && table.find(hash(3), 3).is_none());
     }
@@ -282,8 +277,8 @@ mod tests {
     fn a_timer_that_is_set_into_the_past_again_does_not_ring_for_ever() {
         let mut table = table();
         table.entry(hash(1), 1).wake_at(5);
-        assert_eq!(woken(&mut table, 10, Wake::At(3)), [1]);
-        assert_eq!(woken(&mut table, 11, Wake::Never), [1]);
+        assert_eq!(woken(&mut table, 10, 3), [1]);
+        assert_eq!(woken(&mut table, 11, i64::MAX), [1]);
     }
 
     #[test]
@@ -304,7 +299,7 @@ mod tests {
         restored.restore(blobs).unwrap();
         assert_eq!(restored.len(), 50);
         assert_eq!(restored.entry(hash(1), 1).value(), &[1]);
-        assert_eq!(woken(&mut restored, 3, Wake::Never), [0, 1, 2, 3]);
+        assert_eq!(woken(&mut restored, 3, i64::MAX), [0, 1, 2, 3]);
     }
 
     #[test]

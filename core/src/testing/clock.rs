@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::time::Clock;
+use crate::time::{Clock, micros};
 
 /// Starts at an instant and stands still until it is moved.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl ManualClock {
 
     /// Moves it forward.
     pub fn advance(&self, by: Duration) {
-        self.now.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.now.fetch_add(micros(by), Ordering::SeqCst);
     }
 }
 

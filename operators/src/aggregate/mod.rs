@@ -26,6 +26,7 @@ use std::time::Duration;
 use thalweg_core::graph::WindowFunction;
 use thalweg_core::operator::OperatorFactory;
 use thalweg_core::record::ColumnName;
+use thalweg_core::time::micros;
 use thalweg_core::window::{SlidingEventTimeWindows, WindowAssigner};
 
 use function::Function;
@@ -131,7 +132,7 @@ impl Aggregate {
 
     /// Keeps windows open for this much longer; the same as given to [`crate::lateness::Lateness`]. Default: zero.
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
-        self.allowed_lateness = crate::lateness::micros(lateness);
+        self.allowed_lateness = micros(lateness);
         self
     }
 

@@ -194,6 +194,11 @@ impl Slot {
         self.open.as_ref().map(|open| open.opened_at)
     }
 
+    /// When the open alert changed last.
+    pub fn changed_at(&self) -> Option<EventTime> {
+        self.open.as_ref().map(|open| open.changed_at)
+    }
+
     /// Whether there is neither an alert nor anything that this reading would change: the short way for the many
     /// readings that say that all is well.
     #[inline]

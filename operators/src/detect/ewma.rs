@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Nothing beyond it is learnt: no square of what is learnt leaves the range of numbers, and one absurd reading does not
+/// blind a baseline for ever.
+const LARGEST: f64 = 1e150;
+/// No deviation is smaller: neither does a score leave it.
+const SMALLEST: f64 = 1e-150;
+
 /// How a baseline learns, and what is far from it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EwmaSettings {
@@ -9,7 +15,8 @@ pub struct EwmaSettings {
     pub alpha: f64,
     /// How many values are needed before anything is judged.
     pub warm_up: u32,
-    /// The deviation is never taken for smaller: sensors that repeat a value would make anything a surprise.
+    /// The deviation is never taken for smaller: sensors that repeat a value would make anything a surprise. Between
+    /// 1e-150 and 1e150.
     pub min_deviation: f64,
     /// At how many deviations from the mean a value is an anomaly.
     pub limit: f64,
@@ -23,8 +30,8 @@ impl EwmaSettings {
             Some("alpha must be above 0 and at most 1")
         } else if self.warm_up == 0 {
             Some("warm_up must be at least 1")
-        } else if !positive(self.min_deviation) {
-            Some("min_deviation must be more than 0")
+        } else if !(SMALLEST..=LARGEST).contains(&self.min_deviation) {
+            Some("min_deviation must be between 1e-150 and 1e150")
         } else if !positive(self.limit) {
             Some("the limit of z must be more than 0")
         } else {
@@ -57,9 +64,11 @@ pub struct Ewma {
 
 impl Ewma {
     /// How many deviations `value` is from what came before, then learns from it; `None` while warming up. What is no
-    /// number is not learnt from.
+    /// number, or is beyond ±1e150, is passed over. A score is always a number, with settings that have no
+    /// [`EwmaSettings::problem`].
     pub fn score(&mut self, settings: &EwmaSettings, value: f64) -> Option<f64> {
-        if !value.is_finite() {
+        // Written so that NaN is passed over, too.
+        if !(-LARGEST..=LARGEST).contains(&value) {
             return None;
         }
         if self.seen == 0 {
@@ -127,6 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn an_absurd_reading_blinds_nobody() {
+        for absurd in [f64::MAX, f64::MIN, 1e151] {
+            let calm = std::iter::repeat_n(70.0, 50);
+            // Before, while and after warming up.
+            let values = [absurd].into_iter().chain(calm.clone()).chain([absurd]).chain(calm);
+            let (_, scores) = scores(values.chain([110.0]));
+            assert!(scores.last().unwrap().is_some_and(|z| z > SETTINGS.limit), "{absurd}");
+        }
+    }
+
+    #[test]
     fn impossible_settings_are_named() {
         assert_eq!(SETTINGS.problem(), None);
         for wrong in [
@@ -135,6 +155,9 @@ mod tests {
             EwmaSettings { alpha: f64::NAN, ..SETTINGS },
             EwmaSettings { warm_up: 0, ..SETTINGS },
             EwmaSettings { min_deviation: 0.0, ..SETTINGS },
+            EwmaSettings { min_deviation: 1e-200, ..SETTINGS },
+            EwmaSettings { min_deviation: 1e200, ..SETTINGS },
+            EwmaSettings { min_deviation: f64::NAN, ..SETTINGS },
             EwmaSettings { limit: -1.0, ..SETTINGS },
         ] {
             assert!(wrong.problem().is_some(), "{wrong:?}");
@@ -152,6 +175,27 @@ mod tests {
             }
             prop_assert!((baseline.mean - mean).abs() < 1e-9);
             prop_assert!(baseline.variance >= 0.0);
+        }
+
+        #[test]
+        fn whatever_is_read_scores_and_baseline_are_numbers(
+            values in proptest::collection::vec(
+                prop_oneof![proptest::num::f64::ANY, -1e150..1e150_f64, 0.0..200.0_f64],
+                1..80,
+            ),
+            min_deviation in prop_oneof![Just(1e-150), Just(0.5), Just(1e150)],
+            alpha in prop_oneof![Just(f64::MIN_POSITIVE), Just(0.1), Just(1.0)],
+            limit in prop_oneof![Just(f64::MIN_POSITIVE), Just(4.0)],
+        ) {
+            let settings = EwmaSettings { alpha, warm_up: 3, min_deviation, limit };
+            prop_assert_eq!(settings.problem(), None);
+            let mut baseline = Ewma::default();
+            for value in values {
+                let z = baseline.score(&settings, value);
+                prop_assert!(z.is_none_or(f64::is_finite), "{z:?} for {value}");
+                prop_assert!(baseline.mean.is_finite(), "{baseline:?}");
+                prop_assert!(baseline.variance.is_finite() && baseline.variance >= 0.0);
+            }
         }
     }
 }

@@ -1,13 +1,52 @@
 //! What a detector reads of a batch: a key, a time and a number per row.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, Float64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow_schema::{DataType, Schema, TimeUnit};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thalweg_core::key::{for_each_key, hash_key};
+use thalweg_core::record::ColumnName;
 use thalweg_core::{Error, Result};
 
 use crate::batch;
+
+/// Which column is watched, by which keys, and when its readings were taken.
+#[derive(Debug, Clone)]
+pub(super) struct Watched {
+    pub(super) keys: Vec<&'static str>,
+    pub(super) event_time: ColumnName,
+    pub(super) column: ColumnName,
+}
+
+impl Watched {
+    pub(super) fn new(
+        keys: impl IntoIterator<Item = &'static str>,
+        event_time: impl Into<ColumnName>,
+        column: impl Into<ColumnName>,
+    ) -> Self {
+        let keys = keys.into_iter().collect();
+        Self { keys, event_time: event_time.into(), column: column.into() }
+    }
+
+    /// Where the columns are, if they can be read.
+    pub(super) fn find(&self, input: &Schema) -> Result<Columns> {
+        Columns::find(input, &self.keys, self.event_time.0, self.column.0)
+    }
+
+    /// The input's columns and those that are `added`, which tell about the watched value and so carry its marks.
+    pub(super) fn with_added(
+        &self,
+        input: &Schema,
+        added: impl IntoIterator<Item = Field>,
+    ) -> Result<SchemaRef> {
+        let marks = batch::field_of(input, self.column.0)?.metadata();
+        let added = added.into_iter().map(|field| Arc::new(field.with_metadata(marks.clone())));
+        let fields: Vec<_> = input.fields().iter().cloned().chain(added).collect();
+        Ok(Arc::new(Schema::new(fields).with_metadata(input.metadata().clone())))
+    }
+}
 
 /// Where the columns are.
 #[derive(Debug, Clone)]
@@ -26,7 +65,7 @@ pub(super) struct Readings<'a> {
 }
 
 impl Columns {
-    pub(super) fn find(input: &Schema, keys: &[&str], time: &str, value: &str) -> Result<Self> {
+    fn find(input: &Schema, keys: &[&str], time: &str, value: &str) -> Result<Self> {
         let keys = keys.iter().map(|key| batch::index_of(input, key)).collect::<Result<_>>()?;
         let (at, of) = (batch::index_of(input, time)?, batch::index_of(input, value)?);
         let is_time = |t: &DataType| matches!(t, DataType::Timestamp(TimeUnit::Microsecond, _));

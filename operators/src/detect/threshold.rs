@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, SchemaRef};
 use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
 };
 use thalweg_core::record::ColumnName;
 use thalweg_core::state::KeyTable;
+use thalweg_core::time::micros;
 use thalweg_core::{Error, Result};
 
-use super::input::Columns;
+use super::input::{Columns, Watched};
 use super::{Limit, Verdict};
 use crate::alert::{Fact, Policy, Severity, Slot, State};
 use crate::batch;
-use crate::lateness::micros;
 
 /// The column that says which of the two a row is.
 pub const RAISED: &str = "raised";
@@ -44,9 +44,7 @@ const STATE_VERSION: u16 = 1;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Threshold {
-    keys: Vec<&'static str>,
-    event_time: ColumnName,
-    column: ColumnName,
+    watched: Watched,
     limit: Limit,
     persist_for: Duration,
 }
@@ -59,13 +57,8 @@ impl Threshold {
         column: impl Into<ColumnName>,
         limit: Limit,
     ) -> Self {
-        Self {
-            keys: keys.into_iter().collect(),
-            event_time: event_time.into(),
-            column: column.into(),
-            limit,
-            persist_for: Duration::ZERO,
-        }
+        let watched = Watched::new(keys, event_time, column);
+        Self { watched, limit, persist_for: Duration::ZERO }
     }
 
     /// How long the limit must stay crossed. Default: the first reading raises it.
@@ -74,38 +67,30 @@ impl Threshold {
         self.persist_for = persist_for;
         self
     }
-
-    fn columns(&self, input: &Schema) -> Result<Columns> {
-        Columns::find(input, &self.keys, self.event_time.0, self.column.0)
-    }
 }
 
 impl OperatorFactory for Threshold {
     fn describe(&self) -> String {
-        let (column, limit, keys) = (self.column.0, self.limit, self.keys.join(", "));
-        format!("threshold {column} {limit}, for {}s, by {keys}", self.persist_for.as_secs_f64())
+        let (column, keys) = (self.watched.column.0, self.watched.keys.join(", "));
+        let (limit, seconds) = (self.limit, self.persist_for.as_secs_f64());
+        format!("threshold {column} {limit}, for {seconds}s, by {keys}")
     }
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
-        self.columns(input)?;
+        self.watched.find(input)?;
         if !self.limit.is_possible() {
             return Err(Error::graph(format!(
                 "the limit of `{}` must clear on its good side ({})",
-                self.column.0, self.limit
+                self.watched.column.0, self.limit
             )));
         }
-        let mut fields: Vec<_> = input.fields().iter().cloned().collect();
-        // It tells whether a marked value is beyond the limit, and so carries its marks.
-        let value = batch::field_of(input, self.column.0)?;
-        let raised = Field::new(RAISED, DataType::Boolean, false);
-        fields.push(Arc::new(raised.with_metadata(value.metadata().clone())));
-        Ok(Arc::new(Schema::new(fields).with_metadata(input.metadata().clone())))
+        self.watched.with_added(input, [Field::new(RAISED, DataType::Boolean, false)])
     }
 
     fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
         let input = &context.input_schema;
         Ok(Box::new(Watching {
-            columns: self.columns(input)?,
+            columns: self.watched.find(input)?,
             schema: self.output_schema(input)?,
             limit: self.limit,
             policy: Policy { persist_for: micros(self.persist_for), escalate_after: None },
@@ -256,12 +241,13 @@ mod tests {
     #[test]
     fn an_input_that_cannot_be_watched_does_not_build() {
         let input = batch(&[]).schema();
+        let limit = Limit::at_least(1.0);
         for wrong in [
-            Threshold { column: ColumnName("kelvin"), ..hot() },
-            Threshold { column: ColumnName("at"), ..hot() },
-            Threshold { event_time: ColumnName("celsius"), ..hot() },
-            Threshold { keys: vec!["unknown"], ..hot() },
-            Threshold { limit: Limit::at_least(1.0).clears_at(2.0), ..hot() },
+            Threshold::new(["machine"], ColumnName("at"), ColumnName("kelvin"), limit),
+            Threshold::new(["machine"], ColumnName("at"), ColumnName("at"), limit),
+            Threshold::new(["machine"], ColumnName("celsius"), ColumnName("celsius"), limit),
+            Threshold::new(["unknown"], ColumnName("at"), ColumnName("celsius"), limit),
+            Threshold { limit: limit.clears_at(2.0), ..hot() },
         ] {
             assert!(wrong.output_schema(&input).is_err(), "{wrong:?}");
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::Float64Builder;
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, SchemaRef};
 use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
 };
@@ -12,7 +12,7 @@ use thalweg_core::record::ColumnName;
 use thalweg_core::state::KeyTable;
 use thalweg_core::{Error, Result};
 
-use super::input::Columns;
+use super::input::{Columns, Watched};
 use super::{Ewma, EwmaSettings};
 use crate::batch;
 
@@ -37,9 +37,7 @@ const STATE_VERSION: u16 = 1;
 /// ```
 #[derive(Debug, Clone)]
 pub struct EwmaZScore {
-    keys: Vec<&'static str>,
-    event_time: ColumnName,
-    column: ColumnName,
+    watched: Watched,
     settings: EwmaSettings,
 }
 
@@ -52,45 +50,34 @@ impl EwmaZScore {
         column: impl Into<ColumnName>,
         settings: EwmaSettings,
     ) -> Self {
-        Self {
-            keys: keys.into_iter().collect(),
-            event_time: event_time.into(),
-            column: column.into(),
-            settings,
-        }
-    }
-
-    fn columns(&self, input: &Schema) -> Result<Columns> {
-        Columns::find(input, &self.keys, self.event_time.0, self.column.0)
+        Self { watched: Watched::new(keys, event_time, column), settings }
     }
 }
 
 impl OperatorFactory for EwmaZScore {
     fn describe(&self) -> String {
-        let (column, limit) = (self.column.0, self.settings.limit);
-        format!("ewma z-score of {column}, limit {limit}, by {}", self.keys.join(", "))
+        let Watched { keys, column, .. } = &self.watched;
+        let limit = self.settings.limit;
+        format!("ewma z-score of {}, limit {limit}, by {}", column.0, keys.join(", "))
     }
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
-        self.columns(input)?;
+        self.watched.find(input)?;
+        let column = self.watched.column.0;
         if let Some(problem) = self.settings.problem() {
-            return Err(Error::graph(format!("z-score of `{}`: {problem}", self.column.0)));
+            return Err(Error::graph(format!("z-score of `{column}`: {problem}")));
         }
-        let marks = batch::field_of(input, self.column.0)?.metadata();
         let added = [("z", DataType::Float64, true), ("anomaly", DataType::Boolean, false)];
         let added = added.map(|(name, data_type, nullable)| {
-            let field = Field::new(format!("{}_{name}", self.column.0), data_type, nullable);
-            // Both tell about the value, and carry its marks.
-            Arc::new(field.with_metadata(marks.clone()))
+            Field::new(format!("{column}_{name}"), data_type, nullable)
         });
-        let fields: Vec<_> = input.fields().iter().cloned().chain(added).collect();
-        Ok(Arc::new(Schema::new(fields).with_metadata(input.metadata().clone())))
+        self.watched.with_added(input, added)
     }
 
     fn create(&self, context: OpenContext) -> Result<Box<dyn Operator>> {
         let input = &context.input_schema;
         Ok(Box::new(Scoring {
-            columns: self.columns(input)?,
+            columns: self.watched.find(input)?,
             schema: self.output_schema(input)?,
             settings: self.settings,
             baselines: KeyTable::new(STATE_VERSION, context.max_parallelism),

@@ -73,9 +73,14 @@ pub(super) fn commands(
     is_kafka: bool,
 ) -> Result<Option<Arc<dyn Source>>> {
     let Some(topic) = commands_topic(config) else { return Ok(None) };
-    if !is_kafka || *topic == config.kafka.topic {
+    if !is_kafka {
         return Err(Error::config(
-            "alerts.commands_topic must be another topic of the brokers that events come from",
+            "alerts.commands_topic is read beside events from Kafka only: leave it out for a file or the simulated hospital",
+        ));
+    }
+    if *topic == config.kafka.topic {
+        return Err(Error::config(
+            "alerts.commands_topic is the topic that events come from: name another",
         ));
     }
     let mut source = config.kafka.source()?;
@@ -120,7 +125,8 @@ pub(super) fn file(config: &HealthcareConfig, path: &Path) -> Arc<dyn Source> {
 }
 
 /// Whether a file is read in one piece. The pieces of a longer one are read side by side, so that a patient's events
-/// come in no order: alerts would not be the same twice.
+/// come in no order: alerts would not be the same twice. Commands that look at checkpoints need not know: they take the
+/// sinks from the manifest, whether or not the graph has alerts.
 pub(super) fn is_one_piece(file: &dyn Source) -> Result<bool> {
     Ok(file.start_splits()?.len() <= 1)
 }
@@ -138,4 +144,25 @@ pub(super) fn job(
     let topics = Topics::of(config)?;
     let graph = tapped_graph(config, sources, &committer, topics.as_ref(), &key, tap)?;
     Ok(JobBuilder::new(graph, storage, key).settings(config.runtime.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_of_commands_needs_events_of_another_topic() {
+        let mut config = HealthcareConfig::default();
+        assert!(commands(&config, false).unwrap().is_none());
+        config.alerts.commands_topic = Some("commands".to_owned());
+        config.kafka.bootstrap_servers = Some("127.0.0.1:1".to_owned());
+        assert!(commands(&config, true).unwrap().is_some());
+        let refused = commands(&config, false).unwrap_err().to_string();
+        assert!(refused.contains("events from Kafka only"), "{refused}");
+        config.kafka.topic = "commands".to_owned();
+        let refused = commands(&config, true).unwrap_err().to_string();
+        assert!(refused.contains("name another"), "{refused}");
+        config.alerts.enabled = false;
+        assert!(commands(&config, false).unwrap().is_none());
+    }
 }

@@ -73,7 +73,9 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
         Some(path) => {
             let file = input::file(&config, path);
             if config.alerts.enabled && !input::is_one_piece(file.as_ref())? {
-                tracing::info!("no alerts are raised: the file is read in pieces, side by side");
+                tracing::warn!(
+                    "no alerts are raised: a file of more than 16 MiB is read in pieces, side by side; split it, or send it to a topic"
+                );
                 config.alerts.enabled = false;
             }
             file

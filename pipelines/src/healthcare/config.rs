@@ -18,6 +18,7 @@ use thalweg_core::{Error, Result};
 use thalweg_runtime::Settings;
 
 pub use super::alerts::config::{AlertsSection, AnomaliesSection, News2Section, SignalLostSection};
+use super::alerts::rules::Rules;
 pub use super::daily::limits::QualitySection;
 pub use super::monitor::MonitorSection;
 pub use super::rules::{Range, Ranges};
@@ -273,6 +274,7 @@ impl HealthcareConfig {
         self.news2.check()?;
         self.signal_lost.check()?;
         self.anomalies.check()?;
+        Rules::new(self)?.check()?;
         let wrong = |what: &str| Err(Error::config(what.to_owned()));
         if !(0.0..=1.0).contains(&self.quarantine.stop_above) {
             return wrong("quarantine.stop_above must be between 0 and 1");

@@ -14,11 +14,11 @@ mod time;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arrow_array::ArrayRef;
 use arrow_schema::Fields;
 use thalweg_core::connector::decode::{Decoder, Format, Messages};
+use thalweg_core::time::micros;
 use thalweg_core::{Record, Result};
 
 use super::config::Decoding;
@@ -144,8 +144,4 @@ impl Decoder for HealthcareDecoder {
         self.counters.unusable_fields.fetch_add(unusable, Ordering::Relaxed);
         Ok(self.columns.finish())
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

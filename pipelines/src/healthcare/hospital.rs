@@ -14,7 +14,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use speedate::DateTime;
-use thalweg_core::time::{EventTime, MICROS_PER_SECOND};
+use thalweg_core::time::{EventTime, MICROS_PER_SECOND, micros};
 
 use patient::Patient;
 
@@ -116,7 +116,7 @@ impl Hospital {
                 .map(|e| SimulatedEvent { sent_at: now, ..e.clone() });
         }
         let late_by = if self.chance(self.settings.late) {
-            let most = i64::try_from(self.settings.late_by.as_micros()).unwrap_or(i64::MAX);
+            let most = micros(self.settings.late_by);
             self.random.random_range(most / 2..=most)
         } else {
             0

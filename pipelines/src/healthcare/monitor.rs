@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_connectors::delta::DeltaReader;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::source::{Source, Split};
-use thalweg_core::time::EventTime;
+use thalweg_core::time::{EventTime, micros};
 use thalweg_core::{Error, Result};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::CheckpointStorage;
@@ -116,7 +116,7 @@ pub fn judge(seen: &Seen, limits: &MonitorSection) -> Vec<Check> {
         if name == "checkpoint.age" && seen.lag == Some(Some(0)) {
             continue;
         }
-        let most = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
+        let most = micros(limit);
         let shown = |micros: i64| {
             let seconds = micros.max(0).unsigned_abs() / 1_000_000;
             humantime::format_duration(Duration::from_secs(seconds)).to_string()

@@ -10,6 +10,7 @@ use thalweg_core::connector::sink::{
     BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
+use thalweg_core::time::micros;
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::KIND;
@@ -211,7 +212,7 @@ impl Shared {
 impl Shared {
     /// Writes markers again that a sink without rows would let expire.
     fn refresh(&self, now: i64) {
-        let after = i64::try_from(self.config.marker_refresh.as_micros()).unwrap_or(i64::MAX);
+        let after = micros(self.config.marker_refresh);
         let mut sessions = locked(&self.sessions);
         let stale: Vec<String> = sessions
             .iter()

@@ -18,6 +18,9 @@ use super::record::Observation;
 /// The column that a command travels in, beside those of [`Observation`]; null for an event.
 pub const COMMAND: Column<thalweg_core::record::Utf8> = Column::nullable("command");
 
+/// How long the name of who gives a command may be, in characters: it stands in every row that the command makes.
+const LONGEST_NAME: usize = 128;
+
 /// A command as it comes in.
 #[derive(Debug, Clone, Record)]
 pub struct CommandMessage {
@@ -107,11 +110,17 @@ impl Command {
     /// The alert that is meant.
     ///
     /// # Errors
-    /// [`thalweg_core::ErrorKind::InvalidConfig`] for what is no alert's name, a snooze without minutes, or nobody's command.
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] for what is no alert's name, a snooze without minutes, or a command of
+    /// nobody or of somebody with too long a name.
     pub fn check(&self) -> Result<AlertId> {
         let id = self.alert_id.parse()?;
         if self.by.trim().is_empty() {
             return Err(Error::config("a command needs the name of who gives it"));
+        }
+        if self.by.chars().count() > LONGEST_NAME {
+            return Err(Error::config(format!(
+                "the name of who gives a command must not be longer than {LONGEST_NAME} characters"
+            )));
         }
         if self.action == Action::Snooze && self.minutes.is_none_or(|minutes| minutes < 1) {
             return Err(Error::config("a snooze needs minutes, at least 1"));
@@ -223,10 +232,12 @@ mod tests {
             minutes: Some(5),
         };
         assert!(snooze.check().is_ok());
+        assert!(Command { by: "ä".repeat(128), ..snooze.clone() }.check().is_ok());
         assert_eq!(Command::from_json(&snooze.to_json().unwrap()), Some(snooze.clone()));
         for wrong in [
             Command { alert_id: "7".to_owned(), ..snooze.clone() },
             Command { by: " ".to_owned(), ..snooze.clone() },
+            Command { by: "ä".repeat(129), ..snooze.clone() },
             Command { minutes: None, ..snooze.clone() },
             Command { minutes: Some(0), ..snooze.clone() },
         ] {

@@ -30,6 +30,9 @@ pub struct AlertsSection {
     /// A patient without events for this long is forgotten, open alerts are resolved.
     #[serde(with = "humantime_serde")]
     pub forget_after: Duration,
+    /// How far ahead of its arrival an event may claim to have happened; one that is further ahead is not judged.
+    #[serde(with = "humantime_serde")]
+    pub ahead: Duration,
     /// The longest that an alert can be snoozed.
     #[serde(with = "humantime_serde")]
     pub max_snooze: Duration,
@@ -133,6 +136,7 @@ impl Default for AlertsSection {
             pending: false,
             escalate_after: Duration::from_mins(15),
             forget_after: Duration::from_hours(24),
+            ahead: Duration::from_mins(10),
             max_snooze: Duration::from_hours(1),
             limits: default_limits(),
         }

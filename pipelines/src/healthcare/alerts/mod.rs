@@ -7,7 +7,8 @@
 //! **Where in the graph**: behind the mask and in front of the check for lateness. Late events are seen, so that they
 //! can be told from new ones by patient and rule, and each row still carries its split's watermark, by which time passes
 //! for its patient: so alerts are a function of the input, whatever the batch cuts, parallelism or restarts, as long as
-//! a patient's events come by one partition.
+//! a patient's events come by one partition that does not fall idle, and nobody gives commands: those take effect where
+//! time stands when they are read.
 
 pub mod command;
 pub mod config;

@@ -100,16 +100,26 @@ impl Patient {
         nearer || self.has_open_alerts()
     }
 
-    /// Does what somebody said about an open alert, as of the patient's newest event. An alert that is no longer open
-    /// takes no commands, nor does another one of its rule.
-    pub fn obey(&mut self, rules: &Rules, id: &AlertId, command: &Command, told: &mut Vec<Told>) {
-        let Some(at) = self.seen else { return };
-        self.fit(rules, at, told);
+    /// Does what somebody said about an open alert, as of the patient's newest event, of `now` if event time is further,
+    /// and of the alert's last change: of a patient who is silent there is no newer event, and `now` is not known yet
+    /// behind a restart. An alert that is no longer open takes no commands, nor does another one of its rule.
+    pub fn obey(
+        &mut self,
+        rules: &Rules,
+        now: EventTime,
+        id: &AlertId,
+        command: &Command,
+        told: &mut Vec<Told>,
+    ) {
+        let Some(seen) = self.seen else { return };
+        let now = seen.max(now);
+        self.fit(rules, now, told);
         let Some(rule) = rules.all.iter().position(|rule| rule.name == id.rule) else { return };
-        let opened_at = self.slots.get(rule).and_then(|slot| slot.slot.opened_at());
-        if opened_at != Some(id.opened_at) {
+        let Some(slot) = self.slots.get(rule).map(|slot| &slot.slot) else { return };
+        if slot.opened_at() != Some(id.opened_at) {
             return;
         }
+        let at = slot.changed_at().map_or(now, |changed_at| now.max(changed_at));
         let fact = match (command.action, command.minutes) {
             (Action::Acknowledge, _) => Fact::Acknowledged { at },
             (Action::Snooze, minutes) => {

@@ -26,6 +26,8 @@ pub struct Observation {
     pub consciousness: Option<String>,
     /// Whether the patient is given oxygen.
     pub oxygen: Option<bool>,
+    /// When it arrived, as the broker says; null for a file.
+    pub kafka_timestamp: Option<Micros>,
     /// How far event time had advanced in the row's own split ([`thalweg_core::watermark::ROW_WATERMARK`]).
     pub row_watermark: Option<i64>,
 }
@@ -34,7 +36,7 @@ pub struct Observation {
 /// `sequence`.
 #[derive(Debug, Clone, Record)]
 pub struct AlertEvent {
-    /// Names the alert: patient, rule, and the time of the first event beyond the limit. The same in every replay.
+    /// Names the alert: patient, rule, and the time of the first event beyond the limit.
     pub alert_id: String,
     /// The how-manieth change of the alert this is, from 1.
     pub sequence: i32,

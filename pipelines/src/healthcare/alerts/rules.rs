@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thalweg_core::key::hash_key;
+use thalweg_core::time::micros;
 use thalweg_core::{Error, Result};
 use thalweg_operators::alert::{Policy, Severity};
 use thalweg_operators::detect::{EwmaSettings, Limit};
@@ -90,6 +91,8 @@ pub struct Rules {
     pub signal_lost: Option<SignalLost>,
     /// After how long without an event a patient is forgotten, µs.
     pub forget_after: i64,
+    /// How far ahead of its arrival an event may claim to have happened, µs.
+    pub ahead: i64,
     /// The longest snooze, µs.
     pub max_snooze: i64,
     /// Whether pending alerts are told of.
@@ -102,8 +105,9 @@ impl Rules {
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`] for a rule that cannot be asked.
     pub fn new(config: &HealthcareConfig) -> Result<Self> {
-        let AlertsSection { escalate_after, forget_after, max_snooze, pending, limits, .. } =
-            &config.alerts;
+        let AlertsSection {
+            escalate_after, forget_after, ahead, max_snooze, pending, limits, ..
+        } = &config.alerts;
         let mut rules = Self {
             all: Vec::new(),
             layout: 0,
@@ -112,6 +116,7 @@ impl Rules {
             news2: None,
             signal_lost: None,
             forget_after: micros(*forget_after),
+            ahead: micros(*ahead),
             max_snooze: micros(*max_snooze),
             tell_pending: *pending,
         };
@@ -152,6 +157,27 @@ impl Rules {
         Ok(rules)
     }
 
+    /// Refuses rules that outlast the memory of a patient: what they wait for, or look at, is forgotten before.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] naming the rule.
+    pub fn check(&self) -> Result<()> {
+        let waits = self.all.iter().map(|rule| (&rule.name, rule.policy.persist_for));
+        let silent = self.signal_lost.iter().filter_map(|lost| {
+            let name = &self.all.get(lost.rule)?.name;
+            Some((name, lost.after))
+        });
+        if let Some((name, _)) = waits.chain(silent).find(|(_, wait)| *wait >= self.forget_after) {
+            return Err(Error::config(format!(
+                "rule `{name}` waits until its patient is forgotten: make alerts.forget_after longer"
+            )));
+        }
+        if self.news2.as_ref().is_some_and(|(_, max_age, _)| *max_age > self.forget_after) {
+            return Err(Error::config("news2.max_age must not be longer than alerts.forget_after"));
+        }
+        Ok(())
+    }
+
     fn add(&mut self, name: &str, vital: Option<Vital>, policy: Policy) -> RuleIndex {
         let id = hash_key(name.as_bytes());
         self.all.push(Rule { name: name.into(), id, vital, policy });
@@ -161,8 +187,4 @@ impl Rules {
 
 fn unknown_vital() -> Error {
     Error::internal("a vital without a place")
-}
-
-pub(super) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -11,6 +11,7 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.decoding.max_message_bytes, 1_048_576);
     assert_eq!(config.decoding.future_cap, Duration::from_hours(24));
     assert_eq!(config.time.out_of_orderness, Duration::from_secs(30));
+    assert_eq!(config.alerts.ahead, Duration::from_mins(10));
 }
 
 #[test]
@@ -56,6 +57,19 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ),
         ("[[alerts.limits]]\nvital = \"mood\"", "line 2: "),
         ("[alerts]\nforget_after = \"1s\"", "alerts.forget_after"),
+        ("[alerts]\nahead = 10", "line 2: "),
+        (
+            "[alerts]\nforget_after = \"10m\"",
+            "rule `signal-lost` waits until its patient is forgotten",
+        ),
+        ("[signal_lost]\nafter = \"2days\"", "rule `signal-lost` waits"),
+        ("[news2]\npersist_for = \"1day\"", "rule `news2` waits"),
+        ("[anomalies]\npersist_for = \"1day\"", "rule `anomaly-heart_rate` waits"),
+        (
+            "[[alerts.limits]]\nvital = \"spo2\"\nat_most = 91\npersist_for = \"1day\"\nseverity = \"info\"",
+            "rule `spo2-low` waits",
+        ),
+        ("[news2]\nmax_age = \"25h\"", "news2.max_age"),
         ("[news2]\nclears_at = 5", "news2: clears_at"),
         ("[signal_lost]\nafter = \"0s\"", "signal_lost: after"),
         ("[anomalies]\nalpha = 2.0", "anomalies: alpha"),

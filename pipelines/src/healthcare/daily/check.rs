@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use thalweg_core::time::{EventTime, MICROS_PER_SECOND};
+use thalweg_core::time::{EventTime, MICROS_PER_SECOND, micros};
 
 use super::limits::QualitySection;
 use super::summary::{DaySummary, Drift};
@@ -174,7 +174,6 @@ fn volume(day: &DaySummary, limits: &QualitySection) -> Check {
 }
 
 fn freshness(day: &DaySummary, until: EventTime, limits: &QualitySection) -> Check {
-    let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
     let seconds = |d: i64| Duration::from_secs((d.max(0) / MICROS_PER_SECOND).unsigned_abs());
     let (observed, status) = match day.newest {
         None => ("no event".to_owned(), Status::Fail),

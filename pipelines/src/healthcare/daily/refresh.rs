@@ -17,7 +17,7 @@ use thalweg_connectors::delta::{DeltaMaintenance, DeltaReader, OpenTable};
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::Cut as PublishedCut;
 use thalweg_core::record::column_of;
-use thalweg_core::time::EventTime;
+use thalweg_core::time::{EventTime, micros};
 use thalweg_core::{Error, ErrorKind, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::CheckpointStorage;
@@ -187,8 +187,8 @@ struct Windows {
 }
 
 fn windows(day: Day, time: &TimeSection, closed_before: EventTime) -> Windows {
-    let size = i64::try_from(time.window.as_micros()).unwrap_or(i64::MAX).max(1);
-    let late = i64::try_from(time.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
+    let size = micros(time.window).max(1);
+    let late = micros(time.allowed_lateness);
     let first_at = |instant: EventTime| {
         let into = instant.rem_euclid(size);
         if into == 0 { instant } else { instant - into + size }

@@ -1,7 +1,17 @@
+mod clocks;
+mod commands;
+
 use std::collections::BTreeMap;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    Array, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
 use proptest::prelude::*;
 use thalweg_core::ErrorKind;
+use thalweg_core::record::column_of;
 use thalweg_core::sensitivity::{Sensitivity, mark};
 use thalweg_core::testing::OperatorHarness;
 
@@ -14,6 +24,7 @@ const SECOND: i64 = 1_000_000;
 struct Row {
     patient: i64,
     at: i64,
+    arrival: Option<i64>,
     watermark: Option<i64>,
     heart_rate: Option<f64>,
     systolic: Option<i32>,
@@ -33,11 +44,14 @@ fn batch(rows: &[Row]) -> RecordBatch {
     let floats = |of: fn(&Row) -> Option<f64>| -> ArrayRef {
         Arc::new(rows.iter().map(of).collect::<Float64Array>())
     };
-    let times: TimestampMicrosecondArray = rows.iter().map(|r| Some(r.at * SECOND)).collect();
+    let times = |of: fn(&Row) -> Option<i64>| -> ArrayRef {
+        let times: TimestampMicrosecondArray = rows.iter().map(of).collect();
+        Arc::new(times.with_timezone("UTC"))
+    };
     let watermarks: Int64Array = rows.iter().map(|r| r.watermark.map(|w| w * SECOND)).collect();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|r| Some(r.patient)).collect::<Int64Array>()),
-        Arc::new(times.with_timezone("UTC")),
+        times(|r| Some(r.at * SECOND)),
         floats(|r| r.heart_rate),
         Arc::new(rows.iter().map(|r| r.systolic).collect::<Int32Array>()),
         Arc::new(Int32Array::new_null(rows.len())),
@@ -46,6 +60,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
         floats(|r| r.respiratory_rate),
         Arc::new(rows.iter().map(|r| r.consciousness).collect::<StringArray>()),
         Arc::new(rows.iter().map(|r| r.oxygen).collect::<BooleanArray>()),
+        times(|r| r.arrival.map(|at| at * SECOND)),
         Arc::new(watermarks),
     ];
     RecordBatch::try_new(Observation::schema(), columns).unwrap()

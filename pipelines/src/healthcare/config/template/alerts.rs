@@ -26,7 +26,14 @@ pub(super) const SECTIONS: &[Section] = &[
                 "escalate_after",
                 "An alert that nobody acknowledges for this long becomes one step worse; 0s: never.",
             ),
-            entry("forget_after", "A patient without events for this long is forgotten."),
+            entry(
+                "forget_after",
+                "A patient without events for this long is forgotten; longer than any rule waits.",
+            ),
+            entry(
+                "ahead",
+                "An event that claims to have happened longer than this after its arrival raises no alert.",
+            ),
             entry("max_snooze", "The longest that an alert can be snoozed."),
             entry(
                 "limits",
