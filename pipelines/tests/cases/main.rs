@@ -7,4 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod graphs;
+mod rewind;
 mod sources;
+mod world;
+mod zombie;
