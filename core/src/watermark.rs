@@ -1,7 +1,7 @@
 //! Watermarks: generated per split inside the source, merged as a minimum everywhere else.
 //!
 //! A subtask whose splits are all idle goes along with the others of its source ([`SourceWatermarks`]), and so does an
-//! idle split with its subtask. Nobody downstream is therefore ever ahead of any split, and one that comes back judges
+//! idle split with its subtask; a source that has ended goes along with the slowest that has not. Nobody downstream is therefore ever ahead of any split, and one that comes back judges
 //! its rows by what was told meanwhile.
 //!
 //! Beside the stream's watermark each row learns its own split's running watermark *before* it, in the column
@@ -120,8 +120,25 @@ struct SplitState {
 pub enum SourceTime {
     /// At least one split counts; this is their minimum, never lower than emitted before.
     At(Watermark),
-    /// No split counts: all are idle or finished, or there are none. The furthest of them.
+    /// No split counts: all are idle or finished. The furthest of them.
     Idle(Watermark),
+    /// Every split has been read to its end, or there are none. The furthest of them.
+    Ended(Watermark),
+}
+
+impl SourceTime {
+    fn at(self) -> Option<Watermark> {
+        match self {
+            Self::At(watermark) => Some(watermark),
+            Self::Idle(_) | Self::Ended(_) => None,
+        }
+    }
+
+    fn furthest(self) -> Watermark {
+        match self {
+            Self::At(watermark) | Self::Idle(watermark) | Self::Ended(watermark) => watermark,
+        }
+    }
 }
 
 impl SplitWatermarks {
@@ -216,7 +233,12 @@ impl SplitWatermarks {
             return SourceTime::At(low.max(self.emitted));
         }
         let furthest = self.splits.values().filter_map(|s| s.watermark).max();
-        SourceTime::Idle(furthest.map_or(self.emitted, |w| self.emitted.max(Watermark(w))))
+        let furthest = furthest.map_or(self.emitted, |w| self.emitted.max(Watermark(w)));
+        if self.splits.values().all(|s| s.finished) {
+            SourceTime::Ended(furthest)
+        } else {
+            SourceTime::Idle(furthest)
+        }
     }
 
     /// `watermark` is being emitted: idle splits go along.
@@ -251,16 +273,33 @@ impl SourceWatermarks {
         if let Some(own) = all.get_mut(subtask) {
             *own = time;
         }
-        let at = |time: &SourceTime| match time {
-            SourceTime::At(watermark) => Some(*watermark),
-            SourceTime::Idle(_) => None,
-        };
-        let furthest = |time: &SourceTime| match time {
-            SourceTime::At(watermark) | SourceTime::Idle(watermark) => *watermark,
-        };
-        let lowest = at(&time).or_else(|| all.iter().filter_map(at).min());
-        lowest.unwrap_or_else(|| all.iter().map(furthest).max().unwrap_or(Watermark::MIN))
+        time.at().unwrap_or_else(|| together(&all))
     }
+
+    /// How far the source is; `None` once all of it has been read to its end. Beside sources that go on it then goes
+    /// along with them, so that it holds nobody back ([`SourceWatermarks::beside`]).
+    fn time(&self) -> Option<Watermark> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = all.iter().all(|time| matches!(time, SourceTime::Ended(_)));
+        (!ended).then(|| together(&all))
+    }
+
+    /// What a source whose own watermark is `own` says beside `others`: its own until it has ended, from then on what
+    /// the slowest of those says that have not.
+    pub fn beside(&self, own: Watermark, others: &[Arc<Self>]) -> Watermark {
+        if others.is_empty() || self.time().is_some() {
+            return own;
+        }
+        let slowest = others.iter().filter_map(|other| other.time()).min();
+        slowest.map_or(own, |slowest| slowest.max(own))
+    }
+}
+
+/// The lowest of the subtasks that count; the furthest, where none does.
+fn together(all: &[SourceTime]) -> Watermark {
+    let lowest = all.iter().filter_map(|time| time.at()).min();
+    let furthest = || all.iter().map(|time| time.furthest()).max();
+    lowest.or_else(furthest).unwrap_or(Watermark::MIN)
 }
 
 /// The split's watermark before each row, which it has once a row has counted: `None` does not, by `times`.

@@ -11,7 +11,9 @@ mod support;
 use std::fs;
 use std::io::Write;
 
-use support::{count, data_files, fail, healthcare, run_file, start, succeed, write_events};
+use support::{
+    count, data_files, fail, healthcare, run_file, start, succeed, table_log, write_events,
+};
 
 fn small(folder: &std::path::Path) -> std::path::PathBuf {
     let input = folder.join("events.jsonl");
@@ -166,31 +168,74 @@ fn a_fresh_chain_goes_on_in_the_same_tables() {
     assert!(text.contains("as they should be"), "{text}");
 }
 
+/// A job over 40,000 events that was stopped after every 8,000 of the first 32,000: the newest checkpoint at each stop.
+fn stopped_four_times(data: &std::path::Path, input: &std::path::Path) -> Vec<u64> {
+    write_events(input, 40_000, 25);
+    let stops = ["8000", "16000", "24000", "32000"].map(|events| {
+        succeed(run_file(data, input).args(["--events", events]));
+        inspected(data, None)["number"].as_u64().unwrap()
+    });
+    stops.to_vec()
+}
+
+fn inspected(data: &std::path::Path, number: Option<u64>) -> serde_json::Value {
+    let mut command = checkpoints(data);
+    command.arg("inspect").args(number.map(|number| number.to_string()));
+    serde_json::from_str(&succeed(&mut command)).unwrap()
+}
+
 #[test]
 fn checkpoints_can_be_listed_inspected_and_gone_back_to() {
     let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("events.jsonl");
-    write_events(&input, 300_000, 25);
-    let data = folder.path().join("data");
-    // Each run stops with a checkpoint.
-    for _ in 0..4 {
-        succeed(run_file(&data, &input).args(["--duration", "300ms"]));
+    let (input, data) = (folder.path().join("events.jsonl"), folder.path().join("data"));
+    let stops = stopped_four_times(&data, &input);
+    let list = succeed(checkpoints(&data).arg("list"));
+    // Number and rows read, of each line; a kind of two words is none of these.
+    let listed: Vec<(u64, u64)> = list
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter_map(|words| Some((words.first()?.parse().ok()?, words.get(2)?.parse().ok()?)))
+        .collect();
+    assert_eq!(listed.first(), Some(&(0, 0)), "{list}");
+    assert_eq!(listed.last(), Some(&(stops[3], 32_000)), "{list}");
+    for (stop, read) in stops.iter().zip([8_000, 16_000, 24_000, 32_000]) {
+        assert!(listed.contains(&(*stop, read)), "{list}");
+        let manifest = inspected(&data, Some(*stop));
+        assert_eq!(manifest["number"], *stop);
+        let sinks = manifest["sinks"].as_array().unwrap();
+        let bronze = sinks.iter().find(|sink| sink["uid"] == "bronze").unwrap();
+        assert_eq!(bronze["rows"], read);
     }
-    let checkpoints = |arguments: &[&str]| {
-        succeed(healthcare().args(["checkpoints", "--data-dir"]).arg(&data).args(arguments))
-    };
-    let list = checkpoints(&["list"]);
-    let numbers: Vec<u64> =
-        list.lines().filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect();
-    assert!(numbers.len() > 3, "{list}");
-    let manifest: serde_json::Value = serde_json::from_str(&checkpoints(&["inspect"])).unwrap();
-    assert_eq!(manifest["number"], *numbers.last().unwrap());
-    let back = numbers[numbers.len() - 3];
-    let told = checkpoints(&["rewind", "--to", &back.to_string()]);
+    let told = succeed(checkpoints(&data).args(["rewind", "--to", &stops[1].to_string()]));
     assert!(told.contains("RESTORE"), "{told}");
-    // Rows since then are written once more: nothing is lost.
+    assert_eq!(inspected(&data, None)["kind"]["from"], stops[1]);
+    // The tables are left as they are: the rows between the two checkpoints are written once more, and no others.
     succeed(&mut run_file(&data, &input));
-    assert!(count(&data, "bronze/events") >= 300_000);
+    assert_eq!(count(&data, "bronze/events"), 40_000 + 16_000);
+    let parts = count(&data, "silver/events") + count(&data, "quarantine/events");
+    assert_eq!(parts, 40_000 + 16_000);
+    succeed(checkpoints(&data).arg("verify"));
+}
+
+#[test]
+fn a_rewind_with_restored_tables_leaves_the_rows_of_an_undisturbed_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (folder.path().join("events.jsonl"), folder.path().join("data"));
+    let stops = stopped_four_times(&data, &input);
+    let told = succeed(checkpoints(&data).args(["rewind", "--to", &stops[1].to_string()]));
+    let mut restored = 0;
+    for line in told.lines() {
+        let Some((table, version)) = line.split_once("RESTORE TO VERSION AS OF") else { continue };
+        table_log::restore(&data.join(table.trim()), version.trim().parse().unwrap());
+        restored += 1;
+    }
+    assert!(restored >= support::TABLES.len(), "{told}");
+    assert_eq!(count(&data, "bronze/events"), 16_000);
+    succeed(&mut run_file(&data, &input));
+    let calm = folder.path().join("calm");
+    succeed(&mut run_file(&calm, &input));
+    support::assert_same_tables(&calm, &data);
+    succeed(checkpoints(&data).arg("verify"));
 }
 
 #[test]

@@ -69,6 +69,12 @@ struct Wiring {
     times: BTreeMap<usize, Arc<SourceWatermarks>>,
 }
 
+/// What a source subtask hears of event time.
+struct Times {
+    own: Arc<SourceWatermarks>,
+    others: Vec<Arc<SourceWatermarks>>,
+}
+
 impl Deployment<'_> {
     pub(crate) fn build(&self) -> Result<Deployed> {
         let mut wiring = self.wire()?;
@@ -171,9 +177,7 @@ impl Deployment<'_> {
             let (sender, receiver) = mpsc::channel(64);
             orders = Some(sender);
             deployed.sources.push((head.uid.clone(), number));
-            let time = wiring.times.get(&index).cloned();
-            let time = time.ok_or_else(|| Error::internal("a source without event time"))?;
-            let parts = (chain, emitter, checkpointer, time);
+            let parts = (chain, emitter, checkpointer, self.times(index, wiring)?);
             let (source, reader) = self.source(head, task, subtask, parts, receiver)?;
             deployed.readers.extend(reader);
             Work::Source(Box::new(source))
@@ -193,6 +197,21 @@ impl Deployment<'_> {
             alive: self.alive.clone(),
         });
         Ok(())
+    }
+
+    fn times(&self, index: usize, wiring: &Wiring) -> Result<Times> {
+        let own = wiring.times.get(&index).cloned();
+        let own = own.ok_or_else(|| Error::internal("a source without event time"))?;
+        let others = wiring.times.iter().filter(|(other, _)| **other != index);
+        let others = others.filter(|(other, _)| self.is_timed(**other));
+        Ok(Times { own, others: others.map(|(_, time)| Arc::clone(time)).collect() })
+    }
+
+    /// Whether a task is that of a source with event time.
+    fn is_timed(&self, task: usize) -> bool {
+        let head = self.execution.tasks.get(task).and_then(|t| t.nodes.first());
+        let head = head.and_then(|head| self.graph().node(*head)).map(|node| &node.kind);
+        matches!(head, Some(NodeKind::Source(source)) if source.watermarks.is_some())
     }
 
     fn open_context(&self, node: &Node, task: &Task, subtask: u32) -> OpenContext {
@@ -293,12 +312,7 @@ impl Deployment<'_> {
         node: &Node,
         task: &Task,
         subtask: u32,
-        (chain, emitter, checkpointer, source_time): (
-            Chain,
-            Emitter,
-            Checkpointer,
-            Arc<SourceWatermarks>,
-        ),
+        (chain, emitter, checkpointer, times): (Chain, Emitter, Checkpointer, Times),
         orders: mpsc::Receiver<crate::subtask::Order>,
     ) -> Result<(SourceWork, Option<JoinHandle<()>>)> {
         let NodeKind::Source(source) = &node.kind else {
@@ -346,7 +360,8 @@ impl Deployment<'_> {
             clock: Arc::clone(&self.context.clock),
             budget: self.budget.clone(),
             activity: Arc::clone(&self.activity),
-            source_time,
+            source_time: times.own,
+            other_times: times.others,
             subtask: subtask as usize,
             rows: 0,
             said: Watermark::MIN,

@@ -4,6 +4,8 @@
 //! nothing and is in nobody's way. What it cannot follow, a log that was cleaned meanwhile say, it says, and whoever
 //! asked reads anew.
 
+use std::collections::BTreeMap;
+
 use arrow_array::RecordBatch;
 use deltalake::kernel::{Action, Add};
 use deltalake::logstore::{LogStore, commit_uri_from_version, get_actions};
@@ -16,6 +18,7 @@ use thalweg_core::{Error, Result};
 use thalweg_objects::{Access, Place};
 
 use super::active::steadily;
+use super::plan::Told;
 use super::scan::{Wanted, broken};
 use super::storage::Storage;
 use super::{cuts, failure};
@@ -30,14 +33,12 @@ pub struct DeltaFollower {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableFile {
     path: Path,
-    greatest: Value,
+    greatest: BTreeMap<String, Value>,
 }
 
 impl TableFile {
     fn new(path: Path, stats: Option<&str>) -> Self {
-        let stats = stats.and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let greatest = stats.and_then(|mut stats| stats.get_mut("maxValues").map(Value::take));
-        Self { path, greatest: greatest.unwrap_or_default() }
+        Self { path, greatest: Told::parse(stats).max_values }
     }
 
     fn of(add: &Add) -> Option<Self> {
@@ -134,7 +135,7 @@ impl DeltaFollower {
         columns: &[&str],
     ) -> Result<Vec<RecordBatch>> {
         let data = self.storage.data(table)?;
-        let wanted = Wanted { table, columns, within: None };
+        let wanted = Wanted { table, columns: Some(columns), within: None };
         let reader = wanted.open(&data, &file.path).await?;
         let name = table.to_owned();
         let read = move || reader.collect::<std::result::Result<Vec<_>, _>>();

@@ -6,25 +6,23 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use deltalake::kernel::{Add, Remove};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use thalweg_core::time::EventTime;
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::encode::Recipe;
 use super::entry::Replacement;
-use super::plan::{self, DataFile};
+use super::plan::DataFile;
 use super::replace::{Replaced, Replacer};
+use super::scan::{Wanted, Within, broken};
 use super::storage::Storage;
 use super::table::Table;
-use super::{active, compact, failure};
+use super::{active, compact};
 use crate::epoch_writer::Stager;
 
 /// How often all is read again because others were first.
@@ -48,7 +46,7 @@ pub(super) async fn overwrite(
     range: Range<EventTime>,
     rows: &[RecordBatch],
 ) -> Result<Overwritten> {
-    let stretch = Stretch { storage, table, column, range };
+    let stretch = Stretch { storage, table, within: Within { column, range } };
     let mut why = "";
     for _ in 0..TRIES {
         match stretch.once(rows).await? {
@@ -62,8 +60,7 @@ pub(super) async fn overwrite(
 struct Stretch<'a> {
     storage: &'a Storage,
     table: &'a str,
-    column: &'a str,
-    range: Range<EventTime>,
+    within: Within<'a>,
 }
 
 impl Stretch<'_> {
@@ -76,9 +73,7 @@ impl Stretch<'_> {
         let mut done = Overwritten::default();
         let (mut removes, mut kept): (Vec<Remove>, Vec<RecordBatch>) = (Vec::new(), Vec::new());
         for file in &files {
-            let times = plan::times_told(file.stats.as_deref(), self.column);
-            if times.is_some_and(|(least, most)| most < self.range.start || least >= self.range.end)
-            {
+            if self.within.excludes(file.stats.as_deref()) {
                 continue;
             }
             let (others, inside) = self.split(file).await?;
@@ -134,31 +129,22 @@ impl Stretch<'_> {
     }
 
     fn predicate(&self) -> String {
-        let Range { start, end } = &self.range;
-        let column = self.column;
+        let Within { column, range: Range { start, end } } = &self.within;
         format!("unix_micros({column}) >= {start} AND unix_micros({column}) < {end}")
     }
 
     /// The rows of a file that lie outside of the stretch, and how many lie in it.
     async fn split(&self, file: &DataFile) -> Result<(Vec<RecordBatch>, u64)> {
-        let broken =
-            || Error::corrupt(format!("a data file of table `{}` cannot be read", self.table));
-        let path = Path::parse(&file.path).map_err(|_| broken())?;
-        let failed = |e| failure::storage("read a data file", self.table, &e);
-        let found = self.storage.data(self.table)?.get(&path).await.map_err(failed)?;
-        let bytes = found.bytes().await.map_err(failed)?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
-            .and_then(ParquetRecordBatchReaderBuilder::build);
+        let failed = || broken(self.table);
+        let path = Path::parse(&file.path).map_err(|_| failed())?;
+        let wanted = Wanted { table: self.table, columns: None, within: None };
         let (mut others, mut inside) = (Vec::new(), 0);
-        for batch in reader.map_err(|_| broken())? {
-            let batch = batch.map_err(|_| broken())?;
-            let times = batch.column_by_name(self.column);
-            let times = times.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
-            let times = times.ok_or_else(broken)?.iter();
-            let outside: BooleanArray =
-                times.map(|t| Some(t.is_none_or(|t| !self.range.contains(&t)))).collect();
-            inside += (outside.len() - outside.true_count()) as u64;
-            let rest = filter_record_batch(&batch, &outside).map_err(|_| broken())?;
+        for batch in wanted.open(&self.storage.data(self.table)?, &path).await? {
+            let batch = batch.map_err(|_| failed())?;
+            let within = self.within.inside(self.table, &batch)?;
+            inside += within.true_count() as u64;
+            let outside = BooleanArray::new(!within.values(), None);
+            let rest = filter_record_batch(&batch, &outside).map_err(|_| failed())?;
             if rest.num_rows() > 0 {
                 others.push(rest);
             }

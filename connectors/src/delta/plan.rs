@@ -72,37 +72,37 @@ pub(crate) fn told(files: &[DataFile], allowed: Option<&BTreeSet<String>>) -> BT
     told.filter(|name| allowed.is_none_or(|a| a.contains(*name))).cloned().collect()
 }
 
+/// What statistics in the log tell of a file's values; nothing, where they cannot be read.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Told {
+    pub(crate) min_values: BTreeMap<String, serde_json::Value>,
+    pub(crate) max_values: BTreeMap<String, serde_json::Value>,
+}
+
+impl Told {
+    pub(crate) fn parse(stats: Option<&str>) -> Self {
+        stats.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+}
+
 /// The columns that statistics in the log tell values of.
 pub(crate) fn columns_told(stats: Option<&str>) -> BTreeSet<String> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Stats {
-        #[serde(default)]
-        min_values: BTreeMap<String, serde_json::Value>,
-        #[serde(default)]
-        max_values: BTreeMap<String, serde_json::Value>,
-    }
-    let stats = stats.and_then(|text| serde_json::from_str::<Stats>(text).ok());
-    let values = stats.into_iter().flat_map(|s| s.min_values.into_iter().chain(s.max_values));
+    let Told { min_values, max_values } = Told::parse(stats);
+    let values = min_values.into_iter().chain(max_values);
     values.filter(|(_, value)| !value.is_null()).map(|(name, _)| name).collect()
 }
 
 /// The least and the greatest time in a column, µs, when statistics in the log tell both. They are written to the
 /// millisecond, cut off.
 pub(crate) fn times_told(stats: Option<&str>, column: &str) -> Option<(i64, i64)> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Stats {
-        min_values: BTreeMap<String, serde_json::Value>,
-        max_values: BTreeMap<String, serde_json::Value>,
-    }
-    let stats: Stats = serde_json::from_str(stats?).ok()?;
+    let Told { min_values, max_values } = Told::parse(stats);
     let micros = |values: &BTreeMap<String, serde_json::Value>| {
         let time = speedate::DateTime::parse_str(values.get(column)?.as_str()?).ok()?;
         let seconds = time.timestamp_tz().checked_mul(1_000_000)?;
         seconds.checked_add(i64::from(time.time.microsecond))
     };
-    Some((micros(&stats.min_values)?, micros(&stats.max_values)?.saturating_add(999)))
+    Some((micros(&min_values)?, micros(&max_values)?.saturating_add(999)))
 }
 
 #[cfg(test)]

@@ -199,7 +199,8 @@ impl OpenTable<'_> {
             if within.as_ref().is_some_and(|w| w.excludes(file.stats.as_deref())) {
                 continue;
             }
-            let wanted = Wanted { table: &self.name, columns, within: within.as_ref() };
+            let wanted =
+                Wanted { table: &self.name, columns: Some(columns), within: within.as_ref() };
             for batch in self.reader.runtime.block_on(wanted.open(&data, &file.path))? {
                 let batch = batch.map_err(|_| broken(&self.name))?;
                 let batch = match &within {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
@@ -25,12 +25,12 @@ pub(super) fn broken(table: &str) -> Error {
 
 /// A stretch of a time column.
 #[derive(Debug)]
-pub(super) struct Within {
-    pub(super) column: &'static str,
+pub(super) struct Within<'a> {
+    pub(super) column: &'a str,
     pub(super) range: Range<EventTime>,
 }
 
-impl Within {
+impl Within<'_> {
     /// Whether no row between these can lie in it.
     fn is_outside(&self, least: EventTime, greatest: EventTime) -> bool {
         greatest < self.range.start || least >= self.range.end
@@ -55,17 +55,21 @@ impl Within {
         }
     }
 
-    pub(super) fn filter(&self, table: &str, batch: &RecordBatch) -> Result<RecordBatch> {
+    /// Which rows lie in it; one without a time does not.
+    pub(super) fn inside(&self, table: &str, batch: &RecordBatch) -> Result<BooleanArray> {
         let column = batch.column_by_name(self.column);
         let times = column.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
         let times = times.ok_or_else(|| {
             Error::corrupt(format!("table {table} has no times in a column `{}`", self.column))
         })?;
-        if times.null_count() == 0 && times.values().iter().all(|t| self.range.contains(t)) {
+        Ok(times.iter().map(|t| Some(t.is_some_and(|t| self.range.contains(&t)))).collect())
+    }
+
+    pub(super) fn filter(&self, table: &str, batch: &RecordBatch) -> Result<RecordBatch> {
+        let inside = self.inside(table, batch)?;
+        if inside.true_count() == inside.len() {
             return Ok(batch.clone());
         }
-        let inside: BooleanArray =
-            times.iter().map(|t| Some(t.is_some_and(|t| self.range.contains(&t)))).collect();
         filter_record_batch(batch, &inside).map_err(|_| broken(table))
     }
 }
@@ -73,8 +77,9 @@ impl Within {
 /// What is wanted of a file.
 pub(super) struct Wanted<'a> {
     pub(super) table: &'a str,
-    pub(super) columns: &'a [&'a str],
-    pub(super) within: Option<&'a Within>,
+    /// Not said: all of them.
+    pub(super) columns: Option<&'a [&'a str]>,
+    pub(super) within: Option<&'a Within<'a>>,
 }
 
 impl Wanted<'_> {
@@ -95,14 +100,17 @@ impl Wanted<'_> {
     fn reader(&self, file: impl ChunkReader + 'static) -> Result<ParquetRecordBatchReader> {
         let failed = |_| broken(self.table);
         let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
-        let columns = self.columns.iter().copied().chain(self.within.map(|w| w.column));
-        let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+        if let Some(columns) = self.columns {
+            let columns = columns.iter().copied().chain(self.within.map(|w| w.column));
+            let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+            builder = builder.with_projection(mask);
+        }
         if let Some(within) = self.within {
             let groups = builder.metadata().row_groups().iter().enumerate();
             let read = groups.filter(|(_, group)| !within.excludes_group(group));
             let read = read.map(|(index, _)| index).collect();
             builder = builder.with_row_groups(read);
         }
-        builder.with_projection(mask).build().map_err(failed)
+        builder.build().map_err(failed)
     }
 }

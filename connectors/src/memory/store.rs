@@ -149,6 +149,15 @@ impl MemoryStore {
         lock(&self.0.inner).tables.remove(path).is_some()
     }
 
+    /// Takes the rows of all commits behind `version` out of the table at `path`, as `RESTORE` does with a Delta table:
+    /// versions still count on, and what the table remembers of its writers stays.
+    pub fn restore(&self, path: &str, version: u64) {
+        let kept = usize::try_from(version).unwrap_or(usize::MAX);
+        if let Some(table) = lock(&self.0.inner).tables.get_mut(path) {
+            table.commits.iter_mut().skip(kept).for_each(|commit| commit.batches.clear());
+        }
+    }
+
     pub(super) fn shared(&self) -> &Shared {
         &self.0
     }

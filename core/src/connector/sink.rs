@@ -238,6 +238,11 @@ pub trait Sink: Send + Sync + Debug {
         None
     }
 
+    /// Whether other sinks of the graph may have the same target: a topic, whose messages nobody counts.
+    fn shares_target(&self) -> bool {
+        false
+    }
+
     /// A writer for one subtask.
     fn writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>>;
 

@@ -73,6 +73,7 @@ pub(crate) fn check(
     check_uids(graph, &mut problems);
     check_shape(graph, &mut problems);
     check_keys(graph, &mut problems);
+    check_targets(graph, &mut problems);
     check_clearances(graph, side_outputs, &mut problems);
     problems
 }
@@ -133,6 +134,26 @@ fn check_keys(graph: &JobGraph, problems: &mut Vec<Problem>) {
                 }
                 Ok(_) => {}
             }
+        }
+    }
+}
+
+/// What a table holds is compared with what one sink has written (P19).
+fn check_targets(graph: &JobGraph, problems: &mut Vec<Problem>) {
+    let mut writers: BTreeMap<(String, String), &OperatorUid> = BTreeMap::new();
+    for node in &graph.nodes {
+        let NodeKind::Sink(sink) = &node.kind else { continue };
+        // One that cannot take its input has said so already.
+        let Ok(target) = sink.target(&node.input_schema) else { continue };
+        if sink.shares_target() {
+            continue;
+        }
+        let path = target.path.clone();
+        if let Some(first) = writers.insert((target.kind, target.path), &node.uid) {
+            let text = format!(
+                "it writes to `{path}`, as sink `{first}` does: give each sink a place of its own"
+            );
+            problems.push(Problem::at(&node.uid, text));
         }
     }
 }

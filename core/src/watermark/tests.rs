@@ -66,7 +66,7 @@ fn an_unread_split_holds_the_others_back_and_a_finished_one_does_not() {
     t.finish("b");
     assert_eq!(t.current(Duration::ZERO, false), SourceTime::At(Watermark(90)));
     t.finish("a");
-    assert_eq!(t.current(Duration::ZERO, false), SourceTime::Idle(Watermark(90)));
+    assert_eq!(t.current(Duration::ZERO, false), SourceTime::Ended(Watermark(90)));
 }
 
 #[test]
@@ -119,6 +119,35 @@ fn an_idle_subtask_goes_along_with_the_others() {
     // All are silent: the furthest counts.
     assert_eq!(all.post(1, SourceTime::Idle(Watermark(9))), Watermark(9));
     assert_eq!(all.post(0, idle), Watermark(9));
+}
+
+#[test]
+fn a_source_that_has_ended_goes_along_with_the_slowest_that_has_not() {
+    let sources: Vec<Arc<SourceWatermarks>> =
+        [2, 1, 1].map(|subtasks| Arc::new(SourceWatermarks::new(subtasks))).into();
+    let (file, others) = (&sources[0], &sources[1..]);
+    let ended = |w| SourceTime::Ended(Watermark(w));
+    file.post(0, ended(50));
+    let own = file.post(1, SourceTime::Idle(Watermark(40)));
+    assert_eq!(
+        file.beside(own, others),
+        Watermark(50),
+        "a subtask of it is silent, not at its end"
+    );
+    let own = file.post(1, ended(40));
+    assert_eq!(file.beside(own, others), Watermark(50), "the others have not said anything");
+    others[0].post(0, SourceTime::At(Watermark(90)));
+    others[1].post(0, SourceTime::At(Watermark(70)));
+    assert_eq!(file.beside(own, others), Watermark(70));
+    others[1].post(0, ended(70));
+    assert_eq!(file.beside(own, others), Watermark(90));
+    others[0].post(0, ended(95));
+    assert_eq!(
+        file.beside(own, others),
+        Watermark(50),
+        "the end of all is said by the last barrier"
+    );
+    assert_eq!(file.beside(own, &[]), Watermark(50));
 }
 
 #[test]

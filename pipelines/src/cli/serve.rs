@@ -28,7 +28,7 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     access: AccessArgs,
 
-    /// Configuration file of the job; with its kafka.bootstrap_servers and alerts.commands_topic, alerts can be
+    /// Configuration file of the job; where it names brokers and a topic of commands, alerts can be
     /// acknowledged and snoozed on the dashboards
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,

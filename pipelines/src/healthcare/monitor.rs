@@ -199,6 +199,28 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_has_read_all_there_is_takes_no_checkpoints_and_its_last_may_be_old() {
+        let limits = MonitorSection::default();
+        let quiet = Seen {
+            finished: false,
+            checkpoint_age: 900 * MINUTE,
+            arrival_age: Some(MINUTE),
+            gold_age: Some(MINUTE),
+            lag: Some(Some(0)),
+        };
+        assert_eq!(failed(&quiet, &limits), Vec::<String>::new());
+        assert!(judge(&quiet, &limits).iter().all(|check| check.name != "checkpoint.age"));
+        // One message that waits, brokers that do not say, and no brokers to ask are reasons to judge it.
+        for (lag, fails) in [
+            (Some(Some(1)), &["checkpoint.age"][..]),
+            (Some(None), &["checkpoint.age", "source.lag"][..]),
+            (None, &["checkpoint.age"][..]),
+        ] {
+            assert_eq!(failed(&Seen { lag, ..quiet.clone() }, &limits), fails);
+        }
+    }
+
+    #[test]
     fn a_job_that_has_finished_owes_nothing_and_zero_judges_nothing() {
         let old = Seen { checkpoint_age: 900 * MINUTE, lag: Some(Some(9)), ..Seen::default() };
         assert!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::data_files;
+use super::{data_files, data_files_at};
 
 fn entries(table: &Path) -> Vec<PathBuf> {
     let log = fs::read_dir(table.join("_delta_log")).unwrap().map(|e| e.unwrap().path());
@@ -39,6 +39,21 @@ pub(crate) fn lose_a_file(table: &Path) {
         table,
         &[json!({ "remove": { "path": name, "dataChange": true, "deletionTimestamp": 1 } })],
     );
+}
+
+/// Takes out of a table what came behind `version`, as `RESTORE TO VERSION AS OF` does where files were only added.
+pub(crate) fn restore(table: &Path, version: i64) {
+    let kept = data_files_at(table, version);
+    let files = data_files(table);
+    assert!(kept.iter().all(|file| files.contains(file)), "a file was removed meanwhile");
+    let gone = files.iter().filter(|file| !kept.contains(file)).map(|file| {
+        let name = file.strip_prefix(table).unwrap().to_str().unwrap();
+        json!({ "remove": { "path": name, "dataChange": true, "deletionTimestamp": 1 } })
+    });
+    let removes: Vec<Value> = gone.collect();
+    if !removes.is_empty() {
+        append(table, &removes);
+    }
 }
 
 /// Puts the rows of a file into a table once more.

@@ -81,7 +81,7 @@ async fn publish(
                 Some(version) => *version,
                 None => committer.version(&sink.target.path).await?,
             };
-            // Of two sinks of one table the later commit holds both.
+            // Of two sinks of one target the later commit holds both.
             let newest = versions.entry(sink.target.path.clone()).or_insert(version);
             *newest = version.max(*newest);
         }

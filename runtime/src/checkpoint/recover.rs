@@ -226,24 +226,28 @@ pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<
         chain: manifest.chain.clone(),
         token: token.to_owned(),
     };
-    let state = match store.read(&manifest.state) {
-        Err(missing) if is_overtaken(context, &manifest)? => {
-            return Err(Error::fenced(format!(
-                "checkpoint {} was cleaned up while it was being restored: another process has gone on with this job",
-                manifest.number
-            ))
-            .with_source(missing));
-        }
-        read => read?,
-    };
+    let state = store
+        .read(&manifest.state)
+        .map_err(|e| lost_or_cleaned_up(context.storage.as_ref(), manifest.number, e))?;
     failpoint::hit("recover.restored")?;
     Ok(Some(Restored { manifest, digest, state, discovered }))
 }
 
-/// Whether somebody has stored a newer manifest meanwhile.
-fn is_overtaken(context: &JobContext, manifest: &Manifest) -> Result<bool> {
-    let newest = read_newest(context.storage.as_ref())?;
-    Ok(newest.is_some_and(|(newest, _)| newest.number > manifest.number))
+/// What an object of checkpoint `number` that cannot be read means: where somebody has gone on meanwhile, garbage was
+/// collected, and whoever asks is the one that is behind (P7).
+pub(super) fn lost_or_cleaned_up(
+    storage: &dyn CheckpointStorage,
+    number: CheckpointId,
+    missing: Error,
+) -> Error {
+    match read_newest(storage) {
+        Ok(Some((newest, _))) if newest.number > number => Error::fenced(format!(
+            "checkpoint {number} was cleaned up meanwhile: another process has gone on with this job; this one stops"
+        ))
+        .with_source(missing),
+        Ok(_) => missing,
+        Err(unclear) => unclear,
+    }
 }
 
 fn check_graph(context: &JobContext, manifest: &Manifest) -> Result<()> {

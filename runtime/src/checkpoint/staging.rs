@@ -6,7 +6,7 @@ use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes, StagingArea};
 use thalweg_core::{CheckpointId, OperatorUid, Result, SubtaskIndex};
 
-use super::recover::{JobContext, read_newest};
+use super::recover::{JobContext, lost_or_cleaned_up, read_newest};
 use super::state_files::{StateStore, sha256};
 
 /// The place of one sink writer of one attempt.
@@ -57,7 +57,8 @@ impl Decided {
 
 impl DecidedCheckpoint for Decided {
     fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
-        self.store.open(staged)
+        let storage = self.store.storage.as_ref();
+        self.store.open(staged).map_err(|e| lost_or_cleaned_up(storage, self.number, e))
     }
 
     fn is_newest(&self) -> Result<bool> {
@@ -71,4 +72,63 @@ impl DecidedCheckpoint for Decided {
 pub(super) fn staged(manifest: &Manifest) -> Vec<StagedBytes> {
     let items = manifest.pending.iter().flat_map(|p| &p.staged);
     items.filter_map(StagedBytes::of_item).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::ErrorKind;
+    use thalweg_core::checkpoint::ManifestKind;
+    use thalweg_core::crypto::MasterKey;
+
+    use super::*;
+    use crate::checkpoint::storage::{CheckpointStorage, Created, MemoryStorage};
+
+    fn manifest(number: u64) -> Vec<u8> {
+        let manifest = Manifest {
+            format: 1,
+            job: "job".into(),
+            chain: "chain".into(),
+            shard: "0 of 1".into(),
+            number: CheckpointId(number),
+            attempt: "token".into(),
+            parent: None,
+            kind: ManifestKind::Checkpoint,
+            finished: false,
+            created_at: 0,
+            max_parallelism: 8,
+            fingerprint: Vec::new(),
+            key_ids: Vec::new(),
+            sources: Vec::new(),
+            state: Vec::new(),
+            sinks: Vec::new(),
+            pending: Vec::new(),
+        };
+        manifest.encode().unwrap()
+    }
+
+    #[test]
+    fn rows_that_were_cleaned_up_are_another_process_and_rows_that_are_missing_are_damage() {
+        let storage = Arc::new(MemoryStorage::default());
+        let create = |number: u64| {
+            let name = Manifest::name(CheckpointId(number));
+            assert!(matches!(storage.create(&name, &manifest(number)), Created::Yes));
+        };
+        create(4);
+        let store = StateStore {
+            storage: Arc::clone(&storage) as _,
+            key: Arc::new(MasterKey::generate().unwrap()),
+            chain: "chain".into(),
+            token: "token".into(),
+        };
+        let staged = store.seal("state/4".into(), b"rows").unwrap();
+        let digest = sha256(&manifest(4));
+        let decided = Decided { store, number: CheckpointId(4), digest };
+        assert_eq!(decided.read(&staged).unwrap(), b"rows");
+        storage.delete("state/4").unwrap();
+        assert_eq!(decided.read(&staged).unwrap_err().kind(), ErrorKind::Corrupt);
+        // Another process has finished checkpoint 4, gone on to 5, and cleaned up.
+        create(5);
+        assert_eq!(decided.read(&staged).unwrap_err().kind(), ErrorKind::Fenced);
+        assert!(!decided.is_newest().unwrap());
+    }
 }

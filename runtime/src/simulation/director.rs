@@ -36,25 +36,24 @@ pub(super) struct Outcome {
 }
 
 /// All tasks of one process.
-struct Process {
+pub(super) struct Process {
     tasks: Pin<Box<LocalSet>>,
-    job: JoinHandle<thalweg_core::Result<JobSummary>>,
+    pub(super) job: JoinHandle<thalweg_core::Result<JobSummary>>,
     frozen_until: Option<Duration>,
     _commands: watch::Sender<Command>,
 }
 
 impl Process {
-    fn start(world: &Arc<World>, key: &Arc<MasterKey>, number: u64, parallelism: u32) -> Self {
+    pub(super) fn start(
+        world: &Arc<World>,
+        key: &Arc<MasterKey>,
+        number: u64,
+        settings: Settings,
+    ) -> Self {
         let storage = SimStorage {
             world: Arc::clone(world),
             process: number,
             believed: std::sync::Mutex::default(),
-        };
-        let settings = Settings {
-            parallelism,
-            restart_attempts: 100,
-            keep_checkpoints: 3,
-            ..Settings::default()
         };
         let job = JobBuilder::new(graph(world, number), Arc::new(storage), Arc::clone(key))
             .settings(settings)
@@ -74,7 +73,7 @@ impl Process {
 }
 
 /// Lets everyone who is not frozen run until `until`, or until a job ends.
-async fn run(processes: &mut [Process], until: Duration, world: &World) {
+pub(super) async fn run(processes: &mut [Process], until: Duration, world: &World) {
     let left = until.saturating_sub(world.monotonic());
     let mut sleep = Box::pin(tokio::time::sleep(left.max(Duration::from_millis(1))));
     poll_fn(|context: &mut Context<'_>| {
@@ -116,7 +115,13 @@ async fn direct(seed: u64, mutation: Mutation) -> Outcome {
             let parallelism = world.choose(3) as u32 + 1;
             world.count(|c| c.rescales += u64::from(last != 0 && last != parallelism));
             (last, started) = (parallelism, started + 1);
-            processes.push(Process::start(&world, &key, started, parallelism));
+            let settings = Settings {
+                parallelism,
+                restart_attempts: 100,
+                keep_checkpoints: 3,
+                ..Settings::default()
+            };
+            processes.push(Process::start(&world, &key, started, settings));
         }
         let pause = Duration::from_millis(200 + world.choose(8_000));
         run(&mut processes, now + pause, &world).await;

@@ -26,7 +26,7 @@ pub(super) const PARTITIONS: i64 = 5;
 pub(super) const ROWS: i64 = 240;
 pub(super) const KEYS: i64 = 7;
 /// A row every so often; a window holds a few.
-const PACE: Duration = Duration::from_millis(200);
+pub(super) const PACE: Duration = Duration::from_millis(200);
 const WINDOW: i64 = 2_000_000;
 
 #[derive(Record)]
@@ -124,6 +124,9 @@ impl SourceReader for Reader {
             }
             let positions: Vec<i64> = (split.position..end).collect();
             split.position = end;
+            let mut inner = self.world.inner();
+            inner.furthest = inner.furthest.max(end);
+            drop(inner);
             return Ok(Polled::Rows(rows(partition, &positions)));
         }
         Ok(Polled::Nothing)

@@ -16,6 +16,7 @@
 mod audit;
 mod director;
 mod input;
+mod refusal;
 mod stores;
 mod tables;
 mod world;

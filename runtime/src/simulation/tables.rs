@@ -107,9 +107,18 @@ impl Log {
         (log.len() as u64, log.iter().rev().find(|e| e.app_id == app_id).map(|e| e.txn))
     }
 
+    /// An error, should the table's store give nothing else at the moment.
+    async fn ask(&self, path: &str) -> Result<()> {
+        let refusing = self.0.world.inner().refusing.filter(|(table, _)| *table == path);
+        let Some((_, answer)) = refusing else { return Ok(()) };
+        tokio::time::sleep(answer).await;
+        Err(Error::transient("the table's store refuses"))
+    }
+
     async fn commit_now(&self, pending: &PendingCommit) -> Result<Committed> {
         let Hand { world, process, recovering } = &self.0;
         world.dawdle().await;
+        self.ask(&pending.path).await?;
         let fault = world.touch(*process, 6);
         if world.mutation == Mutation::NoReplay && recovering.load(Ordering::Relaxed) {
             let (version, _) = self.newest(&pending.path, &pending.app_id);
@@ -160,6 +169,7 @@ impl Committer for Log {
         Box::pin(async move {
             self.0.recovering.store(true, Ordering::Relaxed);
             self.0.world.dawdle().await;
+            self.ask(&target.path).await?;
             if self.0.world.touch(self.0.process, 7) == Fault::Before {
                 return Err(lost());
             }

@@ -92,6 +92,10 @@ impl Counters {
 pub(super) struct Inner {
     random: StdRng,
     pub(super) faulty: bool,
+    /// A table whose store answers with errors, after a while.
+    pub(super) refusing: Option<(&'static str, Duration)>,
+    /// The furthest position that a reader has been given.
+    pub(super) furthest: i64,
     /// Objects and when each was created, in virtual time.
     pub(super) objects: BTreeMap<String, (Vec<u8>, Duration)>,
     /// Every content that a manifest's name ever had.
@@ -119,6 +123,8 @@ impl World {
         let inner = Inner {
             random: StdRng::seed_from_u64(seed ^ 0x0071_0b00),
             faulty: true,
+            refusing: None,
+            furthest: 0,
             objects: BTreeMap::new(),
             created: BTreeMap::new(),
             tables: BTreeMap::new(),

@@ -68,6 +68,8 @@ pub(crate) struct SourceWork {
     pub(crate) activity: Arc<AtomicU64>,
     /// What all subtasks of this source say, and which of them this is.
     pub(crate) source_time: Arc<SourceWatermarks>,
+    /// What the job's other sources with event time say.
+    pub(crate) other_times: Vec<Arc<SourceWatermarks>>,
     pub(crate) subtask: usize,
     pub(crate) rows: u64,
     /// The watermark emitted last.
@@ -186,7 +188,8 @@ impl SourceWork {
         let now = self.clock.monotonic();
         let Some(watermarks) = &mut self.watermarks else { return Ok(()) };
         let time = watermarks.current(now, caught_up);
-        let watermark = self.source_time.post(self.subtask, time);
+        let own = self.source_time.post(self.subtask, time);
+        let watermark = self.source_time.beside(own, &self.other_times);
         if watermark > self.said { self.emit(watermark).await } else { Ok(()) }
     }
 

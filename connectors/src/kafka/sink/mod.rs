@@ -127,6 +127,10 @@ impl Sink for KafkaSink {
         Ok(Target { kind: KIND.to_owned(), path: self.topic.clone(), definition })
     }
 
+    fn shares_target(&self) -> bool {
+        true
+    }
+
     fn writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>> {
         let format = self.format(&context.schema)?.limit(self.cluster.message_limit(&self.topic));
         Ok(match self.delivery {

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use serde::Serialize;
@@ -17,6 +18,7 @@ use thalweg_connectors::delta::{DeltaMaintenance, DeltaReader, OpenTable};
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::Cut as PublishedCut;
 use thalweg_core::record::column_of;
+use thalweg_core::restart::{RestartDecision, RestartStrategy};
 use thalweg_core::time::{EventTime, micros};
 use thalweg_core::{Error, ErrorKind, Result, error};
 use thalweg_objects::{Access, Place};
@@ -34,8 +36,12 @@ use crate::healthcare::record::Silver;
 /// Event time that is computed at once: so much of a day's silver is in memory.
 const STEP_MICROS: i64 = 3_600_000_000;
 
-/// How often a cut is looked for that its job has not left behind meanwhile.
-const TRIES: u32 = 10;
+/// How often, and how far apart, a cut is looked for that its job has not left behind meanwhile.
+const LOOK_AGAIN: RestartStrategy = RestartStrategy::ExponentialDelay {
+    attempts: 9,
+    initial: Duration::from_millis(10),
+    maximum: Duration::from_secs(1),
+};
 
 /// What was done. Its names are those of the command's last line.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -110,10 +116,14 @@ impl<'a> Cut<'a> {
     fn steadily(reader: &'a DeltaReader, manifests: Manifests<'_>) -> Result<Self> {
         let mut tries = 0;
         loop {
-            tries += 1;
-            match Self::newest(reader, manifests) {
-                Err(error) if error.kind() == ErrorKind::Transient && tries < TRIES => {}
+            let error = match Self::newest(reader, manifests) {
+                Err(error) if error.kind() == ErrorKind::Transient => error,
                 done => return done,
+            };
+            tries += 1;
+            match LOOK_AGAIN.decide(error.kind(), tries) {
+                RestartDecision::After(pause) => std::thread::park_timeout(pause),
+                RestartDecision::GiveUp => return Err(error),
             }
         }
     }

@@ -1,0 +1,95 @@
+//! A graph that is not the one of its checkpoint: what is refused, what is gone on with, and that neither loses a row.
+
+use thalweg_connectors::memory::{MemorySource, MemoryStore};
+use thalweg_core::prelude::*;
+
+use super::world::{Death, Drawing, Reading, USUAL, World, run, source};
+
+const ROWS: i64 = 2_000;
+
+/// What a job says that is refused, in one line.
+fn refused(world: &World, drawing: Drawing) -> Error {
+    let refused = run(world.drawn(drawing, source(ROWS))).unwrap_err();
+    assert_eq!(refused.to_string().lines().count(), 1, "{refused}");
+    refused
+}
+
+#[test]
+fn a_sink_renamed_with_a_commit_pending_is_refused_and_nothing_is_lost() {
+    let calm = World::calm(ROWS);
+    for adopted in [false, true] {
+        let world = World::new();
+        run(world.job(source(ROWS)).events(Some(1_000))).unwrap();
+        let last = world.newest().next();
+        assert!(run(world.mortal(Death::Behind(last), source(ROWS)).events(Some(2_000))).is_err());
+        assert_eq!((world.newest(), world.store.rows("all")), (last, 1_000));
+        assert!(world.manifest(last).pending.iter().any(|p| p.sink == "all"));
+
+        let renamed = Drawing { all: "everything", ..USUAL };
+        let told = refused(&world, renamed);
+        assert_eq!(told.kind(), ErrorKind::InvalidConfig, "{told}");
+        let text = told.to_string();
+        assert!(text.contains("everything") && text.contains("--adopt-tables"), "{told}");
+        // What was decided is committed all the same, under the name that decided it (P11). Nothing else was done.
+        assert_eq!((world.newest(), world.store.rows("all")), (last, 2_000));
+
+        let drawing = if adopted { renamed } else { USUAL };
+        let job = world.drawn(drawing, source(ROWS)).adopt_tables(adopted);
+        assert!(run(job).unwrap().finished);
+        world.assert_same(&calm);
+        if !adopted {
+            world.verify(source(ROWS));
+        }
+    }
+}
+
+#[test]
+fn a_graph_that_does_not_fit_its_checkpoint_is_refused_until_it_does() {
+    let calm = World::calm(ROWS);
+    let world = World::new();
+    run(world.job(source(ROWS)).events(Some(1_000))).unwrap();
+    let head = world.newest();
+    let cases = [
+        (Drawing { readings: "measurements", ..USUAL }, "holds state of node `readings`"),
+        (Drawing { per_minute: "by-minute", ..USUAL }, "holds state of node `per-minute"),
+        (Drawing { key_groups: 64, ..USUAL }, "has 128 key groups, the graph 64"),
+        (Drawing { more: true, ..USUAL }, "does not know source `more`"),
+    ];
+    for (drawing, says) in cases {
+        let told = refused(&world, drawing);
+        assert_eq!(told.kind(), ErrorKind::IncompatibleState, "{told}");
+        assert!(told.to_string().contains(says), "{told}");
+    }
+    assert_eq!(world.newest(), head, "nothing was decided");
+    assert!(run(world.job(source(ROWS))).unwrap().finished);
+    world.assert_same(&calm);
+    world.verify(source(ROWS));
+}
+
+#[test]
+fn a_sink_that_is_added_begins_with_what_comes_and_one_that_is_removed_is_forgotten() {
+    let calm = World::calm(ROWS);
+    let world = World::new();
+    run(world.job(source(ROWS)).events(Some(1_000))).unwrap();
+    let with_copy = Drawing { copy: true, ..USUAL };
+    run(world.drawn(with_copy, source(ROWS)).events(Some(2_500))).unwrap();
+    assert_eq!(world.store.rows("copy"), 1_500);
+    assert!(run(world.job(source(ROWS))).unwrap().finished);
+    assert_eq!(world.store.rows("copy"), 1_500);
+    world.assert_same(&calm);
+    world.verify(source(ROWS));
+}
+
+#[test]
+fn two_sinks_of_one_table_do_not_build() {
+    let store = MemoryStore::default();
+    let env = StreamEnvironment::new("twice");
+    let readings = env.source::<Reading>("readings", MemorySource::new(Reading::schema()));
+    readings.sink("one", store.sink("all"));
+    readings.sink("two", store.sink("other"));
+    readings.sink("three", store.sink("all"));
+    let told = env.build().unwrap_err();
+    assert_eq!(told.problems().len(), 1, "{told}");
+    let text = told.to_string();
+    assert!(text.contains("node `three`") && text.contains("sink `one`"), "{text}");
+}

@@ -1,0 +1,109 @@
+//! A copy of the job that sleeps while the job goes on and collects its garbage, and then wakes up.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thalweg_core::checkpoint::Manifest;
+use thalweg_core::prelude::*;
+use thalweg_runtime::{CheckpointStorage, Settings};
+
+use super::world::{Death, Mortal, USUAL, World, hold, run, settings, source};
+
+const ROWS: i64 = 2_000;
+/// Where the copy falls asleep, in each split.
+const ASLEEP: i64 = 400;
+
+/// Lets the job go on from where the copy sleeps until the state that the copy knows is gone. Returns how many rows are
+/// committed.
+fn go_on(world: &World, known: &Manifest) -> u64 {
+    let read = source(ROWS);
+    let hand = read.control();
+    hold(&hand, ASLEEP);
+    let job = world.job(read).settings(Settings { keep_checkpoints: 2, ..settings() });
+    let job = job.start().unwrap();
+    let is_gone = || {
+        let gone = |path: &str| world.storage.read(path).unwrap().is_none();
+        gone(&Manifest::name(known.number)) && known.state.iter().any(|file| gone(&file.path))
+    };
+    let mut position = ASLEEP;
+    while !is_gone() {
+        assert!(!job.is_finished() && position + 10 < ROWS, "nothing was collected");
+        position += 10;
+        hold(&hand, position);
+        while world.store.rows("all") < position.unsigned_abs() * 3 {
+            assert!(!job.is_finished());
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+    job.stopper().stop();
+    assert!(!job.join().unwrap().finished);
+    world.store.rows("all")
+}
+
+fn objects(world: &World) -> BTreeSet<String> {
+    let state = world.storage.list("state").unwrap().into_iter();
+    let mut names: BTreeSet<String> = state.map(|name| format!("state/{name}")).collect();
+    names.extend(world.storage.list("").unwrap());
+    names
+}
+
+/// Afterwards: the job comes to its end, and nothing that the copy did shows.
+fn assert_unharmed(world: &World) {
+    assert!(run(world.job(source(ROWS))).unwrap().finished);
+    world.assert_same(&World::calm(ROWS));
+}
+
+#[test]
+fn a_copy_that_wakes_up_when_its_state_is_gone_is_fenced_and_deletes_nothing() {
+    let world = World::new();
+    let read = source(ROWS);
+    let hand = read.control();
+    hold(&hand, ASLEEP);
+    let store = Arc::new(Mortal::new(&world.storage, Death::Never));
+    let copy = world.job_on(Arc::clone(&store) as _, USUAL, read).start().unwrap();
+    world.settle(&copy, ASLEEP.unsigned_abs() * 3);
+    let known = world.manifest(world.newest());
+    assert!(!known.state.is_empty());
+    let committed = go_on(&world, &known);
+    let before = objects(&world);
+    store.deleted.lock().unwrap().clear();
+    hold(&hand, ROWS);
+    let fenced = copy.join().unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+    assert_eq!(*store.deleted.lock().unwrap(), Vec::<String>::new());
+    assert!(before.is_subset(&objects(&world)));
+    assert_eq!(world.store.rows("all"), committed);
+    assert_unharmed(&world);
+}
+
+#[test]
+fn a_copy_that_recovers_where_garbage_was_collected_is_fenced_and_deletes_nothing() {
+    let world = World::new();
+    let read = source(ROWS);
+    hold(&read.control(), ASLEEP);
+    let first = world.job(read).start().unwrap();
+    world.settle(&first, ASLEEP.unsigned_abs() * 3);
+    first.stopper().stop();
+    first.join().unwrap();
+    // It has read the manifest and falls asleep before the state that the manifest names.
+    let store = Arc::new(Mortal::new(&world.storage, Death::Never));
+    store.sleepy.store(true, Ordering::Relaxed);
+    let copy = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS)).start().unwrap();
+    while !store.asleep.load(Ordering::Relaxed) {
+        assert!(!copy.is_finished());
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    let known = world.manifest(world.newest());
+    let committed = go_on(&world, &known);
+    let before = objects(&world);
+    store.sleepy.store(false, Ordering::Relaxed);
+    let fenced = copy.join().unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+    assert!(fenced.to_string().contains("cleaned up"), "{fenced}");
+    assert_eq!(*store.deleted.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(objects(&world), before);
+    assert_eq!(world.store.rows("all"), committed);
+    assert_unharmed(&world);
+}

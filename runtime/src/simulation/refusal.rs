@@ -1,0 +1,138 @@
+//! One table's store answers with nothing but errors for ten minutes.
+//!
+//! The other tables get one checkpoint ahead of it at most, sources stand still, and when the store is back the job
+//! catches up. A process gives up after as many restarts as it may make; whoever supervises it starts the next.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use thalweg_core::ErrorKind;
+use thalweg_core::checkpoint::Manifest;
+use thalweg_core::crypto::MasterKey;
+use thalweg_core::time::Clock;
+
+use super::audit;
+use super::director::{Process, run};
+use super::input::{PACE, ROWS};
+use super::world::{Mutation, World};
+use crate::job::JobSummary;
+use crate::settings::Settings;
+
+const REFUSED: Range<Duration> = Duration::from_secs(10)..Duration::from_secs(610);
+/// How soon everything must stand still: a silent partition holds windows back for four seconds, one closes every two,
+/// and sources are paused three behind a barrier.
+const STILL: Duration = Duration::from_secs(15);
+const STEP: Duration = Duration::from_millis(100);
+
+/// What came of it.
+struct Refusal {
+    /// Processes that gave up.
+    gave_up: u64,
+    summary: JobSummary,
+    /// When the job had come to its end.
+    ended: Duration,
+}
+
+/// Plays it; `answer` is how long the store takes to refuse.
+fn refuse(table: &'static str, answer: Duration, restart_attempts: u32) -> Refusal {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(direct(table, answer, restart_attempts))
+}
+
+async fn direct(table: &'static str, answer: Duration, restart_attempts: u32) -> Refusal {
+    let world = World::new(0, Mutation::None);
+    world.inner().faulty = false;
+    let key = Arc::new(MasterKey::generate().unwrap());
+    let settings = Settings { parallelism: 2, restart_attempts, ..Settings::default() };
+    let (mut processes, mut gave_up): (Vec<Process>, u64) = (Vec::new(), 0);
+    let (mut still, mut looked) = (None, false);
+    loop {
+        let now = world.monotonic();
+        assert!(now < REFUSED.end * 2, "the job does not come to its end");
+        let refusing = REFUSED.contains(&now);
+        world.inner().refusing = refusing.then_some((table, answer));
+        if refusing && now >= REFUSED.start + STILL {
+            let seen = (newest(&world), world.inner().furthest);
+            assert_eq!(*still.get_or_insert(seen), seen, "it went on at {now:?}");
+        }
+        if refusing && now + STEP * 5 >= REFUSED.end {
+            assert_one_apart(&world, table);
+            looked = true;
+        }
+        if processes.is_empty() {
+            processes.push(Process::start(&world, &key, gave_up + 1, settings.clone()));
+        }
+        run(&mut processes, now + STEP, &world).await;
+        if !processes[0].job.is_finished() {
+            continue;
+        }
+        match processes.remove(0).job.now_or_never().unwrap().unwrap() {
+            Ok(summary) => {
+                assert!(summary.finished && looked);
+                let ended = world.monotonic();
+                audit::end(&world);
+                assert_eq!(world.inner().violations, Vec::<String>::new());
+                return Refusal { gave_up, summary, ended };
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
+                gave_up += 1;
+            }
+        }
+    }
+}
+
+fn newest(world: &World) -> u64 {
+    world.inner().created.last_key_value().map_or(0, |(number, _)| *number)
+}
+
+/// The newest manifest waits for `table`, and everything before it is committed everywhere (P16). Nobody has read what
+/// arrived meanwhile.
+fn assert_one_apart(world: &World, table: &str) {
+    let inner = world.inner();
+    let newest = *inner.created.last_key_value().unwrap().0;
+    let mut waiting = false;
+    for (number, contents) in &inner.created {
+        for pending in Manifest::decode(&contents[0]).unwrap().pending {
+            let mut log = inner.tables.get(&pending.path).into_iter().flatten();
+            let committed = log.any(|entry| entry.txn == *number);
+            let waits = *number == newest && pending.path == table;
+            if *number < newest || waits {
+                assert_eq!(committed, !waits, "{} of checkpoint {number}", pending.path);
+            }
+            waiting |= waits;
+        }
+    }
+    assert!(waiting, "nothing waits for {table}");
+    let until = REFUSED.start + STILL;
+    let arrived = (until.as_micros() / PACE.as_micros()) as i64;
+    assert!(inner.furthest <= arrived && arrived < ROWS, "{} were read", inner.furthest);
+}
+
+#[test]
+fn a_table_that_refuses_for_ten_minutes_holds_the_others_and_the_sources() {
+    // The first to be committed, and one behind it, of which the other is one checkpoint ahead.
+    for table in ["raw", "counts"] {
+        // As many restarts as a job makes unless told otherwise: about two minutes.
+        let refusal = refuse(table, Duration::ZERO, 10);
+        assert!((4..=6).contains(&refusal.gave_up), "{table}: {} gave up", refusal.gave_up);
+        assert!(refusal.ended < REFUSED.end + Duration::from_secs(90), "{:?}", refusal.ended);
+        // A process that may restart more often sees it through alone, and its pauses do not grow beyond half a minute.
+        let refusal = refuse(table, Duration::ZERO, 100);
+        assert_eq!(refusal.gave_up, 0, "{table}");
+        assert!((20..=40).contains(&refusal.summary.attempts), "{}", refusal.summary.attempts);
+        assert!(refusal.ended < REFUSED.end + Duration::from_secs(90), "{:?}", refusal.ended);
+    }
+}
+
+#[test]
+fn a_table_that_refuses_slowly_pauses_the_sources_while_a_commit_waits() {
+    for table in ["raw", "counts"] {
+        let refusal = refuse(table, Duration::from_secs(20), 10);
+        assert!((1..=2).contains(&refusal.gave_up), "{table}: {} gave up", refusal.gave_up);
+        assert!(refusal.ended < REFUSED.end + Duration::from_mins(3), "{:?}", refusal.ended);
+    }
+}
