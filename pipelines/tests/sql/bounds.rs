@@ -10,7 +10,6 @@ use serde_json::Value;
 use thalweg_serving::audit::verify;
 use thalweg_serving::sql::Limits;
 
-use super::wire::Wire;
 use super::world::{WORLD, World};
 
 /// An empty folder for tables of a test's own.
@@ -37,7 +36,7 @@ fn a_message_that_is_too_long_ends_the_connection_before_it_has_arrived() {
         assert!(said.contains(part), "{part} in {said}");
     }
 
-    let mut inside = Wire::open(&WORLD, "viewer");
+    let mut inside = WORLD.wire("viewer");
     let long = format!("select 1 -- {}\0", "x".repeat(100_000));
     inside.send(Some(b'Q'), long.as_bytes());
     assert!(inside.until_ready().iter().any(|message| message.kind == b'D'));
@@ -53,7 +52,7 @@ fn who_does_not_read_loses_its_place() {
     let limits =
         Limits { connections: 1, stalled: Duration::from_millis(300), ..Limits::default() };
     let world = World::over(folder("stalled"), limits, None);
-    let mut deaf = Wire::open(&world, "viewer");
+    let mut deaf = world.wire("viewer");
     // More than the buffers of both ends hold.
     let wide = "x".repeat(1000);
     let sql = format!("select value, '{wide}' from generate_series(1, 1000000)\0");

@@ -227,7 +227,7 @@ fn row(mut body: &[u8]) -> Vec<Option<Vec<u8>>> {
 
 #[test]
 fn power_bi_connects_navigates_previews_and_queries() {
-    let mut wire = Wire::open(&WORLD, "clinician");
+    let mut wire = WORLD.wire("clinician");
     // One batch, one sync, texts.
     for sql in [TYPES, COMPOSITES, ENUMS] {
         wire.ask(sql, 0);
@@ -299,7 +299,7 @@ fn power_bi_connects_navigates_previews_and_queries() {
 
 #[test]
 fn an_error_in_a_batch_skips_to_its_end() {
-    let mut wire = Wire::open(&WORLD, "clinician");
+    let mut wire = WORLD.wire("clinician");
     wire.ask("select nothing from silver_events", 1);
     wire.ask("select 1", 1);
     let messages = wire.sync();

@@ -1,11 +1,9 @@
 //! The protocol by hand: messages as they are sent and received.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
-
-use super::world::World;
 
 /// A message without its length.
 pub(crate) struct Message {
@@ -33,22 +31,21 @@ impl Wire {
     }
 
     /// Asks for encryption, is refused, and comes in with SCRAM.
-    pub(crate) fn open(world: &World, role: &str) -> Self {
-        let mut wire = Self(TcpStream::connect(world.server.address()).unwrap());
+    pub(crate) fn open(address: SocketAddr, user: &str, token: &str) -> Self {
+        let mut wire = Self(TcpStream::connect(address).unwrap());
         wire.send(None, &80_877_103_u32.to_be_bytes());
         let mut answer = [0];
         wire.0.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"N");
         let mut startup = 196_608_u32.to_be_bytes().to_vec();
-        startup.extend_from_slice(format!("user\0{role}\0").as_bytes());
+        startup.extend_from_slice(format!("user\0{user}\0").as_bytes());
         startup.extend_from_slice(
             b"client_encoding\0UTF8\0database\0healthcare\0application_name\0Mashup Engine\0\0",
         );
         wire.send(None, &startup);
         let offer = wire.receive();
         assert_eq!((offer.kind, &offer.body[..]), (b'R', &b"\0\0\0\x0aSCRAM-SHA-256\0\0"[..]));
-        let token = world.token(role).as_bytes();
-        let mut scram = ScramSha256::new(token, ChannelBinding::unsupported());
+        let mut scram = ScramSha256::new(token.as_bytes(), ChannelBinding::unsupported());
         let first = scram.message().to_vec();
         let length = u32::try_from(first.len()).unwrap().to_be_bytes();
         wire.send(Some(b'p'), &[b"SCRAM-SHA-256\0", length.as_slice(), &first].concat());

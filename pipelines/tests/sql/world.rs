@@ -13,6 +13,7 @@ use thalweg_serving::access::{Directory, Users};
 use thalweg_serving::sql::{Limits, Listen, Served, SqlServer, SqlSettings, TlsFiles};
 
 use super::support::{run_file, succeed, write_events};
+use super::wire::Wire;
 
 /// Tables that are read only, and their server.
 pub(crate) static WORLD: LazyLock<World> =
@@ -86,6 +87,10 @@ impl World {
 
     pub(crate) fn connect(&self, role: &str) -> Client {
         self.config(role).connect(NoTls).unwrap()
+    }
+
+    pub(crate) fn wire(&self, role: &str) -> Wire {
+        Wire::open(self.server.address(), role, self.token(role))
     }
 
     pub(crate) fn audit_path(&self) -> PathBuf {

@@ -1,0 +1,150 @@
+//! The SQL server, given bytes by somebody unknown and messages by somebody who has logged in.
+//!
+//! Whatever comes, the server answers or hangs up, nothing of it panics, and no answer has a secret or a path of the machine in it.
+#![no_main]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a panic is a finding")]
+
+mod support;
+#[path = "../../tests/sql/wire.rs"]
+mod wire;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use support::Hurried;
+use tempfile::TempDir;
+use thalweg_core::time::Clock;
+use thalweg_objects::Place;
+use thalweg_serving::access::{Columns, Directory, Policy, Roles, Users};
+use thalweg_serving::audit::AuditLog;
+use thalweg_serving::sql::{Limits, Listen, Served, SqlServer, SqlSettings};
+use wire::Wire;
+
+/// A server that does not answer for this long hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct World {
+    folder: TempDir,
+    token: String,
+    server: SqlServer,
+    session: Mutex<Option<TcpStream>>,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(World::start);
+
+impl World {
+    fn start() -> Self {
+        support::panics_are_findings();
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let policy = Policy::default().table("kpis", Columns::All);
+        let roles = Roles::default().role("viewer", policy);
+        let role = roles.named("viewer").unwrap();
+        let token = Users::change(&at("users.toml"), |users| users.add("viewer", role)).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(Hurried::default());
+        std::fs::create_dir(at("data")).unwrap();
+        let served = Served {
+            place: Place::from(at("data").as_path()),
+            tables: vec![("kpis".to_owned(), "kpis".to_owned())],
+            roles: Arc::new(roles),
+            directory: Arc::new(Directory::open(at("users.toml"), Arc::clone(&clock)).unwrap()),
+            audit: Arc::new(AuditLog::open(at("audit.jsonl"), Arc::clone(&clock)).unwrap()),
+            clock,
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let limits = Limits {
+            statement_timeout: Duration::from_millis(500),
+            rows: 1_000,
+            memory: 64 << 20,
+            ..Limits::default()
+        };
+        let settings = SqlSettings {
+            listen: Listen { address, tls: None, allow_remote: false },
+            database: "healthcare".to_owned(),
+            limits,
+        };
+        let server = SqlServer::start(&served, &settings).unwrap();
+        let token = token.reveal().to_owned();
+        Self { folder, token, server, session: Mutex::default() }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.server.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// All that is said until `enough`, or until the server hangs up; whether it has.
+    fn hear(&self, stream: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> bool {
+        let (mut said, mut part) = (Vec::new(), [0; 1 << 14]);
+        let closed = loop {
+            match stream.read(&mut part) {
+                Ok(0) => break true,
+                Ok(read) => said.extend_from_slice(&part[..read]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break true,
+                Err(error) => panic!("the server does not answer: {error}"),
+            }
+            if enough(&said) {
+                break false;
+            }
+        };
+        let folder = self.folder.path().to_str().unwrap();
+        for secret in [folder, self.token.as_str()] {
+            let told = said.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!told, "an answer tells what it must not");
+        }
+        closed
+    }
+}
+
+/// Bytes from somebody who has said nothing yet.
+fn unknown(world: &World, bytes: &[u8]) {
+    let mut stream = world.connect();
+    // A server that refuses them may hang up before it has read them all.
+    drop(stream.write_all(bytes));
+    drop(stream.shutdown(Shutdown::Write));
+    world.hear(&mut stream, |_| false);
+}
+
+/// Messages of a session: kind, length, content; behind them a question that is answered at the end.
+fn known(world: &World, mut bytes: &[u8]) {
+    let mut session = world.session.lock().unwrap();
+    let mut stream = session.take().unwrap_or_else(|| {
+        let stream = Wire::open(world.server.address(), "viewer", &world.token).0;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    });
+    let mut sent = Vec::new();
+    while let [kind, length, rest @ ..] = bytes {
+        let (content, next) = rest.split_at(rest.len().min(usize::from(*length)));
+        frame(&mut sent, *kind, content);
+        bytes = next;
+    }
+    frame(&mut sent, b'S', b"");
+    frame(&mut sent, b'Q', b"rollback\0");
+    frame(&mut sent, b'Q', b"select 'the' || ' end'\0");
+    drop(stream.write_all(&sent));
+    let closed = world.hear(&mut stream, |said| {
+        let end = b"the end";
+        said.ends_with(b"Z\0\0\0\x05I") && said.windows(end.len()).any(|part| part == end)
+    });
+    *session = (!closed).then_some(stream);
+}
+
+fn frame(sent: &mut Vec<u8>, kind: u8, content: &[u8]) {
+    sent.push(kind);
+    let length = u32::try_from(content.len() + 4).unwrap();
+    sent.extend_from_slice(&length.to_be_bytes());
+    sent.extend_from_slice(content);
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    match bytes {
+        [way, rest @ ..] if way % 4 == 0 => unknown(&WORLD, rest),
+        [_, rest @ ..] => known(&WORLD, rest),
+        [] => {}
+    }
+});
