@@ -1,8 +1,8 @@
 //! Watermarks: generated per split inside the source, merged as a minimum everywhere else.
 //!
 //! A subtask whose splits are all idle goes along with the others of its source ([`SourceWatermarks`]), and so does an
-//! idle split with its subtask; a source that has ended goes along with the slowest that has not. Nobody downstream is therefore ever ahead of any split, and one that comes back judges
-//! its rows by what was told meanwhile.
+//! idle split with its subtask; a source that has ended goes along with the slowest that has not. Nobody downstream is
+//! therefore ever ahead of any split, and one that comes back judges its rows by what was told meanwhile.
 //!
 //! Beside the stream's watermark each row learns its own split's running watermark *before* it, in the column
 //! [`ROW_WATERMARK`]. Lateness is judged by that column alone, so that batch cuts, parallelism and restarts do not
