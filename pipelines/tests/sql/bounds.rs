@@ -48,6 +48,29 @@ fn a_message_that_is_too_long_ends_the_connection_before_it_has_arrived() {
 }
 
 #[test]
+fn what_a_message_does_not_use_is_no_beginning_of_another() {
+    let mut wire = WORLD.wire("viewer");
+    // Behind the text are the head of a message of 100 MB and its letter.
+    wire.send(Some(b'Q'), b"select 1\0Q\x06\0\0\0");
+    let said = last_words(&mut wire.0);
+    assert!(said.contains("SFATAL\0") && said.contains("C08P01\0"), "{said}");
+}
+
+#[test]
+fn as_many_rows_as_there_can_never_be_are_all() {
+    let mut wire = WORLD.wire("viewer");
+    for rows in [i32::MAX, -1, 0, 2] {
+        wire.send(Some(b'P'), b"\0values (1), (2), (3)\0\0\0");
+        wire.send(Some(b'B'), b"\0\0\0\0\0\0\0\0");
+        wire.send(Some(b'E'), &[b"\0", rows.to_be_bytes().as_slice()].concat());
+        wire.send(Some(b'S'), b"");
+        let answers = wire.until_ready();
+        let rows_sent = answers.iter().filter(|message| message.kind == b'D').count();
+        assert_eq!(rows_sent, if rows == 2 { 2 } else { 3 }, "{rows}");
+    }
+}
+
+#[test]
 fn who_does_not_read_loses_its_place() {
     let limits =
         Limits { connections: 1, stalled: Duration::from_millis(300), ..Limits::default() };

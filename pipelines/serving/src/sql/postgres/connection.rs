@@ -34,6 +34,8 @@ pub(super) struct Desk {
     pub(super) idle: Duration,
     /// How long it may take nothing of what is sent to it.
     pub(super) stalled: Duration,
+    /// How many rows a statement may return.
+    pub(super) rows: u64,
 }
 
 /// Until a client has come in.
@@ -66,13 +68,21 @@ impl Desk {
                 socket.get_mut().came_in();
                 tokio::time::Instant::now() + self.idle
             };
-            let message = match tokio::time::timeout_at(until, socket.next()).await {
+            let mut message = match tokio::time::timeout_at(until, socket.next()).await {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(error))) => return unreadable(&mut socket, error).await,
                 Ok(None) | Err(_) => return Ok(()),
             };
             if matches!(message, PgWireFrontendMessage::Terminate(_)) {
                 return Ok(());
+            }
+            // What comes before the protocol has not been taken from the buffer yet.
+            let is_before = matches!(message, PgWireFrontendMessage::SslNegotiation(_));
+            if !is_before && !socket.read_buffer().is_empty() {
+                return unreadable(&mut socket, PgWireError::InvalidStartupMessage).await;
+            }
+            if let PgWireFrontendMessage::Execute(execute) = &mut message {
+                execute.max_rows = at_once(execute.max_rows, self.rows);
             }
             let extended = message.is_extended_query();
             let cancels = matches!(message, PgWireFrontendMessage::CancelRequest(_));
@@ -137,6 +147,13 @@ impl Desk {
         socket.set_state(PgWireConnectionState::AwaitingStartup);
         socket
     }
+}
+
+/// How many rows a client wants at once, 0 being all. The library makes room for as many as it is told before there is
+/// one, and the process ends when there is no such room.
+fn at_once(wanted: i32, most: u64) -> i32 {
+    // More than there can be is all.
+    if u64::try_from(wanted).is_ok_and(|wanted| wanted <= most) { wanted } else { 0 }
 }
 
 /// Whether there is room for what a message would keep.

@@ -71,6 +71,7 @@ impl SqlServer {
             tls: acceptor,
             idle: settings.limits.idle,
             stalled: settings.limits.stalled,
+            rows: settings.limits.rows,
         };
         let listener = connections.block_on(TcpListener::bind(listen.address)).map_err(|_| {
             Error::config(format!(

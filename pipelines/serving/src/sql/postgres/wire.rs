@@ -1,12 +1,12 @@
-//! The bytes of a connection, with or without TLS: no message is longer than it may be, and a client that does not read
-//! is given up.
+//! The bytes of a connection, with or without TLS: they are handed on message by message, no message is longer than it
+//! may be, and a client that does not read is given up.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -18,6 +18,8 @@ use super::failure::Told;
 const LONGEST_OUTSIDE: usize = 16 << 10;
 /// And of somebody who has: room for the longest statement and for its parameters.
 const LONGEST_INSIDE: usize = 4 << 20;
+/// What is read at once.
+const PIECE: usize = 8 << 10;
 /// The length itself.
 const LENGTH: usize = 4;
 
@@ -30,8 +32,8 @@ pub(super) enum Carrier {
 /// A connection.
 pub(super) struct Wire {
     carrier: Carrier,
-    /// Has been read already.
-    before: Bytes,
+    /// Has been read and not handed on.
+    held: BytesMut,
     lengths: Lengths,
     /// How long nothing may leave.
     patience: Duration,
@@ -42,7 +44,13 @@ pub(super) struct Wire {
 impl Wire {
     /// `before` has been read from the carrier already.
     pub(super) fn new(carrier: Carrier, before: Bytes, patience: Duration) -> Self {
-        Self { carrier, before, lengths: Lengths::new(), patience, stalled: None }
+        Self {
+            carrier,
+            held: BytesMut::from(before),
+            lengths: Lengths::new(),
+            patience,
+            stalled: None,
+        }
     }
 
     pub(super) fn is_secure(&self) -> bool {
@@ -70,6 +78,7 @@ impl Wire {
     }
 }
 
+/// Each read ends where a message ends: the protocol library takes what it leaves of one for the beginning of another.
 impl AsyncRead for Wire {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -77,20 +86,19 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let known = buffer.filled().len();
-        if this.before.is_empty() {
-            let read = match &mut this.carrier {
-                Carrier::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-                Carrier::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-            };
-            if !matches!(read, Poll::Ready(Ok(()))) {
-                return read;
-            }
-        } else {
-            let room = buffer.remaining().min(this.before.len());
-            buffer.put_slice(&this.before.split_to(room));
+        if this.held.is_empty() {
+            let mut piece = [0; PIECE];
+            let mut read = ReadBuf::new(&mut piece);
+            ready!(match &mut this.carrier {
+                Carrier::Plain(stream) => Pin::new(stream).poll_read(context, &mut read),
+                Carrier::Tls(stream) => Pin::new(stream).poll_read(context, &mut read),
+            })?;
+            this.held.extend_from_slice(read.filled());
         }
-        Poll::Ready(this.lengths.pass(buffer.filled().get(known..).unwrap_or_default()))
+        let room = buffer.remaining().min(this.held.len());
+        let part = this.lengths.part(this.held.get(..room).unwrap_or_default())?;
+        buffer.put_slice(&this.held.split_to(part));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -144,15 +152,11 @@ impl Lengths {
         Self { most: LONGEST_OUTSIDE, head: LENGTH, length: 0, body: 0 }
     }
 
-    fn pass(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while let Some((byte, rest)) = bytes.split_first() {
-            if self.body > 0 {
-                let passed = self.body.min(bytes.len());
-                self.body -= passed;
-                bytes = bytes.get(passed..).unwrap_or_default();
-                continue;
-            }
-            bytes = rest;
+    /// How many of the bytes that come belong to the message that has been begun, or begin one.
+    fn part(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut passed = 0;
+        while let Some(byte) = bytes.get(passed).filter(|_| self.body == 0) {
+            passed += 1;
             self.length = (self.length << 8) | u32::from(*byte);
             self.head -= 1;
             if self.head > 0 {
@@ -167,8 +171,13 @@ impl Lengths {
             }
             self.body = length - LENGTH;
             self.head = 1 + LENGTH;
+            if self.body == 0 {
+                return Ok(passed);
+            }
         }
-        Ok(())
+        let rest = self.body.min(bytes.len() - passed);
+        self.body -= rest;
+        Ok(passed + rest)
     }
 }
 
@@ -183,18 +192,29 @@ mod tests {
         bytes
     }
 
+    /// Where reads of at most `piece` bytes end.
+    fn parts(lengths: &mut Lengths, all: &[u8], piece: usize) -> io::Result<Vec<usize>> {
+        let (mut ends, mut at) = (Vec::new(), 0);
+        while at < all.len() {
+            at += lengths.part(&all[at..all.len().min(at + piece)])?;
+            ends.push(at);
+        }
+        Ok(ends)
+    }
+
     #[test]
     fn a_length_is_found_however_the_bytes_arrive() {
         let all =
             [message(None, 100), message(Some(b'p'), 4), message(Some(b'Q'), 70_000)].concat();
         for piece in [1, 3, 4, 7, 8192, all.len()] {
-            let mut lengths = Lengths::new();
-            let passed = all.chunks(piece).try_for_each(|bytes| lengths.pass(bytes));
-            assert!(passed.is_err(), "{piece}");
+            assert!(parts(&mut Lengths::new(), &all, piece).is_err(), "{piece}");
             let mut lengths = Lengths::new();
             lengths.most = LONGEST_INSIDE;
-            all.chunks(piece).try_for_each(|bytes| lengths.pass(bytes)).unwrap();
+            let ends = parts(&mut lengths, &all, piece).unwrap();
             assert_eq!((lengths.head, lengths.body), (5, 0), "{piece}");
+            for end in [100, 105, all.len()] {
+                assert!(ends.contains(&end), "{end} by {piece}");
+            }
         }
     }
 
