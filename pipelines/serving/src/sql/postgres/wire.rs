@@ -221,8 +221,8 @@ mod tests {
     #[test]
     fn what_is_too_long_or_no_length_is_refused_at_its_head() {
         for length in [0, 3, LONGEST_OUTSIDE as u32 + 1, u32::MAX] {
-            assert!(Lengths::new().pass(&length.to_be_bytes()).is_err(), "{length}");
+            assert!(Lengths::new().part(&length.to_be_bytes()).is_err(), "{length}");
         }
-        assert!(Lengths::new().pass(&(LONGEST_OUTSIDE as u32).to_be_bytes()).is_ok());
+        assert!(Lengths::new().part(&(LONGEST_OUTSIDE as u32).to_be_bytes()).is_ok());
     }
 }
