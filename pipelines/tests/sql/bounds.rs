@@ -10,7 +10,7 @@ use serde_json::Value;
 use thalweg_serving::audit::verify;
 use thalweg_serving::sql::Limits;
 
-use super::world::{WORLD, World};
+use super::world::{WORLD, World, count};
 
 /// An empty folder for tables of a test's own.
 fn folder(name: &str) -> PathBuf {
@@ -114,6 +114,30 @@ fn statements_and_portals_have_an_end_and_can_be_closed() {
     let mut transaction = client.transaction().unwrap();
     transaction.bind(&statement, &[]).unwrap();
     drop(portals);
+}
+
+#[test]
+fn the_bytes_of_statements_and_parameters_have_an_end() {
+    let mut client = WORLD.connect("viewer");
+    let long = format!("select 1 -- {}", "x".repeat(1_000_000));
+    let mut kept: Vec<_> = (0..8).map(|_| client.prepare(&long).unwrap()).collect();
+    assert_eq!(refusal(client.prepare(&long)), "54000");
+    assert_eq!(count(&mut client, "select 1::bigint"), 1);
+    kept.pop();
+    kept.push(client.prepare(&long).unwrap());
+    client.batch_execute("deallocate all").unwrap();
+    drop(kept);
+
+    let statement = client.prepare("select $1::text").unwrap();
+    let value = "x".repeat(3_000_000);
+    let mut transaction = client.transaction().unwrap();
+    let portals: Vec<_> =
+        (0..2).map(|_| transaction.bind(&statement, &[&value]).unwrap()).collect();
+    assert_eq!(refusal(transaction.bind(&statement, &[&value])), "54000");
+    transaction.rollback().unwrap();
+    drop(portals);
+    let row = client.query_one(&statement, &[&value]).unwrap();
+    assert_eq!(row.get::<_, String>(0), value);
 }
 
 #[test]
