@@ -20,9 +20,9 @@ use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::types::format::FormatOptions;
 
-use super::engine::Query;
 use super::failure::Told;
 use super::held::Weight;
+use super::query::Query;
 use super::run::{check_format, outcome_of, run};
 use super::session::{Session, internal};
 use super::statement::{Asked, asked};
