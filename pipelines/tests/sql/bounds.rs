@@ -48,6 +48,18 @@ fn a_message_that_is_too_long_ends_the_connection_before_it_has_arrived() {
 }
 
 #[test]
+fn who_is_not_let_in_is_told_why_and_nothing_more() {
+    let mut stream = TcpStream::connect(WORLD.server.address()).unwrap();
+    let mut startup = 196_608_u32.to_be_bytes().to_vec();
+    startup.extend_from_slice(b"user\0viewer\0database\0elsewhere\0\0");
+    let length = u32::try_from(startup.len() + 4).unwrap().to_be_bytes();
+    stream.write_all(&[length.as_slice(), &startup].concat()).unwrap();
+    let said = last_words(&mut stream);
+    assert!(said.contains("SFATAL\0") && said.contains("C3D000\0"), "{said}");
+    assert!(!said.contains("Z\0\0\0\x05"), "it is not ready for queries: {said}");
+}
+
+#[test]
 fn what_a_message_does_not_use_is_no_beginning_of_another() {
     let mut wire = WORLD.wire("viewer");
     // Behind the text are the head of a message of 100 MB and its letter.

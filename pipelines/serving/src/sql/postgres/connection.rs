@@ -110,7 +110,9 @@ impl Desk {
                 if let PgWireError::IoError(broken) = error {
                     return Err(broken);
                 }
-                process_error(&mut socket, error, extended).await?;
+                // Behind a fatal error nothing comes: where no end of a batch is waited for, the library says that it is
+                // ready for more.
+                process_error(&mut socket, error, extended || fatal).await?;
                 if fatal {
                     return Ok(());
                 }
