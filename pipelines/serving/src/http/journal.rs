@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thalweg_core::{Error, Result};
 
-use super::gate::Visitor;
+use super::door::Visitor;
 use crate::audit::{Action, AuditLog, Event, Outcome};
 
 /// The audit log for callers that must not block, or none. Cheap to clone.

@@ -12,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 
-use super::gate::{Gate, Visitor, guard};
+use super::door::Visitor;
+use super::gate::{Gate, guard};
 use super::headers::secure;
 
 /// Where a session is opened (`POST`, a form with a field `token`) and closed (`DELETE`).
