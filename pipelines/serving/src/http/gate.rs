@@ -18,11 +18,11 @@ use thalweg_core::error;
 use thalweg_core::time::Clock;
 
 use super::door::{Doorkeeper, Visitor};
-use super::journal::{Journal, SOURCE};
+use super::journal::{Journal, SOURCE, refusals};
 use super::refusal::{Refusal, refuse};
 use super::routes::SESSION;
 use super::session::{Hash, Link, Sessions, hash};
-use crate::audit::{Action, Event, Outcome};
+use crate::audit::{Action, Event, Outcome, Refusals};
 use crate::rate::Bucket;
 
 /// Tokens that were right and are counted by themselves.
@@ -36,9 +36,6 @@ const BURST: f64 = 200.0;
 /// Links in place of used ones: whoever has an old link makes us print.
 const PRINTS_PER_SECOND: f64 = 0.2;
 const PRINTS_BURST: f64 = 3.0;
-/// Refused sign-ins that are written down one by one; of the others the next entry says how many they were.
-const REFUSALS_PER_SECOND: f64 = 0.5;
-const REFUSALS_BURST: f64 = 20.0;
 /// Longer ones are none of ours.
 const LONGEST_TOKEN: usize = 256;
 
@@ -54,6 +51,7 @@ struct Inner {
     attributes: &'static str,
     on_spent: Option<Box<OnSpent>>,
     journal: Journal,
+    refusals: Refusals,
     held: Mutex<Held>,
 }
 
@@ -64,9 +62,6 @@ struct Held {
     sessions: Sessions,
     checks: Bucket,
     prints: Bucket,
-    refusals: Bucket,
-    /// Refused sign-ins since the last one that was written down.
-    unwritten: u64,
     tokens: HashMap<[u8; 32], Bucket>,
 }
 
@@ -109,12 +104,11 @@ impl Gate {
             attributes: "Path=/; HttpOnly; SameSite=Strict",
             on_spent: None,
             journal: Journal::default(),
+            refusals: refusals(now),
             held: Mutex::new(Held {
                 sessions: Sessions::default(),
                 checks: Bucket::new(CHECKS_PER_SECOND, CHECKS_BURST, now),
                 prints: Bucket::new(PRINTS_PER_SECOND, PRINTS_BURST, now),
-                refusals: Bucket::new(REFUSALS_PER_SECOND, REFUSALS_BURST, now),
-                unwritten: 0,
                 tokens: HashMap::new(),
             }),
         }))
@@ -222,24 +216,11 @@ impl Gate {
 
     /// Writes down that somebody was refused, unless that happens too often.
     async fn note_refusal(&self, reason: &str, claimed: String) {
-        let now = self.now();
-        let unwritten = {
-            let mut held = self.held();
-            if held.refusals.take(now).is_err() {
-                held.unwritten += 1;
-                return;
-            }
-            std::mem::take(&mut held.unwritten)
-        };
         let mut event = Event::new("", Action::Login, Outcome::Refused);
         SOURCE.clone_into(&mut event.source);
         event.subject = claimed;
         reason.clone_into(&mut event.reason);
-        event.left_out = unwritten;
-        // Refused they are in any case.
-        if let Err(problem) = self.0.journal.note(event).await {
-            tracing::warn!(error = error::chain(&problem), "a refusal is not in the audit log");
-        }
+        self.0.journal.note_one_of(&self.0.refusals, self.now(), event).await;
     }
 
     /// Signs in with a token from a form.
