@@ -1,12 +1,14 @@
 //! Those who may come in: who knows their tokens, and what is known of them.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Knows the tokens.
 pub trait Doorkeeper: Send + Sync + fmt::Debug {
-    /// Whose token this is. May take as long as a password hash takes.
-    fn admit(&self, token: &str) -> Option<Visitor>;
+    /// Whose token this is, which was shown from an address of IPv4 or a network of IPv6. May take as long as a password
+    /// hash takes.
+    fn admit(&self, token: &str, from: IpAddr) -> Option<Visitor>;
 
     /// Whether someone who came in earlier would still be let in.
     fn still(&self, visitor: &Visitor) -> bool;
@@ -14,7 +16,7 @@ pub trait Doorkeeper: Send + Sync + fmt::Debug {
 
 /// Nobody has a token: links alone open.
 impl Doorkeeper for () {
-    fn admit(&self, _token: &str) -> Option<Visitor> {
+    fn admit(&self, _token: &str, _from: IpAddr) -> Option<Visitor> {
         None
     }
 

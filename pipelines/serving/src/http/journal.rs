@@ -82,5 +82,6 @@ impl Visitor {
     }
 }
 
-/// Where such entries come from. Not an address: all who come are of this machine, or behind one proxy on it.
+/// Where such entries come from. Not an address: that is this machine's own, or one of which a proxy's word is all there
+/// is.
 pub(super) const SOURCE: &str = "http";

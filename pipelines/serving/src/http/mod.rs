@@ -10,6 +10,7 @@
 //! * a client that reads slowly costs one message, never a queue;
 //! * no token is kept in clear but a link's, and none is ever logged.
 
+mod address;
 mod board;
 mod door;
 mod gate;

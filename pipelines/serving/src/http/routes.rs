@@ -87,8 +87,9 @@ impl Routes {
 }
 
 async fn sign_in(State(gate): State<Gate>, headers: HeaderMap, request: Request) -> Response {
+    let from = gate.origin(request.extensions(), &headers);
     match read(request).await {
-        Ok(body) => gate.sign_in(&headers, &String::from_utf8_lossy(&body)).await,
+        Ok(body) => gate.sign_in(&headers, from, &String::from_utf8_lossy(&body)).await,
         Err(refusal) => refusal.into_response(),
     }
 }
