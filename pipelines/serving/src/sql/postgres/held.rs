@@ -12,11 +12,12 @@ use pgwire::messages::PgWireFrontendMessage;
 use pgwire::messages::extendedquery::{Bind, Parse};
 
 use super::failure::Told;
+use super::wire::LONGEST_INSIDE;
 
 /// So many of each under names.
 const MOST: usize = 512;
-/// So many bytes of all: twice the longest message, so that the longest statement and its parameters have room.
-const MOST_BYTES: usize = 8 << 20;
+/// So many bytes of all: the longest statement and its parameters have room.
+const MOST_BYTES: usize = 2 * LONGEST_INSIDE;
 /// A name is a key here and in the store.
 const KEYS: usize = 2;
 /// The type that a client gives a parameter.
