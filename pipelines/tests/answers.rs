@@ -90,12 +90,16 @@ impl Site {
 
     /// Entries of the audit log about alerts.
     fn audited(&self) -> Vec<Value> {
+        self.audited_of("alert")
+    }
+
+    fn audited_of(&self, action: &str) -> Vec<Value> {
         let path = self.folder.path().join("audit.jsonl");
         verify(&path, &[]).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains("7/heart"), "the number of a patient is in the audit log: {text}");
         let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        entries.filter(|entry| entry["action"] == "alert").collect()
+        entries.filter(|entry| entry["action"] == action).collect()
     }
 }
 
@@ -135,13 +139,58 @@ fn clinicians_answer_alerts_in_their_own_name() {
     ];
     assert_eq!(*sink.commands.lock().unwrap(), expected);
     let audited = site.audited();
-    let told = |entry: &Value| {
-        ["actor", "kind", "outcome"].map(|name| entry[name].as_str().unwrap().to_owned()).join(" ")
-    };
     let told: Vec<String> = audited.iter().map(told).collect();
-    let both = |what: &str| [format!("{what} begun"), format!("{what} done")];
+    let both = |what: &str| vec![format!("{what} begun"), format!("{what} done")];
     let wanted = ["clinician acknowledge", "admin acknowledge", "clinician snooze"].map(both);
-    assert_eq!(told, wanted.concat());
+    let refused = ["viewer", "steward"].map(|role| format!("{role} acknowledge refused")).to_vec();
+    // Who has no name gives no command.
+    assert_eq!(told, [vec!["  refused".to_owned()], refused, wanted.concat()].concat());
+}
+
+/// Who, what, and how it ended.
+fn told(entry: &Value) -> String {
+    ["actor", "kind", "outcome"].map(|name| entry[name].as_str().unwrap_or_default()).join(" ")
+}
+
+#[test]
+fn what_a_role_may_not_do_is_written_down_but_not_without_end() {
+    const ATTEMPTS: u64 = 60;
+    let sink = Arc::new(Taken::default());
+    let site = Site::start(Some(Arc::clone(&sink)));
+    let viewer = site.sign_in("viewer");
+    let snooze = json!({ "alert_id": ALERT, "action": "snooze", "minutes": 15 }).to_string();
+    for body in [snooze.as_str(), &acknowledge(), "no command"] {
+        assert_eq!(site.send(&viewer, "", body).0, 403);
+    }
+    let audited = site.audited();
+    let told: Vec<String> = audited.iter().map(told).collect();
+    assert_eq!(told, ["viewer snooze refused", "viewer acknowledge refused", "viewer  refused"]);
+    assert!(audited.iter().all(|entry| entry["role"] == "viewer" && entry["reason"] == "role"));
+    // The alert is told by its digest.
+    assert_eq!(audited[0]["subject"], audited[1]["subject"]);
+    assert_eq!(audited[0]["subject"].as_str().unwrap().len(), 64);
+    for _ in 0..ATTEMPTS {
+        assert_eq!(site.send(&viewer, "", &acknowledge()).0, 403);
+    }
+    let written = site.audited().len() as u64;
+    assert!((20..ATTEMPTS).contains(&written), "{written}");
+    assert!(sink.commands.lock().unwrap().is_empty());
+}
+
+#[test]
+fn who_asks_for_patients_that_are_not_theirs_is_written_down() {
+    let site = Site::start(None);
+    let link = site.gate.link(Visitor::new("cook", "kitchen", |_| false));
+    let cook = cookie(site.address(), &format!("/?token={link}"));
+    for path in ["/api/patients", "/api/patient/1001"] {
+        assert_eq!(request(site.address(), "GET", path, &cook).0, 403);
+    }
+    let audited = site.audited_of("query");
+    let told: Vec<String> = audited.iter().map(told).collect();
+    assert_eq!(told, ["cook patients refused", "cook patient refused"]);
+    assert!(audited.iter().all(|entry| entry["tables"] == json!(["gold_patient_vitals"])));
+    // The patient is told by a digest, too.
+    assert_eq!(audited[1]["subject"].as_str().unwrap().len(), 64);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Door;
 
 impl Doorkeeper for Door {
-    fn admit(&self, token: &str) -> Option<Visitor> {
+    fn admit(&self, token: &str, _: IpAddr) -> Option<Visitor> {
         (token == TOKEN).then(|| Visitor::new("nurse", "clinician", |table| table == "a"))
     }
 

@@ -7,7 +7,7 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ impl Clock for Still {
 struct Door;
 
 impl Doorkeeper for Door {
-    fn admit(&self, token: &str) -> Option<Visitor> {
+    fn admit(&self, token: &str, _: IpAddr) -> Option<Visitor> {
         (token == "nurse.secret").then(visitor)
     }
 
@@ -126,7 +126,10 @@ impl Answer {
 }
 
 fn ask(address: SocketAddr, request: &str) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
+    ask_over(TcpStream::connect(address).unwrap(), request)
+}
+
+fn ask_over(mut stream: TcpStream, request: &str) -> Answer {
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let (line, rest) = request.split_once("\r\n").unwrap_or((request, ""));
     let text = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{rest}");
@@ -240,8 +243,62 @@ fn who_guesses_or_asks_too_often_is_told_to_wait() {
     let guesses =
         (0..40).map(|n| site.ask(&format!("GET /\r\nAuthorization: Bearer guess{n}\r\n")));
     let refused: Vec<Answer> = guesses.filter(|answer| answer.status == 429).collect();
-    assert_eq!(refused.len(), 20);
+    assert_eq!(refused.len(), 30);
     assert!(refused.first().unwrap().header("retry-after").is_some());
+}
+
+/// A connection from another address of this machine.
+#[cfg(target_os = "linux")]
+fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        socket.connect(to).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_guesses_keeps_nobody_out_who_comes_from_elsewhere() {
+    let site = Site::start();
+    let elsewhere = |token: &str| {
+        let stream = connect_from([127, 0, 0, 2], site.server.address());
+        ask_over(stream, &format!("GET /\r\nAuthorization: Bearer {token}\r\n")).status
+    };
+    let guesses: Vec<u16> = (0..40).map(|n| elsewhere(&format!("guess{n}"))).collect();
+    assert_eq!(guesses.iter().filter(|status| **status == 401).count(), 10);
+    assert_eq!(elsewhere("nurse.secret"), 429, "nobody knows it yet");
+    assert_eq!(site.ask(&format!("GET /\r\n{BEARER}")).status, 200);
+    assert_eq!(elsewhere("nurse.secret"), 200, "now it is known");
+    // Ten of twenty went there, and one was the nurse's.
+    let statuses = (0..12).map(|n| site.ask(&format!("GET /\r\nAuthorization: Bearer x{n}\r\n")));
+    assert_eq!(statuses.filter(|answer| answer.status == 401).count(), 9);
+    assert_eq!(site.ask(&format!("GET /\r\n{BEARER}")).status, 200);
+}
+
+#[test]
+fn where_a_request_comes_from_a_proxy_may_say_and_nobody_else() {
+    let guesses = |address: SocketAddr, from: &dyn Fn(usize) -> String| {
+        let guess = |n: usize| {
+            let head =
+                format!("Authorization: Bearer guess{n}\r\nX-Forwarded-For: {}\r\n", from(n));
+            ask(address, &format!("GET /\r\n{head}")).status
+        };
+        (0..40).map(guess).filter(|status| *status == 401).count()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gate = Gate::new(Arc::new(Door), 1, Arc::new(Still)).behind_tls();
+    let app = Routes::default().get("/", async || "page").behind(&gate);
+    let server =
+        HttpServer::start(listener, app, Limits::default(), std::future::pending()).unwrap();
+    // What stands before the last address is the client's own word.
+    assert_eq!(guesses(server.address(), &|n| format!("10.0.0.{n}, 203.0.113.1")), 10);
+    assert_eq!(guesses(server.address(), &|_| "203.0.113.2".to_owned()), 10);
+    let site = Site::start();
+    assert_eq!(guesses(site.server.address(), &|n| format!("10.0.0.{n}")), 10);
 }
 
 #[test]
@@ -404,8 +461,8 @@ fn who_signs_in_and_who_is_refused_is_written_down() {
     assert_eq!(site.ask("GET /?token=guess").status, 401);
     for n in 0..25 {
         let status = site.ask(&format!("GET /\r\nAuthorization: Bearer eve.{n}\r\n")).status;
-        // The clock stands still: the form was the first of twenty checks.
-        assert_eq!(status, if n < 19 { 401 } else { 429 }, "{n}");
+        // The clock stands still: the form was the first of ten checks.
+        assert_eq!(status, if n < 9 { 401 } else { 429 }, "{n}");
     }
     verify(&path, &[]).unwrap();
     let log = std::fs::read_to_string(&path).unwrap();
@@ -420,7 +477,7 @@ fn who_signs_in_and_who_is_refused_is_written_down() {
     assert_eq!(count(&[r#""actor":"nurse""#, r#""kind":"form""#, done]), 1);
     assert_eq!(count(&[done]), 2, "{log}");
     assert_eq!(count(&[r#""outcome":"refused""#, "unknown_link"]), 1);
-    assert_eq!(count(&[r#""outcome":"refused""#, "unknown_token"]), 19, "{log}");
+    assert_eq!(count(&[r#""outcome":"refused""#, "unknown_token"]), 9, "{log}");
     assert!(!log.contains("secret") && !log.contains("guess") && !log.contains("eve"), "{log}");
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use thalweg_serving::audit::verify;
 use thalweg_serving::sql::Limits;
 
-use super::world::{WORLD, World};
+use super::world::{WORLD, World, count};
 
 /// An empty folder for tables of a test's own.
 fn folder(name: &str) -> PathBuf {
@@ -45,6 +45,18 @@ fn a_message_that_is_too_long_ends_the_connection_before_it_has_arrived() {
     for part in ["SFATAL\0", "C08P01\0", "4194304 after it"] {
         assert!(said.contains(part), "{part} in {said}");
     }
+}
+
+#[test]
+fn who_is_not_let_in_is_told_why_and_nothing_more() {
+    let mut stream = TcpStream::connect(WORLD.server.address()).unwrap();
+    let mut startup = 196_608_u32.to_be_bytes().to_vec();
+    startup.extend_from_slice(b"user\0viewer\0database\0elsewhere\0\0");
+    let length = u32::try_from(startup.len() + 4).unwrap().to_be_bytes();
+    stream.write_all(&[length.as_slice(), &startup].concat()).unwrap();
+    let said = last_words(&mut stream);
+    assert!(said.contains("SFATAL\0") && said.contains("C3D000\0"), "{said}");
+    assert!(!said.contains("Z\0\0\0\x05"), "it is not ready for queries: {said}");
 }
 
 #[test]
@@ -117,6 +129,30 @@ fn statements_and_portals_have_an_end_and_can_be_closed() {
 }
 
 #[test]
+fn the_bytes_of_statements_and_parameters_have_an_end() {
+    let mut client = WORLD.connect("viewer");
+    let long = format!("select 1 -- {}", "x".repeat(1_000_000));
+    let mut kept: Vec<_> = (0..8).map(|_| client.prepare(&long).unwrap()).collect();
+    assert_eq!(refusal(client.prepare(&long)), "54000");
+    assert_eq!(count(&mut client, "select 1::bigint"), 1);
+    kept.pop();
+    kept.push(client.prepare(&long).unwrap());
+    client.batch_execute("deallocate all").unwrap();
+    drop(kept);
+
+    let statement = client.prepare("select $1::text").unwrap();
+    let value = "x".repeat(3_000_000);
+    let mut transaction = client.transaction().unwrap();
+    let portals: Vec<_> =
+        (0..2).map(|_| transaction.bind(&statement, &[&value]).unwrap()).collect();
+    assert_eq!(refusal(transaction.bind(&statement, &[&value])), "54000");
+    transaction.rollback().unwrap();
+    drop(portals);
+    let row = client.query_one(&statement, &[&value]).unwrap();
+    assert_eq!(row.get::<_, String>(0), value);
+}
+
+#[test]
 fn refused_clients_are_counted_when_they_are_too_many_for_the_audit_log() {
     const ATTEMPTS: u64 = 400;
     let world = World::over(folder("flooded"), Limits::default(), None);
@@ -137,13 +173,16 @@ fn refused_clients_are_counted_when_they_are_too_many_for_the_audit_log() {
 }
 
 #[test]
-fn a_token_that_is_typed_as_a_name_is_not_in_the_audit_log() {
+fn a_token_or_its_secret_that_is_typed_as_a_name_is_not_in_the_audit_log() {
     let world = World::over(folder("typed"), Limits::default(), None);
     let token = world.token("viewer");
-    let mut config = world.config("viewer");
-    assert!(config.user(token).connect(NoTls).is_err());
-    let log = std::fs::read_to_string(world.audit_path()).unwrap();
     let (name, secret) = token.split_once('.').unwrap();
-    assert!(log.contains(&format!("\"actor\":\"{name}\"")), "{log}");
+    for typed in [token, secret] {
+        assert!(world.config("viewer").user(typed).connect(NoTls).is_err());
+    }
+    let log = std::fs::read_to_string(world.audit_path()).unwrap();
+    for actor in [name, "(no name)"] {
+        assert!(log.contains(&format!("\"actor\":\"{actor}\"")), "{actor}");
+    }
     assert!(!log.contains(secret), "the secret is in the log");
 }

@@ -10,6 +10,8 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use thalweg_core::{Error, Result};
 
+use super::users::LONGEST_NAME;
+
 /// A secret: `NAME.RANDOM`, 256 random bits. The name in front tells whose hash to compare with.
 #[derive(Clone)]
 pub struct Token(String);
@@ -31,6 +33,13 @@ impl Token {
     /// Whose it claims to be.
     pub(super) fn name(text: &str) -> Option<&str> {
         text.split_once('.').map(|(name, _)| name)
+    }
+
+    /// Whether a text has in it what may be the random part of a token, or most of that: more of its letters in a row
+    /// than a user's name can have.
+    pub(crate) fn may_be_in(text: &str) -> bool {
+        let foreign = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-');
+        text.split(foreign).any(|run| run.len() > LONGEST_NAME)
     }
 
     /// Argon2id, as a PHC string.
@@ -78,5 +87,22 @@ mod tests {
         assert_eq!(Token::name(token.reveal()), Some("ada"));
         assert_eq!(format!("{token:?}"), "Token(..)");
         assert_ne!(hash, token.hash().unwrap(), "salted");
+    }
+
+    #[test]
+    fn a_secret_is_told_from_every_name_that_a_user_can_have() {
+        for _ in 0..100 {
+            let token = Token::generate("ada").unwrap();
+            let secret = token.reveal().split_once('.').unwrap().1;
+            assert_eq!(secret.len(), 43);
+            for typed in [secret.to_owned(), secret[3..].to_owned(), format!("'{secret}'")] {
+                assert!(Token::may_be_in(&typed));
+            }
+        }
+        for name in
+            ["", "ada", &"a".repeat(LONGEST_NAME), "somebody-with-a-long-name@hospital.example"]
+        {
+            assert!(!Token::may_be_in(name), "{name}");
+        }
     }
 }

@@ -10,6 +10,9 @@ use thalweg_core::{Error, Result, durable};
 
 use super::{Role, ScramVerifier, Token};
 
+/// Letters of a user's name.
+pub(super) const LONGEST_NAME: usize = 32;
+
 /// One person or tool.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,14 +138,14 @@ impl Users {
 fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
     if name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.len() <= 32
+        && name.len() <= LONGEST_NAME
         && name.chars().all(plain)
     {
         return Ok(());
     }
-    Err(Error::config(
-        "a user's name is made of at most 32 of a-z 0-9 _ - and begins with a letter",
-    ))
+    Err(Error::config(format!(
+        "a user's name is made of at most {LONGEST_NAME} of a-z 0-9 _ - and begins with a letter"
+    )))
 }
 
 /// Whoever has it may change the file. It is a lock on another one: the users file is swapped.

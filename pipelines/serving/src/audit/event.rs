@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::Token;
+
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,7 +43,7 @@ pub enum Outcome {
 /// One thing that was done. Nothing in it may be a value of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Who: a user's name, or whatever was claimed to be one.
+    /// Who: a user's name, or whatever was claimed to be one; `(no name)` for what may be a secret.
     pub actor: String,
     /// The role in which.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -86,7 +88,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 impl Event {
     /// `actor` did `action`; the rest is empty. Of the name what stands before its first dot is kept, in what can be
-    /// printed.
+    /// printed, unless it may be a secret.
     pub fn new(actor: impl Into<String>, action: Action, outcome: Outcome) -> Self {
         Self {
             actor: printable(&actor.into()),
@@ -106,10 +108,19 @@ impl Event {
     }
 }
 
-/// A name can be anything that a client sends, a token too: what follows its dot is the secret.
+/// What stands for a name that may be a secret. No user can be called so.
+const NO_NAME: &str = "(no name)";
+
+/// A name can be anything that a client sends, a token too: what follows its dot is the secret, or the secret alone was
+/// typed.
 fn printable(name: &str) -> String {
     let public = name.split('.').next().unwrap_or_default();
-    public.chars().filter(char::is_ascii_graphic).take(64).collect()
+    let mut shown: String = public.chars().filter(char::is_ascii_graphic).collect();
+    if Token::may_be_in(&shown) {
+        return NO_NAME.to_owned();
+    }
+    shown.truncate(64);
+    shown
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -76,6 +76,11 @@ impl AuditLog {
         self.key.digest(text)
     }
 
+    /// What its clock says to those who measure how much is written.
+    pub(crate) fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
     /// Appends an entry and syncs it.
     ///
     /// # Errors

@@ -11,10 +11,12 @@
 mod event;
 mod key;
 mod log;
+mod refusals;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 pub use event::{Action, Event, Outcome};
 pub use log::AuditLog;
+pub(crate) use refusals::Refusals;
 pub use verify::{Anchor, Verified, verify};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thalweg_core::time::Clock;
 
 use super::*;
+use crate::access::Token;
 
 #[derive(Debug)]
 struct Fixed;
@@ -158,12 +159,32 @@ fn a_log_that_cannot_be_written_is_not_ready_until_it_can() {
 #[test]
 fn a_name_that_is_no_name_is_cut_to_what_can_be_printed() {
     let event =
-        Event::new("a\n\u{202e}b ".to_owned() + &"c".repeat(100), Action::Login, Outcome::Refused);
+        Event::new("a\n\u{202e}b ".to_owned() + &"c@".repeat(100), Action::Login, Outcome::Refused);
     assert_eq!(event.actor.len(), 64);
-    assert!(event.actor.starts_with("abc"));
+    assert!(event.actor.starts_with("abc@"));
     // Somebody has typed a token where a name belongs.
     let event = Event::new("ada.c2VjcmV0.x", Action::Login, Outcome::Refused);
     assert_eq!(event.actor, "ada");
+}
+
+#[test]
+fn a_secret_that_is_typed_as_a_name_is_in_no_entry() {
+    let token = Token::generate("ada").unwrap();
+    let secret = token.reveal().split_once('.').unwrap().1;
+    let actor = |typed: &str| Event::new(typed, Action::Login, Outcome::Refused).actor;
+    assert_eq!(actor(token.reveal()), "ada");
+    for typed in [
+        secret.to_owned(),
+        format!(" {secret}\n"),
+        format!("{secret}.ada"),
+        format!("ada {secret}"),
+        format!("ada:{secret}"),
+        format!("{secret}{secret}"),
+        secret.get(5..).unwrap().to_owned(),
+    ] {
+        assert_eq!(actor(&typed), "(no name)");
+    }
+    assert_eq!(actor(&format!(".{secret}")), "");
 }
 
 #[test]

@@ -2,104 +2,46 @@
 //!
 //! A program shows a token with every request (`Authorization: Bearer`). A person opens the link that the program
 //! printed, or signs in with a token, and gets a session behind a cookie that no script can read and no other site can
-//! use. Tokens are slow to check on purpose, so wrong ones are few a second, and right ones are remembered a while.
+//! use. Tokens are slow to check on purpose, so wrong ones are few a second, fewer from one address than altogether, and
+//! right ones are remembered a while.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Extensions, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use thalweg_core::error;
 use thalweg_core::time::Clock;
 
-use super::journal::{Journal, SOURCE};
+use super::address::{forwarded, peer};
+use super::door::{Doorkeeper, Visitor};
+use super::journal::{Journal, SOURCE, refusals};
 use super::refusal::{Refusal, refuse};
 use super::routes::SESSION;
 use super::session::{Hash, Link, Sessions, hash};
-use crate::audit::{Action, Event, Outcome};
-use crate::rate::Bucket;
+use crate::audit::{Action, Event, Outcome, Refusals};
+use crate::rate::{Bucket, Shares};
 
 /// Tokens that were right and are counted by themselves.
 const REMEMBERED: usize = 1_000;
-/// Checks of other tokens: more is guessing.
+/// Checks of other tokens: more is guessing. One address gets half of what there is for all.
 const CHECKS_PER_SECOND: f64 = 2.0;
 const CHECKS_BURST: f64 = 20.0;
+const CHECKS_SHARE: f64 = 0.5;
 /// Requests with one token.
 const PER_SECOND: f64 = 20.0;
 const BURST: f64 = 200.0;
 /// Links in place of used ones: whoever has an old link makes us print.
 const PRINTS_PER_SECOND: f64 = 0.2;
 const PRINTS_BURST: f64 = 3.0;
-/// Refused sign-ins that are written down one by one; of the others the next entry says how many they were.
-const REFUSALS_PER_SECOND: f64 = 0.5;
-const REFUSALS_BURST: f64 = 20.0;
 /// Longer ones are none of ours.
 const LONGEST_TOKEN: usize = 256;
-
-/// Knows the tokens.
-pub trait Doorkeeper: Send + Sync + fmt::Debug {
-    /// Whose token this is. May take as long as a password hash takes.
-    fn admit(&self, token: &str) -> Option<Visitor>;
-
-    /// Whether someone who came in earlier would still be let in.
-    fn still(&self, visitor: &Visitor) -> bool;
-}
-
-/// Nobody has a token: links alone open.
-impl Doorkeeper for () {
-    fn admit(&self, _token: &str) -> Option<Visitor> {
-        None
-    }
-
-    fn still(&self, _visitor: &Visitor) -> bool {
-        true
-    }
-}
-
-/// Someone who was let in.
-#[derive(Clone)]
-pub struct Visitor {
-    name: Arc<str>,
-    role: Arc<str>,
-    may_read: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-}
-
-impl Visitor {
-    /// Someone called `name` in a role, who may read the tables of which `may_read` says so.
-    pub fn new(
-        name: &str,
-        role: &str,
-        may_read: impl Fn(&str) -> bool + Send + Sync + 'static,
-    ) -> Self {
-        Self { name: name.into(), role: role.into(), may_read: Arc::new(may_read) }
-    }
-
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The role.
-    pub fn role(&self) -> &str {
-        &self.role
-    }
-
-    /// Whether a table is to be shown to them.
-    pub fn may_read(&self, table: &str) -> bool {
-        (self.may_read)(table)
-    }
-}
-
-impl fmt::Debug for Visitor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Visitor").field(&self.name).finish()
-    }
-}
 
 /// Lets in or refuses. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -111,8 +53,11 @@ struct Inner {
     cookie: String,
     /// Of every cookie.
     attributes: &'static str,
+    /// Then the other end of a connection is the proxy.
+    is_behind_proxy: bool,
     on_spent: Option<Box<OnSpent>>,
     journal: Journal,
+    refusals: Refusals,
     held: Mutex<Held>,
 }
 
@@ -121,11 +66,8 @@ type OnSpent = dyn Fn(&Gate) + Send + Sync;
 #[derive(Debug)]
 struct Held {
     sessions: Sessions,
-    checks: Bucket,
+    checks: Shares,
     prints: Bucket,
-    refusals: Bucket,
-    /// Refused sign-ins since the last one that was written down.
-    unwritten: u64,
     tokens: HashMap<[u8; 32], Bucket>,
 }
 
@@ -166,24 +108,29 @@ impl Gate {
             clock,
             cookie: format!("thalweg-{port}"),
             attributes: "Path=/; HttpOnly; SameSite=Strict",
+            is_behind_proxy: false,
             on_spent: None,
             journal: Journal::default(),
+            refusals: refusals(now),
             held: Mutex::new(Held {
                 sessions: Sessions::default(),
-                checks: Bucket::new(CHECKS_PER_SECOND, CHECKS_BURST, now),
+                checks: Shares::new(
+                    Bucket::new(CHECKS_PER_SECOND, CHECKS_BURST, now),
+                    Bucket::new(CHECKS_PER_SECOND * CHECKS_SHARE, CHECKS_BURST * CHECKS_SHARE, now),
+                ),
                 prints: Bucket::new(PRINTS_PER_SECOND, PRINTS_BURST, now),
-                refusals: Bucket::new(REFUSALS_PER_SECOND, REFUSALS_BURST, now),
-                unwritten: 0,
                 tokens: HashMap::new(),
             }),
         }))
     }
 
-    /// Browsers are to send the cookie over TLS alone: a proxy that speaks it stands in front.
+    /// Browsers are to send the cookie over TLS alone: a proxy that speaks it stands in front, and says where requests
+    /// come from.
     #[must_use]
     pub fn behind_tls(mut self) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.attributes = "Path=/; HttpOnly; SameSite=Strict; Secure";
+            inner.is_behind_proxy = true;
         }
         self
     }
@@ -219,9 +166,20 @@ impl Gate {
         self.0.clock.monotonic()
     }
 
-    async fn identify(&self, headers: &HeaderMap, method: &Method) -> Result<Visitor, Refusal> {
+    /// Where a request comes from.
+    pub(super) fn origin(&self, extensions: &Extensions, headers: &HeaderMap) -> IpAddr {
+        let told = if self.0.is_behind_proxy { forwarded(headers) } else { None };
+        told.unwrap_or_else(|| peer(extensions))
+    }
+
+    async fn identify(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+        from: IpAddr,
+    ) -> Result<Visitor, Refusal> {
         if let Some(token) = bearer(headers) {
-            let (visitor, is_new) = self.check(token.to_owned()).await?;
+            let (visitor, is_new) = self.check(token.to_owned(), from).await?;
             // A program shows its token with every request: the first time is its sign-in.
             if is_new {
                 self.note(&visitor, "token").await?;
@@ -242,7 +200,7 @@ impl Gate {
     }
 
     /// Checks a token on a thread that may be slow. Whose it is, and whether it was not seen before.
-    async fn check(&self, token: String) -> Result<(Visitor, bool), Refusal> {
+    async fn check(&self, token: String, from: IpAddr) -> Result<(Visitor, bool), Refusal> {
         if token.len() > LONGEST_TOKEN {
             return Err(Refusal::Unknown);
         }
@@ -252,11 +210,14 @@ impl Gate {
         {
             let mut held = self.held();
             let Held { tokens, checks, .. } = &mut *held;
-            let bucket = tokens.get_mut(&id).unwrap_or(checks);
-            bucket.take(now).map_err(Refusal::Wait)?;
+            let taken = match tokens.get_mut(&id) {
+                Some(bucket) => bucket.take(now),
+                None => checks.take(from, now),
+            };
+            taken.map_err(Refusal::Wait)?;
         }
         let doorkeeper = Arc::clone(&self.0.doorkeeper);
-        let checked = tokio::task::spawn_blocking(move || doorkeeper.admit(&token)).await;
+        let checked = tokio::task::spawn_blocking(move || doorkeeper.admit(&token, from)).await;
         let Some(visitor) = checked.ok().flatten() else {
             self.note_refusal("unknown_token", claimed.unwrap_or_default()).await;
             return Err(Refusal::Unknown);
@@ -281,33 +242,20 @@ impl Gate {
 
     /// Writes down that somebody was refused, unless that happens too often.
     async fn note_refusal(&self, reason: &str, claimed: String) {
-        let now = self.now();
-        let unwritten = {
-            let mut held = self.held();
-            if held.refusals.take(now).is_err() {
-                held.unwritten += 1;
-                return;
-            }
-            std::mem::take(&mut held.unwritten)
-        };
         let mut event = Event::new("", Action::Login, Outcome::Refused);
         SOURCE.clone_into(&mut event.source);
         event.subject = claimed;
         reason.clone_into(&mut event.reason);
-        event.left_out = unwritten;
-        // Refused they are in any case.
-        if let Err(problem) = self.0.journal.note(event).await {
-            tracing::warn!(error = error::chain(&problem), "a refusal is not in the audit log");
-        }
+        self.0.journal.note_one_of(&self.0.refusals, self.now(), event).await;
     }
 
     /// Signs in with a token from a form.
-    pub(super) async fn sign_in(&self, headers: &HeaderMap, form: &str) -> Response {
+    pub(super) async fn sign_in(&self, headers: &HeaderMap, from: IpAddr, form: &str) -> Response {
         if is_foreign(headers) {
             return refuse(headers, &Refusal::Foreign);
         }
         let token = form.trim().strip_prefix("token=").unwrap_or_default();
-        match self.check(token.trim_end_matches(['\r', '\n']).to_owned()).await {
+        match self.check(token.trim_end_matches(['\r', '\n']).to_owned(), from).await {
             Ok((visitor, _)) => self.enter(headers, visitor, "form").await,
             Err(refusal) => refuse(headers, &refusal),
         }
@@ -374,7 +322,8 @@ pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
         // The way in; it checks for itself.
         return next.run(request).await;
     }
-    let identified = gate.identify(request.headers(), &method).await;
+    let from = gate.origin(request.extensions(), request.headers());
+    let identified = gate.identify(request.headers(), &method, from).await;
     match identified {
         Ok(_) if link(&method, &uri).is_some() => redirect_home(),
         Ok(visitor) => {

@@ -18,7 +18,8 @@ use futures::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::board::{Board, Position, Reading};
-use super::gate::{Pass, Visitor};
+use super::door::Visitor;
+use super::gate::Pass;
 
 /// First paint.
 pub const STATE: &str = "/api/state";

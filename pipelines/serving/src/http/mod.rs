@@ -10,7 +10,9 @@
 //! * a client that reads slowly costs one message, never a queue;
 //! * no token is kept in clear but a link's, and none is ever logged.
 
+mod address;
 mod board;
+mod door;
 mod gate;
 mod headers;
 mod journal;
@@ -21,7 +23,8 @@ mod server;
 mod session;
 
 pub use board::{Board, Edit, Position, Reading};
-pub use gate::{Doorkeeper, Gate, Visitor};
+pub use door::{Doorkeeper, Visitor};
+pub use gate::Gate;
 pub use journal::Journal;
 pub use live::{LIVE, STATE, Shown, live, state};
 pub use routes::{Body, Routes, SESSION};

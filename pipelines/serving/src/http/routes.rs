@@ -12,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 
-use super::gate::{Gate, Visitor, guard};
+use super::door::Visitor;
+use super::gate::{Gate, guard};
 use super::headers::secure;
 
 /// Where a session is opened (`POST`, a form with a field `token`) and closed (`DELETE`).
@@ -86,8 +87,9 @@ impl Routes {
 }
 
 async fn sign_in(State(gate): State<Gate>, headers: HeaderMap, request: Request) -> Response {
+    let from = gate.origin(request.extensions(), &headers);
     match read(request).await {
-        Ok(body) => gate.sign_in(&headers, &String::from_utf8_lossy(&body)).await,
+        Ok(body) => gate.sign_in(&headers, from, &String::from_utf8_lossy(&body)).await,
         Err(refusal) => refusal.into_response(),
     }
 }

@@ -6,12 +6,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thalweg_core::{Result, error};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
+
+use super::address::Peer;
 
 /// What a client may ask of the server.
 #[derive(Debug, Clone, Copy)]
@@ -123,29 +128,35 @@ async fn accept(listener: TcpListener, app: Router, limits: Limits) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, from)) = listener.accept().await else {
             // No descriptors left, say: others may give some back.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         drop(stream.set_nodelay(true));
-        connections.spawn(serve(stream, app.clone(), limits, place));
+        connections.spawn(serve(stream, Peer(from.ip()), app.clone(), limits, place));
     }
 }
 
 async fn serve(
     stream: tokio::net::TcpStream,
+    peer: Peer,
     app: Router,
     limits: Limits,
     _place: OwnedSemaphorePermit,
 ) {
+    let app = TowerToHyperService::new(app);
+    let app = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        app.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_headers(limits.headers)
         .max_buf_size(limits.head)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        .serve_connection(TokioIo::new(stream), app);
     // Whatever a client did wrong was its own doing.
     drop(connection.await);
 }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::gate::Visitor;
+use super::door::Visitor;
 use crate::rate::Bucket;
 
 /// A session that nobody used for so long is over.

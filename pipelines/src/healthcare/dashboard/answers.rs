@@ -64,6 +64,7 @@ impl Answers {
     /// Sends what a visitor asks for. It counts as sent when the broker has acknowledged it and the audit log knows.
     pub(super) async fn take(self, journal: Journal, visitor: Visitor, body: Body) -> Response {
         if !may_answer(&visitor) {
+            journal.note_refusal(self.refused(&journal, &visitor, &body)).await;
             let text = "your role does not answer alerts\n";
             return (StatusCode::FORBIDDEN, text).into_response();
         }
@@ -78,6 +79,16 @@ impl Answers {
             Ok(Err(text)) => (StatusCode::SERVICE_UNAVAILABLE, text).into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
+    }
+
+    /// What a visitor may not do. Of what is no command it is told that it was tried.
+    fn refused(&self, journal: &Journal, visitor: &Visitor, body: &[u8]) -> Event {
+        let mut event = match self.read(visitor, body) {
+            Ok(command) => entry(journal, visitor, &command, Outcome::Refused),
+            Err(_) => visitor.event(audit::Action::Alert, Outcome::Refused),
+        };
+        "role".clone_into(&mut event.reason);
+        event
     }
 
     fn read(&self, visitor: &Visitor, body: &[u8]) -> Result<Command> {
@@ -102,7 +113,7 @@ impl Answers {
         visitor: &Visitor,
         command: Command,
     ) -> Result<(), &'static str> {
-        let mut event = begun(journal, visitor, &command);
+        let mut event = entry(journal, visitor, &command, Outcome::Begun);
         journal.note(event.clone()).await.map_err(|problem| {
             tracing::warn!(error = error::chain(&problem), "a command about an alert is not sent");
             "the audit log cannot be written: nothing was sent\n"
@@ -142,8 +153,8 @@ fn may_answer(visitor: &Visitor) -> bool {
 }
 
 /// The alert's name has a patient's number in it: the log has its hash.
-fn begun(journal: &Journal, visitor: &Visitor, command: &Command) -> Event {
-    let mut event = visitor.event(audit::Action::Alert, Outcome::Begun);
+fn entry(journal: &Journal, visitor: &Visitor, command: &Command, outcome: Outcome) -> Event {
+    let mut event = visitor.event(audit::Action::Alert, outcome);
     let kind = match command.action {
         Action::Acknowledge => "acknowledge",
         Action::Snooze => "snooze",

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thalweg_core::Result;
-use thalweg_serving::audit::{Action, Outcome};
+use thalweg_serving::audit::{Action, Event, Outcome};
 use thalweg_serving::http::{Journal, Visitor};
 use tokio::time::Instant;
 
@@ -44,17 +44,35 @@ impl Looks {
         if self.lasts(&look, Instant::now()) {
             return Ok(());
         }
-        let mut event = visitor.event(Action::Query, Outcome::Done);
-        let kind = if patient.is_some() { "patient" } else { "patients" };
-        kind.clone_into(&mut event.kind);
-        event.tables = vec![table.to_owned()];
+        let mut event = self.entry(visitor, table, patient, Outcome::Done);
         event.rows = rows as u64;
-        // The number is a value of a record: the log has its hash.
-        let subject = patient.map(|patient| self.journal.digest(&patient.to_string()));
-        event.subject = subject.unwrap_or_default();
         self.journal.note(event).await?;
         self.remember(look, Instant::now());
         Ok(())
+    }
+
+    /// Writes down that a visitor asked for rows of `table`, which are not for them.
+    pub(super) async fn note_refusal(&self, visitor: &Visitor, table: &str, patient: Option<i64>) {
+        let mut event = self.entry(visitor, table, patient, Outcome::Refused);
+        "role".clone_into(&mut event.reason);
+        self.journal.note_refusal(event).await;
+    }
+
+    fn entry(
+        &self,
+        visitor: &Visitor,
+        table: &str,
+        patient: Option<i64>,
+        outcome: Outcome,
+    ) -> Event {
+        let mut event = visitor.event(Action::Query, outcome);
+        let kind = if patient.is_some() { "patient" } else { "patients" };
+        kind.clone_into(&mut event.kind);
+        event.tables = vec![table.to_owned()];
+        // The number is a value of a record: the log has its hash.
+        let subject = patient.map(|patient| self.journal.digest(&patient.to_string()));
+        event.subject = subject.unwrap_or_default();
+        event
     }
 
     /// Whether the look was written down and goes on.

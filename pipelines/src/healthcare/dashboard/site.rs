@@ -103,6 +103,7 @@ struct Search {
 
 async fn list(site: Site, visitor: Extension<Visitor>, Query(search): Query<Search>) -> Response {
     if !visitor.may_read(PATIENTS) {
+        site.looks.note_refusal(&visitor, PATIENTS, None).await;
         return forbidden();
     }
     let patients = match site.patients.list(&search.begins).await {
@@ -124,6 +125,7 @@ struct Course {
 
 async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) -> Response {
     if !visitor.may_read(PATIENTS) {
+        site.looks.note_refusal(&visitor, PATIENTS, Some(patient)).await;
         return forbidden();
     }
     let rows = match site.patients.rows(patient).await {

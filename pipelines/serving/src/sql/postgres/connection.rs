@@ -81,8 +81,12 @@ impl Desk {
             if !is_before && !socket.read_buffer().is_empty() {
                 return unreadable(&mut socket, PgWireError::InvalidStartupMessage).await;
             }
-            if let PgWireFrontendMessage::Execute(execute) = &mut message {
-                execute.max_rows = at_once(execute.max_rows, self.rows);
+            match &mut message {
+                PgWireFrontendMessage::Execute(execute) => {
+                    execute.max_rows = at_once(execute.max_rows, self.rows);
+                }
+                PgWireFrontendMessage::Bind(bind) => detach(&mut bind.parameters),
+                _ => {}
             }
             let extended = message.is_extended_query();
             let cancels = matches!(message, PgWireFrontendMessage::CancelRequest(_));
@@ -106,7 +110,9 @@ impl Desk {
                 if let PgWireError::IoError(broken) = error {
                     return Err(broken);
                 }
-                process_error(&mut socket, error, extended).await?;
+                // Behind a fatal error nothing comes: where no end of a batch is waited for, the library says that it is
+                // ready for more.
+                process_error(&mut socket, error, extended || fatal).await?;
                 if fatal {
                     return Ok(());
                 }
@@ -154,6 +160,13 @@ impl Desk {
 fn at_once(wanted: i32, most: u64) -> i32 {
     // More than there can be is all.
     if u64::try_from(wanted).is_ok_and(|wanted| wanted <= most) { wanted } else { 0 }
+}
+
+/// Makes parameters pieces of memory of their own: as parts of what was read each would hold on to all of that.
+fn detach(parameters: &mut [Option<Bytes>]) {
+    for parameter in parameters.iter_mut().flatten() {
+        *parameter = Bytes::copy_from_slice(parameter);
+    }
 }
 
 /// Whether there is room for what a message would keep.

@@ -5,20 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     SchemaProvider,
 };
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::Dialect;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SQLOptions, SessionState};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, Volatility, create_udf};
+use datafusion::logical_expr::{ColumnarValue, LogicalPlan, Volatility, create_udf};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Planned;
 use datafusion::sql::sqlparser::ast::Statement;
@@ -33,6 +33,7 @@ use tokio::runtime::Handle;
 use super::SCHEMA;
 use super::failure::Told;
 use super::information::Information;
+use super::query::Query;
 use super::roles::RoleInfo;
 use super::session::Session;
 use super::system::{self, System};
@@ -63,15 +64,6 @@ pub(super) struct Engine {
     base: SessionState,
     /// `pg_catalog` per role: object ids stay the same from one statement to the next.
     system: BTreeMap<Role, Arc<dyn SchemaProvider>>,
-}
-
-/// A planned query.
-#[derive(Debug, Clone)]
-pub(super) struct Query {
-    pub(super) plan: LogicalPlan,
-    pub(super) state: SessionState,
-    /// The tables it reads.
-    pub(super) tables: Vec<String>,
 }
 
 impl Engine {
@@ -232,59 +224,10 @@ impl Engine {
     }
 }
 
-impl Query {
-    /// The types of its parameters, by number; `None` where nothing tells.
-    pub(super) fn parameters(&self) -> Result<Vec<Option<DataType>>, Told> {
-        let mut found = self.plan.get_parameter_types().map_err(|error| Told::planning(&error))?;
-        // `$1::bigint` says what it is by its cast.
-        let walked = self.plan.apply_with_subqueries(|node| {
-            for expression in node.expressions() {
-                expression.apply(|part| {
-                    if let Expr::Cast(cast) = part
-                        && let Expr::Placeholder(parameter) = cast.expr.as_ref()
-                    {
-                        let known = found.entry(parameter.id.clone()).or_insert(None);
-                        known.get_or_insert_with(|| cast.field.data_type().clone());
-                    }
-                    Ok(TreeNodeRecursion::Continue)
-                })?;
-            }
-            Ok(TreeNodeRecursion::Continue)
-        });
-        walked.map_err(|error| Told::planning(&error))?;
-        let number = |name: &str| name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
-        let count = found.keys().filter_map(|name| number(name)).max().unwrap_or(0);
-        if count > MOST_PARAMETERS {
-            return Err(Told::new("54023", "the query has too many parameters"));
-        }
-        let mut types = vec![None; count];
-        for (name, data_type) in found {
-            if let Some(place) = number(&name).and_then(|n| types.get_mut(n.wrapping_sub(1))) {
-                *place = data_type;
-            }
-        }
-        Ok(types)
-    }
-
-    pub(super) fn schema(&self) -> SchemaRef {
-        Arc::clone(self.plan.schema().inner())
-    }
-
-    /// The query with values for its parameters.
-    pub(super) fn with(mut self, values: &ParamValues) -> Result<Self, Told> {
-        self.plan =
-            self.plan.replace_params_with_values(values).map_err(|error| Told::planning(&error))?;
-        Ok(self)
-    }
-}
-
 /// One call of these makes a value of any size, outside of what is counted as memory. As tables
 /// `generate_series` and `range` make rows one batch after another, and stay.
 const BOUNDLESS: [&str; 7] =
     ["array_repeat", "array_resize", "generate_series", "lpad", "range", "repeat", "rpad"];
-
-/// As many as a message of the protocol can hold.
-const MOST_PARAMETERS: usize = 65_535;
 
 /// Clients look for `PostgreSQL` and a number.
 const VERSION: &str = concat!("PostgreSQL 16.6 (Thalweg ", env!("CARGO_PKG_VERSION"), ")");

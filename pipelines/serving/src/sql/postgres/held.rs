@@ -1,45 +1,70 @@
-//! What a client keeps under names, its prepared statements and portals: there is an end to it.
+//! What a client keeps, its prepared statements and portals: there is an end to their number and to their bytes.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pgwire::api::store::PortalStore;
+use bytes::Bytes;
+use pgwire::api::portal::{Format, Portal};
+use pgwire::api::stmt::StoredStatement;
+use pgwire::api::store::{Entry, PortalStore};
+use pgwire::api::{DEFAULT_NAME, Type};
 use pgwire::messages::PgWireFrontendMessage;
+use pgwire::messages::extendedquery::{Bind, Parse};
 
 use super::failure::Told;
+use super::wire::LONGEST_INSIDE;
 
-/// So many of each.
+/// So many of each under names.
 const MOST: usize = 512;
+/// So many bytes of all: the longest statement and its parameters have room.
+const MOST_BYTES: usize = 2 * LONGEST_INSIDE;
+/// A name is a key here and in the store.
+const KEYS: usize = 2;
+/// The type that a client gives a parameter.
+const TYPE: usize = size_of::<Option<Type>>();
+/// A parameter besides its bytes: its place, and that these are a piece of memory of their own.
+const PARAMETER: usize = 64;
 
-/// The names of one connection. Some may be gone from the store, which is looked at when there is no room.
+/// A statement as it is kept.
+pub(super) trait Weight {
+    /// About how many bytes it holds.
+    fn weight(&self) -> usize;
+}
+
+/// What one connection keeps. The store has it; here are its names.
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    statements: Mutex<BTreeSet<String>>,
-    portals: Mutex<BTreeSet<String>>,
+pub(super) struct Held(Mutex<Names>);
+
+#[derive(Debug, Default)]
+struct Names {
+    statements: BTreeSet<String>,
+    portals: BTreeSet<String>,
 }
 
 impl Held {
-    /// Notes the name under which a message will be kept, if there is room.
-    pub(super) fn note<S: PortalStore>(
-        &self,
-        store: &S,
-        message: &PgWireFrontendMessage,
-    ) -> Result<(), Told> {
-        let (noted, what) = match message {
+    /// Notes the name under which a message will be kept, if there is room for it beside what is kept already.
+    pub(super) fn note<S>(&self, store: &S, message: &PgWireFrontendMessage) -> Result<(), Told>
+    where
+        S: PortalStore,
+        S::Statement: Weight,
+    {
+        let mut names = self.names();
+        match message {
             PgWireFrontendMessage::Parse(parse) => {
-                let kept = |name: &str| store.get_statement(name).is_some();
-                (add(&self.statements, parse.name.as_deref(), kept), "statements: DEALLOCATE some")
+                let bytes = names.bytes(store) + of_parse(parse);
+                add(
+                    &mut names.statements,
+                    parse.name.as_deref(),
+                    bytes,
+                    "statements: DEALLOCATE some",
+                )
             }
             PgWireFrontendMessage::Bind(bind) => {
-                let kept = |name: &str| store.get_portal(name).is_some();
-                (add(&self.portals, bind.portal_name.as_deref(), kept), "portals: close some")
+                let bytes = names.bytes(store) + of_bind(bind);
+                add(&mut names.portals, bind.portal_name.as_deref(), bytes, "portals: close some")
             }
-            _ => return Ok(()),
-        };
-        if noted {
-            return Ok(());
+            _ => Ok(()),
         }
-        Err(Told::new("54000", format!("this connection keeps {MOST} {what}")))
     }
 
     /// Forgets a statement, or all of them.
@@ -48,22 +73,208 @@ impl Held {
             store.rm_statement(name);
             return;
         }
-        let mut names = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
-        for name in std::mem::take(&mut *names) {
+        let mut names = self.names();
+        for name in std::mem::take(&mut names.statements) {
             store.rm_statement(&name);
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Names {
+    /// How many bytes the store holds. Names that are gone from it are forgotten: what they stood for was closed, or
+    /// was never kept because its message failed.
+    fn bytes<S>(&mut self, store: &S) -> usize
+    where
+        S: PortalStore,
+        S::Statement: Weight,
+    {
+        let mut sum = Sum { bytes: 0, seen: HashSet::new() };
+        self.statements.retain(|name| {
+            let found = store.get_statement(name);
+            sum.statement(name, found.as_ref());
+            found.is_some()
+        });
+        sum.statement(DEFAULT_NAME, store.get_statement(DEFAULT_NAME).as_ref());
+        self.portals.retain(|name| {
+            let found = store.get_portal(name);
+            sum.portal(name, found.as_ref());
+            found.is_some()
+        });
+        sum.portal(DEFAULT_NAME, store.get_portal(DEFAULT_NAME).as_ref());
+        sum.bytes
+    }
+}
+
+/// Adds up what is held.
+struct Sum<T> {
+    bytes: usize,
+    /// A statement counts once: for its name, or for the portals that have outlived that.
+    seen: HashSet<*const StoredStatement<T>>,
+}
+
+impl<T: Weight> Sum<T> {
+    fn statement(&mut self, name: &str, found: Option<&Entry<StoredStatement<T>>>) {
+        self.bytes += KEYS * name.len();
+        if let Some(Entry::Value(statement)) = found {
+            self.once(statement);
+        }
+    }
+
+    fn portal(&mut self, name: &str, found: Option<&Entry<Portal<T>>>) {
+        self.bytes += KEYS * name.len();
+        if let Some(Entry::Value(portal)) = found {
+            self.once(&portal.statement);
+            let formats = codes(&portal.parameter_format) + codes(&portal.result_column_format);
+            self.bytes += portal.name.len() + values(&portal.parameters) + formats;
+        }
+    }
+
+    fn once(&mut self, statement: &Arc<StoredStatement<T>>) {
+        if self.seen.insert(Arc::as_ptr(statement)) {
+            let types = TYPE * statement.parameter_types.len();
+            self.bytes += statement.id.len() + types + statement.statement.weight();
         }
     }
 }
 
-/// Whether the name has a place now. What has none is replaced by the next one and takes no place.
-fn add(names: &Mutex<BTreeSet<String>>, name: Option<&str>, kept: impl Fn(&str) -> bool) -> bool {
-    let Some(name) = name else { return true };
-    let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
-    if names.contains(name) {
-        return true;
+/// What a message will hold at least: what is made of its text is not known before.
+fn of_parse(parse: &Parse) -> usize {
+    let name = parse.name.as_deref().unwrap_or(DEFAULT_NAME).len();
+    (KEYS + 1) * name + TYPE * parse.type_oids.len() + parse.query.len()
+}
+
+fn of_bind(bind: &Bind) -> usize {
+    let name = bind.portal_name.as_deref().unwrap_or(DEFAULT_NAME).len();
+    let formats = bind.parameter_format_codes.len() + bind.result_column_format_codes.len();
+    (KEYS + 1) * name + values(&bind.parameters) + size_of::<i16>() * formats
+}
+
+fn values(parameters: &[Option<Bytes>]) -> usize {
+    let bytes: usize = parameters.iter().flatten().map(Bytes::len).sum();
+    PARAMETER * parameters.len() + bytes
+}
+
+fn codes(format: &Format) -> usize {
+    match format {
+        Format::Individual(codes) => size_of_val(codes.as_slice()),
+        Format::UnifiedText | Format::UnifiedBinary => 0,
     }
-    if names.len() >= MOST {
-        names.retain(|name| kept(name));
+}
+
+/// Gives a name a place if there is one, and if `bytes` are not too many for all that will be there. What has no name
+/// is replaced by the next one and takes no place.
+fn add(
+    names: &mut BTreeSet<String>,
+    name: Option<&str>,
+    bytes: usize,
+    what: &str,
+) -> Result<(), Told> {
+    if bytes > MOST_BYTES {
+        let told = format!(
+            "this connection would keep more than {MOST_BYTES} bytes of statements and portals: DEALLOCATE or close some"
+        );
+        return Err(Told::new("54000", told));
     }
-    names.len() < MOST && names.insert(name.to_owned())
+    let Some(name) = name else { return Ok(()) };
+    if names.len() >= MOST && !names.contains(name) {
+        return Err(Told::new("54000", format!("this connection keeps {MOST} {what}")));
+    }
+    names.insert(name.to_owned());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use pgwire::api::store::MemPortalStore;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// A statement that holds so much.
+    impl Weight for usize {
+        fn weight(&self) -> usize {
+            *self
+        }
+    }
+
+    #[derive(Default)]
+    struct Connection {
+        held: Held,
+        store: MemPortalStore<usize>,
+    }
+
+    impl Connection {
+        /// A statement whose text has `bytes` bytes, and of which `holds` are made.
+        fn parse(&self, name: &str, bytes: usize, holds: usize) -> Result<(), Told> {
+            let parse = Parse::new(Some(name.to_owned()), "x".repeat(bytes), Vec::new());
+            self.held.note(&self.store, &PgWireFrontendMessage::Parse(parse))?;
+            let statement = StoredStatement::new(name.to_owned(), holds, Vec::new());
+            self.store.put_statement(Arc::new(statement));
+            Ok(())
+        }
+
+        fn bind(&self, name: &str, statement: &str, bytes: usize) -> Result<(), Told> {
+            let parameters = vec![None, Some(Bytes::from(vec![7; bytes]))];
+            let (name, of) = (Some(name.to_owned()), Some(statement.to_owned()));
+            let bind = Bind::new(name, of, Vec::new(), parameters, Vec::new());
+            let statement = self.store.get_statement(statement).unwrap().value().unwrap().clone();
+            let portal = Portal::try_new(&bind, statement).unwrap();
+            self.held.note(&self.store, &PgWireFrontendMessage::Bind(bind))?;
+            self.store.put_portal(Arc::new(portal));
+            Ok(())
+        }
+    }
+
+    fn refusal(noted: Result<(), Told>) -> String {
+        let told = noted.unwrap_err();
+        assert_eq!(told.code, "54000");
+        told.message
+    }
+
+    #[test]
+    fn statements_and_parameters_share_their_bytes() {
+        let client = Connection::default();
+        client.parse("a", 3 * MIB, 3 * MIB).unwrap();
+        client.bind("p", "a", 4 * MIB).unwrap();
+        assert!(refusal(client.parse("b", MIB, MIB)).contains("8388608 bytes"));
+        assert!(refusal(client.bind("q", "a", MIB)).contains("8388608 bytes"));
+        client.store.rm_portal("p");
+        client.parse("b", MIB, MIB).unwrap();
+        // In place of the one before.
+        client.parse("b", MIB, MIB).unwrap();
+        client.bind("q", "a", 3 * MIB).unwrap();
+        client.held.forget(&client.store, None);
+        client.parse("c", MIB, MIB).unwrap();
+    }
+
+    #[test]
+    fn a_statement_counts_with_what_is_made_of_it_and_as_long_as_a_portal_has_it() {
+        let client = Connection::default();
+        client.parse("a", 10, 7 * MIB).unwrap();
+        for portal in 0..100 {
+            client.bind(&portal.to_string(), "a", 10).unwrap();
+        }
+        client.held.forget(&client.store, Some("a"));
+        assert!(refusal(client.parse("b", MIB, MIB)).contains("bytes"));
+        client.store.clear_portals();
+        client.parse("b", MIB, MIB).unwrap();
+    }
+
+    #[test]
+    fn names_have_their_number_and_their_bytes() {
+        let client = Connection::default();
+        for name in 0..MOST {
+            client.parse(&name.to_string(), 10, 10).unwrap();
+        }
+        assert!(refusal(client.parse("one more", 10, 10)).contains("512 statements"));
+        client.parse("7", 10, 10).unwrap();
+        client.store.rm_statement("7");
+        client.parse("one more", 10, 10).unwrap();
+        assert!(refusal(client.bind(&"p".repeat(3 * MIB), "1", 10)).contains("bytes"));
+    }
 }

@@ -23,11 +23,14 @@ use pgwire::messages::startup::{PasswordMessageFamily, SecretKey};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
 use super::engine::Engine;
-use super::refusals::Refusals;
 use super::scram::{Next, Scram};
 use super::session::Session;
 use crate::access::User;
-use crate::audit::{Action, Event, Outcome};
+use crate::audit::{Action, Event, Outcome, Refusals};
+
+/// Entries about refused logins at once, and then so many a second.
+const REFUSALS_BURST: f64 = 100.0;
+const REFUSALS_PER_SECOND: f64 = 5.0;
 
 /// Lets clients in.
 pub(super) struct Login {
@@ -88,7 +91,8 @@ impl Login {
         parameters.default_transaction_read_only = true;
         "UTC".clone_into(&mut parameters.time_zone);
         let keys = RandomPidSecretKeyGenerator::default();
-        let refusals = Refusals::new(engine.clock().monotonic());
+        let now = engine.clock().monotonic();
+        let refusals = Refusals::new(REFUSALS_PER_SECOND, REFUSALS_BURST, now);
         Self { engine, parameters, keys, needs_tls, secret: Arc::new(secret), sessions, refusals }
     }
 

@@ -1,10 +1,10 @@
 //! The server.
 //!
-//! A connection (`connection.rs`, its bytes in `wire.rs`) comes in with TLS and SCRAM (`login.rs`, `scram.rs`,
-//! `refusals.rs`) and becomes a session (`session.rs`), which has a role and keeps statements (`held.rs`). Each statement
-//! is taken apart (`tokens.rs`), sorted (`statement.rs`), planned by `DataFusion` over the newest versions of the tables
-//! that the role may see (`engine.rs`, `tables.rs`), and run within bounds of time, rows and memory on threads of its
-//! own (`run.rs`). What does not only read is refused.
+//! A connection (`connection.rs`, its bytes in `wire.rs`) comes in with TLS and SCRAM (`login.rs`, `scram.rs`) and
+//! becomes a session (`session.rs`), which has a role and keeps statements (`held.rs`). Each statement is taken apart
+//! (`tokens.rs`), sorted (`statement.rs`), planned by `DataFusion` over the newest versions of the tables that the role
+//! may see (`engine.rs`, `query.rs`, `tables.rs`), and run within bounds of time, rows and memory on threads of its own
+//! (`run.rs`). What does not only read is refused.
 
 mod connection;
 mod engine;
@@ -12,7 +12,7 @@ mod failure;
 mod held;
 mod information;
 mod login;
-mod refusals;
+mod query;
 mod roles;
 mod run;
 mod scram;

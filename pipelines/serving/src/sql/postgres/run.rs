@@ -15,8 +15,8 @@ use pgwire::messages::data::DataRow;
 use pgwire::types::format::FormatOptions;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::engine::Query;
 use super::failure::Told;
+use super::query::Query;
 use super::session::{Session, called_off, internal, timed_out};
 use crate::audit::{Action, Event, Outcome};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_pg::datatypes::df::deserialize_parameters;
 use arrow_pg::datatypes::{arrow_schema_to_pg_fields, into_pg_type};
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::Sink;
 use futures::stream;
@@ -20,8 +20,9 @@ use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::types::format::FormatOptions;
 
-use super::engine::Query;
 use super::failure::Told;
+use super::held::Weight;
+use super::query::Query;
 use super::run::{check_format, outcome_of, run};
 use super::session::{Session, internal};
 use super::statement::{Asked, asked};
@@ -34,15 +35,26 @@ const LONGEST_TEXT: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Service;
 
-/// A statement that has been parsed.
+/// A statement that has been parsed. It is parsed and planned anew when it is run, over the tables as they are then:
+/// what is made of a short text can be large, and a plan holds on to the versions of its tables.
 #[derive(Debug)]
 pub(super) struct Prepared {
     text: String,
-    statement: Statement,
     asked: Asked,
-    /// For its types: it is planned anew when it is run, over the tables as they are then.
-    query: Option<Query>,
+    /// Of its rows, if it has any.
+    schema: Option<SchemaRef>,
     parameters: Vec<Option<DataType>>,
+}
+
+impl Weight for Arc<Prepared> {
+    fn weight(&self) -> usize {
+        let columns = self.schema.as_ref().map_or(0, |schema| schema.fields().size());
+        let size = |known: &Option<DataType>| match known {
+            Some(data_type) => data_type.size(),
+            None => size_of::<Option<DataType>>(),
+        };
+        self.text.len() + columns + self.parameters.iter().map(size).sum::<usize>()
+    }
 }
 
 /// The session of a connection that has come in.
@@ -202,10 +214,9 @@ impl QueryParser for Service {
             check_format(format, 1)?;
             return Ok(vec![setting_field(name, format)]);
         }
-        let Some(query) = &prepared.query else { return Ok(Vec::new()) };
-        let schema = query.schema();
+        let Some(schema) = &prepared.schema else { return Ok(Vec::new()) };
         check_format(format, schema.fields().len())?;
-        arrow_schema_to_pg_fields(&schema, format, None)
+        arrow_schema_to_pg_fields(schema, format, None)
     }
 }
 
@@ -217,13 +228,14 @@ async fn prepare(session: &Arc<Session>, text: &str) -> Result<Option<Prepared>,
     }
     let asked = asked(&statement);
     let query = match asked {
-        Asked::Rows => Some(session.plan(statement.clone()).await?),
+        Asked::Rows => Some(session.plan(statement).await?),
         // Said when it is parsed: clients then do not wait for more.
         Asked::Change => return Err(Told::read_only()),
         _ => None,
     };
     let parameters = query.as_ref().map(Query::parameters).transpose()?.unwrap_or_default();
-    Ok(Some(Prepared { text: text.to_owned(), statement, asked, query, parameters }))
+    let schema = query.as_ref().map(Query::schema);
+    Ok(Some(Prepared { text: text.to_owned(), asked, schema, parameters }))
 }
 
 #[async_trait]
@@ -264,7 +276,8 @@ impl ExtendedQueryHandler for Service {
             let values = deserialize_parameters(portal, &types).map_err(|_| {
                 Told::new("22P02", "a parameter does not have the form of its type")
             })?;
-            session.plan(prepared.statement.clone()).await?.with(&values)
+            let statement = session.engine.parse(text)?.into_iter().next().ok_or_else(internal)?;
+            session.plan(statement).await?.with(&values)
         };
         let query = match bound.await {
             Ok(query) => query,

@@ -9,9 +9,10 @@ use datafusion::execution::context::SessionState;
 use datafusion::sql::sqlparser::ast::Statement;
 use tokio::sync::watch;
 
-use super::engine::{Engine, Query};
+use super::engine::Engine;
 use super::failure::Told;
 use super::held::Held;
+use super::query::Query;
 use crate::access::{Policy, Role};
 use crate::audit::{Action, Event, Outcome};
 

@@ -17,7 +17,7 @@ use super::failure::Told;
 /// How long a message of somebody may be who has not come in: what is waited for of it is memory.
 const LONGEST_OUTSIDE: usize = 16 << 10;
 /// And of somebody who has: room for the longest statement and for its parameters.
-const LONGEST_INSIDE: usize = 4 << 20;
+pub(super) const LONGEST_INSIDE: usize = 4 << 20;
 /// What is read at once.
 const PIECE: usize = 8 << 10;
 /// The length itself.

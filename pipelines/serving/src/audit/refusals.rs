@@ -1,17 +1,13 @@
-//! Clients that are not let in and try again and again must not fill the audit log: beyond a rate they are counted.
+//! Those who are refused and try again and again must not fill the audit log: beyond a rate they are counted.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::rate::Bucket;
 
-/// Entries at once, and then so many a second.
-const BURST: f64 = 100.0;
-const PER_SECOND: f64 = 5.0;
-
-/// Of one server.
+/// Refusals of one kind.
 #[derive(Debug)]
-pub(super) struct Refusals(Mutex<State>);
+pub(crate) struct Refusals(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -20,12 +16,13 @@ struct State {
 }
 
 impl Refusals {
-    pub(super) fn new(now: Duration) -> Self {
-        Self(Mutex::new(State { entries: Bucket::new(PER_SECOND, BURST, now), left_out: 0 }))
+    /// So many entries a second, and a burst of them at once.
+    pub(crate) fn new(per_second: f64, burst: f64, now: Duration) -> Self {
+        Self(Mutex::new(State { entries: Bucket::new(per_second, burst, now), left_out: 0 }))
     }
 
     /// Whether one more is written down; otherwise it is counted.
-    pub(super) fn written(&self, now: Duration) -> bool {
+    pub(crate) fn written(&self, now: Duration) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let written = state.entries.take(now).is_ok();
         if !written {
@@ -35,12 +32,12 @@ impl Refusals {
     }
 
     /// How many have no entry and are in no entry's count: the next entry has it.
-    pub(super) fn take(&self) -> u64 {
+    pub(crate) fn take(&self) -> u64 {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).left_out)
     }
 
     /// Counts them again: the entry that had them could not be written.
-    pub(super) fn put_back(&self, left_out: u64) {
+    pub(crate) fn put_back(&self, left_out: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).left_out += left_out;
     }
 }
@@ -52,7 +49,7 @@ mod tests {
     #[test]
     fn what_is_not_written_is_counted_once() {
         let start = Duration::from_secs(3);
-        let refusals = Refusals::new(start);
+        let refusals = Refusals::new(5.0, 100.0, start);
         let written = (0..150).filter(|_| refusals.written(start)).count();
         assert_eq!((written, refusals.take(), refusals.take()), (100, 50, 0));
         assert!(!refusals.written(start));

@@ -1,0 +1,69 @@
+//! A query that has been planned: which parameters it has, which columns its rows have.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ParamValues;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+
+use super::failure::Told;
+
+/// As many as a message of the protocol can hold.
+const MOST_PARAMETERS: usize = 65_535;
+
+/// A planned query.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    pub(super) plan: LogicalPlan,
+    pub(super) state: SessionState,
+    /// The tables it reads.
+    pub(super) tables: Vec<String>,
+}
+
+impl Query {
+    /// The types of its parameters, by number; `None` where nothing tells.
+    pub(super) fn parameters(&self) -> Result<Vec<Option<DataType>>, Told> {
+        let mut found = self.plan.get_parameter_types().map_err(|error| Told::planning(&error))?;
+        // `$1::bigint` says what it is by its cast.
+        let walked = self.plan.apply_with_subqueries(|node| {
+            for expression in node.expressions() {
+                expression.apply(|part| {
+                    if let Expr::Cast(cast) = part
+                        && let Expr::Placeholder(parameter) = cast.expr.as_ref()
+                    {
+                        let known = found.entry(parameter.id.clone()).or_insert(None);
+                        known.get_or_insert_with(|| cast.field.data_type().clone());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })?;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        walked.map_err(|error| Told::planning(&error))?;
+        let number = |name: &str| name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
+        let count = found.keys().filter_map(|name| number(name)).max().unwrap_or(0);
+        if count > MOST_PARAMETERS {
+            return Err(Told::new("54023", "the query has too many parameters"));
+        }
+        let mut types = vec![None; count];
+        for (name, data_type) in found {
+            if let Some(place) = number(&name).and_then(|n| types.get_mut(n.wrapping_sub(1))) {
+                *place = data_type;
+            }
+        }
+        Ok(types)
+    }
+
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(self.plan.schema().inner())
+    }
+
+    /// The query with values for its parameters.
+    pub(super) fn with(mut self, values: &ParamValues) -> Result<Self, Told> {
+        self.plan =
+            self.plan.replace_params_with_values(values).map_err(|error| Told::planning(&error))?;
+        Ok(self)
+    }
+}
