@@ -248,7 +248,7 @@ pub struct JobSummary {
     pub checkpoint: u64,
     /// Rows read since genesis, by source.
     pub read: BTreeMap<String, u64>,
-    /// Rows committed since genesis, by sink.
+    /// Rows committed since genesis, by sink; with those of tables that were adopted, or gone on with by a fresh chain.
     pub written: BTreeMap<String, u64>,
     /// Rows that this run left out because they came too late, by node; what a restart read again was counted again.
     pub late: BTreeMap<String, u64>,
