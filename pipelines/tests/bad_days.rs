@@ -153,8 +153,33 @@ fn tables_that_no_checkpoint_knows_are_refused_unless_adopted() {
     fs::remove_dir_all(data.join("checkpoints")).unwrap();
     assert!(fail(&mut run_file(&data, &input)).contains("--adopt-tables"));
     let before = count(&data, "bronze/events");
-    succeed(run_file(&data, &input).arg("--adopt-tables"));
+    let summary = succeed(run_file(&data, &input).arg("--adopt-tables"));
     assert_eq!(count(&data, "bronze/events"), 2 * before);
+    // What was there counts: the summary tells of all rows, and all rows are as they should be.
+    let told = |line: &str| line.trim().starts_with("bronze ") && line.contains(" 4000 rows");
+    assert!(summary.lines().any(told), "{summary}");
+    let verified = succeed(checkpoints(&data).arg("verify"));
+    assert!(verified.contains("as they should be"), "{verified}");
+}
+
+#[test]
+fn tables_that_were_adopted_by_a_job_that_died_before_its_first_checkpoint_are_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    succeed(&mut run_file(&data, &input));
+    fs::remove_dir_all(data.join("checkpoints")).unwrap();
+    for step in ["recover.opened", "manifest.before"] {
+        let mut run = run_file(&data, &input);
+        run.arg("--adopt-tables").env("FAILPOINTS", format!("{step}=return(exit)"));
+        assert_eq!(run.output().unwrap().status.code(), None, "{step}");
+        let verified = succeed(checkpoints(&data).arg("verify"));
+        assert!(verified.contains("as they should be"), "{step}: {verified}");
+    }
+    // The tables know the chain by now.
+    succeed(&mut run_file(&data, &input));
+    assert_eq!(count(&data, "bronze/events"), 4_000);
+    let verified = succeed(checkpoints(&data).arg("verify"));
+    assert!(verified.contains("as they should be"), "{verified}");
 }
 
 #[test]

@@ -236,12 +236,7 @@ impl JobBuilder {
 fn summary(plan: &AttemptPlan, completed: Completed, elapsed: Duration) -> Result<JobSummary> {
     let newest = read_newest(plan.context.storage.as_ref())?;
     let (manifest, _) = newest.ok_or_else(|| Error::corrupt("the checkpoints are gone"))?;
-    Ok(JobSummary::new(
-        &manifest,
-        completed,
-        elapsed,
-        plan.metrics.attempts.load(Ordering::Relaxed),
-    ))
+    Ok(JobSummary::new(&manifest, completed, elapsed, &plan.metrics))
 }
 
 /// What a job has done by the time it ended.
@@ -253,8 +248,10 @@ pub struct JobSummary {
     pub checkpoint: u64,
     /// Rows read since genesis, by source.
     pub read: BTreeMap<String, u64>,
-    /// Rows committed since genesis, by sink.
+    /// Rows committed since genesis, by sink; with those of tables that were adopted, or gone on with by a fresh chain.
     pub written: BTreeMap<String, u64>,
+    /// Rows that this run left out because they came too late, by node; what a restart read again was counted again.
+    pub late: BTreeMap<String, u64>,
     /// Attempts of this run.
     pub attempts: u64,
     /// Time of this run.
@@ -262,13 +259,19 @@ pub struct JobSummary {
 }
 
 impl JobSummary {
-    fn new(manifest: &Manifest, completed: Completed, elapsed: Duration, attempts: u64) -> Self {
+    fn new(
+        manifest: &Manifest,
+        completed: Completed,
+        elapsed: Duration,
+        metrics: &JobMetrics,
+    ) -> Self {
         Self {
             finished: completed == Completed::Finished,
             checkpoint: manifest.number.0,
             read: manifest.sources.iter().map(|s| (s.uid.to_string(), s.rows)).collect(),
             written: manifest.sinks.iter().map(|s| (s.uid.to_string(), s.rows)).collect(),
-            attempts,
+            late: metrics.late(),
+            attempts: metrics.attempts.load(Ordering::Relaxed),
             elapsed,
         }
     }

@@ -12,6 +12,8 @@ pub struct NodeMetrics {
     pub rows_in: AtomicU64,
     /// Rows out, side outputs included.
     pub rows_out: AtomicU64,
+    /// Rows that came too late and are in no output ([`thalweg_core::operator::Collector::leave_out_late`]).
+    pub rows_late: AtomicU64,
 }
 
 /// The metrics of one job; shared by every attempt.
@@ -57,6 +59,15 @@ impl JobMetrics {
                 let rows_in = node.rows_in.load(Ordering::Relaxed);
                 (e.key().clone(), (rows_in, node.rows_out.load(Ordering::Relaxed)))
             })
+            .collect()
+    }
+
+    /// Rows left out because they came too late, by the name of each node that left some out.
+    pub fn late(&self) -> std::collections::BTreeMap<String, u64> {
+        self.nodes
+            .iter()
+            .map(|e| (e.key().clone(), e.value().rows_late.load(Ordering::Relaxed)))
+            .filter(|(_, rows)| *rows > 0)
             .collect()
     }
 }

@@ -93,7 +93,7 @@ pub struct SinkSnapshot {
     pub expected: TargetExpectation,
     /// Commit order.
     pub rank: u8,
-    /// Rows committed since genesis, this checkpoint included.
+    /// Rows committed since genesis, this checkpoint included, and those that the target held when it became known.
     pub rows: u64,
 }
 

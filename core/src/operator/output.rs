@@ -39,6 +39,7 @@ impl<R> std::fmt::Debug for OutputTag<R> {
 #[derive(Default)]
 pub struct Collector {
     emitted: Vec<(Option<&'static str>, RecordBatch)>,
+    late: u64,
 }
 
 impl Collector {
@@ -59,6 +60,16 @@ impl Collector {
     /// Takes what was emitted: `None` is the main output.
     pub fn take(&mut self) -> Vec<(Option<&'static str>, RecordBatch)> {
         std::mem::take(&mut self.emitted)
+    }
+
+    /// Counts rows that came too late and are in no output: this number is all that is told of them.
+    pub fn leave_out_late(&mut self, rows: u64) {
+        self.late += rows;
+    }
+
+    /// Takes the number of rows that were left out because they came too late.
+    pub fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.late)
     }
 }
 

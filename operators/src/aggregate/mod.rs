@@ -3,7 +3,7 @@
 //! State is columnar throughout: groups are numbered densely and every accumulator is a column of values by group. It
 //! enters and leaves as Arrow columns, so the phases, the checkpoint and a restore at another parallelism all speak
 //! the same rows. Lateness is decided by [`crate::lateness`] upstream, or, where nobody did, in front of
-//! the first phase, by the same rule; late rows are then left out.
+//! the first phase, by the same rule; late rows are then left out and counted.
 
 mod accumulate;
 mod columns;

@@ -104,7 +104,7 @@ impl Gain {
 }
 
 struct Partial {
-    /// Where nobody upstream has decided: late rows are left out, which is said once.
+    /// Where nobody upstream has decided: late rows are left out and counted, which is said once.
     lateness: Option<Box<dyn Operator>>,
     told: bool,
     panes: TumblingEventTimeWindows,
@@ -124,6 +124,7 @@ impl Partial {
         &mut self,
         batch: RecordBatch,
         context: &Context<'_>,
+        out: &mut Collector,
     ) -> Result<Option<RecordBatch>> {
         let Some(lateness) = &mut self.lateness else { return Ok(Some(batch)) };
         let mut judged = Collector::default();
@@ -132,10 +133,13 @@ impl Partial {
         for (tag, rows) in judged.take() {
             if tag.is_none() {
                 on_time = Some(rows);
-            } else if !self.told {
+                continue;
+            }
+            out.leave_out_late(rows.num_rows() as u64);
+            if !self.told {
                 self.told = true;
                 tracing::warn!(
-                    "late rows are left out; put `Lateness` before the window to keep them"
+                    "late rows are left out and counted; put `Lateness` before the window to keep them"
                 );
             }
         }
@@ -195,7 +199,7 @@ impl Operator for Partial {
         context: &Context<'_>,
         out: &mut Collector,
     ) -> Result<()> {
-        let Some(batch) = self.on_time(batch, context)? else { return Ok(()) };
+        let Some(batch) = self.on_time(batch, context, out)? else { return Ok(()) };
         let rows = self.rows(&batch)?;
         let times = rows
             .columns()

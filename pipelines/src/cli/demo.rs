@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
-use thalweg_core::Result;
 use thalweg_core::time::Clock;
+use thalweg_core::{Error, Result, error};
 use thalweg_runtime::SystemClock;
 
 use crate::healthcare::config::DEFAULT_TOPIC;
@@ -26,6 +26,11 @@ const SPEED: f64 = 60.0;
 pub(super) struct Demo {
     hospital: Feed,
     broker: DemoBroker,
+}
+
+/// The job would wait for more until somebody stops it, and only then would tell why.
+fn say_so(error: &Error) {
+    tracing::error!(error = error::chain(error), "the simulated hospital sends no more events");
 }
 
 impl Demo {
@@ -48,7 +53,8 @@ impl Demo {
         };
         // The broker's time is event time: nothing then looks as if it came from the future.
         let feed = FeedSettings { rate: RATE, events, simulated_timestamps: true };
-        let hospital = Feed::start(Hospital::new(settings.pace(RATE, SPEED)), writer, feed, clock)?;
+        let hospital = Hospital::new(settings.pace(RATE, SPEED));
+        let hospital = Feed::start(hospital, writer, feed, clock, say_so)?;
         Ok(Self { hospital, broker })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Starts to send.
+    /// Starts to send. `failed` hears at once, and once, of what ends the sending before anybody asks it to stop; it is
+    /// called on the feed's thread. No value of an event is in such an error.
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`] for a rate that is no rate,
@@ -52,6 +53,7 @@ impl Feed {
         writer: TopicWriter,
         settings: FeedSettings,
         clock: Arc<dyn Clock>,
+        failed: impl FnOnce(&Error) + Send + 'static,
     ) -> Result<Self> {
         if !(settings.rate.is_finite() && settings.rate > 0.0) {
             return Err(Error::config("the rate must be more than 0 events per second"));
@@ -61,7 +63,16 @@ impl Feed {
         let pump = Pump { hospital, writer, settings, clock, sent: Arc::clone(&sent) };
         let thread = std::thread::Builder::new()
             .name("hospital".to_owned())
-            .spawn(move || pump.run(&stopped))
+            .spawn(move || {
+                let ended = pump.run(&stopped);
+                // Whoever asked it to stop is told by the result.
+                if let Err(error) = &ended
+                    && stopped.try_recv() == Err(TryRecvError::Empty)
+                {
+                    failed(error);
+                }
+                ended
+            })
             .map_err(|e| error::io("start a thread", e))?;
         Ok(Self { running: Some(running), thread: Some(thread), sent })
     }
@@ -154,7 +165,50 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::mpsc::channel;
+
+    use thalweg_core::ErrorKind;
+    use thalweg_runtime::SystemClock;
+
     use super::*;
+    use crate::healthcare::hospital::HospitalSettings;
+
+    /// A feed to a broker that is not there and that it gives up after `timeout_ms`, and what it says by itself.
+    fn unheard(events: Option<u64>, timeout_ms: u64) -> (Feed, Receiver<String>) {
+        let patience = ("message.timeout.ms".to_owned(), timeout_ms.to_string());
+        let writer =
+            TopicWriter::new("127.0.0.1:1", "events", &BTreeMap::from([patience])).unwrap();
+        let settings = FeedSettings { rate: 1_000.0, events, simulated_timestamps: false };
+        let hospital = Hospital::new(HospitalSettings::default());
+        let clock = Arc::new(SystemClock::default());
+        let (tell, told) = channel();
+        let failed = move |error: &Error| tell.send(error.to_string()).unwrap();
+        (Feed::start(hospital, writer, settings, clock, failed).unwrap(), told)
+    }
+
+    #[test]
+    fn a_feed_that_cannot_send_says_so_once_and_before_it_is_asked() {
+        // Without end, and where all has been sent and only the acknowledgements are missing.
+        for events in [None, Some(5)] {
+            let (feed, told) = unheard(events, 300);
+            let said = told.recv_timeout(Duration::from_mins(1)).unwrap();
+            assert!(said.contains("could not be delivered to topic `events`"), "{said}");
+            let error = feed.stop().unwrap_err();
+            assert_eq!((error.kind(), error.to_string()), (ErrorKind::Transient, said));
+            assert!(told.recv().is_err(), "it is said once");
+        }
+    }
+
+    #[test]
+    fn a_feed_that_is_asked_to_stop_says_what_went_wrong_to_whoever_asks() {
+        let (feed, told) = unheard(None, 3_000);
+        while feed.sent() == 0 {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        assert_eq!(feed.stop().unwrap_err().kind(), ErrorKind::Transient);
+        assert!(told.recv().is_err(), "nobody else is told");
+    }
 
     #[test]
     fn events_fall_due_at_the_rate_however_often_it_is_asked() {

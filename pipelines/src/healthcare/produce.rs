@@ -107,7 +107,9 @@ pub fn produce(args: &ProduceArgs, clock: &Arc<dyn Clock>, log: &mut dyn Write) 
     let settings =
         FeedSettings { rate: args.rate, events: args.events, simulated_timestamps: false };
     let started = clock.monotonic();
-    let feed = Feed::start(args.hospital(clock.now_micros()), writer, settings, Arc::clone(clock))?;
+    let hospital = args.hospital(clock.now_micros());
+    // It is watched, and how it went is the result.
+    let feed = Feed::start(hospital, writer, settings, Arc::clone(clock), |_| ())?;
     if !args.quiet {
         say(log, &format!("sending to topic {topic} ({partitions} partitions) at {servers}"));
     }

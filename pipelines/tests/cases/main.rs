@@ -1,5 +1,6 @@
 //! Whole jobs over memory in the cases that `docs/architecture.md` names beyond the pitfalls: rewinds, graphs that have
-//! changed, sources that end at different times, copies that wake up where garbage was collected.
+//! changed, sources that end at different times, copies that wake up where garbage was collected, and late rows that
+//! nobody keeps.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -8,6 +9,7 @@
 )]
 
 mod graphs;
+mod late;
 mod rewind;
 mod sources;
 mod world;

@@ -123,9 +123,8 @@ pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, Stri
     versions.extend(committed);
     manifest.sinks = manifest.expectations(&versions);
     for sink in &mut manifest.sinks {
-        if let Some(status) = opened.get(sink.uid.as_str()) {
-            sink.expected.id = Some(status.id.clone());
-        }
+        let Some(status) = opened.get(sink.uid.as_str()) else { continue };
+        know(context, sink, status.id.clone()).await?;
     }
     Ok((manifest, digest))
 }
@@ -172,13 +171,30 @@ async fn open_targets(
     Ok(opened)
 }
 
+/// From here on the sink's target has this identity. One that no manifest knew before may hold rows, when it was adopted:
+/// they are counted now and counted on from (P19). Until a manifest knows the target this chain commits nothing to it, so
+/// that whoever dies in between counts the same again.
+async fn know(context: &JobContext, sink: &mut SinkSnapshot, id: String) -> Result<()> {
+    if sink.expected.id.is_none() {
+        count(context, sink).await?;
+    }
+    sink.expected.id = Some(id);
+    Ok(())
+}
+
 /// After a rewind the tables hold what a person left in them: restored to that checkpoint, or not (P19).
 async fn recount(context: &JobContext, manifest: &mut Manifest) -> Result<()> {
     for sink in &mut manifest.sinks {
-        let committer = context.committers.get(&sink.target.kind)?;
-        if let Some(rows) = committer.count_rows(&sink.target.path).await? {
-            sink.rows = rows;
-        }
+        count(context, sink).await?;
+    }
+    Ok(())
+}
+
+/// What counts is what the target holds, where its committer can tell.
+async fn count(context: &JobContext, sink: &mut SinkSnapshot) -> Result<()> {
+    let committer = context.committers.get(&sink.target.kind)?;
+    if let Some(rows) = committer.count_rows(&sink.target.path).await? {
+        sink.rows = rows;
     }
     Ok(())
 }
@@ -296,7 +312,7 @@ async fn add_new_sinks(context: &JobContext, manifest: &mut Manifest) -> Result<
             .open(&snapshot.target, &snapshot.app_id, &snapshot.expected, context.adopt)
             .await
             .map_err(|e| e.at(format!("sink `{}`", node.uid)))?;
-        snapshot.expected.id = Some(status.id);
+        know(context, &mut snapshot, status.id).await?;
         snapshot.expected.version = Some(status.version);
         sinks.push(snapshot);
     }

@@ -1,5 +1,7 @@
 //! What an aggregate gives for rows that a person can check.
 
+use thalweg_core::watermark::ROW_WATERMARK;
+
 use super::*;
 use crate::aggregate::tests::Row;
 
@@ -216,6 +218,28 @@ fn a_row_without_an_event_time_is_an_error() {
         schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
     assert!(partial.call(Watermark::MIN, |o, context, out| o.process(rows, context, out)).is_err());
+}
+
+#[test]
+fn late_rows_that_nobody_upstream_took_out_are_left_out_and_counted() {
+    let mut fields = schema().fields().to_vec();
+    fields.push(Arc::new(arrow_schema::Field::new(ROW_WATERMARK, DataType::Int64, true)));
+    let input: SchemaRef = Arc::new(Schema::new(fields));
+    let mut partial = instances(&tumbling(10).count("n").partial(), &input, 1).remove(0);
+    let context = Context { watermark: Watermark::MIN, open: &partial.open };
+    let mut out = Collector::default();
+    let mut push = |rows: &[(i64, Option<i64>)]| {
+        let times: Vec<Row> = rows.iter().map(|(time, _)| at(*time, "a", 1.0)).collect();
+        let mut columns = batch(&times).columns().to_vec();
+        columns.push(Arc::new(rows.iter().map(|(_, before)| *before).collect::<Int64Array>()));
+        let rows = RecordBatch::try_new(Arc::clone(&input), columns).unwrap();
+        partial.operator.process(rows, &context, &mut out).unwrap();
+        out.take_late()
+    };
+    // The window of the first ten has closed once the row's split had come to 10.
+    assert_eq!(push(&[(1, None), (12, Some(1)), (9, Some(9)), (2, Some(12)), (3, Some(12))]), 2);
+    assert_eq!(push(&[(13, Some(12))]), 0);
+    assert_eq!(push(&[(4, Some(13))]), 1);
 }
 
 #[test]

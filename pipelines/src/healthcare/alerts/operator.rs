@@ -172,7 +172,7 @@ impl Operator for Watching {
             let reading = columns.reading(row);
             // By its arrival, which the broker keeps beside the event: a replay finds the same. A watermark would not do:
             // the event itself moves it, and where events are few an honest one may be as far ahead of it. A file tells
-            // no arrivals, so that a wrong clock cannot be told from a gap there.
+            // no arrivals: there an event that is ahead of those behind it and events that are late are the same lines.
             let latest = columns.arrival(row).map(|at| at.saturating_add(self.rules.ahead));
             if latest.is_some_and(|latest| reading.at > latest) {
                 ahead += 1;

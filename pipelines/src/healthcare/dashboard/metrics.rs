@@ -28,6 +28,17 @@ pub(super) fn text(job: Option<&JobMetrics>, readers: usize) -> String {
     for (node, (_, rows)) in &nodes {
         text.line("thalweg_node_rows_out_total", &format!("node=\"{node}\""), *rows as f64);
     }
+    let late = job.late();
+    text.head(
+        "thalweg_node_late_rows_dropped_total",
+        "counter",
+        "Rows that a node left out because they came too late.",
+    );
+    for node in nodes.keys() {
+        let rows = late.get(node).copied().unwrap_or_default();
+        let labels = format!("node=\"{node}\"");
+        text.line("thalweg_node_late_rows_dropped_total", &labels, rows as f64);
+    }
     text.head("thalweg_sink_committed_rows", "gauge", "Rows committed since the chain began.");
     for (sink, rows) in &job.committed() {
         text.line("thalweg_sink_committed_rows", &format!("sink=\"{sink}\""), *rows as f64);
@@ -91,11 +102,14 @@ mod tests {
     fn a_scraper_reads_a_value_per_line() {
         let job = JobMetrics::default();
         job.node("validate").rows_in.store(5, Ordering::Relaxed);
+        job.node("per-minute-partial").rows_late.store(3, Ordering::Relaxed);
         job.checkpoint_at.store(1_500_000, Ordering::Relaxed);
         let text = text(Some(&job), 2);
         for line in [
             "thalweg_dashboard_readers 2",
             "thalweg_node_rows_in_total{node=\"validate\"} 5",
+            "thalweg_node_late_rows_dropped_total{node=\"per-minute-partial\"} 3",
+            "thalweg_node_late_rows_dropped_total{node=\"validate\"} 0",
             "thalweg_checkpoint_timestamp_seconds 1.5",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -186,6 +186,7 @@ impl TappedOperator {
         }
         let mut emitted = Collector::default();
         let done = call(self.inner.as_mut(), &mut emitted);
+        out.leave_out_late(emitted.take_late());
         for (tag, batch) in emitted.take() {
             match tag {
                 None => {

@@ -44,3 +44,23 @@ fn how_far_ahead_a_clock_may_be_is_a_setting() {
     harness.push(&batch(&rows)).unwrap();
     expect(&mut harness, &[("heart-rate-high", "firing", 105)]);
 }
+
+#[test]
+fn without_arrivals_a_clock_that_is_ahead_and_events_that_are_late_are_the_same_rows() {
+    let events = [(0, 80.0), (3_600, 80.0), (10, 140.0), (20, 140.0)];
+    let alerts = |arrivals: [Option<i64>; 4]| {
+        let rows = events.iter().zip(arrivals);
+        let rows: Vec<Row> =
+            rows.map(|((at, rate), arrival)| Row { arrival, ..beats(1, *at, *rate) }).collect();
+        let mut harness = harness(&HealthcareConfig::default(), 1);
+        harness.push(&batch(&rows)).unwrap();
+        told(&mut harness)
+    };
+    // A clock that was an hour ahead, once: what follows is news.
+    let fired = ("heart-rate-high".to_owned(), "firing".to_owned(), 20);
+    assert_eq!(alerts([0, 5, 10, 20].map(Some)), [fired]);
+    // An hour later, and two events that took that long to arrive: they page nobody.
+    assert!(alerts([0, 3_600, 3_610, 3_620].map(Some)).is_empty());
+    // In a file there is no difference, and event time is believed.
+    assert!(alerts([None; 4]).is_empty());
+}

@@ -1,0 +1,213 @@
+//! A job with one Kafka sink, and an independent reader of its topic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::{Int64Array, RecordBatch, StringArray};
+use arrow_schema::SchemaRef;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::metadata::MetadataPartition;
+use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use thalweg_connectors::kafka::{KafkaCommitter, KafkaSink, KafkaSinkConfig};
+use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
+use thalweg_core::connector::sink::{
+    Committed, Committer, IoHandle, PendingCommit, Sink, SinkWriter, Staged, Target,
+    TargetExpectation, TargetStatus, WriterContext,
+};
+use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::testing::MemoryStaging;
+use thalweg_core::{Attempt, CheckpointId, Result, SubtaskIndex};
+use tokio::runtime::Runtime;
+
+pub(crate) const TEN: Duration = Duration::from_secs(10);
+
+/// A job with one sink, as far as its committer can tell.
+pub(crate) struct Job {
+    pub(crate) runtime: Runtime,
+    pub(crate) servers: String,
+    pub(crate) topic: String,
+    pub(crate) app_id: String,
+    pub(crate) cluster: Arc<KafkaCommitter>,
+    pub(crate) staging: Arc<MemoryStaging>,
+}
+
+impl Job {
+    pub(crate) fn begin(kafka: &KafkaServer, partitions: i32) -> Self {
+        let topic = unique_topic("sink");
+        kafka.create_topic(&topic, partitions, &[]).unwrap();
+        let job = Self::at(kafka.bootstrap_servers(), &topic);
+        job.open(&TargetExpectation::default()).unwrap();
+        job
+    }
+
+    pub(crate) fn at(servers: &str, topic: &str) -> Self {
+        Self {
+            runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap(),
+            servers: servers.to_owned(),
+            topic: topic.to_owned(),
+            app_id: format!("job/{topic}/0-of-1/mirror"),
+            cluster: Arc::new(KafkaCommitter::new(KafkaSinkConfig::new(servers))),
+            staging: Arc::new(MemoryStaging::default()),
+        }
+    }
+
+    /// The same job in another process: what was staged is shared, as a checkpoint store is.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::at(&self.servers, &self.topic);
+        Self { staging: Arc::clone(&self.staging), ..copy }
+    }
+
+    fn sink(&self) -> KafkaSink {
+        KafkaSink::exactly_once(&self.cluster, &self.topic).key_by("name")
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        self.sink().target(&schema()).unwrap()
+    }
+
+    pub(crate) fn open(&self, expected: &TargetExpectation) -> Result<TargetStatus> {
+        let target = self.target();
+        let open = self.cluster.open(&target, &self.app_id, expected, false);
+        self.runtime.block_on(open)
+    }
+
+    pub(crate) fn writer(&self, sink: &KafkaSink) -> Box<dyn SinkWriter> {
+        let handle = self.runtime.handle().clone();
+        let context = WriterContext {
+            subtask: SubtaskIndex(0),
+            attempt: Attempt(1),
+            schema: schema(),
+            io: IoHandle::new(move |future| drop(handle.spawn(future))),
+            staging: Arc::clone(&self.staging) as _,
+        };
+        sink.writer(context).unwrap()
+    }
+
+    pub(crate) fn stage(&self, n: u64, ids: std::ops::Range<i64>) -> PendingCommit {
+        let mut writer = self.writer(&self.sink());
+        let staged = self.runtime.block_on(async {
+            // The writer counts from the first checkpoint of its attempt.
+            writer.write(batch(ids)).await?;
+            writer.close_epoch(CheckpointId(1)).await
+        });
+        self.pending(n, staged.unwrap())
+    }
+
+    pub(crate) fn pending(&self, n: u64, staged: Staged) -> PendingCommit {
+        PendingCommit {
+            sink: "mirror".to_owned(),
+            kind: "kafka".to_owned(),
+            path: self.topic.clone(),
+            target_id: String::new(),
+            app_id: self.app_id.clone(),
+            checkpoint: CheckpointId(n),
+            rank: 0,
+            rows: staged.rows,
+            staged: staged.items,
+            void: false,
+        }
+    }
+
+    pub(crate) fn commit(&self, pending: &PendingCommit) -> Result<Committed> {
+        let checkpoint: Arc<dyn DecidedCheckpoint> = Arc::clone(&self.staging) as _;
+        self.runtime.block_on(self.cluster.commit(pending, &checkpoint))
+    }
+
+    pub(crate) fn read(&self, isolation: &str) -> Vec<i64> {
+        let mut ids: Vec<i64> = read(&self.servers, &self.topic, isolation)
+            .into_iter()
+            .map(|(_, value)| serde_json::from_slice::<Row>(&value).unwrap().id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// As a broker does after its retention.
+    pub(crate) fn forget_marker(&self) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.servers).create().unwrap();
+        let deleted = admin.delete_groups(&[&self.app_id], &AdminOptions::new());
+        self.runtime.block_on(deleted).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
+    }
+
+    pub(crate) fn transactional(&self) -> BaseProducer {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.servers)
+            .set("transactional.id", &self.app_id)
+            .create()
+            .unwrap();
+        producer.init_transactions(TEN).unwrap();
+        producer
+    }
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    pub(crate) name: Option<String>,
+}
+
+pub(crate) fn batch(ids: std::ops::Range<i64>) -> RecordBatch {
+    let names: StringArray = ids.clone().map(|id| Some(format!("n{}", id % 5))).collect();
+    RecordBatch::try_from_iter([
+        ("id", Arc::new(ids.collect::<Int64Array>()) as _),
+        ("name", Arc::new(names) as _),
+    ])
+    .unwrap()
+}
+
+fn schema() -> SchemaRef {
+    batch(0..0).schema()
+}
+
+pub(crate) fn all(ids: std::ops::Range<i64>) -> Vec<i64> {
+    ids.collect()
+}
+
+/// Everything in the topic, from each partition's beginning to its end: key and value.
+pub(crate) fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .set("group.id", "an-independent-reader")
+        .set("isolation.level", isolation)
+        .set("enable.partition.eof", "true")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), TEN).unwrap();
+    let mut open: Vec<i32> =
+        metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect();
+    let mut list = TopicPartitionList::new();
+    for partition in &open {
+        list.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut found = Vec::new();
+    let mut quiet = 0;
+    while !open.is_empty() {
+        match consumer.poll(Duration::from_millis(500)) {
+            // A broker that is down is told, and the others serve.
+            None | Some(Err(KafkaError::MessageConsumption(Code::BrokerTransportFailure))) => {
+                quiet += 1;
+                assert!(quiet < 60, "the end does not come");
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|p| *p != partition),
+            Some(Err(error)) => panic!("{error}"),
+            Some(Ok(m)) => {
+                found.push((m.key().map(<[u8]>::to_vec), m.payload().unwrap().to_vec()));
+            }
+        }
+    }
+    found
+}
+
+pub(crate) fn known(txn: u64) -> TargetExpectation {
+    TargetExpectation { txn: Some(CheckpointId(txn)), ..TargetExpectation::default() }
+}

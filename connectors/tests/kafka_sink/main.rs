@@ -1,0 +1,13 @@
+//! The Kafka sinks against a real Apache Kafka, read by a consumer that knows nothing of them. One broker for all tests.
+#![cfg(all(feature = "kafka", feature = "test-util"))]
+
+#[cfg(test)]
+mod at_least_once;
+#[cfg(test)]
+mod brokers;
+#[cfg(test)]
+mod exactly_once;
+#[cfg(test)]
+mod job;
+#[cfg(test)]
+mod refusals;
