@@ -22,6 +22,14 @@ use crate::sql::{Served, SqlSettings};
 /// A statement may be nested as deeply as its length allows. Only what is used of it is memory.
 const STACK: usize = 128 << 20;
 
+/// A thread of queries steps back for all that is more urgent on this machine, such as the job whose tables it reads: the
+/// next answer may wait, the next checkpoint had better not.
+fn step_back() {
+    // Where a priority is that of the whole process, it stays as it is; one that cannot be lowered does, too.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(10);
+}
+
 /// A running server. It ends when it is dropped.
 #[derive(Debug)]
 pub struct SqlServer {
@@ -46,6 +54,7 @@ impl SqlServer {
             .thread_name("sql-query")
             .thread_stack_size(STACK)
             .max_blocking_threads(16)
+            .on_thread_start(step_back)
             .enable_all()
             .build()
             .map_err(failed)?;
@@ -139,5 +148,21 @@ impl Drop for SqlServer {
         if let Some(queries) = self.queries.take() {
             queries.shutdown_background();
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_of_queries_steps_back_and_takes_nobody_along() {
+        let own = rustix::process::getpriority_process(None).unwrap();
+        let stepped = std::thread::spawn(|| {
+            step_back();
+            rustix::process::getpriority_process(None).unwrap()
+        });
+        assert_eq!(stepped.join().unwrap(), (own + 10).min(19));
+        assert_eq!(rustix::process::getpriority_process(None).unwrap(), own);
     }
 }
