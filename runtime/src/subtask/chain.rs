@@ -95,6 +95,7 @@ impl Chain {
             let mut out = Collector::default();
             let context = Context { watermark: self.watermark, open: &node.open };
             call(operator.as_mut(), &context, &mut out).map_err(|e| place(e, &node.open.uid))?;
+            node.metrics.rows_dropped.fetch_add(out.take_dropped(), Ordering::Relaxed);
             self.route(index, out.take(), &mut effects)?;
         }
         Ok(effects)
@@ -114,6 +115,7 @@ impl Chain {
                 operator
                     .process(batch, &context, &mut out)
                     .map_err(|e| place(e, &node.open.uid))?;
+                node.metrics.rows_dropped.fetch_add(out.take_dropped(), Ordering::Relaxed);
                 out.take()
             }
         };

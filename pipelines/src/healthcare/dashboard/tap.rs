@@ -186,6 +186,7 @@ impl TappedOperator {
         }
         let mut emitted = Collector::default();
         let done = call(self.inner.as_mut(), &mut emitted);
+        out.drop_rows(emitted.take_dropped());
         for (tag, batch) in emitted.take() {
             match tag {
                 None => {
