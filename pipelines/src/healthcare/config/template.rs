@@ -106,8 +106,17 @@ const SECTIONS: &[Section] = &[
     },
     Section {
         name: "quarantine",
-        comment: "When the job stops because too many messages are rejected.",
+        comment: "What becomes of rejected messages, and when the job stops because there are too many.",
         entries: &[
+            entry(
+                "on_rejected",
+                "table; topic: the table and a topic of dead letters, exactly once; drop; fail: the first ends the job.",
+            ),
+            example(
+                "topic",
+                "\"healthcare_dead_letters\"",
+                "The topic, on the mirror's brokers. Payloads are encrypted as in the table.",
+            ),
             entry(
                 "stop_above",
                 "The share of the latest messages that may be rejected; 1 never stops.",
