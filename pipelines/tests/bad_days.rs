@@ -346,6 +346,21 @@ fn a_flood_of_broken_messages_ends_the_job_and_a_higher_limit_goes_on_without_lo
 }
 
 #[test]
+fn too_little_memory_ends_the_job_with_one_line_and_a_higher_limit_goes_on_without_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 100_000, 27);
+    let (calm, data) = (folder.path().join("calm"), folder.path().join("limited"));
+    succeed(&mut run_file(&calm, &input));
+    let limited = "[runtime]\nmemory_limit = \"1MiB\"\ncheckpoint_interval = \"10ms\"\n";
+    let told = fail(&mut with_settings(&data, &input, limited));
+    assert!(told.contains("stayed above memory_limit, 1MiB: raise it"), "{told}");
+    succeed(&mut with_settings(&data, &input, "[runtime]\nmemory_limit = \"1TiB\"\n"));
+    support::assert_same_tables(&calm, &data);
+    succeed(checkpoints(&data).arg("verify"));
+}
+
+#[test]
 fn wrong_usage_is_exit_code_two() {
     for arguments in
         [&["run", "--no-such-flag"][..], &["run", "--input", "a", "--bootstrap-servers", "b"], &[]]

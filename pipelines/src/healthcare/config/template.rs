@@ -152,6 +152,11 @@ const SECTIONS: &[Section] = &[
             entry("restart_delay", "First pause before a restart; doubles each time up to 30s."),
             entry("io_threads", "Threads for storage work."),
             entry("slow_checkpoint", "Warn when a checkpoint takes longer than this."),
+            example(
+                "memory_limit",
+                "\"4GiB\"",
+                "The job ends when the process's resident memory stays above this. Default: no limit.",
+            ),
         ],
     },
     Section {
