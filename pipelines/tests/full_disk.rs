@@ -11,8 +11,8 @@ use std::process::{Command, Output};
 
 use support::{KEY, assert_same_tables, run_file, shown, succeed, write_events};
 
-/// Runs a script where a small disk of its own can be mounted; `None`, said past the test's capture, where the system does
-/// not let us. `THALWEG_REQUIRE_SMALL_DISK=1` makes that a failure.
+/// Runs a script where a small disk of its own can be mounted; `None`, said past the test's capture, where the system
+/// does not let us. `THALWEG_REQUIRE_SMALL_DISK=1` makes that a failure.
 fn on_a_small_disk(folder: &Path, script: &str) -> Option<Output> {
     let mount =
         format!("mount -t tmpfs -o size=60m tmpfs '{}' || exit 77; {script}", folder.display());

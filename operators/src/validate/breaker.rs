@@ -34,8 +34,8 @@ impl Breaker {
     /// Takes note of a batch, of the codes of its rejected rows and of where the first of these came from.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRecord`] once too much is rejected. What was rejected since the last checkpoint is in no
-    /// output, so the error itself says why and where.
+    /// [`ErrorKind::InvalidRecord`] once too much is rejected. What was rejected since the last checkpoint is not
+    /// committed anywhere, so the error itself says why and where.
     pub(super) fn observe(
         &mut self,
         rows: u64,
@@ -54,7 +54,7 @@ impl Breaker {
                 ErrorKind::InvalidRecord,
                 format!(
                     "{} of the latest {} rows were rejected, more than the {:.0} % that are allowed ({}{place}): mend \
-                     what sends them, or go on with a higher limit; rows since the last checkpoint are in no output, \
+                     what sends them, or go on with a higher limit; rows since the last checkpoint are not committed, \
                      and are read again",
                     self.rejected,
                     self.rows,
