@@ -29,6 +29,9 @@ pub enum ErrorKind {
     DataLoss,
     /// Stored bytes are not what was stored: damaged, truncated, or another key. Never restarted.
     Corrupt,
+    /// A limit that was set, to memory say, does not suffice: the operator of the job raises it or asks for less. Never
+    /// restarted.
+    ResourceExhausted,
     /// A bug of ours, a panic included: the restart strategy decides, and a report is welcome.
     Internal,
 }

@@ -53,6 +53,7 @@ pub(crate) struct Instance {
     open: OpenContext,
     operator: Box<dyn thalweg_core::operator::Operator>,
     promised: Vec<(Option<&'static str>, SchemaRef)>,
+    dropped: u64,
 }
 
 impl Instance {
@@ -62,7 +63,12 @@ impl Instance {
             promised.push((Some(side.tag), side.schema));
         }
         let open = open(Arc::clone(input));
-        Self { operator: factory.create(open.clone()).unwrap(), open, promised }
+        Self { operator: factory.create(open.clone()).unwrap(), open, promised, dropped: 0 }
+    }
+
+    /// Rows dropped on purpose so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Processes a batch; every batch that comes out has the columns that were promised.
@@ -73,6 +79,7 @@ impl Instance {
         let context = Context { watermark: Watermark::MIN, open: &self.open };
         let mut out = Collector::default();
         self.operator.process(batch.clone(), &context, &mut out)?;
+        self.dropped += out.take_dropped();
         let emitted = out.take();
         for (tag, batch) in &emitted {
             let (_, schema) = self.promised.iter().find(|(t, _)| t == tag).unwrap();

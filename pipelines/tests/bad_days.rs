@@ -298,6 +298,93 @@ fn hostile_lines_end_in_quarantine_and_nowhere_else() {
     assert_eq!(count(&data, "silver/events"), 1);
 }
 
+/// A run with settings of its own, in a file beside the data folder.
+fn with_settings(
+    data: &std::path::Path,
+    input: &std::path::Path,
+    settings: &str,
+) -> std::process::Command {
+    let config = data.with_extension("toml");
+    fs::write(&config, settings).unwrap();
+    let mut command = run_file(data, input);
+    command.arg("--config").arg(config);
+    command
+}
+
+#[test]
+fn rejected_messages_are_dropped_if_that_is_asked_for_and_all_else_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, calm) = (small(folder.path()), folder.path().join("calm"));
+    succeed(&mut run_file(&calm, &input));
+    assert!(count(&calm, "quarantine/events") > 0);
+    let data = folder.path().join("dropped");
+    succeed(&mut with_settings(&data, &input, "[quarantine]\non_rejected = \"drop\"\n"));
+    assert_eq!(count(&data, "quarantine/events"), 0);
+    for table in support::TABLES.into_iter().filter(|table| *table != "quarantine/events") {
+        assert_eq!(support::rows(&calm, table), support::rows(&data, table), "{table}");
+    }
+    succeed(checkpoints(&data).arg("verify"));
+}
+
+#[test]
+fn a_job_that_is_to_fail_names_the_place_of_the_rejected_message_and_goes_on_under_another_policy()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let (input, calm) = (small(folder.path()), folder.path().join("calm"));
+    succeed(&mut run_file(&calm, &input));
+    let data = folder.path().join("failed");
+    for _ in 0..2 {
+        let told =
+            fail(&mut with_settings(&data, &input, "[quarantine]\non_rejected = \"fail\"\n"));
+        assert!(told.contains("a row was rejected (") && told.contains(", offset "), "{told}");
+    }
+    succeed(&mut run_file(&data, &input));
+    support::assert_same_tables(&calm, &data);
+}
+
+#[test]
+fn a_flood_of_broken_messages_ends_the_job_and_a_higher_limit_goes_on_without_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 3_000, 26);
+    let good = fs::read(&input).unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(&input).unwrap();
+    for _ in 0..6_000 {
+        writeln!(file, "{{\"patient_id\":1001,\"ssn\":\"123-45-6789\"").unwrap();
+    }
+    file.write_all(&good).unwrap();
+    drop(file);
+    let calm = folder.path().join("calm");
+    let never = "[quarantine]\nstop_above = 1.0\n";
+    succeed(&mut with_settings(&calm, &input, never));
+    assert!(count(&calm, "quarantine/events") > 6_000);
+
+    let data = folder.path().join("flooded");
+    let brake = "[quarantine]\nstop_above = 0.5\njudged_over = 1000\n";
+    let told = fail(&mut with_settings(&data, &input, brake));
+    assert!(told.contains("more than the 50 % that are allowed (json.malformed "), "{told}");
+    assert!(told.contains("one of them: partition 0, offset "), "{told}");
+    assert!(!told.contains("123-45"), "{told}");
+    succeed(&mut with_settings(&data, &input, never));
+    support::assert_same_tables(&calm, &data);
+    succeed(checkpoints(&data).arg("verify"));
+}
+
+#[test]
+fn too_little_memory_ends_the_job_with_one_line_and_a_higher_limit_goes_on_without_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 100_000, 27);
+    let (calm, data) = (folder.path().join("calm"), folder.path().join("limited"));
+    succeed(&mut run_file(&calm, &input));
+    let limited = "[runtime]\nmemory_limit = \"1MiB\"\ncheckpoint_interval = \"10ms\"\n";
+    let told = fail(&mut with_settings(&data, &input, limited));
+    assert!(told.contains("stayed above memory_limit, 1MiB: raise it"), "{told}");
+    succeed(&mut with_settings(&data, &input, "[runtime]\nmemory_limit = \"1TiB\"\n"));
+    support::assert_same_tables(&calm, &data);
+    succeed(checkpoints(&data).arg("verify"));
+}
+
 #[test]
 fn wrong_usage_is_exit_code_two() {
     for arguments in

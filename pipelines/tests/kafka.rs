@@ -18,8 +18,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::{
-    assert_mirrored, assert_same_tables, count, ended_within, healthcare, start, succeed,
-    write_events,
+    assert_dead_letters, assert_mirrored, assert_same_tables, count, ended_within, healthcare,
+    start, succeed, write_events,
 };
 use thalweg_connectors::testing::kafka_server::{KafkaServer, Record, or_skip, unique_topic};
 
@@ -32,7 +32,16 @@ fn run(kafka: &KafkaServer, topic: &str, data: &Path) -> Command {
     command.args(["run", "--quiet", "--bootstrap-servers", kafka.bootstrap_servers()]);
     command.args(["--topic", topic, "--checkpoint-interval", "50ms", "--data-dir"]).arg(data);
     command.args(["--mirror-topic", &mirror_of(topic, data)]);
+    let (config, dead_letters) = (data.with_extension("toml"), dead_letters_of(topic, data));
+    let settings = format!("[quarantine]\non_rejected = \"topic\"\ntopic = \"{dead_letters}\"\n");
+    fs::write(&config, settings).unwrap();
+    command.arg("--config").arg(config);
     command
+}
+
+/// And a topic of dead letters of its own.
+fn dead_letters_of(topic: &str, data: &Path) -> String {
+    format!("{}-dead", mirror_of(topic, data))
 }
 
 /// Each data folder has a mirror of its own.
@@ -106,5 +115,14 @@ fn each_message_is_in_the_tables_once_whatever_is_killed() {
     for data in [&calm, &data] {
         // Read by a client that shares nothing with ours.
         assert_mirrored(data, kafka.committed_lines(&mirror_of(&topic, data)).unwrap());
+        let letters = kafka.committed_lines(&dead_letters_of(&topic, data)).unwrap();
+        for stage in ["\"stage\":\"decode\"", "\"stage\":\"validate\""] {
+            assert!(letters.iter().any(|letter| letter.contains(stage)), "{stage}");
+        }
+        // A time that stands in most of the messages, and "patient" as hexadecimal text.
+        let clear = ["2025-11-24T", "70617469656e74"];
+        let told = letters.iter().any(|letter| clear.iter().any(|text| letter.contains(text)));
+        assert!(!told, "a payload is in the clear");
+        assert_dead_letters(data, letters);
     }
 }

@@ -10,6 +10,7 @@ mod deploy;
 mod exchange;
 mod execution_graph;
 mod job;
+pub mod memory;
 pub mod metrics;
 mod placement;
 pub mod settings;

@@ -14,6 +14,8 @@ pub struct NodeMetrics {
     pub rows_out: AtomicU64,
     /// Rows that came too late and are in no output ([`thalweg_core::operator::Collector::leave_out_late`]).
     pub rows_late: AtomicU64,
+    /// Rows that the node was told to drop.
+    pub rows_dropped: AtomicU64,
 }
 
 /// The metrics of one job; shared by every attempt.
@@ -48,6 +50,12 @@ impl JobMetrics {
     /// Rows committed per sink since genesis, by name.
     pub fn committed(&self) -> std::collections::BTreeMap<String, u64> {
         self.committed.iter().map(|e| (e.key().clone(), *e.value())).collect()
+    }
+
+    /// Rows dropped on purpose per node, by name.
+    pub fn dropped(&self) -> std::collections::BTreeMap<String, u64> {
+        let dropped = |node: &NodeMetrics| node.rows_dropped.load(Ordering::Relaxed);
+        self.nodes.iter().map(|e| (e.key().clone(), dropped(e.value()))).collect()
     }
 
     /// Rows in and out per node, by name.

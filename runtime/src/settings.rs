@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thalweg_core::restart::RestartStrategy;
 
+use crate::memory::ByteSize;
+
 /// How a job runs. None of it enters the graph's fingerprint: all may change between runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,6 +30,10 @@ pub struct Settings {
     /// Warn when a checkpoint takes longer than this. It is never skipped (P1). Default 30 s.
     #[serde(with = "humantime_serde")]
     pub slow_checkpoint: Duration,
+    /// The job ends with [`thalweg_core::ErrorKind::ResourceExhausted`] when the process's resident memory stays above
+    /// this, looked at once per checkpoint interval. Linux only. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<ByteSize>,
 }
 
 impl Default for Settings {
@@ -42,6 +48,7 @@ impl Default for Settings {
             restart_delay: Duration::from_millis(200),
             io_threads: 2,
             slow_checkpoint: Duration::from_secs(30),
+            memory_limit: None,
         }
     }
 }

@@ -40,6 +40,7 @@ impl<R> std::fmt::Debug for OutputTag<R> {
 pub struct Collector {
     emitted: Vec<(Option<&'static str>, RecordBatch)>,
     late: u64,
+    dropped: u64,
 }
 
 impl Collector {
@@ -55,6 +56,16 @@ impl Collector {
         if batch.num_rows() > 0 {
             self.emitted.push((Some(tag), batch));
         }
+    }
+
+    /// Counts rows that go nowhere, on purpose: nobody can count them downstream.
+    pub fn drop_rows(&mut self, rows: u64) {
+        self.dropped += rows;
+    }
+
+    /// Takes the number of rows dropped.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Takes what was emitted: `None` is the main output.

@@ -1,9 +1,10 @@
 //! Declarative rules with reason codes: good rows go on, bad ones leave by a side output and say why.
 //!
 //! `rules` evaluates a batch into bits, knowing nothing of streams; this module cuts the batch by them. A bad row is
-//! never an error of the job.
+//! no error of the job unless that is asked for.
 
 mod breaker;
+mod place;
 mod reasons;
 mod rules;
 #[cfg(test)]
@@ -73,6 +74,8 @@ pub enum OnRejected {
     /// They leave by [`REJECTED`]: into a table or a topic, or nowhere if nothing is connected to it.
     #[default]
     SideOutput,
+    /// They go nowhere and are counted as dropped.
+    Drop,
     /// The first one ends the job with [`thalweg_core::ErrorKind::InvalidRecord`].
     Fail,
 }
@@ -147,7 +150,7 @@ impl Validate {
         self
     }
 
-    /// Ends the job with [`thalweg_core::ErrorKind::InvalidRecord`] when more than `share` (0 to 1) of a subtask's
+    /// Ends the job with [`thalweg_core::ErrorKind::InvalidRecord`], naming the most frequent codes, when more than `share` (0 to 1) of a subtask's
     /// latest rows are rejected, judged over at least `rows` of them. Default: never.
     #[must_use]
     pub fn stop_above(mut self, share: f64, rows: u64) -> Self {
@@ -242,21 +245,23 @@ struct Validating {
 
 impl Validating {
     /// Ends the job when the policy says so.
-    fn check(&mut self, rows: usize, judged: &Judged) -> Result<()> {
-        let rejected = judged.codes.len();
-        if self.on_rejected == OnRejected::Fail && rejected > 0 {
+    fn check(&mut self, batch: &RecordBatch, judged: &Judged) -> Result<()> {
+        let place = || place::of_first(batch, &judged.rejected);
+        if self.on_rejected == OnRejected::Fail && !judged.codes.is_empty() {
             let codes = judged.codes.value(0);
             let code = codes.as_string_opt::<i32>().filter(|c| !c.is_empty()).map(|c| c.value(0));
+            let place = place().map(|place| format!("; {place}")).unwrap_or_default();
             return Err(Error::new(
                 ErrorKind::InvalidRecord,
                 format!(
-                    "a row was rejected ({}), and the job is to fail then",
+                    "a row was rejected ({}{place}), and the job is to fail then: mend the input, or go on with \
+                     another policy for rejected rows",
                     code.unwrap_or("?")
                 ),
             ));
         }
         match &mut self.breaker {
-            Some(breaker) => breaker.observe(rows as u64, rejected as u64),
+            Some(breaker) => breaker.observe(batch.num_rows() as u64, Some(&judged.codes), place),
             None => Ok(()),
         }
     }
@@ -278,18 +283,22 @@ impl Operator for Validating {
         let columns = batch::columns(&batch, &self.kept)?;
         if violations.is_empty() && decoded.is_empty() {
             if let Some(breaker) = &mut self.breaker {
-                breaker.observe(rows as u64, 0)?;
+                breaker.observe(rows as u64, None, || None)?;
             }
             out.emit(batch::assemble(&self.valid_schema, columns, rows)?);
             return Ok(());
         }
         let judged = reasons::judge(rows, &violations, &decoded, &self.unreadable);
-        self.check(rows, &judged)?;
+        self.check(&batch, &judged)?;
         let (valid, valid_rows) = batch::filter_columns(&columns, &judged.valid)?;
+        out.emit(batch::assemble(&self.valid_schema, valid, valid_rows)?);
+        if self.on_rejected == OnRejected::Drop {
+            out.drop_rows((rows - valid_rows) as u64);
+            return Ok(());
+        }
         let (mut rejected, rejected_rows) = batch::filter_columns(&columns, &judged.rejected)?;
         debug_assert_eq!(rows, valid_rows + rejected_rows, "no row is lost");
         rejected.push(Arc::new(judged.codes));
-        out.emit(batch::assemble(&self.valid_schema, valid, valid_rows)?);
         out.side_output(
             REJECTED.name(),
             batch::assemble(&self.rejected_schema, rejected, rejected_rows)?,

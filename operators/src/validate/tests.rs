@@ -1,7 +1,7 @@
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray};
+use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
 use proptest::prelude::*;
 use thalweg_core::Sensitivity::PhiName;
 use thalweg_core::record::{Column, Float64};
@@ -138,6 +138,39 @@ fn a_job_that_is_to_fail_does_so_at_the_first_rejected_row_and_shows_no_value() 
 }
 
 #[test]
+fn rows_that_are_to_be_dropped_are_counted_and_the_others_go_on() {
+    let validate = vitals().on_rejected(OnRejected::Drop);
+    let bad = Row { rate: Some(9.0), ..GOOD };
+    let input = rows(&[GOOD, bad.clone(), bad, GOOD]);
+    let mut instance = Instance::new(&validate, &input.schema());
+    let emitted = instance.process(&input).unwrap();
+    let [(None, valid)] = emitted.as_slice() else { panic!("{} batches", emitted.len()) };
+    assert_eq!(valid["row"].as_primitive::<Int64Type>().values(), &[0, 3]);
+    assert_eq!(instance.dropped(), 2);
+    assert_eq!(instance.process(&rows(&[GOOD])).unwrap().len(), 1);
+    assert_eq!(instance.dropped(), 2);
+}
+
+#[test]
+fn an_error_about_rows_of_a_source_of_messages_says_where_they_came_from() {
+    let offsets: Vec<i64> = vec![6, 7, 8];
+    let input = batch(&[
+        ("partition", values::<Int32Array>(vec![3, 3, 3]), &[]),
+        ("offset", values::<Int64Array>(offsets), &[]),
+        (PATIENT_ID, values::<Int64Array>(vec![Some(1), None, None]), &[]),
+    ]);
+    let required = Validate::new().required(PATIENT_ID, "patient_id.missing");
+    for validate in [required.clone().on_rejected(OnRejected::Fail), required.stop_above(0.1, 1)] {
+        let error = Instance::new(&validate, &input.schema()).process(&input).unwrap_err();
+        assert!(
+            error.to_string().contains("; one of them: partition 3, offset 7)")
+                || error.to_string().contains("(patient_id.missing; partition 3, offset 7)"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_flood_of_rejected_rows_ends_the_job() {
     let validate = vitals().stop_above(0.5, 10);
     let bad = Row { rate: Some(9.0), ..GOOD };
@@ -146,7 +179,9 @@ fn a_flood_of_rejected_rows_ends_the_job() {
     instance.process(&rows(&vec![GOOD; 20])).unwrap();
     let error = instance.process(&rows(&vec![bad; 30])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRecord);
-    assert!(error.to_string().contains("50 %"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("50 %") && text.contains("heart_rate.range"), "{text}");
+    assert!(!text.contains("9.0"), "{text}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub use super::alerts::config::{AlertsSection, AnomaliesSection, News2Section, S
 use super::alerts::rules::Rules;
 pub use super::daily::limits::QualitySection;
 pub use super::monitor::MonitorSection;
+pub use super::quarantine::{QuarantineSection, Rejected};
 pub use super::rules::{Range, Ranges};
 pub use super::topics::MirrorSection;
 pub use schedule::ScheduleSection;
@@ -41,7 +42,7 @@ pub struct HealthcareConfig {
     pub decoding: Decoding,
     /// What is possible.
     pub ranges: Ranges,
-    /// When too much is impossible.
+    /// What becomes of rejected messages.
     pub quarantine: QuarantineSection,
     /// How event time advances.
     pub time: TimeSection,
@@ -163,22 +164,6 @@ impl Default for Decoding {
     }
 }
 
-/// When the job stops because too many messages are rejected.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct QuarantineSection {
-    /// The share of the latest messages that may be rejected, 0 to 1; 1 never stops.
-    pub stop_above: f64,
-    /// How many messages of a subtask it is judged over, at least.
-    pub judged_over: u64,
-}
-
-impl Default for QuarantineSection {
-    fn default() -> Self {
-        Self { stop_above: 1.0, judged_over: 100_000 }
-    }
-}
-
 /// How event time advances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -270,15 +255,13 @@ impl HealthcareConfig {
     /// [`thalweg_core::ErrorKind::InvalidConfig`] naming the setting.
     pub fn check(&self) -> Result<()> {
         self.ranges.check()?;
+        self.quarantine.check()?;
         self.alerts.check()?;
         self.news2.check()?;
         self.signal_lost.check()?;
         self.anomalies.check()?;
         Rules::new(self)?.check()?;
         let wrong = |what: &str| Err(Error::config(what.to_owned()));
-        if !(0.0..=1.0).contains(&self.quarantine.stop_above) {
-            return wrong("quarantine.stop_above must be between 0 and 1");
-        }
         if self.kafka.topic.is_empty() {
             return wrong("kafka.topic must not be empty");
         }

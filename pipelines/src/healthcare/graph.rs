@@ -3,7 +3,7 @@
 //! Each function is a stretch of the river and can be tested alone. What must hold whatever is changed here:
 //!
 //! * only [`Seal`]ed payloads and masked identities reach a table; the build fails otherwise, naming the way;
-//! * every message is in bronze, and either in silver or in quarantine;
+//! * every message is in bronze, and either in silver or in quarantine, unless rejected ones are to be dropped;
 //! * lateness is decided once, behind silver: a late event is in silver and in `late/events`, and in no gold table;
 //! * alerts hang in front of it: they tell late from new by patient and rule, and need each row's own watermark.
 
@@ -22,6 +22,7 @@ use super::alerts::{AlertEvent, Observation, PatientAlerts};
 use super::config::{HealthcareConfig, QuarantineSection, TimeSection};
 use super::dashboard::tap::{Tap, Tapped};
 use super::gold::{Kpis, Medications, PatientVitals, VitalsByBpCategory, VitalsByMinute};
+use super::quarantine::{DeadLetter, dead_letters};
 use super::record::{Bronze, Event, Quarantine, Silver};
 use super::rules::validation;
 use super::topics::Topics;
@@ -69,8 +70,8 @@ impl From<Arc<dyn Source>> for Sources {
     }
 }
 
-/// The healthcare pipeline over `sources`, into the tables of `tables`, silver and
-/// alerts into `topics` as well. Payloads are encrypted with keys derived from `key`.
+/// The healthcare pipeline over `sources`, into the tables of `tables`, silver,
+/// alerts and dead letters into `topics` as well, as far as they are named there. Payloads are encrypted with keys derived from `key`.
 ///
 /// # Errors
 /// Every problem at once; with the sources of `thalweg-connectors` and [`super::HealthcareFormat`] there is none.
@@ -100,10 +101,12 @@ pub fn tapped_graph(
     let sources = sources.into();
     let events = events(&env, sources.events, &config.time);
     bronze(events, tables, key);
-    let QuarantineSection { stop_above, judged_over } = config.quarantine;
-    let rules = validation(&config.ranges).stop_above(stop_above, judged_over);
+    let QuarantineSection { on_rejected, stop_above, judged_over, .. } = config.quarantine;
+    let rules = validation(&config.ranges)
+        .on_rejected(on_rejected.policy())
+        .stop_above(stop_above, judged_over);
     let valid = events.transform("validate", rules);
-    quarantine(valid.side_output(&REJECTED), tables, key);
+    quarantine(valid.side_output(&REJECTED), tables, topics, key);
     let masked = valid.apply("mask", Mask::display().drop_column(Event::PAYLOAD));
     silver(masked, tables, topics);
     if config.alerts.enabled {
@@ -141,15 +144,20 @@ fn bronze(events: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, key: &Arc
 fn quarantine(
     rejected: DataStream<'_, Untyped>,
     tables: &Arc<DeltaCommitter>,
+    topics: Option<&Topics>,
     key: &Arc<MasterKey>,
 ) {
     let table = DeltaSink::append(tables, QUARANTINE)
         .uncompressed([Quarantine::PAYLOAD.name()])
         .single_writer();
-    rejected
+    let rows = rejected
         .apply("quarantine-seal", Seal::new(Arc::clone(key), QUARANTINE))
-        .transform::<Quarantine>("quarantine-columns", Project::to::<Quarantine>())
-        .sink("quarantine", table);
+        .transform::<Quarantine>("quarantine-columns", Project::to::<Quarantine>());
+    rows.sink("quarantine", table);
+    if let Some(topic) = topics.and_then(Topics::dead_letters) {
+        rows.transform::<DeadLetter>("dead-letter-columns", dead_letters())
+            .sink("dead-letters", topic);
+    }
 }
 
 fn silver(valid: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, topics: Option<&Topics>) {

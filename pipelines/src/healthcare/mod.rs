@@ -29,6 +29,7 @@ pub mod maintain;
 mod manifests;
 pub mod monitor;
 pub mod produce;
+pub mod quarantine;
 pub mod reason;
 pub mod record;
 pub mod rules;

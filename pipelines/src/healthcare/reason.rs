@@ -61,6 +61,21 @@ pub const DIASTOLIC_RANGE: &str = "diastolic.range";
 pub const UNREADABLE: [&str; 5] =
     [JSON_MALFORMED, JSON_NOT_OBJECT, UTF8_INVALID, MESSAGE_EMPTY, MESSAGE_TOO_LARGE];
 
+/// Codes that rules give, in their order; `event_type.unknown` is the decoder's, too, for what is no text.
+pub const OF_RULES: [&str; 11] = [
+    PATIENT_ID_MISSING,
+    EVENT_TYPE_MISSING,
+    EVENT_TYPE_UNKNOWN,
+    TIMESTAMP_MISSING,
+    BLOOD_PRESSURE_ORDER,
+    HEART_RATE_RANGE,
+    SYSTOLIC_RANGE,
+    DIASTOLIC_RANGE,
+    TEMPERATURE_RANGE,
+    SPO2_RANGE,
+    RESPIRATORY_RATE_RANGE,
+];
+
 /// Every code there is.
 pub const ALL: [&str; 25] = [
     JSON_MALFORMED,

@@ -1,5 +1,7 @@
-//! Streams in Kafka topics, for whoever reads topics and not tables: silver, exactly once, and alerts, at once.
+//! Streams in Kafka topics, for whoever reads topics and not tables: silver and dead letters, exactly once, and alerts,
+//! at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use thalweg_core::{Error, Result};
 
 use super::alerts::AlertEvent;
 use super::config::HealthcareConfig;
+use super::quarantine::DeadLetter;
 use super::record::Silver;
 
 /// Where silver is mirrored to.
@@ -17,7 +20,8 @@ pub struct MirrorSection {
     /// The topic; none: silver is not mirrored. The command line comes first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// `host:port`, several separated by commas; the brokers that events come from by default. Alerts go there, too.
+    /// `host:port`, several separated by commas; the brokers that events come from by default. Alerts and dead
+    /// letters go there, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bootstrap_servers: Option<String>,
 }
@@ -28,6 +32,7 @@ pub struct Topics {
     cluster: Arc<KafkaCommitter>,
     mirror: Option<String>,
     alerts: Option<String>,
+    dead_letters: Option<String>,
 }
 
 impl Topics {
@@ -36,31 +41,34 @@ impl Topics {
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`] when a topic but no broker is named, or one topic for two purposes.
     pub fn of(config: &HealthcareConfig) -> Result<Option<Self>> {
-        let HealthcareConfig { kafka, mirror, alerts, .. } = config;
+        let HealthcareConfig { kafka, mirror, alerts, quarantine, .. } = config;
         let same = mirror.bootstrap_servers.is_none();
         let alerts = alerts.topic.clone().filter(|_| alerts.enabled);
-        let named = [mirror.topic.as_ref(), alerts.as_ref()];
-        if named.iter().all(Option::is_none) {
+        let dead_letters = quarantine.dead_letters();
+        let named = [mirror.topic.as_ref(), alerts.as_ref(), dead_letters];
+        let named: Vec<&String> = named.into_iter().flatten().collect();
+        if named.is_empty() {
             return Ok(None);
         }
         let servers = mirror.bootstrap_servers.as_ref().or(kafka.bootstrap_servers.as_ref());
         let servers = servers.ok_or_else(|| {
             Error::config(
-                "a mirror or alerts topic needs brokers with transactions: pass --mirror-servers host:port",
+                "a topic of silver, alerts or dead letters needs brokers with transactions: pass --mirror-servers host:port",
             )
         })?;
-        if let Some(topic) = named.into_iter().flatten().find(|t| same && **t == kafka.topic) {
+        if let Some(topic) = named.iter().find(|t| same && ***t == kafka.topic) {
             return Err(Error::config(format!(
-                "topic `{topic}` cannot be read and be the mirror of what was read"
+                "topic `{topic}` cannot be read and hold what comes of it"
             )));
         }
-        if alerts.is_some() && alerts == mirror.topic {
-            return Err(Error::config("alerts and the mirror of silver need a topic each"));
+        if named.iter().collect::<BTreeSet<_>>().len() < named.len() {
+            return Err(Error::config("silver, alerts and dead letters need a topic each"));
         }
+        let dead_letters = dead_letters.cloned();
         let mut sinks = KafkaSinkConfig::new(servers);
         sinks.properties.clone_from(&kafka.properties);
         let cluster = Arc::new(KafkaCommitter::new(sinks));
-        Ok(Some(Self { cluster, mirror: mirror.topic.clone(), alerts }))
+        Ok(Some(Self { cluster, mirror: mirror.topic.clone(), alerts, dead_letters }))
     }
 
     /// The sink of silver: a patient's events keep their order.
@@ -68,6 +76,12 @@ impl Topics {
         let sink = KafkaSink::exactly_once(&self.cluster, self.mirror.as_ref()?);
         let sink = sink.key_by(Silver::PATIENT_ID.name());
         Some(sink.timestamp(Silver::EVENT_TIME.name()))
+    }
+
+    /// The sink of dead letters; a message's time is when what was rejected was read.
+    pub(super) fn dead_letters(&self) -> Option<KafkaSink> {
+        let sink = KafkaSink::exactly_once(&self.cluster, self.dead_letters.as_ref()?);
+        Some(sink.timestamp(DeadLetter::INGESTED_AT.name()))
     }
 
     /// The sink of alerts. Whoever is paged cannot wait for a checkpoint: after a restart a row may come again, with the
@@ -82,6 +96,7 @@ impl Topics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::healthcare::config::Rejected;
 
     fn config(mirror: Option<&str>, alerts: Option<&str>) -> HealthcareConfig {
         let mut config = HealthcareConfig::default();
@@ -118,5 +133,19 @@ mod tests {
         assert!(Topics::of(&config).is_err());
         config.alerts.enabled = false;
         assert!(Topics::of(&config).unwrap().unwrap().alerts().is_none());
+    }
+
+    #[test]
+    fn dead_letters_go_to_a_topic_of_their_own_if_they_are_to() {
+        let mut config = config(Some("silver"), None);
+        config.kafka.bootstrap_servers = Some("127.0.0.1:1".to_owned());
+        config.quarantine.topic = Some("silver".to_owned());
+        assert!(Topics::of(&config).unwrap().unwrap().dead_letters().is_none());
+        config.quarantine.on_rejected = Rejected::Topic;
+        assert!(Topics::of(&config).is_err());
+        config.quarantine.topic = Some("dead".to_owned());
+        assert!(Topics::of(&config).unwrap().unwrap().dead_letters().is_some());
+        config.kafka.topic = "dead".to_owned();
+        assert!(Topics::of(&config).is_err());
     }
 }

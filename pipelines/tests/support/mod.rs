@@ -29,7 +29,7 @@ pub(crate) use cuts::CutReader;
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use listener::Listener;
 #[allow(unused_imports, reason = "each test binary uses a part")]
-pub(crate) use mirror::assert_mirrored;
+pub(crate) use mirror::{assert_dead_letters, assert_mirrored};
 
 /// Every table of the pipeline but `meta/checkpoints`, whose rows depend on timing, and alerts, which only inputs have
 /// that keep the order of a patient's events.

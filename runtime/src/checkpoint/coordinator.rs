@@ -19,6 +19,7 @@ use super::finish::finish;
 use super::recover::{JobContext, Restored};
 use super::staging::staged;
 use super::store::{collect_garbage, store, tell_sources};
+use crate::memory::MemoryWatch;
 use crate::metrics::JobMetrics;
 use crate::placement::blocking;
 use crate::settings::Settings;
@@ -89,6 +90,7 @@ pub(crate) struct Coordinator {
     /// Rows per source at the attempt's start.
     base_rows: BTreeMap<OperatorUid, u64>,
     known_splits: BTreeMap<OperatorUid, Vec<SplitSnapshot>>,
+    memory: Option<MemoryWatch>,
     barrier_at: Duration,
     paused: bool,
     warned: bool,
@@ -127,6 +129,7 @@ impl Coordinator {
                 .map(|s| (s.uid.clone(), s.splits.clone()))
                 .collect(),
             context: plan.context,
+            memory: plan.settings.memory_limit.map(MemoryWatch::new),
             settings: plan.settings,
             metrics: plan.metrics,
             io: plan.io,
@@ -331,6 +334,10 @@ impl Handler<Begin> for Coordinator {
     fn handle(&mut self, begin: Begin, context: &mut Self::Context) {
         self.sources = begin.0;
         context.run_interval(self.settings.checkpoint_interval, |actor, context| {
+            if let Some(Err(error)) = actor.memory.as_mut().map(MemoryWatch::look) {
+                actor.end(Err(error), context);
+                return;
+            }
             let activity = actor.activity.load(Ordering::Acquire);
             if actor.injected_activity != Some(activity) && activity > 0 {
                 actor.fact(Fact::IntervalPassed, context);

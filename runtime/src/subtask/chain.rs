@@ -96,6 +96,7 @@ impl Chain {
             let context = Context { watermark: self.watermark, open: &node.open };
             call(operator.as_mut(), &context, &mut out).map_err(|e| place(e, &node.open.uid))?;
             node.metrics.rows_late.fetch_add(out.take_late(), Ordering::Relaxed);
+            node.metrics.rows_dropped.fetch_add(out.take_dropped(), Ordering::Relaxed);
             self.route(index, out.take(), &mut effects)?;
         }
         Ok(effects)
@@ -116,6 +117,7 @@ impl Chain {
                     .process(batch, &context, &mut out)
                     .map_err(|e| place(e, &node.open.uid))?;
                 node.metrics.rows_late.fetch_add(out.take_late(), Ordering::Relaxed);
+                node.metrics.rows_dropped.fetch_add(out.take_dropped(), Ordering::Relaxed);
                 out.take()
             }
         };
@@ -150,4 +152,54 @@ impl Chain {
 
 fn place(error: Error, uid: &OperatorUid) -> Error {
     error.at(format!("operator `{uid}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::RecordBatchOptions;
+    use arrow_schema::Schema;
+    use thalweg_core::SubtaskIndex;
+    use thalweg_core::key::KeyGroupRange;
+
+    use super::*;
+
+    struct Dropping;
+
+    impl Operator for Dropping {
+        fn process(
+            &mut self,
+            batch: RecordBatch,
+            _context: &Context<'_>,
+            out: &mut Collector,
+        ) -> Result<()> {
+            out.drop_rows(batch.num_rows() as u64);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn rows_that_an_operator_drops_are_counted() {
+        let schema = Arc::new(Schema::empty());
+        let open = OpenContext {
+            uid: OperatorUid::new("dropping").unwrap(),
+            subtask: SubtaskIndex(0),
+            parallelism: 1,
+            max_parallelism: 128,
+            key_groups: KeyGroupRange::of_subtask(0, 1, 128),
+            input_schema: Arc::clone(&schema),
+        };
+        let metrics = Arc::new(NodeMetrics::default());
+        let mut chain = Chain::new(vec![ChainNode {
+            open,
+            operator: Some(Box::new(Dropping)),
+            outputs: Vec::new(),
+            metrics: Arc::clone(&metrics),
+        }]);
+        let options = RecordBatchOptions::new().with_row_count(Some(3));
+        let rows = RecordBatch::try_new_with_options(schema, Vec::new(), &options).unwrap();
+        for all in [3, 6] {
+            assert!(chain.process(rows.clone()).unwrap().is_empty());
+            assert_eq!(metrics.rows_dropped.load(Ordering::Relaxed), all);
+        }
+    }
 }

@@ -106,8 +106,17 @@ const SECTIONS: &[Section] = &[
     },
     Section {
         name: "quarantine",
-        comment: "When the job stops because too many messages are rejected.",
+        comment: "What becomes of rejected messages, and when the job stops because there are too many.",
         entries: &[
+            entry(
+                "on_rejected",
+                "table; topic: the table and a topic of dead letters, exactly once; drop; fail: the first ends the job.",
+            ),
+            example(
+                "topic",
+                "\"healthcare_dead_letters\"",
+                "The topic, on the mirror's brokers. Payloads are encrypted as in the table.",
+            ),
             entry(
                 "stop_above",
                 "The share of the latest messages that may be rejected; 1 never stops.",
@@ -143,6 +152,11 @@ const SECTIONS: &[Section] = &[
             entry("restart_delay", "First pause before a restart; doubles each time up to 30s."),
             entry("io_threads", "Threads for storage work."),
             entry("slow_checkpoint", "Warn when a checkpoint takes longer than this."),
+            example(
+                "memory_limit",
+                "\"4GiB\"",
+                "The job ends when the process's resident memory stays above this. Default: no limit.",
+            ),
         ],
     },
     Section {

@@ -39,6 +39,14 @@ pub(super) fn text(job: Option<&JobMetrics>, readers: usize) -> String {
         let labels = format!("node=\"{node}\"");
         text.line("thalweg_node_late_rows_dropped_total", &labels, rows as f64);
     }
+    text.head(
+        "thalweg_node_rows_dropped_total",
+        "counter",
+        "Rows that a node was told to drop, quarantine.on_rejected = \"drop\" say.",
+    );
+    for (node, rows) in &job.dropped() {
+        text.line("thalweg_node_rows_dropped_total", &format!("node=\"{node}\""), *rows as f64);
+    }
     text.head("thalweg_sink_committed_rows", "gauge", "Rows committed since the chain began.");
     for (sink, rows) in &job.committed() {
         text.line("thalweg_sink_committed_rows", &format!("sink=\"{sink}\""), *rows as f64);
@@ -103,6 +111,7 @@ mod tests {
         let job = JobMetrics::default();
         job.node("validate").rows_in.store(5, Ordering::Relaxed);
         job.node("per-minute-partial").rows_late.store(3, Ordering::Relaxed);
+        job.node("validate").rows_dropped.store(3, Ordering::Relaxed);
         job.checkpoint_at.store(1_500_000, Ordering::Relaxed);
         let text = text(Some(&job), 2);
         for line in [
@@ -110,6 +119,7 @@ mod tests {
             "thalweg_node_rows_in_total{node=\"validate\"} 5",
             "thalweg_node_late_rows_dropped_total{node=\"per-minute-partial\"} 3",
             "thalweg_node_late_rows_dropped_total{node=\"validate\"} 0",
+            "thalweg_node_rows_dropped_total{node=\"validate\"} 3",
             "thalweg_checkpoint_timestamp_seconds 1.5",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -187,6 +187,7 @@ impl TappedOperator {
         let mut emitted = Collector::default();
         let done = call(self.inner.as_mut(), &mut emitted);
         out.leave_out_late(emitted.take_late());
+        out.drop_rows(emitted.take_dropped());
         for (tag, batch) in emitted.take() {
             match tag {
                 None => {
