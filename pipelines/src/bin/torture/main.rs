@@ -80,7 +80,7 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 note(&format!("error: {}", chain(&error).replace('\n', " ")));
-                exit_code(error.kind())
+                ExitCode::from(exit_code(error.kind()))
             }
         };
     }
