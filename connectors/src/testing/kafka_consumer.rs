@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use super::kafka_jars::{Jars, run_bounded};
 use super::{Consumed, KafkaServerError, unique};
 
 const TIMEOUT: Duration = Duration::from_mins(3);
+/// For topics of any size: it reads some ten thousand messages a second at the least.
+const LONG_TIMEOUT: Duration = Duration::from_mins(30);
 const POLL: Duration = Duration::from_millis(500);
 const MOST_QUIET: u32 = 120;
 /// It stops once no message has come for this long.
@@ -57,6 +60,7 @@ pub(super) fn committed_messages(
                 messages.push(Consumed {
                     partition: message.partition(),
                     offset: message.offset(),
+                    timestamp_ms: message.timestamp().to_millis(),
                     value: message.payload().unwrap_or_default().to_vec(),
                 });
             }
@@ -72,21 +76,45 @@ pub(super) fn committed_lines(
     topic: &str,
 ) -> Result<Vec<String>, KafkaServerError> {
     let folder = std::env::temp_dir().join(format!("thalweg-consumer-{}", unique()));
-    let io = |cause| KafkaServerError::Io { what: "run the console consumer", cause };
-    fs::create_dir(&folder).map_err(io)?;
-    let (output, log) = (folder.join("messages"), folder.join("log"));
+    fs::create_dir(&folder).map_err(unusable)?;
+    let output = folder.join("messages");
+    let ran = consume(jars, bootstrap_servers, topic, &output, TIMEOUT);
+    let text = fs::read_to_string(&output).map_err(unusable);
+    fs::remove_dir_all(&folder).map_err(unusable)?;
+    ran?;
+    Ok(text?.lines().map(ToOwned::to_owned).collect())
+}
+
+/// Writes all committed messages of a topic to a file, each one a line. What the consumer says of itself is beside it.
+pub(super) fn committed_to(
+    jars: &Jars,
+    bootstrap_servers: &str,
+    topic: &str,
+    output: &Path,
+) -> Result<(), KafkaServerError> {
+    consume(jars, bootstrap_servers, topic, output, LONG_TIMEOUT)
+}
+
+fn consume(
+    jars: &Jars,
+    bootstrap_servers: &str,
+    topic: &str,
+    output: &Path,
+    timeout: Duration,
+) -> Result<(), KafkaServerError> {
     let mut consumer = Command::new("sh");
     // Messages apart from what the tool says about itself.
-    consumer.args(["-c", "out=$1; shift; exec \"$@\" >\"$out\"", "sh"]).arg(&output);
+    consumer.args(["-c", "out=$1; shift; exec \"$@\" >\"$out\"", "sh"]).arg(output);
     // Unconfigured, it logs to standard output.
     let options = ["-Xmx256m", "-XX:+UseSerialGC", "-Dorg.apache.logging.log4j.level=OFF", "-cp"];
     consumer.arg(&jars.java).args(options).arg(&jars.class_path);
     consumer.arg("org.apache.kafka.tools.consumer.ConsoleConsumer");
     consumer.args(["--bootstrap-server", bootstrap_servers, "--topic", topic, "--from-beginning"]);
     consumer.args(["--isolation-level", "read_committed", "--timeout-ms", QUIET_MS]);
-    let ran = run_bounded(consumer, &log, TIMEOUT);
-    let text = fs::read_to_string(&output).map_err(io);
-    fs::remove_dir_all(&folder).map_err(io)?;
-    ran.map_err(|reason| io(io::Error::other(reason)))?;
-    Ok(text?.lines().map(ToOwned::to_owned).collect())
+    run_bounded(consumer, &output.with_extension("log"), timeout)
+        .map_err(|reason| unusable(io::Error::other(reason)))
+}
+
+fn unusable(cause: io::Error) -> KafkaServerError {
+    KafkaServerError::Io { what: "run the console consumer", cause }
 }

@@ -30,7 +30,7 @@ use std::env;
 use std::fmt::{self, Debug, Display};
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -204,11 +204,12 @@ impl KafkaServer {
 
     /// All messages of a topic that readers of committed ones see, by Kafka's own console consumer: each a line.
     pub fn committed_lines(&self, topic: &str) -> Result<Vec<String>, KafkaServerError> {
-        let jars = Jars::resolve().map_err(|error| KafkaServerError::Io {
-            what: "find Kafka's tools",
-            cause: io::Error::other(error.to_string()),
-        })?;
-        kafka_consumer::committed_lines(&jars, &self.bootstrap_servers, topic)
+        kafka_consumer::committed_lines(&tools()?, &self.bootstrap_servers, topic)
+    }
+
+    /// The same, written to a file: for more of them than one wants to hold.
+    pub fn committed_to(&self, topic: &str, file: &Path) -> Result<(), KafkaServerError> {
+        kafka_consumer::committed_to(&tools()?, &self.bootstrap_servers, topic, file)
     }
 
     /// Kills all nodes with SIGKILL. Data and ports are kept for [`Self::start_again`].
@@ -309,6 +310,13 @@ pub fn or_skip<T>(server: Result<T, Unavailable>) -> Option<T> {
     let test = current.name().unwrap_or("a test");
     drop(writeln!(io::stderr(), "\n*** SKIPPED {test}: {unavailable} ***\n"));
     None
+}
+
+fn tools() -> Result<Jars, KafkaServerError> {
+    Jars::resolve().map_err(|error| KafkaServerError::Io {
+        what: "find Kafka's tools",
+        cause: io::Error::other(error.to_string()),
+    })
 }
 
 fn stop(nodes: &mut [Node], order: &str) -> Result<(), KafkaServerError> {

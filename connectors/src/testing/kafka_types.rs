@@ -98,6 +98,8 @@ pub struct Consumed {
     pub partition: i32,
     /// Its offset there.
     pub offset: i64,
+    /// Its timestamp, if it has one.
+    pub timestamp_ms: Option<i64>,
     /// Its payload; empty for a tombstone.
     pub value: Vec<u8>,
 }

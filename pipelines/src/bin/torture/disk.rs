@@ -17,8 +17,12 @@ use object_store::{
 use thalweg_core::{Result, error};
 use thalweg_runtime::{CheckpointStorage, Created};
 
+use crate::told::note;
+
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = StoreResult<T>> + Send + 'a>>;
 
+/// Told for each write that finds no room.
+pub(crate) const FULL: &str = "the disk is full";
 /// ENOSPC on Linux.
 const NO_SPACE: i32 = 28;
 
@@ -41,6 +45,7 @@ impl Disk {
     fn write(&self) -> std::io::Result<()> {
         let n = self.writes.fetch_add(1, Ordering::Relaxed);
         if n >= self.every && n % self.every < FULL_FOR {
+            note(FULL);
             return Err(std::io::Error::from_raw_os_error(NO_SPACE));
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! What can happen, and how often it did.
 
+use std::fmt;
+
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -14,37 +16,50 @@ pub(crate) enum Fault {
     Copy,
     /// The broker dies and comes back.
     Broker,
-    /// Another writer changes a table.
-    Writer,
+    /// Another writer compacts a table.
+    Optimize,
+    /// Another writer deletes what a table has removed.
+    Vacuum,
+    /// Another writer adds a column to a table.
+    Column,
     /// The worker goes on with a disk that is full now and then.
     Disk,
     /// The worker goes on with a clock that jumps.
     Clock,
 }
 
-/// One of each, so that a short run has seen everything.
-const ALL: [Fault; 7] = [
+/// One of each, so that a short run has seen everything. A vacuum finds something to delete behind an optimize.
+const ALL: [Fault; 9] = [
     Fault::Kill9,
+    Fault::Optimize,
+    Fault::Vacuum,
+    Fault::Column,
     Fault::Zombie,
-    Fault::Writer,
     Fault::Copy,
     Fault::Disk,
     Fault::Broker,
     Fault::Clock,
 ];
 
+/// How often a fault that did not happen when it was its turn is tried again before the others.
+const TRIES: usize = 3;
+
 impl Fault {
-    /// The next one: first one of each, then at random, deaths and writers more often than the slow ones.
-    pub(crate) fn next(number: usize, random: &mut StdRng) -> Self {
-        if let Some(fault) = ALL.get(number) {
-            return *fault;
+    /// The `number`-th one: first one of each, until it happened, then at random, deaths and writers more often than the
+    /// slow ones.
+    pub(crate) fn next(number: usize, counts: &Counts, random: &mut StdRng) -> Self {
+        let missing = ALL.into_iter().find(|fault| counts.of(*fault) == 0);
+        if let Some(fault) = missing.filter(|_| number < TRIES * ALL.len()) {
+            return fault;
         }
         match random.random_range(0..20) {
             0..7 => Self::Kill9,
             7..10 => Self::Zombie,
             10..12 => Self::Copy,
             12..13 => Self::Broker,
-            13..17 => Self::Writer,
+            13..15 => Self::Optimize,
+            15..16 => Self::Vacuum,
+            16..17 => Self::Column,
             17..19 => Self::Disk,
             _ => Self::Clock,
         }
@@ -54,23 +69,113 @@ impl Fault {
 /// How often each happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
+    /// Processes that were alive, and died of it.
     pub(crate) kill9: u64,
+    /// Processes that were alive, stopped, and woke up.
     pub(crate) stop: u64,
     pub(crate) copies: u64,
     pub(crate) broker: u64,
-    pub(crate) writer: u64,
+    /// Compactions that merged files.
+    pub(crate) optimize: u64,
+    /// Vacuums that deleted files.
+    pub(crate) vacuum: u64,
+    pub(crate) column: u64,
+    /// Writes that found no room.
     pub(crate) disk: u64,
+    /// Jumps of the clock that the job saw.
     pub(crate) clock: u64,
     /// Workers that found another owner and gave way.
     pub(crate) fenced: u64,
+    /// Workers that gave up on their disk or broker.
+    pub(crate) gave_up: u64,
 }
 
 impl Counts {
-    /// Whether every kind of fault happened: a run without them shows nothing.
+    pub(crate) fn of(&self, fault: Fault) -> u64 {
+        match fault {
+            Fault::Kill9 => self.kill9,
+            Fault::Zombie => self.stop,
+            Fault::Copy => self.copies,
+            Fault::Broker => self.broker,
+            Fault::Optimize => self.optimize,
+            Fault::Vacuum => self.vacuum,
+            Fault::Column => self.column,
+            Fault::Disk => self.disk,
+            Fault::Clock => self.clock,
+        }
+    }
+
+    /// What another writer did.
+    pub(crate) fn writer(&self) -> u64 {
+        self.optimize + self.vacuum + self.column
+    }
+
+    /// Whether every kind of fault happened, and was noticed: a run without them shows nothing.
     pub(crate) fn is_torture(&self) -> bool {
-        [self.kill9, self.stop, self.copies, self.broker, self.writer, self.disk, self.clock]
-            .iter()
-            .all(|count| *count > 0)
-            && self.fenced > 0
+        ALL.into_iter().all(|fault| self.of(fault) > 0) && self.fenced > 0
+    }
+}
+
+impl fmt::Display for Counts {
+    /// What the last line of a run does not tell.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { copies, fenced, gave_up, optimize, vacuum, column, disk, clock, .. } = self;
+        write!(
+            f,
+            "copies={copies} fenced={fenced} gave-up={gave_up} optimize={optimize} vacuum={vacuum} column={column} disk={disk} clock={clock}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_has_its_turn_until_it_happened_and_not_for_ever() {
+        let mut random = StdRng::seed_from_u64(1);
+        let mut counts = Counts { kill9: 1, optimize: 1, ..Counts::default() };
+        assert_eq!(Fault::next(2, &counts, &mut random), Fault::Vacuum);
+        assert_eq!(Fault::next(3, &counts, &mut random), Fault::Vacuum);
+        counts.vacuum = 1;
+        assert_eq!(Fault::next(4, &counts, &mut random), Fault::Column);
+        let later: Vec<_> =
+            (TRIES * ALL.len()..1_000).map(|n| Fault::next(n, &counts, &mut random)).collect();
+        assert!(ALL.iter().all(|fault| later.contains(fault)));
+    }
+
+    #[test]
+    fn a_run_without_one_of_the_faults_shows_nothing() {
+        let all = Counts {
+            kill9: 1,
+            stop: 1,
+            copies: 1,
+            broker: 1,
+            optimize: 1,
+            vacuum: 1,
+            column: 1,
+            disk: 1,
+            clock: 1,
+            fenced: 1,
+            gave_up: 0,
+        };
+        assert!(all.is_torture());
+        assert_eq!(all.writer(), 3);
+        for missing in [
+            Counts { kill9: 0, ..all },
+            Counts { stop: 0, ..all },
+            Counts { copies: 0, ..all },
+            Counts { broker: 0, ..all },
+            Counts { optimize: 0, ..all },
+            Counts { vacuum: 0, ..all },
+            Counts { column: 0, ..all },
+            Counts { disk: 0, ..all },
+            Counts { clock: 0, ..all },
+            Counts { fenced: 0, ..all },
+        ] {
+            assert!(!missing.is_torture(), "{missing}");
+        }
     }
 }

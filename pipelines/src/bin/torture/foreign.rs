@@ -7,7 +7,7 @@ use thalweg_core::{Error, Result};
 
 use crate::told::note;
 
-const SCRIPT: &str = include_str!("foreign.py");
+const FOREIGN: &str = include_str!("foreign.py");
 /// Pinned: the oracle reads tables with it.
 const REQUIREMENTS: [&str; 2] = ["deltalake==1.6.6", "pyarrow"];
 
@@ -58,9 +58,10 @@ impl Python {
         Err(Error::transient(format!("python: {last}")))
     }
 
-    /// Does one thing (`optimize`, `vacuum`, `column`) to a table.
-    pub(crate) fn disturb(&self, table: &Path, what: &str) -> Result<()> {
+    /// Does one thing (`optimize`, `vacuum`, `column`) to a table; how many files were merged or deleted, or columns added.
+    pub(crate) fn disturb(&self, table: &Path, what: &str) -> Result<u64> {
         let table = table.display().to_string();
-        self.run(SCRIPT, &[&table, what]).map(drop)
+        let told = self.run(FOREIGN, &[&table, what])?;
+        told.trim().parse().map_err(|_| Error::internal("the other writer did not say what it did"))
     }
 }

@@ -2,8 +2,10 @@
 //! that shares no code with it.
 //!
 //! Processes are killed with -9, stopped and woken up, run twice at a time; the broker is killed; disks fill up, clocks
-//! jump, and another Delta writer compacts, vacuums and alters the tables. Afterwards a batch program recomputes every
-//! table and the mirror topic from the messages that the broker holds.
+//! jump, and another Delta writer compacts, vacuums and alters the tables. A worker that ends by itself must have met what
+//! explains that, none may panic, and each fault must really have happened. Afterwards a batch program recomputes bronze,
+//! quarantine, silver, late, gold and the mirror topic from the messages that the broker holds, row by row, and checks how
+//! alerts and published checkpoints hang together; [`oracle`] says what it cannot compare.
 #![allow(
     clippy::disallowed_methods,
     reason = "it lets time pass between what it does to other processes, outside of any job"
@@ -11,10 +13,12 @@
 
 mod clock;
 mod disk;
+mod ends;
 mod faults;
 mod feeder;
 mod foreign;
 mod oracle;
+mod process;
 mod supervisor;
 mod told;
 mod worker;
@@ -23,10 +27,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use thalweg_core::Result;
+use thalweg_core::error::chain;
 use thalweg_runtime::cli::{init_logging, report_error};
 
+use crate::ends::exit_code;
 use crate::supervisor::Torture;
+use crate::told::note;
 use crate::worker::WorkerArgs;
 
 /// Runs the healthcare pipeline while everything around it fails, and checks every table and topic
@@ -68,17 +74,17 @@ pub(crate) struct TortureArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done: Result<bool> = match cli.command {
-        Some(Command::Worker(args)) => {
-            init_logging(true);
-            worker::run(&args).map(|()| true)
-        }
-        None => {
-            init_logging(true);
-            Torture::prepare(cli.torture).and_then(Torture::run)
-        }
-    };
-    match done {
+    init_logging(true);
+    if let Some(Command::Worker(args)) = cli.command {
+        return match worker::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                note(&format!("error: {}", chain(&error).replace('\n', " ")));
+                ExitCode::from(exit_code(error.kind()))
+            }
+        };
+    }
+    match Torture::prepare(cli.torture).and_then(Torture::run) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => report_error(&error),

@@ -1,183 +1,500 @@
-"""A batch oracle for the healthcare pipeline: oracle.py DATA_DIR INPUT MIRROR
+"""A batch oracle for the healthcare pipeline: oracle.py DATA_DIR TOPIC INPUT MIRROR
 
-INPUT and MIRROR hold a topic's messages as lines "partition offset payload-in-hex". Recomputes every table and the
-mirror from INPUT alone, with no code of the pipeline's; prints findings, and last the rows lost and duplicated.
+INPUT holds the messages of TOPIC as lines "partition offset timestamp-in-milliseconds payload-in-hex", MIRROR those of the
+mirror topic as lines of JSON. Recomputes from INPUT alone, with no code of the pipeline's, every row of bronze, quarantine,
+silver, late, gold and the mirror. Not compared: `ingested_at`, and what is encrypted but for its length and that no two
+rows have the same. Alerts are not recomputed; that each has a cause in INPUT and goes its way without a gap or a
+repetition is checked. So is that each row of meta/checkpoints names versions that hold that checkpoint and no later one.
+
+Prints findings, and last the rows lost and the rows duplicated or wrong. A wrong row is one of each. No finding tells a
+value of a record.
 """
+import array
 import collections
 import datetime
 import json
+import os
 import re
 import sys
 
 import deltalake
+import pyarrow as pa
 
-DATA, INPUT, MIRROR = sys.argv[1:]
+DATA, TOPIC, INPUT, MIRROR = sys.argv[1:]
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 MINUTE = 60_000_000
 OUT_OF_ORDERNESS = 30_000_000
+# A version, a key's number, a salt, a nonce and a tag.
+SEALED_WITH = 1 + 8 + 16 + 12 + 16
 EVENT_TYPES = {"vitals", "lab_result", "medication"}
 RANGES = {
     "heart_rate": (20, 300), "systolic": (40, 300), "diastolic": (20, 200), "temperature": (80, 115),
     "spo2": (50, 100), "respiratory_rate": (4, 80),
 }
-VITALS = ["heart_rate", "systolic", "diastolic", "temperature", "spo2", "respiratory_rate"]
+VITALS = list(RANGES)
+SILVER = [
+    "event_id", "patient_id", "name", "ssn", "phone", "dob", "address", "event_type", "heart_rate", "blood_pressure",
+    "systolic", "diastolic", "bp_category", "temperature", "spo2", "respiratory_rate", "medication", "event_time",
+    "consciousness", "oxygen", "unit", "device_id",
+]
+GOLD = {
+    "vitals_by_minute": "event_type", "vitals_by_bp_category": "bp_category", "patient_vitals": "patient_id",
+    "medications": "medication", "kpis": None,
+}
+PLACE = ["partition", "offset"]
 lost = duplicated = 0
 
 
-def messages(path):
-    for line in open(path):
-        partition, offset, payload = line.rstrip("\n").split(" ")
-        yield int(partition), int(offset), bytes.fromhex(payload)
+def verdict(name, rows, missing, extra, first=""):
+    global lost, duplicated
+    print(f"{name}: {rows} rows expected, {missing} lost, {extra} duplicated or wrong{first}")
+    lost, duplicated = lost + missing, duplicated + extra
+
+
+# Messages.
+
+
+class Number(str):
+    """A number as it is written."""
 
 
 def micros(text):
     at = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=datetime.timezone.utc)
-    return round((at - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) / datetime.timedelta(microseconds=1))
+    at = at.replace(tzinfo=at.tzinfo or datetime.timezone.utc)
+    return (at - EPOCH) // datetime.timedelta(microseconds=1)
+
+
+def refuse(constant):
+    raise ValueError(f"{constant} is no JSON")
+
+
+def fields(payload):
+    """The fields of a message, or why there are none."""
+    if not payload:
+        return None, "message.empty"
+    try:
+        text = payload.decode("utf-8")
+    except UnicodeDecodeError:
+        return None, "utf8.invalid"
+    try:
+        raw = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=refuse)
+    except ValueError:
+        return None, "json.malformed"
+    return (raw, None) if isinstance(raw, dict) else (None, "json.not_object")
+
+
+def is_text(value):
+    return isinstance(value, str) and not isinstance(value, Number)
 
 
 def event(payload):
-    """The event, and whether it is valid; None when it cannot be read."""
-    try:
-        raw = json.loads(payload.decode("utf-8"))
-    except ValueError:
-        return None, False
-    if not isinstance(raw, dict):
-        return None, False
-    good = True
-    try:
-        time = micros(raw["timestamp"])
-    except (KeyError, TypeError, AttributeError, ValueError):
-        time, good = None, False
-    row = {"time": time, "event_type": raw.get("event_type"), "medication": raw.get("medication")}
-    patient = raw.get("patient_id")
-    if isinstance(patient, str) and re.fullmatch(r"-?\d+", patient):
-        patient = int(patient)
-    good &= isinstance(patient, int)
-    row["patient_id"] = patient
-    good &= row["event_type"] in EVENT_TYPES
-    pressure = raw.get("blood_pressure")
-    row["systolic"] = row["diastolic"] = None
-    if pressure is not None:
-        parts = re.fullmatch(r"(\d+)/(\d+)", pressure) if isinstance(pressure, str) else None
-        if parts is None:
-            good = False
-        else:
-            row["systolic"], row["diastolic"] = int(parts[1]), int(parts[2])
-            good &= row["systolic"] > row["diastolic"]
-    for name in ("heart_rate", "temperature", "spo2", "respiratory_rate"):
+    """The columns of a message, clear, and the codes of all that is wrong with it."""
+    raw, unreadable = fields(payload)
+    row = dict.fromkeys(SILVER)
+    if unreadable:
+        return row, [unreadable]
+    codes = []
+
+    def take(name, column, missing, wrong, read):
+        """Reads a field; `read` raises ValueError at what is none."""
         value = raw.get(name)
-        if value is not None and not isinstance(value, (int, float)):
-            value, good = None, False
-        row[name] = value
+        if value is None:
+            codes.extend([missing] if missing else [])
+            return
+        try:
+            row[column] = read(value)
+        except ValueError:
+            codes.append(wrong)
+
+    def patient(value):
+        if not isinstance(value, Number) or not re.fullmatch(r"-?\d+", value) or not -2**63 <= int(value) < 2**63:
+            raise ValueError
+        return int(value)
+
+    def kind(value):
+        if not is_text(value) or value not in EVENT_TYPES:
+            raise ValueError
+        return value
+
+    def time(value):
+        if not is_text(value):
+            raise ValueError
+        return micros(value)
+
+    def number(value):
+        if not isinstance(value, Number):
+            raise ValueError
+        return float(value)
+
+    take("patient_id", "patient_id", "patient_id.missing", "patient_id.type", patient)
+    take("event_type", "event_type", "event_type.missing", "event_type.unknown", kind)
+    take("timestamp", "event_time", "timestamp.missing", "timestamp.unparsable", time)
+    for name in ("heart_rate", "temperature", "spo2", "respiratory_rate"):
+        take(name, name, None, f"{name}.type", number)
+    pressure = raw.get("blood_pressure")
+    if is_text(pressure):
+        parts = re.fullmatch(r"\s*([0-9]{2,3})\s*/\s*([0-9]{2,3})\s*", pressure)
+        if parts:
+            row["blood_pressure"], row["systolic"], row["diastolic"] = pressure, int(parts[1]), int(parts[2])
+            row["bp_category"] = category(row["systolic"], row["diastolic"])
+            codes.extend(["blood_pressure.order"] if row["systolic"] <= row["diastolic"] else [])
+        else:
+            codes.append("blood_pressure.unparsable")
+    elif pressure is not None:
+        codes.append("blood_pressure.type")
     for name, (low, high) in RANGES.items():
-        if row[name] is not None:
-            good &= low <= row[name] <= high
-    return row, good
+        if row[name] is not None and not low <= row[name] <= high:
+            codes.append(f"{name}.range")
+    for name in ("event_id", "name", "ssn", "phone", "dob", "address", "medication", "unit", "device_id"):
+        value = raw.get(name)
+        row[name] = str(value) if isinstance(value, str) else None
+    level, oxygen = raw.get("consciousness"), raw.get("oxygen")
+    row["consciousness"] = level if is_text(level) and level in {"A", "C", "V", "P", "U"} else None
+    row["oxygen"] = oxygen if isinstance(oxygen, bool) else None
+    return row, codes
+
+
+def category(systolic, diastolic):
+    """As the guideline of the ACC and the AHA has it: the worse of the two."""
+    if systolic > 180 or diastolic > 120:
+        return "severe"
+    if systolic >= 140 or diastolic >= 90:
+        return "stage_2"
+    if systolic >= 130 or diastolic >= 80:
+        return "stage_1"
+    return "elevated" if systolic >= 120 else "normal"
+
+
+LETTER = re.compile(r"[^\W\d_]")
+# What may be shown of an identity, written as the simulated hospital writes it (docs/guide/privacy.md).
+MASKS = {
+    "name": lambda text: " ".join(LETTER.search(word)[0] + "***" for word in text.split()),
+    "ssn": lambda text: f"***-**-{text[-4:]}",
+    "phone": lambda text: f"{text[:5]} ***-{text[-4:]}",
+    "dob": lambda text: f"{text[:4]}-**-**",
+    "address": lambda text: f"{text.split(', ')[-2]}, {text.split(', ')[-1].split()[0]}",
+}
+
+
+def silver(row):
+    return tuple(MASKS[name](row[name]) if name in MASKS and row[name] is not None else row[name] for name in SILVER)
+
+
+# Tables.
+
+
+class Ledger:
+    """The row that is expected at each place of some: a digest of it, since there may be many millions."""
+
+    def __init__(self):
+        self.partitions = collections.defaultdict(lambda: array.array("q"))
+        self.rows = 0
+
+    def expect(self, partition, offset, row):
+        digests = self.partitions[partition]
+        digests.extend([0] * (offset + 1 - len(digests)))
+        digests[offset] = hash(row) or 1
+        self.rows += 1
+
+    def compare(self, name, found):
+        """With rows that begin with their place, each of which must be there once."""
+        seen = {partition: bytearray(len(digests)) for partition, digests in self.partitions.items()}
+        right = wrong = extra = 0
+        first = ""
+        for partition, offset, *row in found:
+            digests = self.partitions.get(partition, ())
+            if offset >= len(digests) or digests[offset] == 0 or seen[partition][offset]:
+                extra += 1
+            else:
+                seen[partition][offset] = 1
+                matches = digests[offset] == (hash(tuple(row)) or 1)
+                right, wrong = right + matches, wrong + (not matches)
+                if matches:
+                    continue
+            first = first or f" (the first of them: partition {partition}, offset {offset})"
+        verdict(name, self.rows, self.rows - right, extra + wrong, first)
 
 
 def table(name, columns):
+    """The rows of a table, times as microseconds."""
     try:
-        found = deltalake.DeltaTable(f"{DATA}/{name}")
+        dataset = deltalake.DeltaTable(f"{DATA}/{name}").to_pyarrow_dataset()
     except deltalake.exceptions.TableNotFoundError:
-        return []
-    rows = found.to_pyarrow_table(columns=columns).to_pylist()
-    return [tuple(row[c] for c in columns) for row in rows]
+        return
+    for batch in dataset.to_batches(columns=columns):
+        cells = []
+        for column in batch.columns:
+            if pa.types.is_timestamp(column.type):
+                column = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+            cells.append(column.to_pylist())
+        yield from zip(*cells)
 
 
-def compare(name, expected, found):
-    """Two multisets."""
-    global lost, duplicated
-    expected, found = collections.Counter(expected), collections.Counter(found)
-    missing, extra = sum((expected - found).values()), sum((found - expected).values())
-    print(f"{name}: {sum(expected.values())} rows expected, {missing} lost, {extra} duplicated or wrong")
-    lost, duplicated = lost + missing, duplicated + extra
+class Group:
+    """What gold says about some events."""
+
+    def __init__(self):
+        self.events, self.patients, self.values = 0, set(), [None] * len(VITALS)
+
+    def add(self, row):
+        self.events += 1
+        self.patients.add(row["patient_id"])
+        for place, vital in enumerate(VITALS):
+            value = row[vital]
+            if value is not None:
+                total, count, low, high = self.values[place] or (0.0, 0, value, value)
+                self.values[place] = (total + value, count + 1, min(low, value), max(high, value))
+
+    def says(self, events, patients, *cells):
+        """Whether a row says the same; means may be of sums that were taken in another order."""
+        if (events, patients) != (self.events, len(self.patients)):
+            return False
+        for value, mean, low, high in zip(self.values, cells[::3], cells[1::3], cells[2::3]):
+            if value is None:
+                if (mean, low, high) != (None, None, None):
+                    return False
+            elif mean is None or (low, high) != value[2:] or abs(mean - value[0] / value[1]) > 1e-9 * max(abs(mean), 1):
+                return False
+        return True
 
 
-def same(a, b):
-    """Equal, or means whose sums were taken in another order."""
-    if isinstance(a, float) and isinstance(b, float):
-        return abs(a - b) <= 1e-9 * max(abs(a), abs(b), 1)
-    return a == b
-
-
-def settle(expected, found):
-    """Found rows, those that say the same as the expected one of their key replaced by it."""
-    by_key = {row[:2]: row for row in expected}
-    settled = []
-    for row in found:
-        twin = by_key.get(row[:2])
-        settled.append(twin if twin is not None and all(map(same, twin, row)) else row)
-    return settled
-
-
-inputs, valid, invalid, late, on_time = [], [], [], [], []
-watermarks = {}
-for partition, offset, payload in sorted(messages(INPUT)):
-    at = (partition, offset)
-    inputs.append(at)
-    row, good = event(payload)
-    before = watermarks.get(partition)
-    if row is not None and row["time"] is not None:
-        watermarks[partition] = max(before or row["time"] - OUT_OF_ORDERNESS, row["time"] - OUT_OF_ORDERNESS)
-    if not good:
-        invalid.append(at)
-        continue
-    valid.append(at + (row["patient_id"], row["heart_rate"], row["systolic"]))
-    end = (row["time"] // MINUTE + 1) * MINUTE
-    if before is not None and before >= end:
-        late.append(at)
-    else:
-        on_time.append(row)
-
-place = ["partition", "offset"]
-compare("bronze/events", inputs, table("bronze/events", place))
-compare("quarantine/events", invalid, table("quarantine/events", place))
-compare("silver/events", valid, table("silver/events", place + ["patient_id", "heart_rate", "systolic"]))
-compare("late/events", late, table("late/events", place))
-
-
-def category_of():
-    """The category that silver gave each pair: what a category means is not the oracle's to know."""
-    pairs = table("silver/events", ["systolic", "diastolic", "bp_category"])
-    known = {}
-    for systolic, diastolic, category in pairs:
-        assert known.setdefault((systolic, diastolic), category) == category, "one pair, two categories"
-    return known
-
-
-categories = category_of()
-for row in on_time:
-    row["bp_category"] = categories.get((row["systolic"], row["diastolic"]))
-for name, key in [
-    ("vitals_by_minute", "event_type"), ("vitals_by_bp_category", "bp_category"), ("patient_vitals", "patient_id"),
-    ("medications", "medication"), ("kpis", None),
-]:
-    groups = collections.defaultdict(list)
-    for row in on_time:
-        if key is None or row[key] is not None:
-            groups[(row["time"] // MINUTE * MINUTE, row[key] if key else None)].append(row)
-    expected = []
-    for (start, value), rows in groups.items():
-        cells = [start, value, len(rows), len({row["patient_id"] for row in rows})]
-        for vital in VITALS:
-            values = [row[vital] for row in rows if row[vital] is not None]
-            cells += [sum(values) / len(values), min(values), max(values)] if values else [None] * 3
-        expected.append(tuple(cells))
-    columns = ["window_start"] + ([key] if key else []) + ["events", "patients"]
+def compare_gold(name, key, groups):
+    columns = ["window_start", "window_end"] + ([key] if key else []) + ["events", "patients"]
     columns += [f"{vital}_{what}" for vital in VITALS for what in ("mean", "min", "max")]
-    found = []
-    for row in table(f"gold/{name}", columns):
-        cells = list(row)
-        cells[0] = round(cells[0].timestamp() * 1_000_000)
-        if key is None:
-            cells.insert(1, None)
-        found.append(tuple(cells))
-    compare(f"gold/{name}", expected, settle(expected, found))
+    seen, right, extra = set(), 0, 0
+    for start, end, *cells in table(f"gold/{name}", columns):
+        at = (start, cells.pop(0) if key else None)
+        fits = at not in seen and at in groups and end == start + MINUTE and groups[at].says(*cells)
+        seen.add(at)
+        right, extra = right + fits, extra + (not fits)
+    verdict(f"gold/{name}", len(groups), len(groups) - right, extra)
 
-mirrored = []
-for _, _, payload in messages(MIRROR):
-    row = json.loads(payload)
-    mirrored.append((row["partition"], row["offset"], row["patient_id"], row["heart_rate"], row["systolic"]))
-compare("mirror topic", valid, mirrored)
-print(lost, duplicated)
+
+# Alerts.
+
+LIMITS = {
+    "heart-rate-high": ("heart_rate", 131, 1), "heart-rate-low": ("heart_rate", 40, -1),
+    "systolic-high": ("systolic", 220, 1), "systolic-low": ("systolic", 90, -1),
+    "diastolic-high": ("diastolic", 121, 1), "temperature-high": ("temperature", 102.4, 1),
+    "temperature-low": ("temperature", 95, -1), "spo2-low": ("spo2", 91, -1),
+    "respiratory-rate-high": ("respiratory_rate", 25, 1), "respiratory-rate-low": ("respiratory_rate", 8, -1),
+}
+SILENCE = 10 * MINUTE
+SEVERITIES = ["info", "warning", "critical"]
+
+
+class Alerts:
+    """The alerts in the table, by patient and rule and the time that they were opened at."""
+
+    def __init__(self):
+        columns = ["alert_id", "sequence", "patient_id", "rule", "state", "severity", "event_time", "fired_at", "by"]
+        self.rows, self.repeated, self.wrong = 0, 0, 0
+        self.changes, self.causes = collections.defaultdict(dict), collections.defaultdict(list)
+        for alert, sequence, patient, rule, *change in table("alerts/events", columns):
+            self.rows += 1
+            parts = alert.split("/")
+            if len(parts) != 3 or parts[:2] != [str(patient), rule] or not re.fullmatch(r"-?\d+", parts[2]):
+                self.wrong += 1
+            elif sequence in self.changes[patient, rule, int(parts[2])]:
+                self.repeated += 1
+            else:
+                self.changes[patient, rule, int(parts[2])][sequence] = change
+        for patient, rule, opened in self.changes:
+            # A signal is lost some time after the last event.
+            heard = opened - SILENCE if rule == "signal-lost" else opened
+            self.causes[patient, heard].append((patient, rule, opened))
+        self.caused = set()
+
+    def hear(self, row):
+        """Of a valid event, which may be what opened an alert."""
+        for alert in self.causes.get((row["patient_id"], row["event_time"]), ()):
+            vital, bound, side = LIMITS.get(alert[1], (None, 0, 0))
+            value = row.get(vital)
+            if vital is None or (value is not None and side * value >= side * bound):
+                self.caused.add(alert)
+
+    def judge(self):
+        gaps, without = 0, len(self.changes) - len(self.caused)
+        opened = collections.defaultdict(list)
+        for (patient, rule, at), changes in self.changes.items():
+            numbers = sorted(changes)
+            rows = [changes[n] for n in numbers]
+            # That an alert waited is its first change where it has to wait, and is not told.
+            gaps += numbers[0] not in (1, 2) or rows[0][0] != "firing"
+            gaps += numbers[-1] - numbers[0] + 1 - len(numbers)
+            self.wrong += not goes_its_way(at, rows)
+            opened[patient, rule].append((at, rows[-1][0] == "resolved"))
+        beside = 0
+        for alerts in opened.values():
+            # Of a patient's alerts of a rule only the last one may be open.
+            beside += sum(not resolved for _, resolved in sorted(alerts)[:-1])
+        print(
+            f"alerts/events: {self.rows} rows of {len(self.changes)} alerts, {gaps} changes missing, {self.repeated} "
+            f"repeated, {without} without a cause, {beside} beside another, {self.wrong} otherwise wrong"
+        )
+        return gaps, self.repeated + without + beside + self.wrong
+
+
+def goes_its_way(opened, rows):
+    """Whether changes, but for the missing ones, follow one another: it fires, gets worse, and is resolved."""
+    before, severity = opened, -1
+    for place, (state, name, at, fired, by) in enumerate(rows):
+        last = place == len(rows) - 1
+        if state not in ("firing", "resolved") or name not in SEVERITIES or by is not None:
+            return False
+        if at < before or fired != rows[0][2] or (state == "resolved" and not last):
+            return False
+        # To fire again it has to have got worse.
+        if SEVERITIES.index(name) < severity + (state == "firing"):
+            return False
+        before, severity = at, SEVERITIES.index(name)
+    return True
+
+
+# Checkpoints.
+
+
+class Log:
+    """A table's log: the rows that it has at each version, and the version that each checkpoint came with."""
+
+    def __init__(self, name):
+        folder = f"{DATA}/{name}/_delta_log"
+        entries = sorted(file for file in os.listdir(folder) if re.fullmatch(r"\d{20}\.json", file))
+        self.first, self.rows, self.checkpoints, files, rows = int(entries[0][:20]), [], {}, {}, 0
+        self.repeated = self.gaps = 0
+        for version, entry in enumerate(entries, self.first):
+            self.gaps += int(entry[:20]) != version
+            for line in open(f"{folder}/{entry}", encoding="utf-8"):
+                action = json.loads(line)
+                if "add" in action:
+                    files[action["add"]["path"]] = json.loads(action["add"]["stats"])["numRecords"]
+                    rows += files[action["add"]["path"]]
+                elif "remove" in action:
+                    rows -= files.pop(action["remove"]["path"])
+                elif "txn" in action:
+                    at = (action["txn"]["appId"].split("/")[1], action["txn"]["version"])
+                    self.repeated += at in self.checkpoints
+                    self.checkpoints[at] = version
+            self.rows.append(rows)
+
+    def at(self, version):
+        return self.rows[version - self.first]
+
+    def has(self, version):
+        return 0 <= version - self.first < len(self.rows)
+
+
+def manifest():
+    """What the newest checkpoint says of itself."""
+    folder = f"{DATA}/checkpoints"
+    newest = max(name for name in os.listdir(folder) if re.fullmatch(r"manifest-\d+\.json", name))
+    return json.load(open(f"{folder}/{newest}", encoding="utf-8"))
+
+
+def compare_checkpoints(mirrored):
+    newest = manifest()
+    names = {sink["target"]["path"]: sink["rows"] for sink in newest["sinks"]}
+    logs = {name: Log(name) for name, sink in names.items() if os.path.isdir(f"{DATA}/{name}/_delta_log")}
+    cuts = list(table("meta/checkpoints", ["chain", "checkpoint", "tables", "versions"]))
+    published = Log("meta/checkpoints").checkpoints
+    numbers = [(chain, number) for chain, number, _, _ in cuts]
+    # In the order of the log they ascend, and each row came with an entry of its own.
+    order = [at for at in published if at[1] > 0]
+    repeated = len(numbers) - len(set(numbers)) + sum(log.repeated + log.gaps for log in logs.values())
+    wrong = (order != sorted(order)) + (set(order) != set(numbers)) + (len(set(chain for chain, _ in numbers)) != 1)
+    bad = 0
+    ordered = {name: sorted((n, version) for (_, n), version in log.checkpoints.items()) for name, log in logs.items()}
+    ascending = all([v for _, v in pairs] == sorted(v for _, v in pairs) for pairs in ordered.values())
+    wrong += not ascending
+    position = dict.fromkeys(logs, 0)
+    for _, number, tables, versions in sorted(cuts, key=lambda cut: cut[1]):
+        cut = dict(zip(tables, versions))
+        fits = len(tables) == len(versions) and tables == sorted(logs) and all(logs[t].has(v) for t, v in cut.items())
+        for name, pairs in ordered.items() if fits else ():
+            # It holds what came with this checkpoint and earlier ones, and nothing later.
+            while position[name] < len(pairs) and pairs[position[name]][0] <= number:
+                position[name] += 1
+            upto, behind = pairs[: position[name]][-1:], pairs[position[name] :][:1]
+            fits &= all(version <= cut[name] for _, version in upto) and all(version > cut[name] for _, version in behind)
+        if fits:
+            rows = {name: logs[name].at(cut[name]) for name in cut}
+            fits = rows["bronze/events"] == rows["silver/events"] + rows["quarantine/events"]
+            fits &= rows["late/events"] <= rows["silver/events"]
+        bad += not fits
+    # The newest checkpoint is published, and every table has as many rows as it says.
+    wrong += (newest["chain"], newest["number"]) not in published
+    counted = {name: log.rows[-1] for name, log in logs.items()} | {name: mirrored for name in names if name not in logs}
+    uncounted = sum(counted[name] != rows for name, rows in names.items())
+    print(
+        f"meta/checkpoints: {len(cuts)} rows, {repeated} repeated, {bad} name versions of other checkpoints, {uncounted} "
+        f"tables of other lengths than the newest checkpoint says, {wrong} otherwise wrong"
+    )
+    return 0, repeated + bad + uncounted + wrong
+
+
+# The input, once.
+
+alerts = Alerts()
+bronze, quarantine, valid, late = Ledger(), Ledger(), Ledger(), Ledger()
+groups = {name: {} for name in GOLD}
+watermarks = {}
+for line in open(INPUT, encoding="ascii"):
+    partition, offset, millis, payload = line.rstrip("\n").split(" ")
+    partition, offset, payload = int(partition), int(offset), bytes.fromhex(payload)
+    row, codes = event(payload)
+    length = len(payload) + SEALED_WITH
+    bronze.expect(partition, offset, (TOPIC, None if millis == "-" else int(millis) * 1_000, length))
+    # An event moves the watermark of its partition, whether it is valid or not, and is judged by the one before.
+    before, time = watermarks.get(partition), row["event_time"]
+    if time is not None:
+        watermarks[partition] = max(before or time - OUT_OF_ORDERNESS, time - OUT_OF_ORDERNESS)
+    if codes:
+        quarantine.expect(partition, offset, (tuple(sorted(codes)), TOPIC, length))
+        continue
+    shown = silver(row)
+    valid.expect(partition, offset, shown)
+    alerts.hear(row)
+    start = time // MINUTE * MINUTE
+    if before is not None and before >= start + MINUTE:
+        late.expect(partition, offset, shown)
+        continue
+    for name, key in GOLD.items():
+        value = row[key] if key else None
+        if key is None or value is not None:
+            groups[name].setdefault((start, value), Group()).add(row)
+
+
+def sealed(name, *columns):
+    """Rows whose last column is encrypted: its length stands for it."""
+    keys, nonces, repeated = set(), set(), 0
+    for *row, key, payload in table(name, PLACE + list(columns) + ["key_id", "payload"]):
+        keys.add(key)
+        # The salt of a writer and the nonce of a row.
+        nonce = hash(payload[9:37]) if payload is not None else None
+        repeated += nonce is not None and nonce in nonces
+        nonces.add(nonce)
+        row = [tuple(sorted(cell)) if isinstance(cell, list) else cell for cell in row]
+        yield *row, len(payload) if payload is not None else SEALED_WITH
+    if repeated or len(keys) > 1:
+        verdict(f"{name}, encrypted", 0, 0, repeated + max(len(keys) - 1, 0))
+
+
+def mirror():
+    for line in open(MIRROR, encoding="utf-8"):
+        row = json.loads(line)
+        row["event_time"] = micros(row["event_time"])
+        yield *(row[name] for name in PLACE), *(row.get(name) for name in SILVER)
+
+
+bronze.compare("bronze/events", sealed("bronze/events", "topic", "kafka_timestamp"))
+quarantine.compare("quarantine/events", sealed("quarantine/events", "reason_codes", "topic"))
+valid.compare("silver/events", table("silver/events", PLACE + SILVER))
+late.compare("late/events", table("late/events", PLACE + SILVER))
+for name, key in GOLD.items():
+    compare_gold(name, key, groups[name])
+valid.compare("mirror topic", mirror())
+for missing, extra in (alerts.judge(), compare_checkpoints(valid.rows)):
+    lost, duplicated = lost + missing, duplicated + extra
+print(lost, duplicated, flush=True)
+# The libraries' threads may abort a process that ends in the usual way.
+os._exit(0)
