@@ -8,9 +8,10 @@ use thalweg_core::connector::sink::{
     BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
 use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::connector::standing::{Standing, standing};
 use thalweg_core::{CheckpointId, Error, Result};
 
-use super::decide::{Found, Opening, Standing, opening, standing};
+use super::decide::{Found, Opening, opening};
 use super::lock;
 use super::sink::KIND;
 use super::store::{Inner, MemoryStore, pass, unique};

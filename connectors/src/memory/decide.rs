@@ -52,25 +52,6 @@ pub(super) fn opening(
     if behind { Opening::Behind } else { Opening::Continue }
 }
 
-/// Where a checkpoint stands against the newest commit of its application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Not in yet: commit.
-    Missing,
-    /// In: nothing to do.
-    Done,
-    /// A later one is in: someone else commits for us.
-    Fenced,
-}
-
-pub(super) fn standing(txn: Option<CheckpointId>, checkpoint: CheckpointId) -> Standing {
-    match txn {
-        Some(txn) if txn > checkpoint => Standing::Fenced,
-        Some(txn) if txn == checkpoint => Standing::Done,
-        _ => Standing::Missing,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,3 +4,4 @@ pub mod decode;
 pub mod sink;
 pub mod source;
 pub mod staging;
+pub mod standing;

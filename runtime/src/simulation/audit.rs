@@ -1,6 +1,7 @@
 //! What must be true in the end, whatever happened.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use thalweg_core::checkpoint::Manifest;
 
@@ -8,7 +9,8 @@ use super::input::{PARTITIONS, ROWS, key_of, window_of};
 use super::world::World;
 use crate::checkpoint::state_files::sha256;
 
-/// Every row once, counts as a batch would count, transactions in order, one chain of manifests.
+/// Every row once, in the table and for a reader of the topic's committed messages, counts as a batch would count,
+/// transactions in order, one chain of manifests.
 pub(super) fn end(world: &World) {
     let mut wrong = Vec::new();
     let tables = world.inner().tables.clone();
@@ -22,6 +24,19 @@ pub(super) fn end(world: &World) {
     let expected: Vec<Vec<i64>> = all.iter().map(|(p, o)| vec![*p, *o, key_of(*p, *o)]).collect();
     if raw != expected {
         wrong.push(format!("{} rows where {} were sent, or others", raw.len(), expected.len()));
+    }
+    let (mut sent, back) = {
+        let mut inner = world.inner();
+        inner.broker.settle(Duration::MAX);
+        (inner.broker.committed(), inner.broker.marker_goes_back())
+    };
+    sent.sort_unstable();
+    if sent != expected {
+        let (sent, expected) = (sent.len(), expected.len());
+        wrong.push(format!("{sent} committed messages where {expected} were sent, or others"));
+    }
+    if back {
+        wrong.push("the topic's marker goes back".to_owned());
     }
     let mut batch: BTreeMap<(i64, i64), i64> = BTreeMap::new();
     for (p, o) in &all {

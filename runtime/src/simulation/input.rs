@@ -19,6 +19,7 @@ use thalweg_core::watermark::WatermarkStrategy;
 use thalweg_core::{Record, Result, Watermark};
 
 use super::tables::{Hand, Table};
+use super::topic::Topic;
 use super::world::World;
 
 pub(super) const PARTITIONS: i64 = 5;
@@ -254,6 +255,7 @@ pub(super) fn graph(world: &Arc<World>, process: u64) -> JobGraph {
         .watermarks(strategy)
         .apply("watch-rows", Watch(Arc::clone(world)));
     rows.sink("raw", Table("raw", hand.clone()));
+    rows.sink("topic", Topic::new(hand.clone()));
     rows.key_by(Row::KEY)
         .process("count", CountWindows)
         .apply("watch-counts", Watch(Arc::clone(world)))

@@ -92,13 +92,13 @@ fn newest(world: &World) -> u64 {
 /// The newest manifest waits for `table`, and everything before it is committed everywhere (P16). Nobody has read what
 /// arrived meanwhile.
 fn assert_one_apart(world: &World, table: &str) {
-    let inner = world.inner();
+    let mut inner = world.inner();
+    inner.broker.settle(world.monotonic());
     let newest = *inner.created.last_key_value().unwrap().0;
     let mut waiting = false;
     for (number, contents) in &inner.created {
         for pending in Manifest::decode(&contents[0]).unwrap().pending {
-            let mut log = inner.tables.get(&pending.path).into_iter().flatten();
-            let committed = log.any(|entry| entry.txn == *number);
+            let committed = inner.has(&pending);
             let waits = *number == newest && pending.path == table;
             if *number < newest || waits {
                 assert_eq!(committed, !waits, "{} of checkpoint {number}", pending.path);

@@ -8,7 +8,7 @@ use thalweg_core::Result;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::time::Clock;
 
-use super::tables::append;
+use super::tables::{self, append};
 use super::world::{Fault, Mutation, World, lost};
 use crate::checkpoint::storage::{CheckpointStorage, Created};
 
@@ -29,7 +29,8 @@ impl SimStorage {
     }
 
     fn commit_first(&self, bytes: &[u8]) {
-        for pending in Manifest::decode(bytes).map(|m| m.pending).unwrap_or_default() {
+        let pending = Manifest::decode(bytes).map(|m| m.pending).unwrap_or_default();
+        for pending in pending.into_iter().filter(|p| p.kind == tables::KIND) {
             append(&self.world, &pending);
         }
     }

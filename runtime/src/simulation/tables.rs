@@ -13,9 +13,12 @@ use thalweg_core::connector::sink::{
     TargetExpectation, TargetStatus, WriterContext,
 };
 use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::connector::standing::{Standing, standing};
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::world::{Entry, Fault, Mutation, World, lost};
+
+pub(super) const KIND: &str = "sim";
 
 /// Who touches what.
 #[derive(Debug, Clone)]
@@ -34,7 +37,7 @@ impl Sink for Table {
         self.0.to_owned()
     }
     fn target(&self, _: &SchemaRef) -> Result<Target> {
-        Ok(Target { kind: "sim".into(), path: self.0.into(), definition: Value::Null })
+        Ok(Target { kind: KIND.into(), path: self.0.into(), definition: Value::Null })
     }
     fn rank(&self) -> u8 {
         u8::from(self.0 == "counts")
@@ -54,7 +57,7 @@ struct Writer {
 }
 
 /// The rows of a batch, its `Int64` columns only; what the watermark strategy added is left out.
-fn rows(batch: &RecordBatch) -> Vec<Vec<i64>> {
+pub(super) fn rows(batch: &RecordBatch) -> Vec<Vec<i64>> {
     let schema = batch.schema();
     let columns: Vec<_> = (0..batch.num_columns())
         .filter(|i| schema.field(*i).name() != thalweg_core::watermark::ROW_WATERMARK)
@@ -129,15 +132,13 @@ impl Log {
         }
         loop {
             let (version, txn) = self.newest(&pending.path, &pending.app_id);
-            match txn {
-                Some(txn) if txn == pending.checkpoint.0 => {
+            match standing(txn.map(CheckpointId), pending.checkpoint) {
+                Standing::Done => {
                     world.count(|c| c.replays += 1);
                     return Ok(Committed { version, replayed: true });
                 }
-                Some(txn) if txn > pending.checkpoint.0 => {
-                    return Err(Error::fenced("a later checkpoint is there"));
-                }
-                _ => {}
+                Standing::Fenced => return Err(Error::fenced("a later checkpoint is there")),
+                Standing::Missing => {}
             }
             // Between reading the log and putting the next entry others may put theirs.
             world.dawdle().await;
@@ -156,7 +157,7 @@ impl Log {
 
 impl Committer for Log {
     fn kind(&self) -> &'static str {
-        "sim"
+        KIND
     }
 
     fn open<'a>(

@@ -12,6 +12,8 @@ use thalweg_core::connector::sink::PendingCommit;
 use thalweg_core::time::Clock;
 use thalweg_core::{CheckpointId, Error};
 
+use super::broker::Broker;
+
 /// What is broken on purpose, to see that the auditor notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mutation {
@@ -22,6 +24,12 @@ pub(super) enum Mutation {
     CommitFirst,
     /// Another's manifest is taken for ours.
     NoFence,
+    /// A sink sends its rows to the topic without looking at the marker.
+    NoMarker,
+    /// A new producer leaves open what an earlier one left open.
+    NoAbort,
+    /// A new producer does not fence the ones before it.
+    NoProducerFence,
 }
 
 /// What goes wrong with one request.
@@ -54,10 +62,16 @@ pub(super) struct Counters {
     pub(super) late_lists: u64,
     pub(super) replays: u64,
     pub(super) manifests: u64,
+    /// Transactions that a producer left open and the next one aborted.
+    pub(super) aborted: u64,
+    /// Calls of producers that a later one had fenced.
+    pub(super) refused: u64,
+    /// Commits that were done already, as their marker said.
+    pub(super) marked: u64,
 }
 
 impl Counters {
-    fn all(&self) -> [u64; 9] {
+    fn all(&self) -> [u64; 12] {
         [
             self.kills,
             self.freezes,
@@ -68,6 +82,9 @@ impl Counters {
             self.late_lists,
             self.replays,
             self.manifests,
+            self.aborted,
+            self.refused,
+            self.marked,
         ]
     }
 
@@ -85,6 +102,9 @@ impl Counters {
         self.late_lists += other.late_lists;
         self.replays += other.replays;
         self.manifests += other.manifests;
+        self.aborted += other.aborted;
+        self.refused += other.refused;
+        self.marked += other.marked;
     }
 }
 
@@ -101,9 +121,19 @@ pub(super) struct Inner {
     /// Every content that a manifest's name ever had.
     pub(super) created: BTreeMap<u64, Vec<Vec<u8>>>,
     pub(super) tables: BTreeMap<String, Vec<Entry>>,
+    pub(super) broker: Broker,
     pub(super) counters: Counters,
     pub(super) violations: Vec<String>,
     pub(super) trace: u64,
+}
+
+impl Inner {
+    /// Whether its target has what a manifest decided.
+    pub(super) fn has(&self, decided: &PendingCommit) -> bool {
+        let PendingCommit { path, app_id, checkpoint, .. } = decided;
+        let mut log = self.tables.get(path).into_iter().flatten();
+        log.any(|entry| entry.txn == checkpoint.0) || self.broker.has_marked(app_id, checkpoint.0)
+    }
 }
 
 #[derive(Debug)]
@@ -128,6 +158,7 @@ impl World {
             objects: BTreeMap::new(),
             created: BTreeMap::new(),
             tables: BTreeMap::new(),
+            broker: Broker::default(),
             counters: Counters::default(),
             violations: Vec::new(),
             trace: seed,
@@ -188,13 +219,13 @@ impl World {
         }
     }
 
-    /// How long one request takes.
-    fn delay(&self) -> Duration {
+    /// How long one request takes; one in `slow` hangs.
+    fn delay(&self, slow: u32) -> Duration {
         let mut inner = self.inner();
         if !inner.faulty {
             return Duration::from_millis(1);
         }
-        let millis = match inner.random.random_range(0..200) {
+        let millis = match inner.random.random_range(0..slow) {
             0 => 30_000,
             1..20 => inner.random.random_range(100..3_000),
             _ => inner.random.random_range(0..20),
@@ -203,7 +234,19 @@ impl World {
     }
 
     pub(super) async fn dawdle(&self) {
-        tokio::time::sleep(self.delay()).await;
+        tokio::time::sleep(self.delay(200)).await;
+    }
+
+    /// A broker hangs less often than a store: a commit asks it a dozen times.
+    pub(super) async fn brief(&self) {
+        tokio::time::sleep(self.delay(1_000)).await;
+    }
+
+    /// How long it takes until a transaction that was answered shows.
+    pub(super) fn later(&self) -> Duration {
+        let mut inner = self.inner();
+        let most = if inner.faulty { 1_500 } else { 1 };
+        Duration::from_millis(inner.random.random_range(0..most))
     }
 }
 

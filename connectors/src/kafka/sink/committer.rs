@@ -10,12 +10,13 @@ use thalweg_core::connector::sink::{
     BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
+use thalweg_core::connector::standing::{Standing, standing};
 use thalweg_core::time::micros;
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::KIND;
 use super::config::KafkaSinkConfig;
-use super::decide::{Standing, check_marker, standing};
+use super::decide::{check_kept, check_marker, fenced};
 use super::messages::messages;
 use super::session::{Marker, Session};
 use super::staged::unpack;
@@ -199,11 +200,8 @@ impl Shared {
             }
             Ok(())
         })?;
-        if is_new && session.marker()? != Some(n) {
-            return Err(Error::config(format!(
-                "kafka at {} takes transactions but does not keep them: it cannot serve an exactly-once sink",
-                self.config.bootstrap_servers
-            )));
+        if is_new {
+            check_kept(&self.config.bootstrap_servers, pending, session.marker()?)?;
         }
         keep(session, false)
     }
@@ -286,13 +284,6 @@ impl fmt::Debug for KafkaCommitter {
             .field("config", &self.shared.config)
             .finish_non_exhaustive()
     }
-}
-
-fn fenced(pending: &PendingCommit) -> Error {
-    Error::fenced(format!(
-        "topic `{}` already holds a checkpoint of `{}` later than {}: another instance owns this job",
-        pending.path, pending.app_id, pending.checkpoint
-    ))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

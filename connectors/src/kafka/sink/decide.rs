@@ -1,27 +1,9 @@
 //! What a marker means. Pure.
 
 use thalweg_core::CheckpointId;
-use thalweg_core::connector::sink::TargetExpectation;
+use thalweg_core::connector::sink::{PendingCommit, TargetExpectation};
+use thalweg_core::connector::standing::{Standing, standing};
 use thalweg_core::{Error, Result};
-
-/// How a checkpoint stands to the marker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Its messages are in the topic.
-    Done,
-    /// A later checkpoint's are: another instance owns the job.
-    Fenced,
-    /// They are not, and must be sent.
-    Missing,
-}
-
-pub(super) fn standing(marker: Option<CheckpointId>, n: CheckpointId) -> Standing {
-    match marker {
-        Some(marker) if marker == n => Standing::Done,
-        Some(marker) if marker > n => Standing::Fenced,
-        _ => Standing::Missing,
-    }
-}
 
 /// The marker may be ahead of what is expected by the commit that was not yet recorded, never behind.
 pub(super) fn check_marker(
@@ -40,20 +22,37 @@ pub(super) fn check_marker(
     }
 }
 
+/// Whether a marker that was just moved to the checkpoint of `pending` is kept. Whoever slept right behind that finds
+/// the marker of its successor.
+pub(super) fn check_kept(
+    servers: &str,
+    pending: &PendingCommit,
+    marker: Option<CheckpointId>,
+) -> Result<()> {
+    match standing(marker, pending.checkpoint) {
+        Standing::Done => Ok(()),
+        Standing::Fenced => Err(fenced(pending)),
+        Standing::Missing => Err(Error::config(format!(
+            "kafka at {servers} takes transactions but does not keep them: it cannot serve an exactly-once sink"
+        ))),
+    }
+}
+
+pub(super) fn fenced(pending: &PendingCommit) -> Error {
+    Error::fenced(format!(
+        "topic `{}` already holds a checkpoint of `{}` later than {}: another instance owns this job",
+        pending.path, pending.app_id, pending.checkpoint
+    ))
+}
+
 #[cfg(test)]
 mod tests {
+    use thalweg_core::ErrorKind;
+
     use super::*;
 
     const ONE: CheckpointId = CheckpointId(1);
     const TWO: CheckpointId = CheckpointId(2);
-
-    #[test]
-    fn only_the_same_number_is_done() {
-        assert_eq!(standing(None, ONE), Standing::Missing);
-        assert_eq!(standing(Some(ONE), ONE), Standing::Done);
-        assert_eq!(standing(Some(ONE), TWO), Standing::Missing);
-        assert_eq!(standing(Some(TWO), ONE), Standing::Fenced);
-    }
 
     #[test]
     fn a_marker_that_is_gone_or_behind_is_data_loss() {
@@ -65,5 +64,25 @@ mod tests {
         assert!(check(Some(TWO), Some(ONE)));
         assert!(!check(None, Some(ONE)));
         assert!(!check(Some(ONE), Some(TWO)));
+    }
+
+    #[test]
+    fn a_successors_marker_behind_a_commit_is_no_fault_of_the_broker() {
+        let pending = PendingCommit {
+            sink: "mirror".into(),
+            kind: "kafka".into(),
+            path: "t".into(),
+            target_id: "c/t".into(),
+            app_id: "g".into(),
+            checkpoint: ONE,
+            rank: 0,
+            rows: 1,
+            staged: Vec::new(),
+            void: false,
+        };
+        let check = |marker| check_kept("s", &pending, marker).map_err(|error| error.kind());
+        assert_eq!(check(Some(ONE)), Ok(()));
+        assert_eq!(check(Some(TWO)), Err(ErrorKind::Fenced));
+        assert_eq!(check(None), Err(ErrorKind::InvalidConfig));
     }
 }
