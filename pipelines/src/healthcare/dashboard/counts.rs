@@ -9,10 +9,13 @@ use arrow_array::{Array, Float64Array, Int32Array, RecordBatch};
 use thalweg_core::window::{TimeWindow, TumblingEventTimeWindows};
 
 use super::row::Vitals;
-use crate::healthcare::record::Silver;
+use crate::healthcare::record::{Event, Silver};
 
 /// More minutes than that are not open at once, but for clocks that are wrong.
-pub(super) const OPEN: usize = 8;
+pub(super) const OPEN: usize = 16;
+/// Clocks differ by this much, µs: a minute may begin so long after an event of it has arrived. One that begins later has
+/// not begun: whoever tells of it has a clock that is ahead.
+pub(super) const AHEAD: i64 = 5_000_000;
 
 /// By start of the minute, µs.
 pub(super) type Minutes = BTreeMap<i64, Minute>;
@@ -41,7 +44,8 @@ struct Summary {
     greatest: f64,
 }
 
-/// Adds the events of a batch to `minutes`, which are locked once it is found to be readable.
+/// Adds the events of a batch to `minutes`, which are locked once it is found to be readable. Left out are events of
+/// minutes that had not begun when the broker took them; a file does not tell.
 pub(super) fn count(
     minutes: &Mutex<Minutes>,
     windows: TumblingEventTimeWindows,
@@ -54,11 +58,17 @@ pub(super) fn count(
     let patients = patients.as_primitive_opt::<Int64Type>()?.values();
     let vitals = VITALS.map(|name| Numbers::of(batch, name));
     let keys = KEYS.map(|name| column(name).and_then(|c| c.as_string_opt::<i32>()));
+    let arrivals = column(Event::KAFKA_TIMESTAMP.name());
+    let arrivals = arrivals.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
     let mut window = TimeWindow { start: 0, end: 0 };
     let mut minutes = lock(minutes);
     for (at, (time, patient)) in times.iter().zip(patients.iter()).enumerate() {
         if !window.contains(*time) {
             window = windows.window_of(*time);
+        }
+        let arrival = arrivals.filter(|a| a.is_valid(at)).map(|a| a.value(at));
+        if arrival.is_some_and(|arrival| window.start > arrival.saturating_add(AHEAD)) {
+            continue;
         }
         let vitals = vitals.each_ref().map(|values| values.get(at));
         let minute = minutes.entry(window.start).or_default();
@@ -78,10 +88,10 @@ pub(super) fn count(
     Some(())
 }
 
-/// Forgets the oldest of too many.
+/// Of too many forgets those that are furthest ahead: the others are committed first.
 pub(super) fn trim(minutes: &mut Minutes) {
     while minutes.len() > OPEN {
-        minutes.pop_first();
+        minutes.pop_last();
     }
 }
 

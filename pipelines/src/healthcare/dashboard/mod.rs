@@ -25,6 +25,7 @@ mod answers;
 mod assets;
 mod counts;
 pub mod feed;
+mod live;
 mod looks;
 mod metrics;
 mod patients;

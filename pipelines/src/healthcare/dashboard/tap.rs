@@ -3,7 +3,8 @@
 //! The tap sits on the operator that decides lateness: behind the masks, in front of the windows. It counts what that
 //! operator passes on and changes nothing of it, as a metric does: it is in no checkpoint, in no graph, and no result
 //! depends on it. So it is *provisional*: an attempt that starts anew starts it anew, from its checkpoint, and a minute in
-//! which somebody began to look is counted from there. What is committed replaces it.
+//! which somebody began to look is counted from there. What is committed replaces it. An event of a minute that had not
+//! begun when the broker took it is left out, as its minute is not running; committed it is counted like any other.
 //!
 //! While nobody looks it costs one load of a flag per call. While somebody looks each subtask counts into a part of its
 //! own, and the feed takes away what the parts hold, whenever it looks: a subtask waits for no other one, and for the
@@ -43,6 +44,13 @@ pub(super) struct Open {
     pub(super) types: Vec<Row>,
     pub(super) categories: Vec<Row>,
     pub(super) medications: Vec<Row>,
+}
+
+impl Open {
+    pub(super) fn sections(self) -> [(&'static str, Vec<Row>); 4] {
+        let Self { kpis, types, categories, medications } = self;
+        [("kpis", kpis), ("types", types), ("categories", categories), ("medications", medications)]
+    }
 }
 
 impl Tap {
@@ -235,7 +243,7 @@ impl Operator for TappedOperator {
 mod tests {
     use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 
-    use super::super::counts::OPEN;
+    use super::super::counts::{AHEAD, OPEN};
     use super::*;
 
     const MINUTE: i64 = 60_000_000;
@@ -249,6 +257,22 @@ mod tests {
             ("heart_rate", Arc::new(rows.iter().map(|row| row.3).collect::<Float64Array>())),
         ];
         RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
+    }
+
+    /// The same, with the broker's time of each.
+    fn arrived(rows: &[(i64, i64, &str, Option<f64>)], arrivals: &[Option<i64>]) -> RecordBatch {
+        let batch = batch(rows);
+        let arrivals: TimestampMicrosecondArray = arrivals.iter().copied().collect();
+        let arrivals: ArrayRef = Arc::new(arrivals.with_timezone("UTC"));
+        let schema = batch.schema();
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let columns = names.zip(batch.columns().iter().cloned());
+        let columns = columns.chain([("kafka_timestamp", arrivals)]);
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
+    }
+
+    fn minutes(open: &Open) -> Vec<i64> {
+        open.kpis.iter().map(|row| row.t / 60_000).collect()
     }
 
     fn tapped() -> (Arc<Tap>, Part) {
@@ -326,16 +350,35 @@ mod tests {
         let (tap, part) = tapped();
         tap.watch(true);
         part.observe(&batch(&[(1, 7, "vitals", None), (MINUTE, 7, "vitals", None)]));
-        let left: Vec<i64> = tap.open(Some(0)).kpis.iter().map(|row| row.t).collect();
-        assert_eq!(left, [60_000]);
+        assert_eq!(minutes(&tap.open(Some(0))), [1]);
     }
 
     #[test]
     fn a_clock_that_runs_wild_does_not_fill_the_memory() {
         let (tap, part) = tapped();
         tap.watch(true);
-        let events: Vec<_> = (0..100).map(|n| (n * MINUTE, 7, "vitals", None)).collect();
+        let events: Vec<_> = (0..100).rev().map(|n| (n * MINUTE, 7, "vitals", None)).collect();
         part.observe(&batch(&events));
-        assert_eq!(tap.open(None).kpis.len(), OPEN);
+        // Those that are committed first stay.
+        assert_eq!(minutes(&tap.open(None)), (0..OPEN as i64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_minute_that_has_not_begun_is_not_open() {
+        let (tap, part) = tapped();
+        tap.watch(true);
+        let at = |minute: i64| (minute * MINUTE, 7, "vitals", None);
+        // More wild minutes than are kept, all of them before the one that runs.
+        let wild: Vec<_> = (0..100).map(|n| at(1_000 + n)).collect();
+        part.observe(&arrived(&wild, &[Some(10 * MINUTE); 100]));
+        assert!(tap.open(None).kpis.is_empty());
+        let (now, next) = (Some(10 * MINUTE), Some(11 * MINUTE - AHEAD));
+        part.observe(&arrived(&[at(10), at(11), at(11)], &[now, now, next]));
+        let open = tap.open(None);
+        assert_eq!(minutes(&open), [10, 11]);
+        assert_eq!(open.kpis.last().unwrap().n, 1, "clocks differ by seconds");
+        // Who does not know when it arrived counts it.
+        part.observe(&arrived(&[at(12)], &[None]));
+        assert_eq!(minutes(&tap.open(None)), [10, 11, 12]);
     }
 }
