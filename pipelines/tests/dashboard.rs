@@ -31,7 +31,8 @@ use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
 use thalweg_core::time::Clock;
 use thalweg_objects::testing::Browser;
 use thalweg_objects::{Access, Place};
-use thalweg_pipelines::healthcare::dashboard::{Desk, Observed, feed::feed, site};
+use thalweg_pipelines::healthcare::dashboard::{Desk, Observed, feed::feed, site, tap::Tap};
+use thalweg_runtime::JobMetrics;
 use thalweg_serving::http::{Board, Gate, HttpServer, Limits, Visitor};
 
 /// Tables of a file's events.
@@ -238,6 +239,57 @@ fn every_route_asks_who_it_is_and_serves_who_may() {
     assert!(patient.contains("{\"id\":\"1001\",\"rows\":[{"), "{patient}");
     let (_, state) = request(server.address(), "GET", "/api/state", &nothing);
     assert!(state.ends_with("\"sections\":{}}"), "{state}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_live_waits_for_no_table() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody can read this log: it is tried again, more and more seldom.
+    let log = folder.path().join("meta/checkpoints/_delta_log");
+    fs::create_dir_all(&log).unwrap();
+    fs::write(log.join("00000000000000000000.json"), "{").unwrap();
+    let data = Place::Folder(folder.path().to_owned());
+    let follower = DeltaFollower::at(&data, &Access::from_environment()).unwrap();
+    let (board, metrics) = (Arc::new(Board::default()), Arc::new(JobMetrics::default()));
+    let job = Observed::default().running(&metrics, &Tap::new(Duration::from_mins(1)));
+    let reading = board.read();
+    let mut changes = board.changes();
+    let feeding = tokio::spawn(feed(Arc::clone(&board), follower, job, false));
+    let looks = async {
+        for n in 1..=12 {
+            metrics.checkpoint.store(n, Ordering::Relaxed);
+            let told = format!("\"checkpoint\":{n},");
+            while !board.message(None, &["job"]).0.contains(&told) {
+                changes.changed().await.unwrap();
+            }
+        }
+    };
+    let looked = tokio::time::timeout(Duration::from_secs(20), looks).await;
+    assert!(looked.is_ok(), "what is live waits for the tables");
+    assert!(!*board.ready().borrow(), "the tables were read");
+    feeding.abort();
+    drop(reading);
+}
+
+#[test]
+fn a_second_demo_begins_where_the_first_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let run = || {
+        let mut command = healthcare();
+        command.args(["run", "--quiet", "--events", "4000", "--data-dir"]).arg(&data);
+        succeed(&mut command);
+        let mut minutes: Vec<i64> =
+            gold(&data, "gold/kpis", None).iter().map(|row| row.minute).collect();
+        minutes.sort_unstable();
+        minutes
+    };
+    // Some four minutes, in four seconds: the second one begins long before the first one's time is over.
+    let first = run();
+    let both = run();
+    assert!(first.len() > 2 && both.len() > first.len() + 2, "{first:?}, {both:?}");
+    assert_eq!(both[..first.len()], first, "a minute lies among those of the first demo");
+    assert!(both.windows(2).all(|pair| pair[0] < pair[1]), "a minute is there twice: {both:?}");
 }
 
 #[test]
