@@ -35,6 +35,8 @@ async function figures(page) {
     });
     check(painted, `nothing is painted for ${vital}`);
   }
+  await page.goto(`${origin}/#/alerts`);
+  await page.locator(".hint code", { hasText: "commands_topic" }).waitFor();
   await page.goto(`${origin}/#/patient/${expected.patient.id}`);
   await page.waitForFunction((minute) => document.querySelector("[data-vital=hr] .now .figure")?.dataset.minute === String(minute), expected.patient.minute);
   const rate = Number(await page.locator("[data-vital=hr] .now .figure").getAttribute("data-value"));
