@@ -189,9 +189,8 @@ fn the_simulated_hospital_hears_answers_without_a_word_in_the_settings() {
     let mut command = healthcare();
     command.args(["run", "--http", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("data"));
     let serving = Serving::start(&mut command);
-    let (address, path) = serving.link.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let address: SocketAddr = address.parse().unwrap();
-    let operator = cookie(address, &format!("/{path}"));
+    let (address, path) = serving.parts();
+    let operator = cookie(address, &path);
     let (_, me) = request(address, "GET", "/api/me", &operator);
     assert!(me.contains("\"answers\":{\"allowed\":false,\"snooze\":[15,60]}"), "{me}");
 }

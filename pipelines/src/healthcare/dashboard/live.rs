@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use thalweg_serving::http::{Board, Edit};
+use tokio::sync::watch;
 
 use super::counts::lock;
 use super::feed::pause;
@@ -14,6 +15,9 @@ use super::tap::Open;
 
 /// How often to look at the open minutes.
 pub(super) const EVERY: Duration = Duration::from_millis(200);
+
+/// A page whose connection broke is back by then, and finds its minutes counted on.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Start of the newest committed minute on the board, ms. It changes together with the board, under the board's lock: no
 /// minute is taken for an open one once its committed rows are shown.
@@ -33,14 +37,23 @@ pub(super) async fn keep(board: &Board, job: &Observed, committed: &Committed) {
     };
     while readers.wait_for(|readers| *readers > 0).await.is_ok() {
         job.watch(true);
-        while *readers.borrow_and_update() > 0 {
+        loop {
             put();
             pause(&mut readers, EVERY).await;
+            let nobody = *readers.borrow_and_update() == 0;
+            if nobody && !is_back_within(&mut readers, GRACE).await {
+                break;
+            }
         }
         job.watch(false);
         // Nothing is counted any more: whoever looks next finds no minute that stands still.
         put();
     }
+}
+
+async fn is_back_within(readers: &mut watch::Receiver<usize>, grace: Duration) -> bool {
+    let back = readers.wait_for(|readers| *readers > 0);
+    tokio::time::timeout(grace, back).await.is_ok_and(|back| back.is_ok())
 }
 
 /// Provisional rows on the board: section and key, with the start of their minutes (ms).
