@@ -234,6 +234,10 @@ fn an_event_is_on_the_screen_within_a_second_and_its_minute_is_replaced_by_what_
     writeln!(stdin, "{}", wanted.display()).unwrap();
     let answer = lines.find(|line| line == "ok" || line.starts_with("wrong: "));
     assert_eq!(answer.as_deref(), Some("ok"));
+    // The page of a patient is open, and the next event of the patient is in the minute that runs.
+    topic.send(0, EVENTS + 4, later + 1, later + 1);
+    let answer = lines.find(|line| line.starts_with("patient ") || line.starts_with("wrong: "));
+    assert_eq!(answer.as_deref(), Some("patient 1"));
     drop(stdin);
     drop(script.wait());
 }

@@ -1,7 +1,8 @@
 // usage: live.mjs LINK
 // Prints `ready`, and then what changes on the screen: `EVENTS MILLISECONDS TYPED` when the running minute does, TYPED being
 // its events in the table of types, and `committed MINUTE`. For each line of standard input, the path of a file of
-// figures, it compares them with those on the pages and prints `ok`, or `wrong: ` and what is.
+// figures, it compares them with those on the pages and prints `ok`, and then `patient EVENTS` once the patient's page has a
+// running minute; or `wrong: ` and what is.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { figures, open, visit } from "./browser.mjs";
@@ -42,6 +43,9 @@ for await (const file of createInterface({ input: process.stdin })) {
   try {
     await figures(page, origin, JSON.parse(readFileSync(file, "utf8")));
     console.log("ok");
+    const live = page.locator(".page.patient [data-vital=hr] .live:not([data-events=''])");
+    await live.waitFor();
+    console.log(`patient ${await live.getAttribute("data-events")}`);
   } catch (error) {
     console.log(`wrong: ${error.message}`);
   }

@@ -27,6 +27,8 @@ pub(super) struct Minute {
     pub(super) types: HashMap<String, Group>,
     pub(super) categories: HashMap<String, Group>,
     pub(super) medications: HashMap<String, Group>,
+    /// Of those who are followed.
+    pub(super) patients: HashMap<i64, Group>,
 }
 
 #[derive(Debug, Default)]
@@ -44,11 +46,13 @@ struct Summary {
     greatest: f64,
 }
 
-/// Adds the events of a batch to `minutes`, which are locked once it is found to be readable. Left out are events of
+/// Adds the events of a batch to `minutes`, which are locked once it is found to be readable; those of patients who are
+/// `followed` by patient, too. Left out are events of
 /// minutes that had not begun when the broker took them; a file does not tell.
 pub(super) fn count(
     minutes: &Mutex<Minutes>,
     windows: TumblingEventTimeWindows,
+    followed: &HashSet<i64>,
     batch: &RecordBatch,
 ) -> Option<()> {
     let column = |name: &str| batch.column_by_name(name);
@@ -74,6 +78,9 @@ pub(super) fn count(
         let minute = minutes.entry(window.start).or_default();
         minute.end = window.end;
         minute.all.add(*patient, &vitals);
+        if followed.contains(patient) {
+            minute.patients.entry(*patient).or_default().add(*patient, &vitals);
+        }
         for (groups, values) in minute.groups().into_iter().zip(&keys) {
             if let Some(key) = values.filter(|v| v.is_valid(at)).map(|v| v.value(at)) {
                 if let Some(group) = groups.get_mut(key) {
@@ -124,6 +131,9 @@ impl Minute {
             for (key, group) in others.drain() {
                 groups.entry(key).or_default().merge(group);
             }
+        }
+        for (patient, group) in other.patients.drain() {
+            self.patients.entry(patient).or_default().merge(group);
         }
         self.all.merge(other.all);
     }

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -22,8 +22,10 @@ use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, SideOutput, StateBlob, StateChunk,
 };
 use thalweg_core::window::TumblingEventTimeWindows;
+use tokio::time::Instant;
 
-use super::counts::{Group, Minutes, count, lock, trim};
+use super::counts::{Group, Minute, Minutes, count, lock, trim};
+use super::followed::Followed;
 use super::row::Row;
 
 /// Counts events by minute while somebody looks. Shared by the subtasks of a job and the dashboard's feed.
@@ -35,6 +37,7 @@ pub struct Tap {
     minutes: Mutex<Minutes>,
     /// One of each subtask; it goes with its subtask.
     parts: Mutex<Vec<Weak<Mutex<Minutes>>>>,
+    followed: Mutex<Followed>,
 }
 
 /// The open minutes as rows, by section.
@@ -61,6 +64,7 @@ impl Tap {
             windows: TumblingEventTimeWindows::of(window),
             minutes: Mutex::default(),
             parts: Mutex::default(),
+            followed: Mutex::default(),
         })
     }
 
@@ -68,6 +72,7 @@ impl Tap {
     pub(super) fn watch(&self, watched: bool) {
         if self.watched.swap(watched, Ordering::Relaxed) != watched {
             self.forget();
+            *lock(&self.followed) = Followed::default();
         }
     }
 
@@ -95,36 +100,64 @@ impl Tap {
         alive.map(|part| std::mem::take(&mut *lock(&part))).collect()
     }
 
-    /// The minutes behind `committed` (start of the newest committed one, ms); the others are forgotten.
-    pub(super) fn open(&self, committed: Option<i64>) -> Open {
+    /// All that was counted.
+    fn merged(&self) -> MutexGuard<'_, Minutes> {
         let mut minutes = lock(&self.minutes);
         for (start, minute) in self.taken().into_iter().flatten() {
             minutes.entry(start).or_default().merge(minute);
         }
         trim(&mut minutes);
+        minutes
+    }
+
+    /// The minutes behind `committed` (start of the newest committed one, ms) of one patient, counted from the first time
+    /// on that somebody asks: while a dashboard is open, and of few patients at once.
+    pub(super) fn patient(&self, patient: i64, committed: i64, now: Instant) -> Vec<Row> {
+        if !self.is_watched() {
+            return Vec::new();
+        }
+        lock(&self.followed).ask(patient, now);
+        let minutes = self.merged();
+        let behind = minutes.iter().filter(|(start, _)| **start > committed * 1_000);
+        let of = behind.filter_map(|(start, minute)| {
+            let group = minute.patients.get(&patient)?;
+            Some(row(*start, minute, None, group, true))
+        });
+        of.collect()
+    }
+
+    /// The minutes behind `committed` (start of the newest committed one, ms); the others are forgotten.
+    pub(super) fn open(&self, committed: Option<i64>) -> Open {
+        let mut minutes = self.merged();
         if let Some(committed) = committed {
             *minutes = minutes.split_off(&(committed * 1_000 + 1));
         }
         let mut open = Open::default();
         for (start, minute) in &*minutes {
-            let row = |k: Option<&String>, group: &Group, vitals: bool| Row {
-                t: start / 1_000,
-                w: (minute.end - start) / 1_000,
-                k: k.cloned(),
-                n: group.events,
-                p: group.patients.len() as i64,
-                vitals: vitals.then(|| group.vitals()),
-                live: true,
-            };
             let rows = |groups: &HashMap<String, Group>, vitals| -> Vec<Row> {
-                groups.iter().map(|(k, group)| row(Some(k), group, vitals)).collect()
+                groups
+                    .iter()
+                    .map(|(k, group)| row(*start, minute, Some(k), group, vitals))
+                    .collect()
             };
-            open.kpis.push(row(None, &minute.all, true));
+            open.kpis.push(row(*start, minute, None, &minute.all, true));
             open.types.extend(rows(&minute.types, true));
             open.categories.extend(rows(&minute.categories, true));
             open.medications.extend(rows(&minute.medications, false));
         }
         open
+    }
+}
+
+fn row(start: i64, minute: &Minute, k: Option<&String>, group: &Group, vitals: bool) -> Row {
+    Row {
+        t: start / 1_000,
+        w: (minute.end - start) / 1_000,
+        k: k.cloned(),
+        n: group.events,
+        p: group.patients.len() as i64,
+        vitals: vitals.then(|| group.vitals()),
+        live: true,
     }
 }
 
@@ -139,7 +172,8 @@ impl Part {
     /// Counts the events of a batch, if anybody looks. What it cannot read it passes over.
     fn observe(&self, batch: &RecordBatch) {
         if self.tap.is_watched() {
-            count(&self.minutes, self.tap.windows, batch).unwrap_or_default();
+            let followed = lock(&self.tap.followed).ids();
+            count(&self.minutes, self.tap.windows, &followed, batch).unwrap_or_default();
         }
     }
 }
@@ -351,6 +385,31 @@ mod tests {
         tap.watch(true);
         part.observe(&batch(&[(1, 7, "vitals", None), (MINUTE, 7, "vitals", None)]));
         assert_eq!(minutes(&tap.open(Some(0))), [1]);
+    }
+
+    #[test]
+    fn a_patient_is_counted_from_when_somebody_asks() {
+        let (tap, part) = tapped();
+        let events = batch(&[
+            (1, 7, "vitals", Some(60.0)),
+            (2, 8, "vitals", Some(90.0)),
+            (MINUTE, 7, "vitals", Some(80.0)),
+        ]);
+        let now = Instant::now();
+        assert!(tap.patient(7, -1, now).is_empty());
+        part.observe(&events);
+        tap.watch(true);
+        part.observe(&events);
+        assert!(tap.patient(7, -1, now).is_empty(), "nobody asked before, or nobody looked");
+        part.observe(&events);
+        part.observe(&events);
+        let rows = tap.patient(7, -1, now);
+        let seen = |row: &Row| (row.t, row.n, row.p, row.live, row.vitals.unwrap().hr[0]);
+        let seen: Vec<_> = rows.iter().map(seen).collect();
+        assert_eq!(seen, [(0, 2, 1, true, Some(60.0)), (60_000, 2, 1, true, Some(80.0))]);
+        // What the table has is not told by the tap.
+        assert_eq!(tap.patient(7, 0, now).len(), 1);
+        assert!(tap.patient(8, -1, now).is_empty());
     }
 
     #[test]
