@@ -47,8 +47,8 @@ struct Summary {
 }
 
 /// Adds the events of a batch to `minutes`, which are locked once it is found to be readable; those of patients who are
-/// `followed` by patient, too. Left out are events of
-/// minutes that had not begun when the broker took them; a file does not tell.
+/// `followed` by patient, too. Left out are events of minutes that had not begun when the broker took them; a file does not
+/// tell.
 pub(super) fn count(
     minutes: &Mutex<Minutes>,
     windows: TumblingEventTimeWindows,
