@@ -233,6 +233,18 @@ fn without_a_topic_there_is_no_such_route() {
 }
 
 #[test]
+fn the_simulated_hospital_hears_answers_without_a_word_in_the_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = healthcare();
+    command.args(["run", "--http", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("data"));
+    let serving = Serving::start(&mut command);
+    let (address, path) = serving.parts();
+    let operator = cookie(address, &path);
+    let (_, me) = request(address, "GET", "/api/me", &operator);
+    assert!(me.contains("\"answers\":{\"allowed\":false,\"snooze\":[15,60]}"), "{me}");
+}
+
+#[test]
 fn a_command_that_the_broker_does_not_take_has_failed() {
     let site = Site::start(Some(Arc::new(Taken { is_away: true, ..Taken::default() })));
     let (status, answer) = site.send(&site.sign_in("clinician"), "", &acknowledge());
@@ -277,7 +289,8 @@ fn a_nurse_acknowledges_an_alert_in_a_browser() {
     let folder = tempfile::tempdir().unwrap();
     let (data, config) = (folder.path().join("data"), folder.path().join("config.toml"));
     fs::create_dir(&data).unwrap();
-    fs::write(&config, format!("[alerts]\ncommands_topic = \"{ANSWERS}\"\n")).unwrap();
+    let alerts = format!("[alerts]\ncommands_topic = \"{ANSWERS}\"\npending = true\n");
+    fs::write(&config, alerts).unwrap();
     let add = ["users", "add", "nurse", "--role", "clinician", "--data-dir"];
     let token = succeed(healthcare().args(add).arg(&data));
     let broker = DemoBroker::start(TOPIC, 1).unwrap();
@@ -291,9 +304,10 @@ fn a_nurse_acknowledges_an_alert_in_a_browser() {
             .arg(&data),
     );
     let writer = TopicWriter::new(broker.bootstrap_servers(), TOPIC, &BTreeMap::new()).unwrap();
-    for second in [0, 10] {
+    // The one of patient 8 has not lasted yet.
+    for (patient, second) in [(7, 0), (7, 10), (8, 10)] {
         let event = json!({
-            "patient_id": 7, "event_type": "vitals", "heart_rate": 140,
+            "patient_id": patient, "event_type": "vitals", "heart_rate": 140,
             "timestamp": format!("2025-11-24T21:00:{second:02}"),
         });
         writer.send(None, Some(event.to_string().as_bytes()), None).unwrap();

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_connectors::delta::DeltaReader;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
-use thalweg_core::time::Clock;
+use thalweg_core::time::{Clock, EventTime, micros};
 use thalweg_core::{Error, Result, error};
+use thalweg_objects::{Access, Place};
 use thalweg_runtime::SystemClock;
 
 use crate::healthcare::config::DEFAULT_TOPIC;
 use crate::healthcare::feed::{Feed, FeedSettings};
+use crate::healthcare::gold::Kpis;
+use crate::healthcare::graph::KPIS;
 use crate::healthcare::hospital::{Hospital, HospitalSettings};
 
 /// Partitions of the demo's topic.
@@ -20,6 +24,8 @@ const PARTITIONS: i32 = 4;
 const RATE: f64 = 1_000.0;
 /// Event time runs this much faster than the clock, so that minutes fill within seconds.
 const SPEED: f64 = 60.0;
+/// How far in the past late events tell about, at most.
+const LATE_BY: Duration = Duration::from_mins(5);
 
 /// A running broker and hospital; both stop when dropped, the hospital first.
 #[derive(Debug)]
@@ -34,8 +40,12 @@ fn say_so(error: &Error) {
 }
 
 impl Demo {
-    /// Starts both. `events` bounds what the hospital sends; `commands` is a topic for what people say about alerts.
-    pub(super) fn start(events: Option<u64>, commands: Option<&str>) -> Result<Self> {
+    /// Starts both. `events` bounds what the hospital sends; `commands` is a topic for what people say about alerts;
+    /// `data` is where earlier demos have left their tables.
+    ///
+    /// # Errors
+    /// The broker does not start, has a topic twice, or the tables cannot be read.
+    pub(super) fn start(events: Option<u64>, commands: Option<&str>, data: &Place) -> Result<Self> {
         let broker = DemoBroker::start(DEFAULT_TOPIC, PARTITIONS)?;
         if let Some(commands) = commands {
             broker.create_topic(commands, 1)?;
@@ -44,11 +54,10 @@ impl Demo {
         let writer = TopicWriter::new(servers, DEFAULT_TOPIC, &BTreeMap::new())?;
         let clock = Arc::new(SystemClock::default());
         let settings = HospitalSettings {
-            // Each demo has minutes of its own in the tables it shares with earlier ones.
-            start: clock.now_micros(),
+            start: begin(clock.now_micros(), newest(data)?),
             bad: 0.01,
             late: 0.01,
-            late_by: Duration::from_mins(5),
+            late_by: LATE_BY,
             ..HospitalSettings::default()
         };
         // The broker's time is event time: nothing then looks as if it came from the future.
@@ -70,4 +79,16 @@ impl Demo {
     pub(super) fn bootstrap_servers(&self) -> &str {
         self.broker.bootstrap_servers()
     }
+}
+
+/// When the newest minute of gold ended.
+fn newest(data: &Place) -> Result<Option<EventTime>> {
+    let reader = DeltaReader::at(data, &Access::from_environment())?;
+    Ok(reader.open(KPIS)?.and_then(|table| table.latest(Kpis::WINDOW_END)))
+}
+
+/// Each demo has minutes of its own in the tables it shares with earlier ones. Their time went faster than the clock, so
+/// it may be ahead, and the first events may be late ones.
+fn begin(now: EventTime, newest: Option<EventTime>) -> EventTime {
+    newest.map_or(now, |newest| now.max(newest.saturating_add(micros(LATE_BY))))
 }

@@ -19,6 +19,9 @@ use crate::healthcare::dashboard::tap::Tap;
 use crate::healthcare::graph::Sources;
 use crate::healthcare::topics::Topics;
 
+/// Topic of commands in the demo's broker, unless the settings name one.
+const COMMANDS: &str = "healthcare_alert_commands";
+
 /// Arguments of `healthcare run`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct RunCommand {
@@ -60,8 +63,10 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
         // it has read it flushes (P29).
         run.fresh = true;
         run.drain = true;
-        let commands = input::commands_topic(&config).map(String::as_str);
-        let started = Demo::start(run.events, commands)?;
+        // Its alerts can be answered, too, whatever the file says.
+        let topic = brokers.alerts.commands_topic.get_or_insert_with(|| COMMANDS.to_owned());
+        let commands = config.alerts.enabled.then_some(topic.as_str());
+        let started = Demo::start(run.events, commands, &command.data.data_dir)?;
         // Settings for a real cluster, its logins say, mean nothing to this broker, and nobody looks at the lag
         // of a group in it.
         let bootstrap_servers = Some(started.bootstrap_servers().to_owned());

@@ -1,6 +1,6 @@
 // usage: answer.mjs LINK TOKEN
 // Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard, and waits until the job has
-// written it down. Then looks at the patient.
+// written it down; the one of patient 8 waits, and has no buttons. Then looks at the patient.
 import { readFileSync } from "node:fs";
 import { AXE, check, open, visit } from "./browser.mjs";
 
@@ -29,6 +29,9 @@ try {
   await page.goto(`${origin}/#/alerts`);
   const alert = page.locator("[data-alert^='7/heart-rate-high/']");
   await alert.locator("button", { hasText: "Acknowledge" }).waitFor();
+  const waiting = page.locator("[data-alert^='8/heart-rate-high/'][data-state=pending]");
+  await waiting.waitFor();
+  check((await waiting.locator("button").count()) === 0, "an alert that waits has buttons, and the job takes no answer to it");
   await alert.locator("summary").focus();
   await page.keyboard.press("Enter");
   const times = await alert.locator(".times button").allTextContents();

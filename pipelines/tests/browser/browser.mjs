@@ -27,3 +27,50 @@ export async function visit(browser, origin, options) {
   page.on("console", (message) => { if (message.type() === "error") wrong.push(`console: ${message.text()}`); });
   return { context, page, wrong };
 }
+
+/** Compares the figures of the newest committed minute, on every page that has some, with those that are `expected`. */
+export async function figures(page, origin, expected) {
+  await page.goto(`${origin}/#/kpis`);
+  await page.waitForFunction((minute) => document.querySelector("[data-kpi=patients] .figure")?.dataset.minute === String(minute), expected.minute);
+  for (const [id, value] of Object.entries(expected.kpis)) {
+    const figure = page.locator(`[data-kpi=${id}] .figure`);
+    const found = Number(await figure.getAttribute("data-value"));
+    check(Math.abs(found - value) < 1e-9, `${id} is ${found}, the table says ${value}`);
+    const shown = Number((await figure.textContent()).replaceAll(",", ""));
+    check(Math.abs(shown - value) <= 0.0501, `${id} is shown as ${shown}, the table says ${value}`);
+  }
+  await rows(page, expected.minute, "Vitals by event type", expected.types);
+  await rows(page, expected.minute, "Temperature by category of blood pressure", expected.categoryTemperatures);
+  await page.goto(`${origin}/#/monitoring`);
+  await rows(page, expected.minute, "Vitals by category of blood pressure", expected.categories);
+  await rows(page, expected.minute, "Events by medication", expected.medications);
+  await rows(page, expected.minute, "Events by type", expected.typeCounts);
+  for (const vital of ["temp", "hr"]) {
+    const value = Number(await page.locator(`[data-vital=${vital}] .now .figure`).getAttribute("data-value"));
+    check(Math.abs(value - expected.kpis[vital]) < 1e-9, `the trend of ${vital} ends at ${value}`);
+    const painted = await page.locator(`[data-vital=${vital}] canvas`).evaluate((canvas) => {
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      return pixels.some((value) => value !== 0);
+    });
+    check(painted, `nothing is painted for ${vital}`);
+    const running = await page.locator(`[data-vital=${vital}] .live`).getAttribute("data-minute");
+    check(running !== String(expected.minute), `the trend of ${vital} calls a committed minute running`);
+  }
+  await page.goto(`${origin}/#/patient/${expected.patient.id}`);
+  await page.waitForFunction((minute) => document.querySelector("[data-vital=hr] .now .figure")?.dataset.minute === String(minute), expected.patient.minute);
+  const rate = Number(await page.locator("[data-vital=hr] .now .figure").getAttribute("data-value"));
+  check(Math.abs(rate - expected.patient.hr) < 1e-9, `the patient's heart rate is ${rate}, the table says ${expected.patient.hr}`);
+}
+
+async function rows(page, minute, name, wanted) {
+  const table = page.locator(`.page [role=group][aria-label="${name}"]`);
+  await table.locator("tbody tr").first().waitFor();
+  const of = `tbody tr[data-minute="${minute}"]`;
+  check((await table.locator(`${of}.provisional`).count()) === 0, `${name}: rows of a committed minute are provisional`);
+  const found = await table.locator(of).evaluateAll((all) => Object.fromEntries(all.map((row) =>
+    [row.dataset.key, [...row.querySelectorAll(".figure")].map((figure) => Number(figure.dataset.value))])));
+  check(JSON.stringify(Object.keys(found).sort()) === JSON.stringify(Object.keys(wanted).sort()), `${name}: rows are ${Object.keys(found)}`);
+  for (const [key, values] of Object.entries(wanted)) {
+    values.forEach((value, at) => check(Math.abs(found[key][at] - value) < 1e-9, `${name}, ${key}: ${found[key]}, the table says ${values}`));
+  }
+}

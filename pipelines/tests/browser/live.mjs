@@ -1,24 +1,53 @@
 // usage: live.mjs LINK
-// Prints `ready`, and then each change of the running minute as it is on the screen: `EVENTS MILLISECONDS`.
-import { open, visit } from "./browser.mjs";
+// Prints `ready`, and then what changes on the screen: `EVENTS MILLISECONDS TYPED` when the running minute does, TYPED being
+// its events in the table of types, and `committed MINUTE`. For each line of standard input, the path of a file of
+// figures, it compares them with those on the pages and prints `ok`, and then `patient EVENTS` once the patient's page has a
+// running minute; or `wrong: ` and what is.
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { figures, open, visit } from "./browser.mjs";
 
 const [link] = process.argv.slice(2);
+const { origin } = new URL(link);
 const browser = await open();
-const { page } = await visit(browser, new URL(link).origin, {});
-await page.exposeFunction("tell", (events, at) => console.log(`${events} ${at}`));
+// A test that waits for what never comes hears of it.
+setTimeout(() => process.exit(1), 120_000).unref();
+const { page } = await visit(browser, origin, {});
+await page.exposeFunction("tell", (line) => console.log(line));
 await page.goto(link);
 await page.locator("#status[data-status=live]").waitFor();
 await page.locator("[data-vital=hr] .live").waitFor({ state: "attached" });
 await page.evaluate(() => {
-  const live = document.querySelector("[data-vital=hr] .live");
-  const now = () => {
-    // Behind the next frame it is painted.
-    const events = live.dataset.events;
-    requestAnimationFrame(() => setTimeout(() => window.tell(events, Date.now())));
+  const watch = (selector, attribute, line) => {
+    const element = document.querySelector(selector);
+    let before = element.getAttribute(attribute);
+    const now = () => {
+      const value = element.getAttribute(attribute);
+      if (value === before) return;
+      before = value;
+      const text = line(value);
+      // Behind the next frame it is painted.
+      requestAnimationFrame(() => setTimeout(() => window.tell(text())));
+    };
+    new MutationObserver(now).observe(element, { attributes: true, attributeFilter: [attribute] });
   };
-  new MutationObserver(now).observe(live, { attributes: true, attributeFilter: ["data-events"] });
+  watch("[data-vital=hr] .live", "data-events", (events) => {
+    const typed = document.querySelector("[aria-label='Events by type'] tr.provisional .figure")?.dataset.value;
+    return () => `${events} ${Date.now()} ${typed}`;
+  });
+  watch("[data-vital=hr] .now .figure", "data-minute", (minute) => () => `committed ${minute}`);
 });
 console.log("ready");
 // The test ends it.
-process.stdin.resume();
-process.stdin.on("end", () => browser.close());
+for await (const file of createInterface({ input: process.stdin })) {
+  try {
+    await figures(page, origin, JSON.parse(readFileSync(file, "utf8")));
+    console.log("ok");
+    const live = page.locator(".page.patient [data-vital=hr] .live:not([data-events=''])");
+    await live.waitFor();
+    console.log(`patient ${await live.getAttribute("data-events")}`);
+  } catch (error) {
+    console.log(`wrong: ${error.message}`);
+  }
+}
+await browser.close();

@@ -1,9 +1,10 @@
 //! Programs that serve, and requests to them.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A program that serves; it is killed when dropped.
@@ -22,6 +23,55 @@ impl Serving {
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, link: link.unwrap() }
     }
+
+    /// Where it listens, and the path of its link.
+    pub(crate) fn parts(&self) -> (SocketAddr, String) {
+        let (address, path) = self.link.strip_prefix("http://").unwrap().split_once('/').unwrap();
+        (address.parse().unwrap(), format!("/{path}"))
+    }
+}
+
+/// A wire to a server, which can be cut; whoever was on it may come again.
+pub(crate) struct Wire {
+    pub(crate) address: SocketAddr,
+    ends: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Wire {
+    /// Its thread ends with the process.
+    pub(crate) fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ends: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let connected = Arc::clone(&ends);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // A server that has ended takes no more clients.
+                let Ok(upstream) = TcpStream::connect(server) else { continue };
+                pass_on(&client, &upstream);
+                pass_on(&upstream, &client);
+                connected.lock().unwrap().extend([client, upstream]);
+            }
+        });
+        Self { address, ends }
+    }
+
+    /// Cuts every connection that is open.
+    pub(crate) fn cut(&self) {
+        for end in self.ends.lock().unwrap().drain(..) {
+            drop(end.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+/// Copies one way until it ends; then the other one ends, too.
+fn pass_on(from: &TcpStream, to: &TcpStream) {
+    to.set_nodelay(true).unwrap();
+    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+    std::thread::spawn(move || {
+        drop(std::io::copy(&mut from, &mut to));
+        drop((from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)));
+    });
 }
 
 impl Drop for Serving {

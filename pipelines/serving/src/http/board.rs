@@ -232,6 +232,15 @@ impl Edit<'_> {
         }
     }
 
+    /// Takes a row away from clients, too. They have to begin anew, so it is for what happens seldom.
+    pub fn withdraw(&mut self, section: &'static str, key: &str) {
+        let rows = self.rows.sections.get_mut(section);
+        if rows.and_then(|rows| rows.remove(key)).is_some() {
+            self.rows.cleared = self.rows.version;
+            self.changed = true;
+        }
+    }
+
     /// Forgets everything; clients are told to do the same.
     pub fn clear(&mut self) {
         self.rows.sections.clear();
@@ -295,6 +304,20 @@ mod tests {
         let (message, _) = board.message(Some(old), ALL);
         assert!(message.contains(r#""reset":true"#), "{message}");
         assert_eq!(sections(&message), serde_json::json!({"b": [20]}));
+    }
+
+    #[test]
+    fn clients_forget_a_row_that_is_withdrawn() {
+        let board = Board::default();
+        put(&board, "a", "1", 10);
+        put(&board, "a", "2", 20);
+        let known = board.position();
+        board.update(|edit| edit.withdraw("a", "3"));
+        assert_eq!(board.position(), known, "there was no such row");
+        board.update(|edit| edit.withdraw("a", "1"));
+        let (message, _) = board.message(Some(known), ALL);
+        assert!(message.contains(r#""reset":true"#), "{message}");
+        assert_eq!(sections(&message), serde_json::json!({"a": [20]}));
     }
 
     #[test]

@@ -9,10 +9,13 @@ use arrow_array::{Array, Float64Array, Int32Array, RecordBatch};
 use thalweg_core::window::{TimeWindow, TumblingEventTimeWindows};
 
 use super::row::Vitals;
-use crate::healthcare::record::Silver;
+use crate::healthcare::record::{Event, Silver};
 
 /// More minutes than that are not open at once, but for clocks that are wrong.
-pub(super) const OPEN: usize = 8;
+pub(super) const OPEN: usize = 16;
+/// Clocks differ by this much, µs: a minute may begin so long after an event of it has arrived. One that begins later has
+/// not begun: whoever tells of it has a clock that is ahead.
+pub(super) const AHEAD: i64 = 5_000_000;
 
 /// By start of the minute, µs.
 pub(super) type Minutes = BTreeMap<i64, Minute>;
@@ -24,6 +27,8 @@ pub(super) struct Minute {
     pub(super) types: HashMap<String, Group>,
     pub(super) categories: HashMap<String, Group>,
     pub(super) medications: HashMap<String, Group>,
+    /// Of those who are followed.
+    pub(super) patients: HashMap<i64, Group>,
 }
 
 #[derive(Debug, Default)]
@@ -41,10 +46,13 @@ struct Summary {
     greatest: f64,
 }
 
-/// Adds the events of a batch to `minutes`, which are locked once it is found to be readable.
+/// Adds the events of a batch to `minutes`, which are locked once it is found to be readable; those of patients who are
+/// `followed` by patient, too. Left out are events of minutes that had not begun when the broker took them; a file does not
+/// tell.
 pub(super) fn count(
     minutes: &Mutex<Minutes>,
     windows: TumblingEventTimeWindows,
+    followed: &HashSet<i64>,
     batch: &RecordBatch,
 ) -> Option<()> {
     let column = |name: &str| batch.column_by_name(name);
@@ -54,16 +62,25 @@ pub(super) fn count(
     let patients = patients.as_primitive_opt::<Int64Type>()?.values();
     let vitals = VITALS.map(|name| Numbers::of(batch, name));
     let keys = KEYS.map(|name| column(name).and_then(|c| c.as_string_opt::<i32>()));
+    let arrivals = column(Event::KAFKA_TIMESTAMP.name());
+    let arrivals = arrivals.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
     let mut window = TimeWindow { start: 0, end: 0 };
     let mut minutes = lock(minutes);
     for (at, (time, patient)) in times.iter().zip(patients.iter()).enumerate() {
         if !window.contains(*time) {
             window = windows.window_of(*time);
         }
+        let arrival = arrivals.filter(|a| a.is_valid(at)).map(|a| a.value(at));
+        if arrival.is_some_and(|arrival| window.start > arrival.saturating_add(AHEAD)) {
+            continue;
+        }
         let vitals = vitals.each_ref().map(|values| values.get(at));
         let minute = minutes.entry(window.start).or_default();
         minute.end = window.end;
         minute.all.add(*patient, &vitals);
+        if followed.contains(patient) {
+            minute.patients.entry(*patient).or_default().add(*patient, &vitals);
+        }
         for (groups, values) in minute.groups().into_iter().zip(&keys) {
             if let Some(key) = values.filter(|v| v.is_valid(at)).map(|v| v.value(at)) {
                 if let Some(group) = groups.get_mut(key) {
@@ -78,10 +95,10 @@ pub(super) fn count(
     Some(())
 }
 
-/// Forgets the oldest of too many.
+/// Of too many forgets those that are furthest ahead: the others are committed first.
 pub(super) fn trim(minutes: &mut Minutes) {
     while minutes.len() > OPEN {
-        minutes.pop_first();
+        minutes.pop_last();
     }
 }
 
@@ -114,6 +131,9 @@ impl Minute {
             for (key, group) in others.drain() {
                 groups.entry(key).or_default().merge(group);
             }
+        }
+        for (patient, group) in other.patients.drain() {
+            self.patients.entry(patient).or_default().merge(group);
         }
         self.all.merge(other.all);
     }

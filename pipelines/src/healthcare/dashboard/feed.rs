@@ -1,4 +1,4 @@
-//! Keeps the board up to date while somebody looks at it: committed rows from the tables, open minutes from the tap.
+//! Keeps the board up to date while somebody looks at it: committed rows from the tables, beside what is live.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use thalweg_core::{Result, error};
 use thalweg_serving::http::{Board, Edit};
 use tokio::sync::watch;
 
+use super::alerts;
+use super::counts::lock;
+use super::live::{self, Committed};
 use super::pipeline::{self, Observed};
 use super::row::{self, Row, time_key};
-use super::{alerts, tap};
 use crate::healthcare::gold::{Kpis, Medications, VitalsByBpCategory, VitalsByMinute};
 
 /// How much event time is shown.
 pub(super) const SPAN: Duration = Duration::from_hours(1);
-/// How often to look for a checkpoint, and at the open minutes.
-const EVERY: Duration = Duration::from_millis(200);
-/// How often on an object store, where each look is a request.
+/// How often to look for a checkpoint on an object store, where each look is a request.
 const EVERY_REMOTE: Duration = Duration::from_secs(1);
 /// How long to wait, at most, after the tables could not be read.
 const SLOWEST: Duration = Duration::from_secs(10);
@@ -66,23 +66,36 @@ const GOLD: [Shown; 4] = [
 
 /// Feeds `board` for ever. With a job to observe it shows what the job is doing, too.
 pub async fn feed(board: Arc<Board>, follower: DeltaFollower, job: Observed, remote: bool) {
+    board.update(|edit| pipeline::put_graph(edit, &job));
+    let every = if remote { EVERY_REMOTE } else { live::EVERY };
+    let committed = Committed::default();
+    tokio::join!(
+        live::keep(&board, &job, &committed),
+        keep(&board, Tables::new(follower), &job, &committed, every),
+    );
+}
+
+/// Keeps what is committed on the board: looks for it `every` so often, more seldom while it cannot be read.
+async fn keep(
+    board: &Board,
+    mut tables: Tables,
+    job: &Observed,
+    committed: &Committed,
+    every: Duration,
+) {
     let mut readers = board.readers();
-    let mut tables = Tables::new(follower);
-    let every = if remote { EVERY_REMOTE } else { EVERY };
     let mut told = String::new();
     let mut retry = every;
-    board.update(|edit| pipeline::put_graph(edit, &job));
-    loop {
-        if readers.wait_for(|readers| *readers > 0).await.is_err() {
-            return;
-        }
-        job.watch(true);
+    while readers.wait_for(|readers| *readers > 0).await.is_ok() {
         while *readers.borrow_and_update() > 0 {
-            let (is_read, wait) = match tables.follow(&board, &job).await {
+            let wait = match tables.follow(board, job, committed).await {
                 Ok(is_read) => {
                     told.clear();
                     retry = every;
-                    (is_read, every)
+                    if is_read {
+                        board.set_ready(true);
+                    }
+                    every
                 }
                 Err(problem) => {
                     // Once, not each time; from the beginning the next time.
@@ -94,39 +107,20 @@ pub async fn feed(board: Arc<Board>, follower: DeltaFollower, job: Observed, rem
                     tables.forget();
                     let wait = retry;
                     retry = (retry * 2).min(SLOWEST);
-                    (false, wait)
+                    wait
                 }
             };
-            board.update(|edit| {
-                put_open(edit, &job, tables.committed);
-                pipeline::put_job(edit, &job);
-            });
-            if is_read {
-                board.set_ready(true);
-            }
             pause(&mut readers, wait).await;
         }
         board.set_ready(false);
-        job.watch(false);
     }
 }
 
 /// Waits, but not for nobody.
-async fn pause(readers: &mut watch::Receiver<usize>, every: Duration) {
+pub(super) async fn pause(readers: &mut watch::Receiver<usize>, every: Duration) {
     let gone = readers.wait_for(|readers| *readers == 0);
     // Either way the caller looks how many there are.
     drop(tokio::time::timeout(every, gone).await);
-}
-
-/// The minutes that no checkpoint has committed yet.
-fn put_open(edit: &mut Edit<'_>, job: &Observed, committed: Option<i64>) {
-    let Some(tap) = job.tap() else { return };
-    let tap::Open { kpis, types, categories, medications } = tap.open(committed);
-    for (section, rows) in
-        [("kpis", kpis), ("types", types), ("categories", categories), ("medications", medications)]
-    {
-        put(edit, section, &rows);
-    }
 }
 
 fn put(edit: &mut Edit<'_>, section: &'static str, rows: &[Row]) {
@@ -171,9 +165,14 @@ impl Tables {
         *self = Self::new(self.follower.clone());
     }
 
-    /// Puts what was committed since the last call on the board, all of a checkpoint at once. Whether the board shows
-    /// what there is; when it does not, the next call begins anew.
-    async fn follow(&mut self, board: &Board, job: &Observed) -> Result<bool> {
+    /// Puts what was committed since the last call on the board, all of a checkpoint at once, and says so in `committed`.
+    /// Whether the board shows what there is; when it does not, the next call begins anew.
+    async fn follow(
+        &mut self,
+        board: &Board,
+        job: &Observed,
+        committed: &Committed,
+    ) -> Result<bool> {
         let Some(version) = self.follower.newest(CUTS, self.cuts).await? else { return Ok(true) };
         if self.cuts == Some(version) {
             return Ok(true);
@@ -203,6 +202,7 @@ impl Tables {
             for gained in &gained {
                 put(edit, gained.section, &gained.rows);
             }
+            *lock(committed) = self.committed;
             if let Some(from) = self.committed.map(|newest| newest - millis(SPAN)) {
                 for shown in &GOLD {
                     edit.forget_before(shown.section, &time_key(from));

@@ -1,4 +1,4 @@
-//! Who looked at which patient lately: a page asks again each minute, and is one entry of the audit log.
+//! Who looked at which patient lately: a page asks again each second, and is one entry of the audit log.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

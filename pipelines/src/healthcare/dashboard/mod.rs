@@ -18,13 +18,16 @@
 //!
 //! A row of the first four has `t` (start of the minute, ms), `w` (its length, ms), `k` (the kind, category, medication),
 //! `n` (events), `p` (patients), `live` (true while provisional), and but for medications the vitals `hr`, `sys`, `dia`,
-//! `temp`, `spo2`, `rr`, each as mean, least and greatest.
+//! `temp`, `spo2`, `rr`, each as mean, least and greatest. Rows of a patient are such rows without `k`, from
+//! `gold/patient_vitals` and, for the few whose pages are open ([`tap`]), the tap.
 
 mod alerts;
 mod answers;
 mod assets;
 mod counts;
 pub mod feed;
+mod followed;
+mod live;
 mod looks;
 mod metrics;
 mod patients;

@@ -64,12 +64,12 @@ impl Patients {
         Ok(listed.map(|(id, row)| Listed { id: PatientId(id), newest: row.clone() }).collect())
     }
 
-    /// The windows of one patient, oldest first.
-    pub(super) async fn rows(&self, patient: i64) -> Result<Vec<Row>> {
+    /// The windows of one patient, oldest first, and the start of the newest window of all (ms).
+    pub(super) async fn rows(&self, patient: i64) -> Result<(Vec<Row>, i64)> {
         let mut held = self.held.lock().await;
         self.follow(&mut held).await?;
         let of = held.rows.iter().filter(|((_, id), _)| *id == patient);
-        Ok(of.map(|(_, row)| row.clone()).collect())
+        Ok((of.map(|(_, row)| row.clone()).collect(), held.newest))
     }
 
     async fn follow(&self, held: &mut Held) -> Result<()> {

@@ -12,6 +12,7 @@ use serde_json::json;
 use thalweg_connectors::delta::DeltaFollower;
 use thalweg_core::error;
 use thalweg_serving::http::{Board, Journal, LIVE, Routes, STATE, Shown, Visitor, live, state};
+use tokio::time::Instant;
 
 use super::answers::{Answers, COMMANDS};
 use super::looks::Looks;
@@ -116,7 +117,7 @@ async fn list(site: Site, visitor: Extension<Visitor>, Query(search): Query<Sear
     }
 }
 
-/// The minutes of one patient.
+/// The minutes of one patient, those that are not committed yet at the end.
 #[derive(Debug, Serialize)]
 struct Course {
     id: PatientId,
@@ -128,10 +129,13 @@ async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) 
         site.looks.note_refusal(&visitor, PATIENTS, Some(patient)).await;
         return forbidden();
     }
-    let rows = match site.patients.rows(patient).await {
-        Ok(rows) => rows,
+    let (mut rows, committed) = match site.patients.rows(patient).await {
+        Ok(read) => read,
         Err(problem) => return unreadable(&problem),
     };
+    if let Some(tap) = site.job.tap() {
+        rows.extend(tap.patient(patient, committed, Instant::now()));
+    }
     match site.looks.note(&visitor, PATIENTS, Some(patient), rows.len()).await {
         Ok(()) => Json(Course { id: PatientId(patient), rows }).into_response(),
         Err(problem) => unwritten(&problem),

@@ -3,7 +3,8 @@
 //! The tap sits on the operator that decides lateness: behind the masks, in front of the windows. It counts what that
 //! operator passes on and changes nothing of it, as a metric does: it is in no checkpoint, in no graph, and no result
 //! depends on it. So it is *provisional*: an attempt that starts anew starts it anew, from its checkpoint, and a minute in
-//! which somebody began to look is counted from there. What is committed replaces it.
+//! which somebody began to look is counted from there. What is committed replaces it. An event of a minute that had not
+//! begun when the broker took it is left out, as its minute is not running; committed it is counted like any other.
 //!
 //! While nobody looks it costs one load of a flag per call. While somebody looks each subtask counts into a part of its
 //! own, and the feed takes away what the parts hold, whenever it looks: a subtask waits for no other one, and for the
@@ -11,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -21,8 +22,10 @@ use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, SideOutput, StateBlob, StateChunk,
 };
 use thalweg_core::window::TumblingEventTimeWindows;
+use tokio::time::Instant;
 
-use super::counts::{Group, Minutes, count, lock, trim};
+use super::counts::{Group, Minute, Minutes, count, lock, trim};
+use super::followed::Followed;
 use super::row::Row;
 
 /// Counts events by minute while somebody looks. Shared by the subtasks of a job and the dashboard's feed.
@@ -34,6 +37,7 @@ pub struct Tap {
     minutes: Mutex<Minutes>,
     /// One of each subtask; it goes with its subtask.
     parts: Mutex<Vec<Weak<Mutex<Minutes>>>>,
+    followed: Mutex<Followed>,
 }
 
 /// The open minutes as rows, by section.
@@ -45,6 +49,13 @@ pub(super) struct Open {
     pub(super) medications: Vec<Row>,
 }
 
+impl Open {
+    pub(super) fn sections(self) -> [(&'static str, Vec<Row>); 4] {
+        let Self { kpis, types, categories, medications } = self;
+        [("kpis", kpis), ("types", types), ("categories", categories), ("medications", medications)]
+    }
+}
+
 impl Tap {
     /// A tap that counts by windows of this length.
     pub fn new(window: Duration) -> Arc<Self> {
@@ -53,6 +64,7 @@ impl Tap {
             windows: TumblingEventTimeWindows::of(window),
             minutes: Mutex::default(),
             parts: Mutex::default(),
+            followed: Mutex::default(),
         })
     }
 
@@ -60,6 +72,7 @@ impl Tap {
     pub(super) fn watch(&self, watched: bool) {
         if self.watched.swap(watched, Ordering::Relaxed) != watched {
             self.forget();
+            *lock(&self.followed) = Followed::default();
         }
     }
 
@@ -87,36 +100,64 @@ impl Tap {
         alive.map(|part| std::mem::take(&mut *lock(&part))).collect()
     }
 
-    /// The minutes behind `committed` (start of the newest committed one, ms); the others are forgotten.
-    pub(super) fn open(&self, committed: Option<i64>) -> Open {
+    /// All that was counted.
+    fn merged(&self) -> MutexGuard<'_, Minutes> {
         let mut minutes = lock(&self.minutes);
         for (start, minute) in self.taken().into_iter().flatten() {
             minutes.entry(start).or_default().merge(minute);
         }
         trim(&mut minutes);
+        minutes
+    }
+
+    /// The minutes behind `committed` (start of the newest committed one, ms) of one patient, counted from the first time
+    /// on that somebody asks: while a dashboard is open, and of few patients at once.
+    pub(super) fn patient(&self, patient: i64, committed: i64, now: Instant) -> Vec<Row> {
+        if !self.is_watched() {
+            return Vec::new();
+        }
+        lock(&self.followed).ask(patient, now);
+        let minutes = self.merged();
+        let behind = minutes.iter().filter(|(start, _)| **start > committed * 1_000);
+        let of = behind.filter_map(|(start, minute)| {
+            let group = minute.patients.get(&patient)?;
+            Some(row(*start, minute, None, group, true))
+        });
+        of.collect()
+    }
+
+    /// The minutes behind `committed` (start of the newest committed one, ms); the others are forgotten.
+    pub(super) fn open(&self, committed: Option<i64>) -> Open {
+        let mut minutes = self.merged();
         if let Some(committed) = committed {
             *minutes = minutes.split_off(&(committed * 1_000 + 1));
         }
         let mut open = Open::default();
         for (start, minute) in &*minutes {
-            let row = |k: Option<&String>, group: &Group, vitals: bool| Row {
-                t: start / 1_000,
-                w: (minute.end - start) / 1_000,
-                k: k.cloned(),
-                n: group.events,
-                p: group.patients.len() as i64,
-                vitals: vitals.then(|| group.vitals()),
-                live: true,
-            };
             let rows = |groups: &HashMap<String, Group>, vitals| -> Vec<Row> {
-                groups.iter().map(|(k, group)| row(Some(k), group, vitals)).collect()
+                groups
+                    .iter()
+                    .map(|(k, group)| row(*start, minute, Some(k), group, vitals))
+                    .collect()
             };
-            open.kpis.push(row(None, &minute.all, true));
+            open.kpis.push(row(*start, minute, None, &minute.all, true));
             open.types.extend(rows(&minute.types, true));
             open.categories.extend(rows(&minute.categories, true));
             open.medications.extend(rows(&minute.medications, false));
         }
         open
+    }
+}
+
+fn row(start: i64, minute: &Minute, k: Option<&String>, group: &Group, vitals: bool) -> Row {
+    Row {
+        t: start / 1_000,
+        w: (minute.end - start) / 1_000,
+        k: k.cloned(),
+        n: group.events,
+        p: group.patients.len() as i64,
+        vitals: vitals.then(|| group.vitals()),
+        live: true,
     }
 }
 
@@ -131,7 +172,8 @@ impl Part {
     /// Counts the events of a batch, if anybody looks. What it cannot read it passes over.
     fn observe(&self, batch: &RecordBatch) {
         if self.tap.is_watched() {
-            count(&self.minutes, self.tap.windows, batch).unwrap_or_default();
+            let followed = lock(&self.tap.followed).ids();
+            count(&self.minutes, self.tap.windows, &followed, batch).unwrap_or_default();
         }
     }
 }
@@ -237,7 +279,7 @@ impl Operator for TappedOperator {
 mod tests {
     use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 
-    use super::super::counts::OPEN;
+    use super::super::counts::{AHEAD, OPEN};
     use super::*;
 
     const MINUTE: i64 = 60_000_000;
@@ -251,6 +293,22 @@ mod tests {
             ("heart_rate", Arc::new(rows.iter().map(|row| row.3).collect::<Float64Array>())),
         ];
         RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
+    }
+
+    /// The same, with the broker's time of each.
+    fn arrived(rows: &[(i64, i64, &str, Option<f64>)], arrivals: &[Option<i64>]) -> RecordBatch {
+        let batch = batch(rows);
+        let arrivals: TimestampMicrosecondArray = arrivals.iter().copied().collect();
+        let arrivals: ArrayRef = Arc::new(arrivals.with_timezone("UTC"));
+        let schema = batch.schema();
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let columns = names.zip(batch.columns().iter().cloned());
+        let columns = columns.chain([("kafka_timestamp", arrivals)]);
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
+    }
+
+    fn minutes(open: &Open) -> Vec<i64> {
+        open.kpis.iter().map(|row| row.t / 60_000).collect()
     }
 
     fn tapped() -> (Arc<Tap>, Part) {
@@ -328,16 +386,60 @@ mod tests {
         let (tap, part) = tapped();
         tap.watch(true);
         part.observe(&batch(&[(1, 7, "vitals", None), (MINUTE, 7, "vitals", None)]));
-        let left: Vec<i64> = tap.open(Some(0)).kpis.iter().map(|row| row.t).collect();
-        assert_eq!(left, [60_000]);
+        assert_eq!(minutes(&tap.open(Some(0))), [1]);
+    }
+
+    #[test]
+    fn a_patient_is_counted_from_when_somebody_asks() {
+        let (tap, part) = tapped();
+        let events = batch(&[
+            (1, 7, "vitals", Some(60.0)),
+            (2, 8, "vitals", Some(90.0)),
+            (MINUTE, 7, "vitals", Some(80.0)),
+        ]);
+        let now = Instant::now();
+        assert!(tap.patient(7, -1, now).is_empty());
+        part.observe(&events);
+        tap.watch(true);
+        part.observe(&events);
+        assert!(tap.patient(7, -1, now).is_empty(), "nobody asked before, or nobody looked");
+        part.observe(&events);
+        part.observe(&events);
+        let rows = tap.patient(7, -1, now);
+        let seen = |row: &Row| (row.t, row.n, row.p, row.live, row.vitals.unwrap().hr[0]);
+        let seen: Vec<_> = rows.iter().map(seen).collect();
+        assert_eq!(seen, [(0, 2, 1, true, Some(60.0)), (60_000, 2, 1, true, Some(80.0))]);
+        // What the table has is not told by the tap.
+        assert_eq!(tap.patient(7, 0, now).len(), 1);
+        assert!(tap.patient(8, -1, now).is_empty());
     }
 
     #[test]
     fn a_clock_that_runs_wild_does_not_fill_the_memory() {
         let (tap, part) = tapped();
         tap.watch(true);
-        let events: Vec<_> = (0..100).map(|n| (n * MINUTE, 7, "vitals", None)).collect();
+        let events: Vec<_> = (0..100).rev().map(|n| (n * MINUTE, 7, "vitals", None)).collect();
         part.observe(&batch(&events));
-        assert_eq!(tap.open(None).kpis.len(), OPEN);
+        // Those that are committed first stay.
+        assert_eq!(minutes(&tap.open(None)), (0..OPEN as i64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_minute_that_has_not_begun_is_not_open() {
+        let (tap, part) = tapped();
+        tap.watch(true);
+        let at = |minute: i64| (minute * MINUTE, 7, "vitals", None);
+        // More wild minutes than are kept, all of them before the one that runs.
+        let wild: Vec<_> = (0..100).map(|n| at(1_000 + n)).collect();
+        part.observe(&arrived(&wild, &[Some(10 * MINUTE); 100]));
+        assert!(tap.open(None).kpis.is_empty());
+        let (now, next) = (Some(10 * MINUTE), Some(11 * MINUTE - AHEAD));
+        part.observe(&arrived(&[at(10), at(11), at(11)], &[now, now, next]));
+        let open = tap.open(None);
+        assert_eq!(minutes(&open), [10, 11]);
+        assert_eq!(open.kpis.last().unwrap().n, 1, "clocks differ by seconds");
+        // Who does not know when it arrived counts it.
+        part.observe(&arrived(&[at(12)], &[None]));
+        assert_eq!(minutes(&tap.open(None)), [10, 11, 12]);
     }
 }

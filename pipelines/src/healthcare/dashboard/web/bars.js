@@ -3,7 +3,7 @@
 import { el, svg } from "./dom.js";
 import { number } from "./format.js";
 
-/** Columns are `{ title, value(row), digits, bar, range(row) }`; the first one names the row. */
+/** Columns are `{ title, value(row), digits, bar, range(row) }`; the first one names the row. Provisional rows say so. */
 export function comparison(caption, first, columns, naming) {
   const body = el("tbody");
   const root = el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
@@ -18,8 +18,8 @@ export function comparison(caption, first, columns, naming) {
     before = now;
     const greatest = columns.map((column) => Math.max(...rows.map((row) => column.value(row) ?? 0), 0));
     const bounds = columns.map((column) => column.range && extent(rows.map(column.range)));
-    body.replaceChildren(...rows.map((row) => el("tr", { "data-key": row.k },
-      el("th", { scope: "row" }, naming(row.k)),
+    body.replaceChildren(...rows.map((row) => el("tr", { "data-key": row.k, "data-minute": row.t, class: row.live ? "provisional" : null },
+      el("th", { scope: "row" }, row.live ? `${naming(row.k)} (running)` : naming(row.k)),
       ...columns.map((column, at) => cell(column, row, greatest[at], bounds[at])))));
   }
   return { root, update };

@@ -39,23 +39,30 @@ export class Store extends EventTarget {
     return [...this.#rows[section].values()];
   }
 
-  /** Rows of a gold section from `minutes` ago on, oldest first. */
+  /**
+   * Rows of a gold section, oldest first: of the last `minutes` that are committed, and what is provisional. How far the
+   * latter lies ahead is for clocks to say, so nothing is measured from there.
+   */
   recent(section, minutes) {
-    const newest = this.newest;
-    const from = newest === null ? -Infinity : newest - minutes * 60_000;
+    const from = this.committed === null ? -Infinity : this.committed - minutes * 60_000;
     return this.rows(section).filter((row) => row.t > from).sort((a, b) => a.t - b.t);
   }
 
-  /** Rows of the newest committed minute; of the running one when nothing is committed yet. */
-  latest(section) {
-    const at = this.committed ?? this.newest;
-    return this.rows(section).filter((row) => row.t === at);
+  /** Rows of the newest committed minute in `order`, each followed by the same of the running minute, if there is one. */
+  compared(section, order) {
+    const at = (minute) => this.rows(section).filter((row) => row.t === minute).sort(order);
+    const [last, running] = [at(this.committed), at(this.running)];
+    const known = new Set(last.map((row) => row.k));
+    return [
+      ...last.flatMap((row) => [row, ...running.filter((one) => one.k === row.k)]),
+      ...running.filter((one) => !known.has(one.k)),
+    ];
   }
 
-  /** Start of the newest minute, committed or not, ms. */
-  get newest() {
+  /** Start of the newest minute that is not committed, ms. */
+  get running() {
     let newest = null;
-    for (const row of this.#rows.kpis.values()) if (newest === null || row.t > newest) newest = row.t;
+    for (const row of this.#rows.kpis.values()) if (row.live && (newest === null || row.t > newest)) newest = row.t;
     return newest;
   }
 

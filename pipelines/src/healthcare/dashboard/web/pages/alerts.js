@@ -9,12 +9,22 @@ const SIGNS = { critical: "▲", warning: "◆", info: "●" };
 
 /** Whether somebody has to look. */
 export const isOpen = (alert) => alert.state === "firing" || alert.state === "pending";
+/** Whether the job takes an answer. */
+const isFiring = (alert) => alert.state === "firing";
 
 const GROUPS = [
   { title: "Open", note: "nobody has answered yet", has: isOpen, empty: "No alert is open." },
   { title: "Acknowledged", note: "somebody is on it, or looks later", has: (a) => a.state === "acknowledged" || a.state === "snoozed", empty: "None." },
   { title: "Resolved", note: "in the last hour", has: (a) => a.state === "resolved", empty: "None." },
 ];
+
+/** Why there are no buttons, and what to do about it; `offer`: what the server says of answers, if there are any. */
+function missing(offer) {
+  const code = (text) => el("code", {}, text);
+  return offer
+    ? hint("To answer alerts sign in as a clinician: the link has nobody's name. ", code("healthcare users add NAME --role clinician"), " makes one.")
+    : hint("Alerts cannot be answered here: the job, and who serves this page, need a configuration file that names brokers and ", code("commands_topic"), " under ", code("[alerts]"), ".");
+}
 
 const MOST = 100;
 
@@ -54,9 +64,8 @@ export function alerts({ store, body }) {
   const offer = store.me.answers;
   const said = el("p", { class: "said", role: "status" });
   const answers = offer?.allowed ? new Answers(offer.snooze, said) : null;
-  if (answers) body.append(said);
-  else if (offer) body.append(hint("To answer alerts sign in as a clinician: the link has nobody's name."));
-  const answer = (alert) => (answers && isOpen(alert) ? answers.of(alert) : null);
+  body.append(answers ? said : missing(offer));
+  const answer = (alert) => (answers && isFiring(alert) ? answers.of(alert) : null);
   body.append(...GROUPS.map((group, at) => card(group.title, group.note, lists[at])));
   let before = "";
   return {
@@ -65,7 +74,7 @@ export function alerts({ store, body }) {
       const now = JSON.stringify(all);
       if (now === before) return;
       before = now;
-      answers?.keep(all.filter(isOpen));
+      answers?.keep(all.filter(isFiring));
       const focused = document.activeElement;
       GROUPS.forEach((group, at) => {
         const found = inOrder(all.filter(group.has));

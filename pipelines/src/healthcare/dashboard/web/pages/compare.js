@@ -3,10 +3,9 @@
 import { color, lines } from "../charts.js";
 import { card, el, hint, svg } from "../dom.js";
 import { number, VITALS } from "../format.js";
-import { finder, rowsOf } from "./patient.js";
+import { AGAIN, finder, rowsOf } from "./patient.js";
 
 const MOST = 4;
-const AGAIN = 2000;
 const DASHES = ["", "8 4", "2 3", "10 3 2 3"];
 
 export function compare({ store, body, argument, minutes }) {
@@ -33,11 +32,13 @@ export function compare({ store, body, argument, minutes }) {
   let seen = null;
   let asked = 0;
   let timer = null;
+  let closed = false;
 
   function draw() {
-    if (!data) return;
-    const newest = Math.max(...data.flat().map((row) => row.t), 0);
-    const kept = data.map((rows) => rows.filter((row) => row.t > newest - minutes() * 60_000));
+    if (!data || closed) return;
+    const steady = data.map((rows) => rows.filter((row) => !row.live));
+    const newest = Math.max(...steady.flat().map((row) => row.t), 0);
+    const kept = steady.map((rows) => rows.filter((row) => row.t > newest - minutes() * 60_000));
     const times = [...new Set(kept.flat().map((row) => row.t))].sort((a, b) => a - b);
     for (const chart of charts) {
       chart.drawn ??= lines(chart.box, ids.length, chart.one.digits, chart.one.digits === 0 ? 10 : 2);
@@ -49,8 +50,12 @@ export function compare({ store, body, argument, minutes }) {
     }
     const head = el("tr", {}, el("th", { scope: "col" }, "Patient"), VITALS.map((one) => el("th", { scope: "col" }, `${one.short}, ${one.unit}`)));
     const lastOf = (rows, key) => rows.findLast((row) => row[key]?.[0] !== null && row[key] !== undefined)?.[key][0];
-    const body = ids.map((id, at) => el("tr", {}, el("th", { scope: "row" }, swatch(at), ` ${id}`),
-      VITALS.map((one) => el("td", {}, number(lastOf(data[at], one.key), one.digits)))));
+    const line = (rows, at, name, kind) => el("tr", { class: kind }, el("th", { scope: "row" }, swatch(at), ` ${name}`),
+      VITALS.map((one) => el("td", {}, number(lastOf(rows, one.key), one.digits))));
+    const body = ids.flatMap((id, at) => {
+      const running = data[at].filter((row) => row.live).slice(-1);
+      return [line(steady[at], at, id), ...(running.length ? [line(running, at, `${id} (running)`, "provisional")] : [])];
+    });
     table.replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, body)));
   }
 
@@ -65,11 +70,12 @@ export function compare({ store, body, argument, minutes }) {
   return {
     update() {
       if (!ids.length) return;
-      if (seen === store.committed && data) return;
+      if (seen === store.committed && data && store.running === null) return;
       const wait = Math.max(0, asked + AGAIN - Date.now());
-      timer ??= setTimeout(() => { timer = null; read(); }, wait);
+      timer ??= setTimeout(async () => { await read(); timer = null; }, wait);
     },
     close() {
+      closed = true;
       clearTimeout(timer);
       for (const chart of charts) chart.drawn?.close();
     },

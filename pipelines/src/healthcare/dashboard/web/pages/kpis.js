@@ -1,9 +1,9 @@
-// Key figures of the last committed minute.
+// Key figures of the last committed minute, beside those of the running one.
 
 import { comparison, spark } from "../bars.js";
 import { card, el, say } from "../dom.js";
-import { categoryOrder, label, number, vital } from "../format.js";
-import { lead } from "./monitoring.js";
+import { label, number, vital } from "../format.js";
+import { byCategory, byEvents, lead } from "./monitoring.js";
 
 const TILES = [
   { name: "Patients monitored", unit: "", digits: 0, value: (row) => row.p, id: "patients" },
@@ -59,8 +59,8 @@ export function kpis({ store, body, minutes }) {
     update() {
       const rows = store.recent("kpis", minutes());
       for (const one of tiles) one.update(rows);
-      temperature.update(store.latest("categories").sort((a, b) => categoryOrder(a.k) - categoryOrder(b.k)));
-      types.update(store.latest("types").sort((a, b) => b.n - a.n));
+      temperature.update(store.compared("categories", byCategory));
+      types.update(store.compared("types", byEvents));
       say(minute, lead(store));
     },
   };

@@ -1,4 +1,4 @@
-// Real-time monitoring: two trends, and what the last committed minute held.
+// Real-time monitoring: two trends, and what the last committed minute held, beside what the running one holds so far.
 
 import { comparison } from "../bars.js";
 import { trend } from "../charts.js";
@@ -31,10 +31,9 @@ export function monitoring({ store, body, minutes }) {
       const rows = store.recent("kpis", minutes());
       temperature.update(rows);
       heart.update(rows);
-      categories.update(store.latest("categories").sort((a, b) => categoryOrder(a.k) - categoryOrder(b.k)));
-      const byEvents = (a, b) => b.n - a.n || a.k.localeCompare(b.k);
-      medications.update(store.latest("medications").sort(byEvents));
-      types.update(store.latest("types").sort(byEvents));
+      categories.update(store.compared("categories", byCategory));
+      medications.update(store.compared("medications", byEvents));
+      types.update(store.compared("types", byEvents));
       say(minute, lead(store));
     },
     close() {
@@ -44,12 +43,14 @@ export function monitoring({ store, body, minutes }) {
   };
 }
 
-/** Which minute the tables tell of. */
+export const byCategory = (a, b) => categoryOrder(a.k) - categoryOrder(b.k);
+export const byEvents = (a, b) => b.n - a.n || a.k.localeCompare(b.k);
+
+/** Which minutes the tables tell of. */
 export function lead(store) {
-  const [row] = store.latest("kpis");
-  if (!row) return "No event has been seen yet.";
-  const until = time(row.t + row.w);
-  return row.live
-    ? `The first minute, from ${time(row.t)}, is still running.`
-    : `The tables show the last committed minute, ${time(row.t)} to ${until}. Dashed: the running minute, provisional.`;
+  const row = store.rows("kpis").find((one) => one.t === store.committed);
+  const { running } = store;
+  if (!row) return running === null ? "No event has been seen yet." : `The first minute, from ${time(running)}, is still running.`;
+  const last = `The tables show the last committed minute, ${time(row.t)} to ${time(row.t + row.w)}`;
+  return running === null ? `${last}.` : `${last}, and the running one from ${time(running)}, provisional: dashed in pictures.`;
 }

@@ -1,11 +1,12 @@
-// One patient: the vitals of the last hour, minute by minute.
+// One patient: the vitals of the last hour, minute by minute, and of the minute that is running.
 
 import { trend } from "../charts.js";
 import { card, el, hint, say } from "../dom.js";
 import { number, time, VITALS } from "../format.js";
 import { alertList, inOrder } from "./alerts.js";
 
-const AGAIN = 2000;
+/** No page asks more often, ms. */
+export const AGAIN = 1000;
 
 /** A field that finds patients by the beginning of their number and hands one to `choose`. */
 export function finder(choose, text = "Find a patient by number") {
@@ -28,9 +29,14 @@ export function finder(choose, text = "Find a patient by number") {
   return el("div", { class: "finder" }, el("label", { for: "find" }, text), input, list);
 }
 
+/** The minutes of a patient; null when the server does not answer, or breaks off. */
 export async function rowsOf(id) {
-  const response = await fetch(`/api/patient/${id}`).catch(() => null);
-  return response?.ok ? (await response.json()).rows : null;
+  try {
+    const response = await fetch(`/api/patient/${id}`);
+    return response.ok ? (await response.json()).rows : null;
+  } catch {
+    return null;
+  }
 }
 
 export function patient({ store, body, argument, minutes }) {
@@ -55,8 +61,9 @@ export function patient({ store, body, argument, minutes }) {
   let asked = 0;
   let seen = null;
   let timer = null;
+  let closed = false;
   function draw() {
-    if (!rows) return;
+    if (!rows || closed) return;
     const from = (rows.at(-1)?.t ?? 0) - minutes() * 60_000;
     for (const chart of charts) chart.update(rows.filter((row) => row.t > from));
     const last = rows.at(-1);
@@ -73,12 +80,13 @@ export function patient({ store, body, argument, minutes }) {
   return {
     update() {
       draw();
-      // A minute was committed: ask again, but not for each checkpoint of a fast run.
-      if (seen === store.committed && rows) return;
+      // A minute was committed or is running: ask again, but neither at each step of a fast run nor twice at once.
+      if (seen === store.committed && rows && store.running === null) return;
       const wait = Math.max(0, asked + AGAIN - Date.now());
-      timer ??= setTimeout(() => { timer = null; read(); }, wait);
+      timer ??= setTimeout(async () => { await read(); timer = null; }, wait);
     },
     close() {
+      closed = true;
       clearTimeout(timer);
       for (const chart of charts) chart.close();
     },
