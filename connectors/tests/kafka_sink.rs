@@ -5,6 +5,7 @@
 mod kafka {
     use std::collections::BTreeMap;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use arrow_array::{Int64Array, RecordBatch, StringArray};
@@ -26,7 +27,7 @@ mod kafka {
         Committed, Committer, Cut, IoHandle, PendingCommit, Sink, SinkWriter, Staged, Target,
         TargetExpectation, TargetStatus, WriterContext,
     };
-    use thalweg_core::connector::staging::DecidedCheckpoint;
+    use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
     use thalweg_core::testing::MemoryStaging;
     use thalweg_core::{Attempt, CheckpointId, ErrorKind, Result, SubtaskIndex};
     use tokio::runtime::Runtime;
@@ -61,6 +62,13 @@ mod kafka {
                 cluster: Arc::new(KafkaCommitter::new(KafkaSinkConfig::new(servers))),
                 staging: Arc::new(MemoryStaging::default()),
             }
+        }
+
+        /// The same job with other settings.
+        fn with(self, change: impl FnOnce(&mut KafkaSinkConfig)) -> Self {
+            let mut config = KafkaSinkConfig::new(&self.servers);
+            change(&mut config);
+            Self { cluster: Arc::new(KafkaCommitter::new(config)), ..self }
         }
 
         /// The same job in another process: what was staged is shared, as a checkpoint store is.
@@ -176,16 +184,20 @@ mod kafka {
         ids.collect()
     }
 
-    /// Everything in the topic, from each partition's beginning to its end: key and value.
-    fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
-        let consumer: BaseConsumer = ClientConfig::new()
+    fn consumer(servers: &str, isolation: &str) -> BaseConsumer {
+        ClientConfig::new()
             .set("bootstrap.servers", servers)
             .set("group.id", "an-independent-reader")
             .set("isolation.level", isolation)
             .set("enable.partition.eof", "true")
             .set("enable.auto.commit", "false")
             .create()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// Everything in the topic, from each partition's beginning to its end: key and value.
+    fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
+        let consumer = consumer(servers, isolation);
         let metadata = consumer.fetch_metadata(Some(topic), TEN).unwrap();
         let mut open: Vec<i32> =
             metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect();
@@ -319,8 +331,8 @@ mod kafka {
     struct Copied(Arc<MemoryStaging>);
 
     impl DecidedCheckpoint for Copied {
-        fn read(&self, s: &thalweg_core::connector::staging::StagedBytes) -> Result<Vec<u8>> {
-            DecidedCheckpoint::read(self.0.as_ref(), s)
+        fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
+            DecidedCheckpoint::read(self.0.as_ref(), staged)
         }
 
         fn is_newest(&self) -> Result<bool> {
@@ -344,10 +356,7 @@ mod kafka {
     #[test]
     fn the_marker_of_a_quiet_sink_is_written_again_beside_the_commits_of_others() {
         let Some(kafka) = KafkaServer::shared() else { return };
-        let mut config = KafkaSinkConfig::new(kafka.bootstrap_servers());
-        config.marker_refresh = Duration::ZERO;
-        let job = Job::begin(kafka, 1);
-        let job = Job { cluster: Arc::new(KafkaCommitter::new(config)), ..job };
+        let job = Job::begin(kafka, 1).with(|config| config.marker_refresh = Duration::ZERO);
         job.commit(&job.stage(1, 0..10)).unwrap();
         job.forget_marker();
         assert!(job.copy().open(&known(1)).is_err());
@@ -442,26 +451,124 @@ mod kafka {
 
     #[test]
     fn settings_that_the_promise_depends_on_are_refused() {
-        let mut config = KafkaSinkConfig::new("127.0.0.1:1");
-        config.properties.insert("transactional.id".into(), "mine".into());
-        let refused = |config: KafkaSinkConfig| {
-            let job = Job::at("127.0.0.1:1", "t");
-            let job = Job { cluster: Arc::new(KafkaCommitter::new(config)), ..job };
-            job.open(&TargetExpectation::default()).unwrap_err()
+        let refused = |change: &dyn Fn(&mut KafkaSinkConfig)| {
+            let job = Job::at("127.0.0.1:1", "t").with(change);
+            let error = job.open(&TargetExpectation::default()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            error.to_string()
         };
-        assert!(refused(config).to_string().contains("transactional.id"));
-        let mut config = KafkaSinkConfig::new("127.0.0.1:1");
-        config.transaction_timeout = Duration::from_secs(1);
-        assert_eq!(refused(config).kind(), ErrorKind::InvalidConfig);
+        let set = |key: &'static str, value: &'static str| {
+            move |config: &mut KafkaSinkConfig| {
+                config.properties.insert(key.to_owned(), value.to_owned());
+            }
+        };
+        assert!(refused(&set("transactional.id", "mine")).contains("transactional.id"));
+        assert!(refused(&set("message.timeout.ms", "60001")).contains("message.timeout.ms"));
+        let short = refused(&|config| config.transaction_timeout = Duration::from_secs(1));
+        assert!(short.contains("transaction timeout"), "{short}");
+    }
+
+    #[test]
+    fn the_shortest_transaction_timeout_that_is_accepted_commits() {
+        let Some(kafka) = KafkaServer::shared() else { return };
+        let job = Job::begin(kafka, 1).with(|config| config.transaction_timeout = TEN);
+        job.open(&TargetExpectation::default()).unwrap();
+        job.commit(&job.stage(1, 0..10)).unwrap();
+        job.commit(&job.stage(2, 10..20)).unwrap();
+        assert_eq!(job.read("read_committed"), all(0..20));
+    }
+
+    /// What is staged. Reading the second part takes, the first time, until the broker has given up the transaction that
+    /// the first part is in.
+    #[derive(Debug)]
+    struct Stalled {
+        staging: Arc<MemoryStaging>,
+        servers: String,
+        topic: String,
+        reads: AtomicUsize,
+    }
+
+    impl DecidedCheckpoint for Stalled {
+        fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
+            if self.reads.fetch_add(1, Ordering::Relaxed) == 1 {
+                let readable = consumer(&self.servers, "read_committed");
+                for tries in 0.. {
+                    // Readers pass an open transaction when it has been aborted, by the record that says so.
+                    if readable.fetch_watermarks(&self.topic, 0, TEN).unwrap().1 > 0 {
+                        break;
+                    }
+                    assert!(tries < 300, "the transaction is never given up");
+                    drop(readable.poll(Duration::from_millis(200)));
+                }
+            }
+            self.staging.read(staged)
+        }
+
+        fn is_newest(&self) -> Result<bool> {
+            Ok(true)
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_whose_transaction_ran_out_while_it_was_sent_is_sent_again_and_once() {
+        let Some(kafka) = KafkaServer::shared() else { return };
+        let job = Job::begin(kafka, 1).with(|config| config.transaction_timeout = TEN);
+        let mut pending = job.stage(1, 0..10);
+        pending.staged.extend(job.stage(1, 10..20).staged);
+        let stalled = Arc::new(Stalled {
+            staging: Arc::clone(&job.staging),
+            servers: job.servers.clone(),
+            topic: job.topic.clone(),
+            reads: AtomicUsize::new(0),
+        });
+        let checkpoint: Arc<dyn DecidedCheckpoint> = Arc::clone(&stalled) as _;
+        let committed = job.runtime.block_on(job.cluster.commit(&pending, &checkpoint)).unwrap();
+        assert!(!committed.replayed);
+        assert_eq!(stalled.reads.load(Ordering::Relaxed), 4, "two parts, twice");
+        assert_eq!(job.read("read_committed"), all(0..20));
+        assert!(job.read("read_uncommitted").len() > 20, "the first try had sent messages");
+        assert!(job.copy().commit(&pending).unwrap().replayed);
+    }
+
+    /// What is staged, and how often a session was begun: each asks first whether its manifest still is the newest.
+    #[derive(Debug)]
+    struct Asked(Arc<MemoryStaging>, AtomicUsize);
+
+    impl DecidedCheckpoint for Asked {
+        fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
+            self.0.read(staged)
+        }
+
+        fn is_newest(&self) -> Result<bool> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.is_newest()
+        }
+    }
+
+    #[test]
+    fn a_strict_sink_begins_a_session_for_each_checkpoint() {
+        let Some(kafka) = KafkaServer::shared() else { return };
+        for (strict, sessions) in [(false, 1), (true, 4)] {
+            let job = Job::begin(kafka, 1).with(|config| config.strict = strict);
+            let asked = Arc::new(Asked(Arc::clone(&job.staging), AtomicUsize::new(0)));
+            let checkpoint: Arc<dyn DecidedCheckpoint> = Arc::clone(&asked) as _;
+            for n in 0..3 {
+                let pending = job.stage(n as u64 + 1, n * 10..n * 10 + 10);
+                let commit = || job.runtime.block_on(job.cluster.commit(&pending, &checkpoint));
+                assert!(!commit().unwrap().replayed);
+                // The same again, once: a new session finds the marker, an old one knows it.
+                assert!(n != 2 || commit().unwrap().replayed);
+            }
+            assert_eq!(asked.1.load(Ordering::Relaxed), sessions);
+            assert_eq!(job.read("read_committed"), all(0..30));
+        }
     }
 
     #[test]
     fn a_transaction_timeout_beyond_the_brokers_is_named() {
         let Some(kafka) = KafkaServer::shared() else { return };
-        let job = Job::begin(kafka, 1);
-        let mut config = KafkaSinkConfig::new(kafka.bootstrap_servers());
-        config.transaction_timeout = Duration::from_hours(24);
-        let job = Job { cluster: Arc::new(KafkaCommitter::new(config)), ..job };
+        let day = Duration::from_hours(24);
+        let job = Job::begin(kafka, 1).with(|config| config.transaction_timeout = day);
         let error = job.commit(&job.stage(1, 0..1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
         assert!(error.to_string().contains("transaction.max.timeout.ms"), "{error}");
