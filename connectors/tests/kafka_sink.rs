@@ -422,11 +422,38 @@ mod kafka {
         };
         let error = write("x".repeat(600)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-        assert!(error.to_string().contains("max.message.bytes"), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("takes 400: raise the topic's max.message.bytes"), "{told}");
         // One that just fits is taken by the broker as well.
         let fits = job.pending(1, write("x".repeat(250)).unwrap());
         job.commit(&fits).unwrap();
         assert_eq!(job.read("read_committed"), [1]);
+    }
+
+    #[test]
+    fn a_message_as_long_as_the_topic_takes_is_sent_with_and_without_transactions() {
+        let Some(kafka) = KafkaServer::shared() else { return };
+        let topic = unique_topic("large");
+        kafka.create_topic(&topic, 1, &[("max.message.bytes", "4000000")]).unwrap();
+        let job = Job::at(kafka.bootstrap_servers(), &topic);
+        job.open(&TargetExpectation::default()).unwrap();
+        let write = |sink: &KafkaSink, id: i64| {
+            let text = "x".repeat(2_000_000);
+            let rows = RecordBatch::try_from_iter([
+                ("id", Arc::new(Int64Array::from(vec![id])) as _),
+                ("name", Arc::new(StringArray::from(vec![text])) as _),
+            ]);
+            let mut writer = job.writer(sink);
+            let staged = job.runtime.block_on(async {
+                writer.write(rows.unwrap()).await?;
+                writer.close_epoch(CheckpointId(1)).await
+            });
+            staged.unwrap()
+        };
+        let staged = write(&KafkaSink::exactly_once(&job.cluster, &topic), 1);
+        job.commit(&job.pending(1, staged)).unwrap();
+        write(&KafkaSink::at_least_once(&job.cluster, &topic), 2);
+        assert_eq!(job.read("read_committed"), [1, 2]);
     }
 
     #[test]

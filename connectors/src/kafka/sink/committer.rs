@@ -68,7 +68,8 @@ impl KafkaCommitter {
         self.shared.config.check()?;
         let config = &self.shared.config;
         // Whoever sends at once wants it there soon.
-        let tuning = [&producer::TUNING[..], &[("linger.ms", "1")]].concat();
+        let own = [("linger.ms", "1"), producer::ANY_LENGTH];
+        let tuning = [&producer::TUNING[..], &own[..]].concat();
         client::base(&config.bootstrap_servers, &tuning, &config.properties)
     }
 

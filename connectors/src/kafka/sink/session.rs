@@ -16,7 +16,7 @@ use super::messages::Message;
 use crate::clock::now_micros;
 use crate::kafka::client::{self, Events};
 use crate::kafka::config::KafkaConfig;
-use crate::kafka::producer::TopicWriter;
+use crate::kafka::producer::{self, TopicWriter};
 
 /// How long one call may wait for a broker before it is called again.
 const CALL: Duration = Duration::from_secs(10);
@@ -92,8 +92,7 @@ impl Session {
             // The library may wait without end for a group coordinator that is gone (librdkafka #5456, #5511); a
             // connection that changes its state, as an idle one that is closed does, makes it look again.
             ("connections.max.idle.ms", "5000"),
-            // One message may be as long as the topic takes; the topic's own limit was checked before.
-            ("message.max.bytes", "1000000000"),
+            producer::ANY_LENGTH,
         ];
         let writer = TopicWriter::with_settings(
             &config.bootstrap_servers,
