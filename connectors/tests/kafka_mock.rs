@@ -335,6 +335,8 @@ mod kafka {
         let mut identity = first.identity().unwrap();
         let splits = first.start_splits().unwrap();
         assert!(identity.contains_key("cluster"), "{identity:?}");
+        assert_eq!(identity["topic_id"].len(), 32, "{identity:?}");
+        assert_ne!(identity["topic_id"], second.identity().unwrap()["topic_id"]);
         first.verify(&identity, &splits).unwrap();
         let error = second.verify(&identity, &splits).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::IncompatibleState);

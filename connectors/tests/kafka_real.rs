@@ -281,9 +281,48 @@ mod kafka {
         produce(servers, &topic, 2, 0..10);
         let error = source.verify(&identity, &splits).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DataLoss);
+        assert!(error.to_string().contains("created again"), "{error}");
+        // Where no id was remembered, the positions tell.
+        let error = source.verify(&without_id(&identity), &splits).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DataLoss);
         assert!(error.to_string().contains("truncated or re-created"), "{error}");
         let error = failure(reader(&source, splits).as_mut(), &mut Seen::default());
         assert_eq!(error.kind(), ErrorKind::DataLoss);
+    }
+
+    #[test]
+    fn a_topic_created_again_and_longer_is_data_loss() {
+        let Some(kafka) = KafkaServer::shared() else { return };
+        let topic = topic(kafka, 1);
+        let servers = kafka.bootstrap_servers();
+        produce(servers, &topic, 1, 0..10);
+        let source = open(kafka, &topic);
+        let (identity, mut splits) = (source.identity().unwrap(), source.start_splits().unwrap());
+        splits[0].position = 10;
+        source.verify(&identity, &splits).unwrap();
+        // The same topic, however long it has become.
+        produce(servers, &topic, 1, 10..20);
+        open(kafka, &topic).verify(&identity, &splits).unwrap();
+        kafka.delete_topic(&topic).unwrap();
+        kafka.create_topic(&topic, 1, &[]).unwrap();
+        produce(servers, &topic, 1, 0..40);
+        for again in [&source, &open(kafka, &topic)] {
+            let error = again.verify(&identity, &splits).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DataLoss);
+            let text = error.to_string();
+            assert!(text.contains("created again") && text.contains("--fresh"), "{text}");
+        }
+        // What was stored by a version that knew no ids is gone on from, and so is what the policy lets pass.
+        source.verify(&without_id(&identity), &splits).unwrap();
+        let config = KafkaConfig::new(servers, &topic);
+        let lenient = self::source(KafkaConfig { on_data_loss: OnDataLoss::Reset, ..config });
+        lenient.verify(&identity, &splits).unwrap();
+    }
+
+    fn without_id(identity: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut older = identity.clone();
+        assert!(older.remove("topic_id").is_some(), "{identity:?}");
+        older
     }
 
     #[test]

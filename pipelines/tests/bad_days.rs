@@ -386,6 +386,19 @@ fn too_little_memory_ends_the_job_with_one_line_and_a_higher_limit_goes_on_witho
 }
 
 #[test]
+fn transactions_shorter_than_the_time_between_checkpoints_are_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    let config = folder.path().join("healthcare.toml");
+    fs::write(&config, "[mirror]\ntransaction_timeout = \"30s\"\n").unwrap();
+    let mut run = run_file(&data, &input);
+    run.args(["--mirror-topic", "silver", "--mirror-servers", "127.0.0.1:1", "--config"])
+        .arg(config);
+    let told = fail(run.args(["--checkpoint-interval", "45s"]));
+    assert!(told.contains("mirror.transaction_timeout must be at least 45s"), "{told}");
+}
+
+#[test]
 fn wrong_usage_is_exit_code_two() {
     for arguments in
         [&["run", "--no-such-flag"][..], &["run", "--input", "a", "--bootstrap-servers", "b"], &[]]

@@ -81,7 +81,8 @@ pub enum OnDataLoss {
     /// Stop with [`thalweg_core::ErrorKind::DataLoss`].
     #[default]
     Fail,
-    /// Go on at the partition's first offset, with a warning and a count.
+    /// Go on at the partition's first offset, with a warning and a count. In a topic that was created again a position
+    /// that it has is gone on from, with a warning.
     Reset,
 }
 

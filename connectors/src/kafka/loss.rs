@@ -42,6 +42,22 @@ impl Loss {
     }
 }
 
+/// For a topic that was deleted and created again: an error, or a warning if the policy is to go on. Positions that the
+/// new one has are then gone on from, since nothing says which of its messages were read before.
+pub(super) fn created_again(config: &KafkaConfig) -> Result<()> {
+    let text = format!(
+        "topic `{}` was deleted and created again: the positions of the checkpoint mean nothing in it",
+        config.topic
+    );
+    match config.on_data_loss {
+        OnDataLoss::Fail => Err(Error::data_loss(format!("{text}; pass --fresh for a new run"))),
+        OnDataLoss::Reset => {
+            warn!(topic = %config.topic, "messages before them are not read: {text}");
+            Ok(())
+        }
+    }
+}
+
 /// The error for a topic that was there and is not any more.
 pub(super) fn deleted(topic: &str) -> Error {
     Error::data_loss(format!(

@@ -14,6 +14,7 @@ mod reader;
 pub mod sink;
 pub mod source;
 mod topic;
+mod topic_id;
 mod trouble;
 
 pub use admin::ensure_topic;

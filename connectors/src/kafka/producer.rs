@@ -30,6 +30,9 @@ pub(super) const TUNING: [(&str, &str); 9] = [
     ("partitioner", "murmur2_random"),
 ];
 
+/// For sinks, where a message may be as long as its topic takes, which is checked before.
+pub(super) const ANY_LENGTH: (&str, &str) = ("message.max.bytes", "1000000000");
+
 /// How long one look at a full queue lasts.
 const QUEUE_WAIT: Duration = Duration::from_millis(10);
 

@@ -13,11 +13,14 @@ use tracing::info;
 
 use super::client;
 use super::config::{KafkaConfig, Start};
-use super::loss::{Loss, deleted, no_partition};
+use super::loss::{Loss, created_again, deleted, no_partition};
 use super::reader::KafkaReader;
 use super::topic::{Ask, PATIENCE, TopicClient};
 use crate::clock::now_micros;
 use crate::provenance::source_schema;
+
+/// What the identity calls the topic's id.
+const TOPIC_ID: &str = "topic_id";
 
 /// How old the ends may be from which [`Source::lag`] is computed.
 const LAG_MEMORY_MICROS: i64 = 1_000_000;
@@ -33,12 +36,13 @@ const LAG_PATIENCE: Duration = Duration::from_secs(1);
 /// **Time.** `kafka_timestamp` is the broker's, whether set by the producer or at the append; null where a message
 /// has none.
 ///
-/// **Guarded.** The cluster (by id) and every position (by the offsets that the broker still has), at each start and
-/// while reading. Messages of aborted transactions are never seen.
+/// **Guarded.** The cluster and the topic, by the ids that the checkpoint remembers, at each start: a topic that was
+/// deleted and created again is not gone on with, however long it is. Every position, by the offsets that the broker
+/// still has, at each start and while reading. Messages of aborted transactions are never seen.
 ///
-/// **Not guarded**, because the client library does not show topic ids and leader epochs: a topic that was deleted and
-/// created again and has meanwhile grown past our position, and a log cut short by an unclean leader election that
-/// has likewise grown again. Both look like more of the same log.
+/// **Not guarded**: a log cut short by an unclean leader election that has grown again past our position, because the
+/// epochs of leaders are not remembered. It looks like more of the same log. So does a topic that was created again where
+/// no id is known: from brokers before Apache Kafka 2.8, and in chains of checkpoints begun without one.
 #[derive(Debug)]
 pub struct KafkaSource {
     config: Arc<KafkaConfig>,
@@ -108,7 +112,9 @@ impl Source for KafkaSource {
         // The question for partitions gives the clear error when nobody answers.
         self.partitions()?;
         let mut identity = BTreeMap::from([("topic".to_owned(), self.config.topic.clone())]);
-        identity.extend(self.client()?.cluster_id().map(|id| ("cluster".to_owned(), id)));
+        let client = self.client()?;
+        identity.extend(client.cluster_id().map(|id| ("cluster".to_owned(), id)));
+        identity.extend(client.id()?.map(|id| (TOPIC_ID.to_owned(), id)));
         Ok(identity)
     }
 
@@ -196,6 +202,11 @@ impl Source for KafkaSource {
         }
         let partitions: Vec<i32> = positions.keys().copied().collect();
         let existing = existing.ok_or_else(|| deleted(topic))?;
+        if let Some(then) = identity.get(TOPIC_ID)
+            && client.id()?.is_some_and(|now| now != *then)
+        {
+            created_again(&self.config)?;
+        }
         if let Some(gone) = partitions.iter().find(|p| !existing.contains(p)) {
             return Err(no_partition(topic, *gone));
         }

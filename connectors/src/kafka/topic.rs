@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
@@ -12,10 +12,14 @@ use thalweg_core::{Error, Result};
 
 use super::client::{self, Events};
 use super::config::KafkaConfig;
+use super::topic_id::topic_id;
 use crate::clock::now_micros;
 
 /// How long a broker may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one of several brokers may take.
+const TURN: Duration = Duration::from_secs(3);
 
 /// Pause between two attempts; spent polling, which also drains librdkafka's events.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -188,6 +192,32 @@ impl TopicClient {
     /// The cluster's id, where it has one.
     pub(super) fn cluster_id(&self) -> Option<String> {
         self.consumer.client().fetch_cluster_id(PATIENCE)
+    }
+
+    /// The id that the topic got when it was created; `None` from brokers that give none.
+    pub(super) fn id(&self) -> Result<Option<String>> {
+        let started = now_micros();
+        let mut turn = 0;
+        loop {
+            let answer = self.ask_id(turn).map_err(|e| self.failed("read the id", &e));
+            let over = !(0..PATIENCE.as_micros() as i64).contains(&(now_micros() - started));
+            match answer {
+                Err(error) if error.kind().is_retryable() && !over => self.pause(),
+                answer => return answer,
+            }
+            turn += 1;
+        }
+    }
+
+    /// Asks one of the brokers: each of them knows, but one that is just going does not answer, and one that is just
+    /// coming may not know yet.
+    fn ask_id(&self, turn: usize) -> KafkaResult<Option<String>> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), TURN)?;
+        let brokers = metadata.brokers();
+        let broker = turn.checked_rem(brokers.len()).and_then(|at| brokers.get(at));
+        let broker = broker.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown))?;
+        topic_id(self.consumer.client(), broker.id(), &self.topic, TURN)
+            .map_err(KafkaError::MetadataFetch)
     }
 
     /// Writes group offsets; failures arrive later and are logged.

@@ -238,7 +238,8 @@ impl Drop for Node {
 
 /// The session timeout is short because a killed node may come back only after its old session. The
 /// checkpoint of first offsets is early and frequent because a kill brings back records deleted
-/// since. There is no retention because tests write records with old timestamps.
+/// since. There is no retention because tests write records with old timestamps. Transactions that have
+/// run out are looked for often because a test waits for one.
 fn settings(id: usize, nodes: usize, voters: &str, dir: &Path, ports: &NodePorts) -> String {
     let replicas = nodes.min(3);
     let in_sync = replicas.div_ceil(2);
@@ -264,6 +265,7 @@ offsets.topic.num.partitions=4
 transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 share.coordinator.state.topic.replication.factor={replicas}
 share.coordinator.state.topic.min.isr={in_sync}
 broker.session.timeout.ms=4000

@@ -48,6 +48,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     let mut config = command.data.load_config()?;
     command.mirror.apply(&mut config.mirror);
     command.input.apply(&mut config.kafka);
+    config.runtime = command.run.apply(config.runtime);
     Topics::of(&config)?;
     command.dashboard.check()?;
     if let Some(path) = &command.input.input {

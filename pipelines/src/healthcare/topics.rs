@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thalweg_connectors::kafka::{KafkaCommitter, KafkaSink, KafkaSinkConfig};
@@ -12,6 +13,9 @@ use super::alerts::AlertEvent;
 use super::config::HealthcareConfig;
 use super::quarantine::DeadLetter;
 use super::record::Silver;
+
+/// What a broker allows a transaction, unless its `transaction.max.timeout.ms` says otherwise.
+const BROKERS_LIMIT: Duration = Duration::from_mins(15);
 
 /// Where silver is mirrored to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +28,29 @@ pub struct MirrorSection {
     /// letters go there, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bootstrap_servers: Option<String>,
+    /// How long sending one checkpoint may take, and how long readers wait behind a job that died sending. Default: a
+    /// minute, or the checkpoint interval if that is longer, up to the 15 minutes that brokers allow.
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none")]
+    pub transaction_timeout: Option<Duration>,
+    /// Whether each checkpoint is sent by a producer of its own.
+    pub strict: bool,
+}
+
+impl MirrorSection {
+    /// How long a transaction may last, where `usual` is long enough for most. Behind a backlog a checkpoint has all that
+    /// could be read in an interval, and may take as long to send.
+    fn lasting(&self, usual: Duration, checkpoint_interval: Duration) -> Result<Duration> {
+        let least = checkpoint_interval.min(BROKERS_LIMIT);
+        let timeout = self.transaction_timeout.unwrap_or_else(|| usual.max(least));
+        if timeout < least {
+            return Err(Error::config(format!(
+                "mirror.transaction_timeout must be at least {}, as long as rows gather for a checkpoint: raise it, or \
+                 shorten the checkpoint interval",
+                humantime::format_duration(least)
+            )));
+        }
+        Ok(timeout)
+    }
 }
 
 /// The topics and their cluster: a job has one that it writes to.
@@ -39,9 +66,10 @@ impl Topics {
     /// What the settings ask for; `None` when no topic is named.
     ///
     /// # Errors
-    /// [`thalweg_core::ErrorKind::InvalidConfig`] when a topic but no broker is named, or one topic for two purposes.
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when a topic but no broker is named, or one topic for two purposes, or
+    /// transactions are shorter than the time between checkpoints.
     pub fn of(config: &HealthcareConfig) -> Result<Option<Self>> {
-        let HealthcareConfig { kafka, mirror, alerts, quarantine, .. } = config;
+        let HealthcareConfig { kafka, mirror, alerts, quarantine, runtime, .. } = config;
         let same = mirror.bootstrap_servers.is_none();
         let alerts = alerts.topic.clone().filter(|_| alerts.enabled);
         let dead_letters = quarantine.dead_letters();
@@ -67,6 +95,11 @@ impl Topics {
         let dead_letters = dead_letters.cloned();
         let mut sinks = KafkaSinkConfig::new(servers);
         sinks.properties.clone_from(&kafka.properties);
+        sinks.strict = mirror.strict;
+        if mirror.topic.is_some() || dead_letters.is_some() {
+            let (usual, interval) = (sinks.transaction_timeout, runtime.checkpoint_interval);
+            sinks.transaction_timeout = mirror.lasting(usual, interval)?;
+        }
         let cluster = Arc::new(KafkaCommitter::new(sinks));
         Ok(Some(Self { cluster, mirror: mirror.topic.clone(), alerts, dead_letters }))
     }
@@ -147,5 +180,36 @@ mod tests {
         assert!(Topics::of(&config).unwrap().unwrap().dead_letters().is_some());
         config.kafka.topic = "dead".to_owned();
         assert!(Topics::of(&config).is_err());
+    }
+
+    #[test]
+    fn a_transaction_lasts_at_least_as_long_as_rows_gather_for_it() {
+        let lasts = |timeout: &str, interval: &str| {
+            let text = format!(
+                "[kafka]\nbootstrap_servers = \"127.0.0.1:1\"\n[mirror]\ntopic = \"silver\"\nstrict = true\n{timeout}\n\
+                 [runtime]\ncheckpoint_interval = \"{interval}\""
+            );
+            let topics = Topics::of(&HealthcareConfig::parse(&text).unwrap())?.unwrap();
+            Ok::<_, Error>(format!("{:?}", topics.cluster))
+        };
+        for (timeout, interval, expected) in [
+            ("", "1s", "60s"),
+            ("", "5m", "300s"),
+            ("", "1h", "900s"),
+            ("transaction_timeout = \"10s\"", "1s", "10s"),
+            ("transaction_timeout = \"15m\"", "1h", "900s"),
+        ] {
+            let cluster = lasts(timeout, interval).unwrap();
+            assert!(cluster.contains(&format!("transaction_timeout: {expected}")), "{cluster}");
+            assert!(cluster.contains("strict: true"), "{cluster}");
+        }
+        let error = lasts("transaction_timeout = \"1m\"", "2m").unwrap_err().to_string();
+        assert!(error.contains("mirror.transaction_timeout must be at least 2m"), "{error}");
+        // What is sent without transactions needs none.
+        let mut config = config(None, Some("alerts"));
+        config.kafka.bootstrap_servers = Some("127.0.0.1:1".to_owned());
+        config.mirror.transaction_timeout = Some(Duration::from_secs(10));
+        config.runtime.checkpoint_interval = Duration::from_mins(5);
+        assert!(Topics::of(&config).is_ok());
     }
 }

@@ -69,7 +69,8 @@ impl KafkaCommitter {
         self.shared.config.check()?;
         let config = &self.shared.config;
         // Whoever sends at once wants it there soon.
-        let tuning = [&producer::TUNING[..], &[("linger.ms", "1")]].concat();
+        let own = [("linger.ms", "1"), producer::ANY_LENGTH];
+        let tuning = [&producer::TUNING[..], &own[..]].concat();
         client::base(&config.bootstrap_servers, &tuning, &config.properties)
     }
 
@@ -91,6 +92,10 @@ impl Shared {
         expected: &TargetExpectation,
     ) -> Result<TargetStatus> {
         self.config.check()?;
+        let exactly_once = target.definition.get("exactly_once").is_none_or(|flag| flag == true);
+        if exactly_once {
+            self.config.message_timeout()?;
+        }
         let topic = &target.path;
         let mut reader = KafkaConfig::new(&self.config.bootstrap_servers, topic);
         reader.properties = client::connection_properties(&self.config.properties);
@@ -114,7 +119,6 @@ impl Shared {
         if let Some(limit) = limit.and_then(|limit| limit.parse().ok()) {
             locked(&self.limits).insert(topic.clone(), limit);
         }
-        let exactly_once = target.definition.get("exactly_once").is_none_or(|flag| flag == true);
         let txn = if exactly_once { self.marker(topic, app_id, expected)? } else { None };
         Ok(TargetStatus { id, txn, version: txn.unwrap_or_default().0 })
     }
@@ -165,8 +169,8 @@ impl Shared {
             locked(&self.sessions).insert(app_id.clone(), kept);
             Ok(Committed { version: n.0, replayed })
         };
-        // Taken out: whatever ends this early ends the session as well.
-        let kept = locked(&self.sessions).remove(app_id);
+        // Taken out: whatever ends this early ends the session as well. A strict sink begins a new one at once.
+        let kept = locked(&self.sessions).remove(app_id).filter(|_| !self.config.strict);
         let is_new = kept.is_none();
         let (session, marker) = if let Some(kept) = kept {
             // While it is not fenced nobody else moves the marker. An attempt that failed behind its commit comes again.

@@ -18,6 +18,9 @@ const OURS: [&str; 6] = [
     "max.in.flight.requests.per.connection",
 ];
 
+/// librdkafka's names for how long a message may wait for its acknowledgement.
+const MESSAGE_TIMEOUT: [&str; 2] = ["message.timeout.ms", "delivery.timeout.ms"];
+
 /// A transaction lives for one commit only; a shorter limit would cut off commits that merely wait for a new leader.
 const SHORTEST_TRANSACTION: Duration = Duration::from_secs(10);
 const REFRESH: Duration = Duration::from_hours(24);
@@ -30,13 +33,16 @@ pub struct KafkaSinkConfig {
     pub bootstrap_servers: String,
     /// Any further librdkafka setting (`compression.type`, `security.protocol`, ...).
     pub properties: BTreeMap<String, String>,
-    /// How long the broker keeps a transaction open that nobody ends; 60 s by default. It bounds how long readers wait
-    /// behind a job that died while committing and is not started again. No row depends on it: an epoch that was cut
-    /// off is sent again from its checkpoint.
+    /// How long the broker keeps a transaction open; 60 s by default. It bounds how long readers wait behind a job that
+    /// died while committing and is not started again, and how long sending one checkpoint may take: one that was cut
+    /// off is sent again, from its beginning.
     pub transaction_timeout: Duration,
     /// After how long a sink's marker is written again although the sink had no rows; a day by default. Must be less
     /// than the broker's `offsets.retention.minutes`, a week by default.
     pub marker_refresh: Duration,
+    /// Whether each checkpoint is sent by a producer of its own; not by default. The broker then refuses whatever the
+    /// network still holds of the transaction before, such as its delayed end, at the price of a few more round trips.
+    pub strict: bool,
 }
 
 impl KafkaSinkConfig {
@@ -47,6 +53,7 @@ impl KafkaSinkConfig {
             properties: BTreeMap::new(),
             transaction_timeout: TRANSACTION,
             marker_refresh: REFRESH,
+            strict: false,
         }
     }
 
@@ -64,6 +71,23 @@ impl KafkaSinkConfig {
         }
         Ok(())
     }
+
+    /// How long a message of a transaction may wait for its acknowledgement, in ms: as long as the transaction is open,
+    /// or less if a property says so. librdkafka makes no producer whose messages outlast its transactions.
+    pub(super) fn message_timeout(&self) -> Result<u128> {
+        let limit = self.transaction_timeout.as_millis();
+        let properties = &self.properties;
+        let own = MESSAGE_TIMEOUT.iter().find_map(|key| Some((key, properties.get(*key)?)));
+        let Some((key, text)) = own else { return Ok(limit) };
+        // Zero would be no limit at all.
+        let millis = text.trim().parse::<u128>().ok().filter(|millis| (1..=limit).contains(millis));
+        millis.ok_or_else(|| {
+            Error::config(format!(
+                "kafka property `{key}` must be 1 to {limit} for an exactly-once sink, since no message outlasts its \
+                 transaction: lower it, or raise transaction_timeout"
+            ))
+        })
+    }
 }
 
 impl fmt::Debug for KafkaSinkConfig {
@@ -78,6 +102,35 @@ impl fmt::Debug for KafkaSinkConfig {
             .field("properties", &properties)
             .field("transaction_timeout", &self.transaction_timeout)
             .field("marker_refresh", &self.marker_refresh)
+            .field("strict", &self.strict)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_waits_no_longer_than_its_transaction_is_open() {
+        let mut config = KafkaSinkConfig::new("127.0.0.1:1");
+        assert_eq!(config.message_timeout().unwrap(), 60_000);
+        config.transaction_timeout = Duration::from_secs(10);
+        assert_eq!(config.message_timeout().unwrap(), 10_000);
+        for key in MESSAGE_TIMEOUT {
+            let mut config = config.clone();
+            for (text, expected) in [
+                ("500", Some(500)),
+                ("10000", Some(10_000)),
+                ("10001", None),
+                ("0", None),
+                ("", None),
+            ] {
+                config.properties.insert(key.to_owned(), text.to_owned());
+                assert_eq!(config.message_timeout().ok(), expected, "{key} = {text}");
+            }
+            let error = config.message_timeout().unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("transaction_timeout"), "{error}");
+        }
     }
 }

@@ -84,7 +84,8 @@ impl MessageFormat {
             .max();
         if let Some(bytes) = longest.filter(|bytes| *bytes > self.limit) {
             return Err(Error::config(format!(
-                "a message of {bytes} bytes is longer than topic `{}` takes: raise its max.message.bytes, which is {}",
+                "a row makes a message of {bytes} bytes and topic `{}` takes {}: raise the topic's max.message.bytes to \
+                 {bytes} or more, then run the job again, which goes on from its last checkpoint",
                 self.topic, self.limit
             )));
         }
@@ -193,7 +194,11 @@ mod tests {
         let rows = rows(&[Some("short"), Some(&"secret".repeat(50))]);
         let format = MessageFormat::new("t", &rows.schema(), None, None).unwrap().limit(Some(400));
         let error = format.encode(&rows).unwrap_err().to_string();
-        assert!(error.contains("max.message.bytes") && !error.contains("secret"), "{error}");
+        assert!(
+            error.contains("topic `t` takes 400: raise the topic's max.message.bytes"),
+            "{error}"
+        );
+        assert!(error.contains("run the job again") && !error.contains("secret"), "{error}");
         assert!(format.limit(Some(500)).encode(&rows).is_ok());
     }
 

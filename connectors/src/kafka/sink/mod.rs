@@ -2,7 +2,8 @@
 //!
 //! Exactly once (P28): rows wait in the checkpoint. Once the manifest stands, one transaction sends them and moves a
 //! marker, the offset of a group that only this sink uses, to the checkpoint's number. Whoever finishes the same
-//! checkpoint again reads the marker first. Nothing depends on how long a transaction may stay open.
+//! checkpoint again reads the marker first. No row depends on how long a transaction may stay open: one that ran out is sent
+//! again; only one that always takes longer never comes through, and says which setting to raise.
 
 mod committer;
 mod config;

@@ -13,9 +13,10 @@ use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
 use super::config::KafkaSinkConfig;
 use super::messages::Message;
+use crate::clock::now_micros;
 use crate::kafka::client::{self, Events};
 use crate::kafka::config::KafkaConfig;
-use crate::kafka::producer::TopicWriter;
+use crate::kafka::producer::{self, TopicWriter};
 
 /// How long one call may wait for a broker before it is called again.
 const CALL: Duration = Duration::from_secs(10);
@@ -75,20 +76,23 @@ impl Marker {
 pub(super) struct Session {
     writer: TopicWriter,
     marker: Marker,
+    /// How long the broker keeps a transaction open.
+    timeout: Duration,
 }
 
 impl Session {
     /// Ends whatever an earlier session left open, and from now on refuses it.
     pub(super) fn begin(config: &KafkaSinkConfig, topic: &str, app_id: &str) -> Result<Self> {
         let timeout = config.transaction_timeout.as_millis().to_string();
+        let message_timeout = config.message_timeout()?.to_string();
         let settings = [
             ("transactional.id", app_id),
             ("transaction.timeout.ms", timeout.as_str()),
+            ("message.timeout.ms", message_timeout.as_str()),
             // The library may wait without end for a group coordinator that is gone (librdkafka #5456, #5511); a
             // connection that changes its state, as an idle one that is closed does, makes it look again.
             ("connections.max.idle.ms", "5000"),
-            // One message may be as long as the topic takes; the topic's own limit was checked before.
-            ("message.max.bytes", "1000000000"),
+            producer::ANY_LENGTH,
         ];
         let writer = TopicWriter::with_settings(
             &config.bootstrap_servers,
@@ -97,7 +101,8 @@ impl Session {
             &settings,
         )?;
         attempts(topic, || writer.producer().init_transactions(CALL))?;
-        Ok(Self { writer, marker: Marker::new(config, topic, app_id)? })
+        let marker = Marker::new(config, topic, app_id)?;
+        Ok(Self { writer, marker, timeout: config.transaction_timeout })
     }
 
     pub(super) fn marker(&self) -> Result<Option<CheckpointId>> {
@@ -111,11 +116,15 @@ impl Session {
         n: CheckpointId,
         send: impl FnOnce(&mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
-        let done = self.transaction(n, send);
-        if done.is_err() {
-            drop(self.writer.producer().abort_transaction(ABORT));
-        }
-        done
+        let begun = now_micros();
+        let Err(error) = self.transaction(n, send) else { return Ok(()) };
+        let open = Duration::from_micros(now_micros().saturating_sub(begun).max(0) as u64);
+        drop(self.writer.producer().abort_transaction(ABORT));
+        Err(if open < self.timeout {
+            error
+        } else {
+            outlived(&self.marker.topic, open, self.timeout, error)
+        })
     }
 
     fn transaction(
@@ -172,8 +181,23 @@ fn may_pass(error: &KafkaError) -> bool {
     }
 }
 
-/// The library's error in our words. One that another instance caused is transient: the restart finds out whose
-/// manifest is the newest.
+/// The error of a transaction that was open for longer than the broker keeps one: what the library says of it, that the
+/// producer was fenced, say, is the consequence.
+fn outlived(topic: &str, open: Duration, timeout: Duration, error: Error) -> Error {
+    if !error.kind().is_retryable() {
+        return error;
+    }
+    Error::transient(format!(
+        "the transaction to topic `{topic}` failed after {} s, and the broker ends it after {} s: if sending one \
+         checkpoint takes so long, raise transaction_timeout",
+        open.as_secs(),
+        timeout.as_secs()
+    ))
+    .with_source(error)
+}
+
+/// The library's error in our words. One that another instance caused, or the broker's own limit of time, is transient:
+/// the next session finds out whose manifest is the newest.
 fn refused(topic: &str, error: &KafkaError) -> Error {
     let code = match error {
         KafkaError::Transaction(error) => Some(error.code()),
@@ -192,12 +216,33 @@ fn refused(topic: &str, error: &KafkaError) -> Error {
             "the transaction timeout of the kafka sink is longer than the broker's \
              transaction.max.timeout.ms: shorten one or raise the other",
         ),
-        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => Error::transient(
-            format!("another instance has taken over the transactions to topic `{topic}`"),
-        ),
+        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
+            Error::transient(format!("the producer of transactions to topic `{topic}` was fenced"))
+        }
         _ => Error::transient(format!(
             "the transaction to topic `{topic}` failed: {}",
             client::reason(error)
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::{ErrorKind, error};
+
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_was_open_too_long_names_the_setting_and_no_other_instance() {
+        let fenced = refused("t", &KafkaError::Global(Code::InvalidProducerEpoch));
+        let (open, timeout) = (Duration::from_secs(13), Duration::from_secs(10));
+        let late = outlived("t", open, timeout, fenced);
+        assert_eq!(late.kind(), ErrorKind::Transient);
+        let shown = error::chain(&late);
+        assert!(shown.contains("raise transaction_timeout") && shown.contains("13 s"), "{shown}");
+        assert!(shown.contains("fenced") && !shown.contains("another instance"), "{shown}");
+        let forbidden = refused("t", &KafkaError::Global(Code::TopicAuthorizationFailed));
+        let kind = outlived("t", open, timeout, forbidden).kind();
+        assert_eq!(kind, ErrorKind::InvalidConfig);
     }
 }

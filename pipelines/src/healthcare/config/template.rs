@@ -79,6 +79,15 @@ const SECTIONS: &[Section] = &[
                 "\"localhost:9092\"",
                 "Default: the brokers that events come from. [kafka.properties] are used here, too.",
             ),
+            example(
+                "transaction_timeout",
+                "\"1m\"",
+                "How long sending one checkpoint may take. Default: 1m, or the checkpoint interval, up to 15m.",
+            ),
+            entry(
+                "strict",
+                "A producer of its own for each checkpoint: slower, and safe from requests that the network delays.",
+            ),
         ],
     },
     Section {
