@@ -273,6 +273,7 @@ log.initial.task.delay.ms=500
 log.retention.ms=-1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=2097152
+log.cleaner.backoff.ms=500
 ",
         data = data.display()
     )
