@@ -33,6 +33,8 @@ java=$!
     case $order in
       term) kill -TERM "$java" ;;
       kill) kill -KILL "$java" ;;
+      stop) kill -STOP "$java" ;;
+      cont) kill -CONT "$java" ;;
     esac
   done
   touch "$dir/gone"
@@ -178,7 +180,7 @@ impl Node {
         [self.file("jvm.log"), self.file("server.log")].map(|log| tail(&log)).concat()
     }
 
-    /// Sends `term` or `kill` to the JVM; it may have ended already.
+    /// Sends `term`, `kill`, `stop` or `cont` to the JVM; it may have ended already.
     pub(super) fn order(&mut self, order: &str) {
         let pipe = self.keeper.as_mut().and_then(|keeper| keeper.stdin.as_mut());
         if let Some(pipe) = pipe {

@@ -227,6 +227,18 @@ impl KafkaServer {
         self.wait_ready()
     }
 
+    /// Stops all nodes in their tracks: connections stay open and nobody answers, as when a machine hangs.
+    pub fn freeze(&self) -> Result<(), KafkaServerError> {
+        self.nodes()?.iter_mut().for_each(|node| node.order("stop"));
+        Ok(())
+    }
+
+    /// Lets frozen nodes go on, and waits until they serve.
+    pub fn thaw(&self) -> Result<(), KafkaServerError> {
+        self.nodes()?.iter_mut().for_each(|node| node.order("cont"));
+        self.wait_ready()
+    }
+
     /// [`Self::stop`] and then [`Self::start_again`].
     pub fn restart(&self) -> Result<(), KafkaServerError> {
         self.stop()?;
