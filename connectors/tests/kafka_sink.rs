@@ -142,13 +142,30 @@ mod kafka {
             self.runtime.block_on(deleted).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
         }
 
-        fn transactional(&self) -> BaseProducer {
+        /// An open transaction of this job's: a message and the marker of checkpoint 2. The broker waits for its end
+        /// this long.
+        fn left_open(&self, milliseconds: &str) -> BaseProducer {
             let producer: BaseProducer = ClientConfig::new()
                 .set("bootstrap.servers", &self.servers)
                 .set("transactional.id", &self.app_id)
+                .set("transaction.timeout.ms", milliseconds)
                 .create()
                 .unwrap();
             producer.init_transactions(TEN).unwrap();
+            producer.begin_transaction().unwrap();
+            let half = br#"{"id":-1,"name":null}"#;
+            let record = BaseRecord::<(), [u8]>::to(&self.topic).payload(half);
+            producer.send(record).map_err(|(e, _)| e).unwrap();
+            producer.flush(TEN).unwrap();
+            let group: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &self.servers)
+                .set("group.id", &self.app_id)
+                .create()
+                .unwrap();
+            let mut marker = TopicPartitionList::new();
+            marker.add_partition_offset(&self.topic, 0, Offset::Offset(2)).unwrap();
+            let group = group.group_metadata().unwrap();
+            producer.send_offsets_to_transaction(&marker, &group, TEN).unwrap();
             producer
         }
     }
@@ -261,21 +278,7 @@ mod kafka {
         let Some(kafka) = KafkaServer::shared() else { return };
         let job = Job::begin(kafka, 1);
         job.commit(&job.stage(1, 0..10)).unwrap();
-        let dead = job.transactional();
-        dead.begin_transaction().unwrap();
-        let half = br#"{"id":-1,"name":null}"#;
-        dead.send(BaseRecord::<(), [u8]>::to(&job.topic).payload(half))
-            .map_err(|(e, _)| e)
-            .unwrap();
-        dead.flush(TEN).unwrap();
-        let group: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &job.servers)
-            .set("group.id", &job.app_id)
-            .create()
-            .unwrap();
-        let mut marker = TopicPartitionList::new();
-        marker.add_partition_offset(&job.topic, 0, Offset::Offset(2)).unwrap();
-        dead.send_offsets_to_transaction(&marker, &group.group_metadata().unwrap(), TEN).unwrap();
+        let dead = job.left_open("60000");
         assert_eq!(job.read("read_uncommitted").len(), 11);
         // Nor does a restart wait until the broker gives the transaction up, which takes a minute.
         let copy = job.copy();
@@ -287,6 +290,27 @@ mod kafka {
         // Nobody waits behind the open transaction any more, and its message is nobody's.
         assert_eq!(job.read("read_committed"), all(0..20));
         assert!(dead.commit_transaction(TEN).is_err());
+    }
+
+    #[test]
+    fn a_transaction_that_sleeps_longer_than_the_broker_waits_is_nobodys() {
+        let Some(kafka) = KafkaServer::shared() else { return };
+        let job = Job::begin(kafka, 1);
+        job.commit(&job.stage(1, 0..10)).unwrap();
+        let zombie = job.left_open("4000");
+        // What comes behind an open transaction is seen once the broker has given it up.
+        let behind = br#"{"id":100,"name":null}"#;
+        kafka.produce(&job.topic, 0, None, Some(behind), None).unwrap();
+        let given_up = (0..600).any(|_| {
+            std::thread::park_timeout(Duration::from_millis(100));
+            job.read("read_committed").contains(&100)
+        });
+        assert!(given_up, "the broker waits for ever");
+        assert!(zombie.commit_transaction(TEN).is_err());
+        assert_eq!(job.copy().open(&known(1)).unwrap().txn, Some(CheckpointId(1)));
+        job.copy().commit(&job.stage(2, 10..20)).unwrap();
+        let rows: Vec<i64> = (0..20).chain([100]).collect();
+        assert_eq!(job.read("read_committed"), rows);
     }
 
     #[test]
