@@ -25,20 +25,24 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const KEEPER: &str = r#"
 dir=$1
 shift
+case $1 in
+  */docker-java) order() { docker kill -s "$1" "thalweg-java-$java" || kill "-$1" "$java"; } ;;
+  *) order() { kill "-$1" "$java"; } ;;
+esac
 exec 3<&0
 "$@" </dev/null 3<&- &
 java=$!
 (
   while read -r order <&3; do
     case $order in
-      term) kill -TERM "$java" ;;
-      kill) kill -KILL "$java" ;;
-      stop) kill -STOP "$java" ;;
-      cont) kill -CONT "$java" ;;
+      term) order TERM ;;
+      kill) order KILL ;;
+      stop) order STOP ;;
+      cont) order CONT ;;
     esac
   done
   touch "$dir/gone"
-  kill -KILL "$java"
+  order KILL
 ) &
 watcher=$!
 exec 3<&- </dev/null

@@ -23,7 +23,8 @@
 //! | `THALWEG_KAFKA_CACHE` | Where Kafka's jars are; default `~/.cache/thalweg/kafka-VERSION`. |
 //!
 //! Without `KAFKA_BOOTSTRAP_SERVERS`, the jars come from Maven Central by `mvn` once per machine,
-//! and brokers run on Java 17 or newer. A server and its data go when the value is dropped, and also
+//! and brokers run on Java 17 or newer; without Maven, in containers of the image `apache/kafka`
+//! with the same settings. A server and its data go when the value is dropped, and also
 //! when the test process ends in any other way.
 
 use std::env;
