@@ -6,15 +6,18 @@ mod delta_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::{BinaryArray, Int64Array, RecordBatch};
+use arrow_array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::{DataType, Field, Schema};
 use delta_support::faults::{Fault, Plan};
-use delta_support::{Lake, add, batch, schema, stage, writer};
+use delta_support::{APP, Lake, add, batch, schema, stage, writer};
 use futures::FutureExt;
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
-use thalweg_core::connector::sink::{Sink, Staged};
+use thalweg_core::connector::sink::{Committer, Sink, Staged, TargetExpectation};
 use thalweg_core::sensitivity::{Clearance, Sensitivity, mark};
 use thalweg_core::{CheckpointId, ErrorKind};
 
@@ -73,6 +76,47 @@ async fn partition_values_match_the_rows_null_and_odd_characters_included() {
     }
     lake.commit(1, staged).await.unwrap();
     assert_eq!(lake.ids().await.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partition_values_of_every_type_are_those_of_the_rows() {
+    let lake = Lake::new().await;
+    let price = Decimal128Array::from(vec![Some(-12_345), None]).with_precision_and_scale(9, 2);
+    let instant = TimestampMicrosecondArray::from(vec![Some(-999_999), None]);
+    let columns: [(ArrayRef, &str); 7] = [
+        (Arc::new(Date32Array::from(vec![Some(20_512), None])), "2026-02-28"),
+        (Arc::new(Date32Array::from(vec![Some(-1), None])), "1969-12-31"),
+        (Arc::new(instant.with_timezone("UTC")), "1969-12-31 23:59:59.000001"),
+        (Arc::new(Int32Array::from(vec![Some(-7), None])), "-7"),
+        (Arc::new(BooleanArray::from(vec![Some(true), None])), "true"),
+        (Arc::new(price.unwrap()), "-123.45"),
+        (Arc::new(StringArray::from(vec![Some("ü/%?="), None])), "ü/%?="),
+    ];
+    for (number, (column, text)) in columns.into_iter().enumerate() {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("value", column.data_type().clone(), true),
+        ]));
+        let path = format!("typed/{number}");
+        let sink = DeltaSink::append(&lake.committer, path).partition_by(["value"]);
+        let target = sink.target(&schema).unwrap();
+        let nothing = TargetExpectation::default();
+        lake.committer.open(&target, APP, &nothing, false).await.unwrap();
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2));
+        let rows = RecordBatch::try_new(Arc::clone(&schema), vec![ids, column]).unwrap();
+        let mut writer = writer(&sink, schema);
+        writer.write(rows).await.unwrap();
+        let staged = writer.close_epoch(FIRST).await.unwrap();
+        assert_eq!(staged.items.len(), 2, "{text}");
+        for item in &staged.items {
+            let add = add(item);
+            let stats: serde_json::Value =
+                serde_json::from_str(add.stats.as_deref().unwrap()).unwrap();
+            let value = add.partition_values["value"].as_deref();
+            let expected = (stats["minValues"]["id"] == 0).then_some(text);
+            assert_eq!(value, expected);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

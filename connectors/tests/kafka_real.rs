@@ -227,6 +227,57 @@ mod kafka {
     }
 
     #[test]
+    fn holes_that_compaction_has_left_are_passed_and_can_be_begun_in() {
+        let Some(kafka) = KafkaServer::shared() else { return };
+        let topic = unique_topic("compacted");
+        let settings = [
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "1000"),
+            ("min.cleanable.dirty.ratio", "0.001"),
+        ];
+        kafka.create_topic(&topic, 1, &settings).unwrap();
+        // One message in three has a key of its own, the others share one. Each begins a segment by its time.
+        for offset in 0..30 {
+            let text = offset.to_string();
+            let key: &[u8] = if offset % 3 == 1 { text.as_bytes() } else { b"shared" };
+            let time = 1_750_000_000_000 + offset * 10_000;
+            let stored = kafka.produce(&topic, 0, Some(key), Some(text.as_bytes()), Some(time));
+            assert_eq!(stored.unwrap(), offset);
+        }
+        // The newest segment is not compacted, so the shared key has a last message in front of it as well.
+        let left = |offset: &i64| offset % 3 == 1 || [27, 29].contains(offset);
+        let left: Vec<i64> = (0..30).filter(left).collect();
+        let compacted = (0..600).any(|_| {
+            std::thread::park_timeout(Duration::from_millis(100));
+            let messages = kafka.committed_messages(&topic).unwrap();
+            messages.iter().map(|message| message.offset).eq(left.iter().copied())
+        });
+        assert!(compacted, "the broker has not compacted the topic");
+
+        let source = open(kafka, &topic);
+        let (identity, splits) = (source.identity().unwrap(), source.start_splits().unwrap());
+        assert_eq!(splits[0].position, 0);
+        let split = splits[0].id.clone();
+        // From the beginning, which is a hole, too; from others; from a message.
+        for position in [0, 2, 3, 13, 26] {
+            let from = at(&splits, &BTreeMap::from([(split.clone(), position)]));
+            source.verify(&identity, &from).unwrap();
+            let mut seen = Seen::default();
+            seen.read(reader(&source, from).as_mut(), |seen| {
+                seen.positions.get(&split) == Some(&30)
+            });
+            let read: Vec<i64> = seen.rows[&split].iter().map(|row| row.offset).collect();
+            let expected: Vec<i64> = left.iter().copied().filter(|o| *o >= position).collect();
+            assert_eq!(read, expected, "from {position}");
+        }
+        let bounded = open(kafka, &topic).bounded();
+        let mut seen = Seen::default();
+        let all = bounded.start_splits().unwrap();
+        seen.read(reader(&bounded, all).as_mut(), |seen| seen.exhausted);
+        assert_eq!((seen.count(), seen.positions[&split]), (left.len(), 30));
+    }
+
+    #[test]
     fn a_bounded_run_ends_behind_a_last_aborted_transaction() {
         let Some(kafka) = KafkaServer::shared() else { return };
         let topic = topic(kafka, 1);

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""Times recovery: how long a job with a given state takes to restore it, and to catch up with what came meanwhile.
+"""Times recovery after kill -9: how long until it is noticed, until the state is restored, and until the job has caught up.
 
 cargo build --release --bin healthcare && python3 pipelines/benches/recovery.py --patients 400000
 
-The state is one open window per patient. The job is stopped behind a checkpoint that holds all of it, and started again
-with a backlog to read. What is printed: bytes of state as stored; seconds from the start of the process to the restored
-state, and to the end of the backlog, its checkpoint included.
+The state is one open window per patient. A job makes a checkpoint that holds all of it; another goes on from there with a
+backlog to read, and is killed while it reads. This program is its supervisor: it waits for the process and starts it again
+at once. What is printed: bytes of state as stored; seconds from the kill until the supervisor knows, and from the start of
+the next process to the restored state and to the end of the backlog, its checkpoint included.
 """
 import argparse
 import datetime
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
@@ -39,14 +41,32 @@ def newest_state(data):
         return sum(part["bytes"] for part in json.load(file)["state"])
 
 
+def start(command):
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"THALWEG_LOG": "debug"},
+    )
+
+
+def killed(command):
+    """Seconds from the kill of a job that reads until its end is known."""
+    child = start(command)
+    for line in child.stderr:
+        if re.search(r"\brestored\b", line):
+            break
+    time.sleep(0.05)
+    begun = time.monotonic()
+    child.send_signal(signal.SIGKILL)
+    if child.wait() != -signal.SIGKILL:
+        raise SystemExit("the job ended before it was killed: give it more to read")
+    return time.monotonic() - begun
+
+
 def resume(command):
     """Seconds to the restored state and to the end."""
     begun = time.monotonic()
     restored = None
-    child = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"THALWEG_LOG": "debug"},
-    )
+    child = start(command)
     for line in child.stderr:
         if restored is None and re.search(r"\brestored\b", line):
             restored = time.monotonic() - begun
@@ -77,9 +97,12 @@ def main():
                 command + [str(args.patients), "--quiet"], check=True, stdout=subprocess.DEVNULL
             )
             state = newest_state(data)
-            restored, done, peak = resume(command + [str(args.patients + BACKLOG)])
+            whole = command + [str(args.patients + BACKLOG)]
+            detected = killed(whole)
+            restored, done, peak = resume(whole)
             print(
-                f"patients={args.patients} state_mb={state / 1e6:.0f} restored_s={restored:.2f} "
+                f"patients={args.patients} state_mb={state / 1e6:.0f} detected_s={detected:.3f} "
+                f"restored_s={restored:.2f} "
                 f"caught_up_s={done:.2f} backlog={BACKLOG} peak_mb={peak / 1e6:.0f}",
                 flush=True,
             )

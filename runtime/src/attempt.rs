@@ -137,7 +137,7 @@ impl AttemptPlan {
             done,
         })
         .start();
-        let deployed = Deployment {
+        let deployment = Deployment {
             attempt,
             context: &context,
             execution: &execution,
@@ -153,9 +153,10 @@ impl AttemptPlan {
             budget,
             activity,
             readers_here: self.placement.io().is_here(),
-        }
-        .build();
-        let deployed = deployed?;
+        };
+        // Operators are made and restored here, on the job's own thread, which a panic of one must not end.
+        let deployed = std::panic::catch_unwind(AssertUnwindSafe(move || deployment.build()))
+            .map_err(|_| Error::internal("an operator panicked while it was restored"))??;
         readers.extend(deployed.readers);
         let mut addresses = Vec::new();
         for (index, plan) in deployed.plans.into_iter().enumerate() {

@@ -13,7 +13,7 @@ use thalweg_core::graph::{JobGraph, Node, NodeId, NodeKind};
 use thalweg_core::key::KeyGroupRange;
 use thalweg_core::operator::{OpenContext, StateBlob};
 use thalweg_core::watermark::{SourceWatermarks, SplitWatermarks};
-use thalweg_core::{Attempt, Error, OperatorUid, Result, SubtaskIndex, Watermark};
+use thalweg_core::{Attempt, Error, OperatorUid, Result, SubtaskIndex, Watermark, failpoint};
 use tokio::sync::{mpsc, watch};
 
 use crate::checkpoint::recover::{JobContext, Restored};
@@ -255,6 +255,7 @@ impl Deployment<'_> {
                     let mut made = factory.create(open.clone())?;
                     let blobs = self.take_state(&open);
                     if !blobs.is_empty() {
+                        failpoint::hit("operator.restore")?;
                         let restored = made.restore(blobs);
                         restored.map_err(|e| e.at(format!("operator `{}`", node.uid)))?;
                     }

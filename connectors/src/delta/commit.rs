@@ -164,9 +164,17 @@ impl<'a> Commit<'a> {
 
     async fn put(&mut self, table: &mut Table) -> Result<Step> {
         let v = table.version + 1;
-        failpoint::hit("entry.before")?;
-        let put = table.create(self.storage, v, &self.bytes).await;
-        failpoint::hit("entry.after")?;
+        failpoint::hit_at("entry.before", &table.name)?;
+        let mut put = table.create(self.storage, v, &self.bytes).await;
+        // What fails here is the answer.
+        if matches!(put, Put::Created(_)) && failpoint::hit_at("entry.answer", &table.name).is_err()
+        {
+            put = Put::Unclear;
+        }
+        failpoint::hit_at("entry.after", &table.name)?;
+        if matches!(put, Put::Unclear) {
+            tracing::warn!(table = %table.name, v, "whether it was created is unclear; reading it");
+        }
         self.sent |= matches!(put, Put::Created(_) | Put::Unclear);
         let tag = match put {
             Put::Created(tag) => tag,

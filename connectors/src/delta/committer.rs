@@ -11,7 +11,7 @@ use thalweg_core::connector::sink::{
     BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
 use thalweg_core::connector::staging::DecidedCheckpoint;
-use thalweg_core::{CheckpointId, Error, Result};
+use thalweg_core::{CheckpointId, Error, Result, failpoint};
 use thalweg_objects::{Access, Place};
 
 use super::commit::{Commit, RELOADS, recreated, restless};
@@ -180,9 +180,10 @@ impl DeltaCommitter {
         self.storage.prepare(table).await?;
         let id = uuid::Uuid::new_v4().to_string();
         let bytes = definition.creation(table, &id, app_id)?;
+        failpoint::hit_at("create.before", table)?;
         match Table::put(&self.storage, &self.storage.log(table)?, table, 0, bytes).await {
             Put::Failed(error) => Err(error),
-            Put::Created(_) | Put::Taken | Put::Unclear => Ok(()),
+            Put::Created(_) | Put::Taken | Put::Unclear => failpoint::hit_at("create.after", table),
         }
     }
 

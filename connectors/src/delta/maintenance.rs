@@ -11,7 +11,7 @@ use std::time::Duration;
 use delta_kernel::Snapshot;
 use deltalake::checkpoints::cleanup_expired_logs_for;
 use deltalake::logstore::{LogStore, LogStoreRef};
-use thalweg_core::Result;
+use thalweg_core::{Result, failpoint};
 use tokio::sync::Mutex;
 
 use super::table::{Table, joined};
@@ -91,11 +91,13 @@ pub(super) async fn clean(
 }
 
 pub(super) async fn checkpoint(log: &LogStoreRef, name: &str, version: u64) -> Result<()> {
+    failpoint::hit("log.before")?;
     let (engine, url) = (log.engine(None), log.root_url().clone());
     let write = move || {
         let snapshot = Snapshot::builder_for(url).at_version(version).build(engine.as_ref())?;
         snapshot.checkpoint(engine.as_ref(), None).map(drop)
     };
     joined(name, tokio::task::spawn_blocking(write).await)?
-        .map_err(|e| failure::log("write a log checkpoint", name, &e))
+        .map_err(|e| failure::log("write a log checkpoint", name, &e))?;
+    failpoint::hit("log.after")
 }

@@ -1,4 +1,4 @@
-//! The jars of Apache Kafka, copied by Maven into a cache folder once per machine and version.
+//! The jars of Apache Kafka, copied by Maven into a cache folder once per machine and version, or else those of its image.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,6 +14,14 @@ use super::Unavailable;
 const POM: &str = include_str!("kafka-pom.xml");
 const MAVEN_TIMEOUT: Duration = Duration::from_mins(10);
 const LOG_TAIL_BYTES: usize = 2_000;
+/// Stands in for `java` where Kafka comes from Docker. The container has the number of the process that it looks like from
+/// here, by which `kafka_node.rs` sends it signals.
+const DOCKER_JAVA: &str = r#"#!/bin/sh
+tmp=${TMPDIR:-/tmp}
+exec docker run --rm --name "thalweg-java-$$" --network host --user "$(id -u):$(id -g)" \
+  -v "$tmp:$tmp" --entrypoint java IMAGE "$@"
+"#;
+const IMAGE_CLASS_PATH: &str = "/opt/kafka/libs/*";
 
 /// Where a JVM finds Kafka.
 #[derive(Debug, Clone)]
@@ -27,7 +35,7 @@ pub(super) struct Jars {
 }
 
 impl Jars {
-    /// Finds the jars, and copies them with Maven if this is the first time.
+    /// Finds the jars, and copies them with Maven if this is the first time. Without Maven, those in Docker.
     ///
     /// Test processes that start at the same moment wait for one another on a lock file. The marker
     /// holds the pom that the jars were copied for, and is written last.
@@ -45,9 +53,29 @@ impl Jars {
         for stale in [&marker, &lib] {
             remove(stale).map_err(|error| no_file("remove", stale, &error))?;
         }
-        copy_with_maven(&cache, &lib)?;
+        if let Err(no_maven) = copy_with_maven(&cache, &lib) {
+            let docker = Self::in_docker(cache);
+            return docker.map_err(|none| Unavailable::because(format!("{no_maven}; {none}")));
+        }
         fs::write(&marker, POM).map_err(|error| no_file("write", &marker, &error))?;
         Ok(Self::at(&lib, cache))
+    }
+
+    /// Those of Kafka's image, run by the Java in it.
+    fn in_docker(cache: PathBuf) -> Result<Self, String> {
+        let image = format!("apache/kafka:{}", version());
+        let mut docker = Command::new("sh");
+        docker.args(["-c", r#"docker image inspect "$1" >/dev/null || docker pull "$1""#, "sh"]);
+        docker.arg(&image);
+        run_bounded(docker, &cache.join("docker.log"), MAVEN_TIMEOUT)
+            .map_err(|reason| format!("nor has Docker {image}: {reason}"))?;
+        let (java, script) = (cache.join("docker-java"), DOCKER_JAVA.replace("IMAGE", &image));
+        // Not again while another process may be running it.
+        if fs::read_to_string(&java).ok().as_deref() != Some(script.as_str()) {
+            let written = fs::write(&java, script).and_then(|()| executable(&java));
+            written.map_err(|error| format!("could not write {}: {error}", java.display()))?;
+        }
+        Ok(Self { java, class_path: IMAGE_CLASS_PATH.into(), cache })
     }
 
     fn at(lib: &Path, cache: PathBuf) -> Self {
@@ -67,22 +95,31 @@ fn cache_folder() -> Result<PathBuf, Unavailable> {
     }
     let home = env::var_os("HOME")
         .ok_or_else(|| Unavailable::because("neither THALWEG_KAFKA_CACHE nor HOME is set"))?;
-    let version = POM
-        .split_once("<kafka.version>")
-        .and_then(|(_, rest)| rest.split_once("</kafka.version>"))
-        .map_or("unknown", |(version, _)| version);
-    Ok(Path::new(&home).join(".cache/thalweg").join(format!("kafka-{version}")))
+    Ok(Path::new(&home).join(".cache/thalweg").join(format!("kafka-{}", version())))
 }
 
-fn copy_with_maven(cache: &Path, lib: &Path) -> Result<(), Unavailable> {
+fn version() -> &'static str {
+    POM.split_once("<kafka.version>")
+        .and_then(|(_, rest)| rest.split_once("</kafka.version>"))
+        .map_or("unknown", |(version, _)| version)
+}
+
+fn executable(file: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let _: &Path = file;
+    Ok(())
+}
+
+fn copy_with_maven(cache: &Path, lib: &Path) -> Result<(), String> {
     let pom = cache.join("pom.xml");
-    fs::write(&pom, POM).map_err(|error| no_file("write", &pom, &error))?;
+    fs::write(&pom, POM).map_err(|error| format!("could not write {}: {error}", pom.display()))?;
     let mut maven = Command::new("mvn");
     maven.args(["-q", "-B", "-f"]).arg(&pom);
     maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
     maven.arg(format!("-DoutputDirectory={}", lib.display())).current_dir(cache);
     run_bounded(maven, &cache.join("maven.log"), MAVEN_TIMEOUT)
-        .map_err(|reason| Unavailable::because(format!("Maven found no Kafka jars: {reason}")))
+        .map_err(|reason| format!("Maven found no Kafka jars: {reason}"))
 }
 
 /// Runs a command to its end, its output in `log`; the reason of a failure has the log's end.

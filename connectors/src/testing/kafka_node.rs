@@ -25,18 +25,24 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const KEEPER: &str = r#"
 dir=$1
 shift
+case $1 in
+  */docker-java) order() { docker kill -s "$1" "thalweg-java-$java" || kill "-$1" "$java"; } ;;
+  *) order() { kill "-$1" "$java"; } ;;
+esac
 exec 3<&0
 "$@" </dev/null 3<&- &
 java=$!
 (
   while read -r order <&3; do
     case $order in
-      term) kill -TERM "$java" ;;
-      kill) kill -KILL "$java" ;;
+      term) order TERM ;;
+      kill) order KILL ;;
+      stop) order STOP ;;
+      cont) order CONT ;;
     esac
   done
   touch "$dir/gone"
-  kill -KILL "$java"
+  order KILL
 ) &
 watcher=$!
 exec 3<&- </dev/null
@@ -178,7 +184,7 @@ impl Node {
         [self.file("jvm.log"), self.file("server.log")].map(|log| tail(&log)).concat()
     }
 
-    /// Sends `term` or `kill` to the JVM; it may have ended already.
+    /// Sends `term`, `kill`, `stop` or `cont` to the JVM; it may have ended already.
     pub(super) fn order(&mut self, order: &str) {
         let pipe = self.keeper.as_mut().and_then(|keeper| keeper.stdin.as_mut());
         if let Some(pipe) = pipe {
@@ -275,6 +281,7 @@ log.initial.task.delay.ms=500
 log.retention.ms=-1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=2097152
+log.cleaner.backoff.ms=500
 ",
         data = data.display()
     )

@@ -23,7 +23,8 @@
 //! | `THALWEG_KAFKA_CACHE` | Where Kafka's jars are; default `~/.cache/thalweg/kafka-VERSION`. |
 //!
 //! Without `KAFKA_BOOTSTRAP_SERVERS`, the jars come from Maven Central by `mvn` once per machine,
-//! and brokers run on Java 17 or newer. A server and its data go when the value is dropped, and also
+//! and brokers run on Java 17 or newer; without Maven, in containers of the image `apache/kafka`
+//! with the same settings. A server and its data go when the value is dropped, and also
 //! when the test process ends in any other way.
 
 use std::env;
@@ -225,6 +226,18 @@ impl KafkaServer {
     /// Starts the nodes that do not run, and waits until all nodes serve all partitions.
     pub fn start_again(&self) -> Result<(), KafkaServerError> {
         start(&mut self.nodes()?)?;
+        self.wait_ready()
+    }
+
+    /// Stops all nodes in their tracks: connections stay open and nobody answers, as when a machine hangs.
+    pub fn freeze(&self) -> Result<(), KafkaServerError> {
+        self.nodes()?.iter_mut().for_each(|node| node.order("stop"));
+        Ok(())
+    }
+
+    /// Lets frozen nodes go on, and waits until they serve.
+    pub fn thaw(&self) -> Result<(), KafkaServerError> {
+        self.nodes()?.iter_mut().for_each(|node| node.order("cont"));
         self.wait_ready()
     }
 

@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thalweg_connectors::kafka::{KafkaCommitter, KafkaSinkConfig};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
 use thalweg_core::connector::sink::{Committer, Cut, TargetExpectation};
-use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{CheckpointId, ErrorKind, Result};
 
@@ -61,19 +61,7 @@ fn a_transaction_that_a_dead_process_left_open_is_aborted_and_sent_anew() {
     let Some(kafka) = KafkaServer::shared() else { return };
     let job = Job::begin(kafka, 1);
     job.commit(&job.stage(1, 0..10)).unwrap();
-    let dead = job.transactional();
-    dead.begin_transaction().unwrap();
-    let half = br#"{"id":-1,"name":null}"#;
-    dead.send(BaseRecord::<(), [u8]>::to(&job.topic).payload(half)).map_err(|(e, _)| e).unwrap();
-    dead.flush(TEN).unwrap();
-    let group: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &job.servers)
-        .set("group.id", &job.app_id)
-        .create()
-        .unwrap();
-    let mut marker = TopicPartitionList::new();
-    marker.add_partition_offset(&job.topic, 0, Offset::Offset(2)).unwrap();
-    dead.send_offsets_to_transaction(&marker, &group.group_metadata().unwrap(), TEN).unwrap();
+    let dead = job.left_open("60000");
     assert_eq!(job.read("read_uncommitted").len(), 11);
     // Nor does a restart wait until the broker gives the transaction up, which takes a minute.
     let copy = job.copy();
@@ -117,8 +105,8 @@ fn an_instance_that_wakes_up_late_is_fenced_and_takes_nothing_from_the_owner() {
 struct Copied(Arc<MemoryStaging>);
 
 impl DecidedCheckpoint for Copied {
-    fn read(&self, s: &thalweg_core::connector::staging::StagedBytes) -> Result<Vec<u8>> {
-        DecidedCheckpoint::read(self.0.as_ref(), s)
+    fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
+        DecidedCheckpoint::read(self.0.as_ref(), staged)
     }
 
     fn is_newest(&self) -> Result<bool> {
@@ -142,10 +130,7 @@ fn a_marker_that_is_gone_stops_the_job_before_it_sends_anything_twice() {
 #[test]
 fn the_marker_of_a_quiet_sink_is_written_again_beside_the_commits_of_others() {
     let Some(kafka) = KafkaServer::shared() else { return };
-    let mut config = KafkaSinkConfig::new(kafka.bootstrap_servers());
-    config.marker_refresh = Duration::ZERO;
-    let job = Job::begin(kafka, 1);
-    let job = Job { cluster: Arc::new(KafkaCommitter::new(config)), ..job };
+    let job = Job::begin(kafka, 1).with(|config| config.marker_refresh = Duration::ZERO);
     job.commit(&job.stage(1, 0..10)).unwrap();
     job.forget_marker();
     assert!(job.copy().open(&known(1)).is_err());

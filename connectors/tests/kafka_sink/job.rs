@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::metadata::MetadataPartition;
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use thalweg_connectors::kafka::{KafkaCommitter, KafkaSink, KafkaSinkConfig};
@@ -56,6 +56,13 @@ impl Job {
             cluster: Arc::new(KafkaCommitter::new(KafkaSinkConfig::new(servers))),
             staging: Arc::new(MemoryStaging::default()),
         }
+    }
+
+    /// The same job with other settings.
+    pub(crate) fn with(self, change: impl FnOnce(&mut KafkaSinkConfig)) -> Self {
+        let mut config = KafkaSinkConfig::new(&self.servers);
+        change(&mut config);
+        Self { cluster: Arc::new(KafkaCommitter::new(config)), ..self }
     }
 
     /// The same job in another process: what was staged is shared, as a checkpoint store is.
@@ -137,13 +144,30 @@ impl Job {
         self.runtime.block_on(deleted).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
     }
 
-    pub(crate) fn transactional(&self) -> BaseProducer {
+    /// An open transaction of this job's: a message and the marker of checkpoint 2. The broker waits for its end
+    /// this long.
+    pub(crate) fn left_open(&self, milliseconds: &str) -> BaseProducer {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.servers)
             .set("transactional.id", &self.app_id)
+            .set("transaction.timeout.ms", milliseconds)
             .create()
             .unwrap();
         producer.init_transactions(TEN).unwrap();
+        producer.begin_transaction().unwrap();
+        let half = br#"{"id":-1,"name":null}"#;
+        let record = BaseRecord::<(), [u8]>::to(&self.topic).payload(half);
+        producer.send(record).map_err(|(e, _)| e).unwrap();
+        producer.flush(TEN).unwrap();
+        let group: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.servers)
+            .set("group.id", &self.app_id)
+            .create()
+            .unwrap();
+        let mut marker = TopicPartitionList::new();
+        marker.add_partition_offset(&self.topic, 0, Offset::Offset(2)).unwrap();
+        let group = group.group_metadata().unwrap();
+        producer.send_offsets_to_transaction(&marker, &group, TEN).unwrap();
         producer
     }
 }
@@ -171,16 +195,20 @@ pub(crate) fn all(ids: std::ops::Range<i64>) -> Vec<i64> {
     ids.collect()
 }
 
-/// Everything in the topic, from each partition's beginning to its end: key and value.
-pub(crate) fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
-    let consumer: BaseConsumer = ClientConfig::new()
+pub(crate) fn consumer(servers: &str, isolation: &str) -> BaseConsumer {
+    ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", "an-independent-reader")
         .set("isolation.level", isolation)
         .set("enable.partition.eof", "true")
         .set("enable.auto.commit", "false")
         .create()
-        .unwrap();
+        .unwrap()
+}
+
+/// Everything in the topic, from each partition's beginning to its end: key and value.
+pub(crate) fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
+    let consumer = consumer(servers, isolation);
     let metadata = consumer.fetch_metadata(Some(topic), TEN).unwrap();
     let mut open: Vec<i32> =
         metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect();

@@ -11,3 +11,5 @@ mod exactly_once;
 mod job;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod timeouts;

@@ -49,7 +49,8 @@ fn a_message_longer_than_the_topic_takes_is_refused_before_the_checkpoint() {
     };
     let error = write("x".repeat(600)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-    assert!(error.to_string().contains("max.message.bytes"), "{error}");
+    let told = error.to_string();
+    assert!(told.contains("takes 400: raise the topic's max.message.bytes"), "{told}");
     // One that just fits is taken by the broker as well.
     let fits = job.pending(1, write("x".repeat(250)).unwrap());
     job.commit(&fits).unwrap();
@@ -67,27 +68,55 @@ fn a_broker_without_transactions_is_refused() {
 
 #[test]
 fn settings_that_the_promise_depends_on_are_refused() {
-    let mut config = KafkaSinkConfig::new("127.0.0.1:1");
-    config.properties.insert("transactional.id".into(), "mine".into());
-    let refused = |config: KafkaSinkConfig| {
-        let job = Job::at("127.0.0.1:1", "t");
-        let job = Job { cluster: Arc::new(KafkaCommitter::new(config)), ..job };
-        job.open(&TargetExpectation::default()).unwrap_err()
+    let refused = |change: &dyn Fn(&mut KafkaSinkConfig)| {
+        let job = Job::at("127.0.0.1:1", "t").with(change);
+        let error = job.open(&TargetExpectation::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        error.to_string()
     };
-    assert!(refused(config).to_string().contains("transactional.id"));
-    let mut config = KafkaSinkConfig::new("127.0.0.1:1");
-    config.transaction_timeout = Duration::from_secs(1);
-    assert_eq!(refused(config).kind(), ErrorKind::InvalidConfig);
+    let set = |key: &'static str, value: &'static str| {
+        move |config: &mut KafkaSinkConfig| {
+            config.properties.insert(key.to_owned(), value.to_owned());
+        }
+    };
+    assert!(refused(&set("transactional.id", "mine")).contains("transactional.id"));
+    assert!(refused(&set("message.timeout.ms", "60001")).contains("message.timeout.ms"));
+    let short = refused(&|config| config.transaction_timeout = Duration::from_secs(1));
+    assert!(short.contains("transaction timeout"), "{short}");
 }
 
 #[test]
 fn a_transaction_timeout_beyond_the_brokers_is_named() {
     let Some(kafka) = KafkaServer::shared() else { return };
-    let job = Job::begin(kafka, 1);
-    let mut config = KafkaSinkConfig::new(kafka.bootstrap_servers());
-    config.transaction_timeout = Duration::from_hours(24);
-    let job = Job { cluster: Arc::new(KafkaCommitter::new(config)), ..job };
+    let day = Duration::from_hours(24);
+    let job = Job::begin(kafka, 1).with(|config| config.transaction_timeout = day);
     let error = job.commit(&job.stage(1, 0..1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     assert!(error.to_string().contains("transaction.max.timeout.ms"), "{error}");
+}
+
+#[test]
+fn a_message_as_long_as_the_topic_takes_is_sent_with_and_without_transactions() {
+    let Some(kafka) = KafkaServer::shared() else { return };
+    let topic = unique_topic("large");
+    kafka.create_topic(&topic, 1, &[("max.message.bytes", "4000000")]).unwrap();
+    let job = Job::at(kafka.bootstrap_servers(), &topic);
+    job.open(&TargetExpectation::default()).unwrap();
+    let write = |sink: &KafkaSink, id: i64| {
+        let text = "x".repeat(2_000_000);
+        let rows = RecordBatch::try_from_iter([
+            ("id", Arc::new(Int64Array::from(vec![id])) as _),
+            ("name", Arc::new(StringArray::from(vec![text])) as _),
+        ]);
+        let mut writer = job.writer(sink);
+        let staged = job.runtime.block_on(async {
+            writer.write(rows.unwrap()).await?;
+            writer.close_epoch(CheckpointId(1)).await
+        });
+        staged.unwrap()
+    };
+    let staged = write(&KafkaSink::exactly_once(&job.cluster, &topic), 1);
+    job.commit(&job.pending(1, staged)).unwrap();
+    write(&KafkaSink::at_least_once(&job.cluster, &topic), 2);
+    assert_eq!(job.read("read_committed"), [1, 2]);
 }

@@ -7,7 +7,7 @@ use thalweg_core::checkpoint::manifest::{FORMAT, SinkSnapshot, SourceSnapshot, S
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::TargetExpectation;
 use thalweg_core::graph::NodeKind;
-use thalweg_core::{CheckpointId, Result};
+use thalweg_core::{CheckpointId, Result, failpoint};
 
 use super::lineage::Lineage;
 use super::recover::{JobContext, create_manifest, read_newest, roll_forward};
@@ -70,7 +70,9 @@ fn genesis(context: &JobContext, token: &str, follows: Option<(&Manifest, String
         sinks,
         pending: Vec::new(),
     };
-    create_manifest(context, &manifest).map(drop)
+    failpoint::hit("genesis.before")?;
+    create_manifest(context, &manifest)?;
+    failpoint::hit("genesis.after")
 }
 
 /// Every source at its start, as numbers.
@@ -127,5 +129,8 @@ fn seal(context: &JobContext, head: &Manifest, digest: String, token: &str) -> R
         pending: Vec::new(),
         ..head.clone()
     };
-    Ok(sha256(&create_manifest(context, &sealed)?))
+    failpoint::hit("seal.before")?;
+    let bytes = create_manifest(context, &sealed)?;
+    failpoint::hit("seal.after")?;
+    Ok(sha256(&bytes))
 }

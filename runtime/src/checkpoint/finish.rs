@@ -45,7 +45,7 @@ pub(crate) async fn finish(
     let mut versions = BTreeMap::new();
     for commits in by_rank.into_values() {
         let done = try_join_all(commits.into_iter().map(|pending| async move {
-            failpoint::hit("commit.before")?;
+            failpoint::hit_at("commit.before", &pending.sink)?;
             let committer = committers.get(&pending.kind)?;
             let committed = if pending.void {
                 committer.void(pending).await
@@ -53,7 +53,7 @@ pub(crate) async fn finish(
                 committer.commit(pending, decided).await
             };
             let committed = committed.map_err(|e| e.at(format!("sink `{}`", pending.sink)))?;
-            failpoint::hit("commit.after")?;
+            failpoint::hit_at("commit.after", &pending.sink)?;
             Ok::<_, Error>((pending.sink.clone(), committed.version))
         }))
         .await?;

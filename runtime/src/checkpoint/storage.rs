@@ -6,7 +6,7 @@ use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 
 use thalweg_core::checkpoint::resolve::{Found, Resolution, resolve};
-use thalweg_core::{Error, Result, durable, error};
+use thalweg_core::{Error, Result, durable, error, failpoint};
 
 /// What came of an attempt to create an object.
 #[derive(Debug)]
@@ -47,10 +47,13 @@ const TRIES: u32 = 4;
 pub fn create_resolved(storage: &dyn CheckpointStorage, name: &str, bytes: &[u8]) -> Result<()> {
     let mut last = None;
     for _ in 0..TRIES {
-        match storage.create(name, bytes) {
+        match answered(storage, name, bytes) {
             Created::Yes => return Ok(()),
             Created::Exists => {}
-            Created::Unknown(error) => last = Some(error),
+            Created::Unknown(error) => {
+                tracing::warn!(name, %error, "whether it was created is unclear; reading it");
+                last = Some(error);
+            }
             Created::Failed(error) => return Err(error),
         }
         let found = match storage.read(name) {
@@ -71,6 +74,17 @@ pub fn create_resolved(storage: &dyn CheckpointStorage, name: &str, bytes: &[u8]
         }
     }
     Err(last.unwrap_or_else(|| Error::transient(format!("{name} can neither be created nor read"))))
+}
+
+/// Creates `name`, unless a test loses the answer.
+fn answered(storage: &dyn CheckpointStorage, name: &str, bytes: &[u8]) -> Created {
+    let kind = name.split_once('/').map_or("manifest", |(folder, _)| folder);
+    match storage.create(name, bytes) {
+        Created::Yes => {
+            failpoint::hit_at("put.answer", kind).map_or_else(Created::Unknown, |()| Created::Yes)
+        }
+        other => other,
+    }
 }
 
 /// A folder on a local disk, locked for this process.

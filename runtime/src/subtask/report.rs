@@ -107,7 +107,10 @@ impl Checkpointer {
         }
         let mut kept = Vec::new();
         let mut fresh = Vec::new();
-        for (open, chunks) in chain.snapshot()? {
+        failpoint::hit("snapshot.before")?;
+        let snapshot = chain.snapshot()?;
+        failpoint::hit("snapshot.after")?;
+        for (open, chunks) in snapshot {
             if chunks.is_empty() {
                 continue;
             }

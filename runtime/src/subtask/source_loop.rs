@@ -205,6 +205,7 @@ impl SourceWork {
     }
 
     async fn barrier(&mut self, barrier: Barrier) -> Result<()> {
+        failpoint::hit("barrier.inject")?;
         if barrier.kind == BarrierKind::Final {
             // How far event time really got is said first: for some the end of the input is not the end of time. All
             // subtasks have told theirs by now, so that all say the same.

@@ -145,6 +145,7 @@ impl Session {
             .add_partition_offset(topic, PARTITION, Offset::Offset(n.0 as i64))
             .map_err(|e| refused(topic, &e))?;
         attempts(topic, || producer.send_offsets_to_transaction(&marker, &group, CALL))?;
+        failpoint::hit("messages.marked")?;
         attempts(topic, || producer.commit_transaction(CALL))?;
         failpoint::hit("messages.committed")
     }
