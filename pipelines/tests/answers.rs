@@ -15,7 +15,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use serde_json::{Value, json};
 use support::serving::{Serving, cookie, json_body, request, script};
-use support::{batches, healthcare, succeed};
+use support::{batches, fail, healthcare, succeed};
 use thalweg_connectors::delta::DeltaFollower;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
 use thalweg_core::{Error, Result};
@@ -254,6 +254,53 @@ fn a_command_that_cannot_be_written_down_is_not_sent() {
     let link = site.gate.link(Visitor::new("admin", "admin", |_| true));
     let (status, _) = request(site.address(), "GET", &format!("/?token={link}"), "");
     assert_eq!(status, 503);
+}
+
+#[test]
+fn a_command_from_the_command_line_is_written_down_before_it_is_sent() {
+    const ANSWERS: &str = "answers";
+    let folder = tempfile::tempdir().unwrap();
+    let broker = DemoBroker::start("events", 1).unwrap();
+    broker.create_topic(ANSWERS, 1).unwrap();
+    let say = |arguments: &[&str]| {
+        let mut command = healthcare();
+        command.arg("alerts").args(arguments).args(["--by", "Joy", "--topic", ANSWERS]);
+        command.args(["--bootstrap-servers", broker.bootstrap_servers()]);
+        command.env("USER", "operator").current_dir(folder.path());
+        command
+    };
+    // With neither a folder nor a log there is nowhere to write it.
+    let refused = fail(&mut say(&["acknowledge", ALERT]));
+    assert!(refused.contains("--audit-log"), "{refused}");
+    let remote = fail(say(&["acknowledge", ALERT]).args(["--data-dir", "s3://bucket/job"]));
+    assert!(remote.contains("--audit-log"), "{remote}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    // No alert's name is no command.
+    fail(say(&["acknowledge", "7"]).args(["--audit-log", "named.jsonl"]));
+    assert!(!folder.path().join("named.jsonl").exists());
+
+    succeed(say(&["snooze", ALERT, "--minutes", "5"]).args(["--audit-log", "named.jsonl"]));
+    fs::create_dir(folder.path().join("data")).unwrap();
+    succeed(&mut say(&["acknowledge", ALERT]));
+    let mut digests = Vec::new();
+    for (log, kind) in [("named.jsonl", "snooze"), ("data.audit.jsonl", "acknowledge")] {
+        let path = folder.path().join(log);
+        assert_eq!(verify(&path, &[]).unwrap().entries, 2);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("7/heart"), "the number of a patient is in the audit log: {text}");
+        let entries: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<String> = entries.iter().map(told).collect();
+        assert_eq!(told, [format!("operator {kind} begun"), format!("operator {kind} done")]);
+        assert!(entries.iter().all(|e| e["action"] == "alert" && e["source"] == "cli"), "{text}");
+        digests.push(entries[0]["subject"].as_str().unwrap().len());
+    }
+    assert_eq!(digests, [64, 64]);
+    // What cannot be written down is not sent.
+    let log = folder.path().join("data.audit.jsonl");
+    fs::write(&log, "no entry\n").unwrap();
+    let unwritten = fail(&mut say(&["acknowledge", ALERT]));
+    assert!(unwritten.contains("is damaged"), "{unwritten}");
 }
 
 /// States of alerts in the table, and who answered.
