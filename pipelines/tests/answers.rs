@@ -194,6 +194,31 @@ fn who_asks_for_patients_that_are_not_theirs_is_written_down() {
 }
 
 #[test]
+fn who_sees_alerts_is_written_down_once_while_they_look() {
+    let site = Site::start(None);
+    let status = |path: &str, cookie: &str| request(site.address(), "GET", path, cookie);
+    let nurse = site.sign_in("clinician");
+    let link = site.gate.link(Visitor::new("viewer", "viewer", |table| table != "alerts_events"));
+    let viewer = cookie(site.address(), &format!("/?token={link}"));
+    for _ in 0..3 {
+        assert_eq!(status("/api/live", &nurse).0, 200);
+        assert_eq!(status("/api/live", &viewer).0, 200);
+    }
+    let audited = site.audited_of("query");
+    let told: Vec<String> = audited.iter().map(told).collect();
+    assert_eq!(told, ["clinician alerts done"]);
+    assert_eq!(audited[0]["tables"], json!(["alerts_events"]));
+    let admin = site.sign_in("admin");
+    fs::remove_file(site.folder.path().join("audit.jsonl")).unwrap();
+    // What cannot be written down is not shown; who gets no alerts has nothing to be written down.
+    for path in ["/api/live", "/api/state"] {
+        assert_eq!(status(path, &admin).0, 503, "{path}");
+    }
+    assert!(status("/api/state", &admin).1.contains("the audit log cannot be written"));
+    assert_eq!(status("/api/live", &viewer).0, 200);
+}
+
+#[test]
 fn what_is_no_command_is_refused() {
     let sink = Arc::new(Taken::default());
     let site = Site::start(Some(Arc::clone(&sink)));
