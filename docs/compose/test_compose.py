@@ -6,6 +6,7 @@ python -m unittest discover -s docs/compose
 import pathlib
 import re
 import subprocess
+import tomllib
 import unittest
 
 import yaml
@@ -50,6 +51,37 @@ class Containers(unittest.TestCase):
         self.assertTrue(ports)
         for port in ports:
             self.assertRegex(port, r"^127\.0\.0\.1:\d+:\d+$")
+
+    def test_commands_about_alerts_have_a_topic_that_the_job_and_the_dashboards_know(self):
+        settings = tomllib.loads((HERE / COMPOSE["configs"]["healthcare"]["file"]).read_text("utf-8"))
+        (script,) = SERVICES["create-topics"]["command"]
+        topics = dict(re.findall(r"(?m)^create (\S+) (\d+)$", script))
+        self.assertEqual(topics[settings["alerts"]["commands_topic"]], "1")
+        # The binary's own name for the topic of events, and for that of commands.
+        self.assertIn("healthcare_events", topics)
+        source = (ROOT / "pipelines/src/cli/alerts.rs").read_text("utf-8")
+        self.assertIn(f'default_value = "{settings["alerts"]["commands_topic"]}"', source)
+        listeners = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+        self.assertIn(f'INTERNAL://{settings["kafka"]["bootstrap_servers"]}', listeners.split(","))
+        for name in ["pipeline", "dashboards"]:
+            command = SERVICES[name]["command"]
+            target = command[command.index("--config") + 1]
+            self.assertEqual(SERVICES[name]["configs"], [{"source": "healthcare", "target": target}], name)
+
+    def test_the_dashboards_are_reached_over_tls_alone(self):
+        dashboards, proxy = SERVICES["dashboards"], SERVICES["proxy"]
+        self.assertNotIn("ports", dashboards)
+        self.assertIn("--behind-proxy", dashboards["command"])
+        address = dashboards["command"][dashboards["command"].index("--http") + 1]
+        conf = (HERE / COMPOSE["configs"]["proxy"]["file"]).read_text("utf-8")
+        self.assertEqual(re.findall(r"proxy_pass http://([^;]+);", conf), [address.replace("0.0.0.0", "dashboards")])
+        ((port, tls),) = re.findall(r"listen (\d+)( ssl)?;", conf)
+        self.assertTrue(tls)
+        self.assertEqual([published.rsplit(":", 1)[1] for published in proxy["ports"]], [port])
+        self.assertEqual(set(re.findall(r"/run/secrets/([\w-]+);", conf)), set(proxy["secrets"]))
+        self.assertEqual(proxy["profiles"], dashboards["profiles"])
+        # Both write users and the audit log beside the same tables.
+        self.assertIn("healthcare-data:/var/lib/healthcare", dashboards["volumes"])
 
     def test_secrets_are_files_that_git_ignores(self):
         for name, secret in COMPOSE["secrets"].items():

@@ -12,6 +12,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -64,9 +65,26 @@ impl Airflow {
         command
     }
 
+    /// What belongs to one run: its database, and its reports.
+    fn run_of(&self, dag: &str, data: &Path) -> PathBuf {
+        let data = data.file_name().unwrap().display();
+        self.home.with_file_name(format!("{dag}-{data}"))
+    }
+
+    /// The state of each task of a run, by name.
+    fn states(&self, dag: &str, data: &Path) -> BTreeMap<String, String> {
+        let script = "import sqlite3, sys\n\
+            for row in sqlite3.connect(sys.argv[1]).execute('select task_id, state from task_instance'):\n    print(*row)";
+        let mut python = Command::new(self.program.with_file_name("python"));
+        let said =
+            succeed(python.args(["-c", script]).arg(self.run_of(dag, data).join("airflow.db")));
+        let pairs = said.lines().filter_map(|line| line.split_once(' '));
+        pairs.map(|(task, state)| (task.to_owned(), state.to_owned())).collect()
+    }
+
     /// `airflow dags test` of one DAG, with a database of its own.
     fn test(&self, dag: &str, date: &str, data: &Path, webhook: &str) -> Output {
-        let home = self.home.with_file_name(format!("{dag}-{date}"));
+        let home = self.run_of(dag, data);
         fs::create_dir_all(&home).unwrap();
         fs::copy(self.home.join("airflow.db"), home.join("airflow.db")).unwrap();
         let mut command = self.command(&home);
@@ -116,7 +134,7 @@ fn dags_succeed_over_good_tables_and_fail_and_tell_over_bad_ones() {
         scope.spawn(move || {
             let output = airflow.test("healthcare_daily", NEXT_DAY, good, &calm.url);
             assert!(output.status.success(), "{}", shown(&output));
-            let reports = folder.join(format!("healthcare_daily-{NEXT_DAY}/reports"));
+            let reports = airflow.run_of("healthcare_daily", good).join("reports");
             for report in ["quality", "report"] {
                 assert!(reports.join(format!("{report}-{DAY}.html")).exists(), "{report}");
             }
@@ -125,8 +143,15 @@ fn dags_succeed_over_good_tables_and_fail_and_tell_over_bad_ones() {
             let output = airflow.test("healthcare_gold", DAY, good, &calm.url);
             assert!(output.status.success(), "{}", shown(&output));
             assert!(shown(&output).contains("Skipping task"), "{}", shown(&output));
-            let reports = folder.join(format!("healthcare_gold-{DAY}/reports"));
+            let reports = airflow.run_of("healthcare_gold", good).join("reports");
             assert!(reports.join(format!("report-{DAY}.json")).exists());
+            // Good data pass the hourly gate, and a job that has read its input owes nothing.
+            let output = airflow.test("healthcare_quality", DAY, good, &calm.url);
+            assert!(output.status.success(), "{}", shown(&output));
+            let reports = airflow.run_of("healthcare_quality", good).join("reports");
+            assert!(reports.join(format!("quality-{DAY}.html")).exists());
+            let output = airflow.test("healthcare_monitoring", DAY, good, &calm.url);
+            assert!(output.status.success(), "{}", shown(&output));
             assert!(calm.rest().is_empty());
         });
         scope.spawn(move || {
@@ -144,6 +169,29 @@ fn dags_succeed_over_good_tables_and_fail_and_tell_over_bad_ones() {
             // First the command tells what is wrong, then Airflow that the task failed.
             assert_eq!(alarmed.next()["checks"][0]["name"], "gold.age");
             assert_eq!(alarmed.next()["task"], "monitor");
+
+            // The closed gate of the day before fails the run, and keeps nothing else from being done.
+            let output = airflow.test("healthcare_daily", NEXT_DAY, bad, &gate.url);
+            assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+            let states = airflow.states("healthcare_daily", bad);
+            let state = |task: &str| states.get(task).map_or("none", String::as_str);
+            assert_eq!(
+                ["refresh", "quality", "report"].map(state),
+                ["skipped", "failed", "success"],
+                "{states:?}"
+            );
+            // Small tables may be in order as they are.
+            assert!(["success", "skipped"].contains(&state("maintain")), "{states:?}");
+            let reports = airflow.run_of("healthcare_daily", bad).join("reports");
+            for report in ["quality", "report"] {
+                assert!(reports.join(format!("{report}-{DAY}.html")).exists(), "{report}");
+            }
+            let said = gate.next();
+            assert_eq!(
+                (&said["dag"], &said["task"]),
+                (&json!("healthcare_daily"), &json!("quality"))
+            );
+            assert!(gate.rest().is_empty(), "only the gate is told of");
         });
     });
 }

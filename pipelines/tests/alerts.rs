@@ -344,6 +344,7 @@ fn commands_are_obeyed_once_across_a_kill() {
         let mut command = healthcare();
         command.args(["alerts"]).args(arguments);
         command.args(["--bootstrap-servers", kafka.bootstrap_servers()]);
+        command.arg("--data-dir").arg(&data);
         succeed(command.args(["--by", "nurse", "--topic", &format!("{topic}-commands")]));
     };
     let has = |state: &'static str| move |rows: &[Row]| rows.iter().any(|row| row.2 == state);

@@ -15,7 +15,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use serde_json::{Value, json};
 use support::serving::{Serving, cookie, json_body, request, script};
-use support::{batches, healthcare, succeed};
+use support::{batches, fail, healthcare, succeed};
 use thalweg_connectors::delta::DeltaFollower;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
 use thalweg_core::{Error, Result};
@@ -194,6 +194,31 @@ fn who_asks_for_patients_that_are_not_theirs_is_written_down() {
 }
 
 #[test]
+fn who_sees_alerts_is_written_down_once_while_they_look() {
+    let site = Site::start(None);
+    let status = |path: &str, cookie: &str| request(site.address(), "GET", path, cookie);
+    let nurse = site.sign_in("clinician");
+    let link = site.gate.link(Visitor::new("viewer", "viewer", |table| table != "alerts_events"));
+    let viewer = cookie(site.address(), &format!("/?token={link}"));
+    for _ in 0..3 {
+        assert_eq!(status("/api/live", &nurse).0, 200);
+        assert_eq!(status("/api/live", &viewer).0, 200);
+    }
+    let audited = site.audited_of("query");
+    let told: Vec<String> = audited.iter().map(told).collect();
+    assert_eq!(told, ["clinician alerts done"]);
+    assert_eq!(audited[0]["tables"], json!(["alerts_events"]));
+    let admin = site.sign_in("admin");
+    fs::remove_file(site.folder.path().join("audit.jsonl")).unwrap();
+    // What cannot be written down is not shown; who gets no alerts has nothing to be written down.
+    for path in ["/api/live", "/api/state"] {
+        assert_eq!(status(path, &admin).0, 503, "{path}");
+    }
+    assert!(status("/api/state", &admin).1.contains("the audit log cannot be written"));
+    assert_eq!(status("/api/live", &viewer).0, 200);
+}
+
+#[test]
 fn what_is_no_command_is_refused() {
     let sink = Arc::new(Taken::default());
     let site = Site::start(Some(Arc::clone(&sink)));
@@ -266,6 +291,53 @@ fn a_command_that_cannot_be_written_down_is_not_sent() {
     let link = site.gate.link(Visitor::new("admin", "admin", |_| true));
     let (status, _) = request(site.address(), "GET", &format!("/?token={link}"), "");
     assert_eq!(status, 503);
+}
+
+#[test]
+fn a_command_from_the_command_line_is_written_down_before_it_is_sent() {
+    const ANSWERS: &str = "answers";
+    let folder = tempfile::tempdir().unwrap();
+    let broker = DemoBroker::start("events", 1).unwrap();
+    broker.create_topic(ANSWERS, 1).unwrap();
+    let say = |arguments: &[&str]| {
+        let mut command = healthcare();
+        command.arg("alerts").args(arguments).args(["--by", "Joy", "--topic", ANSWERS]);
+        command.args(["--bootstrap-servers", broker.bootstrap_servers()]);
+        command.env("USER", "operator").current_dir(folder.path());
+        command
+    };
+    // With neither a folder nor a log there is nowhere to write it.
+    let refused = fail(&mut say(&["acknowledge", ALERT]));
+    assert!(refused.contains("--audit-log"), "{refused}");
+    let remote = fail(say(&["acknowledge", ALERT]).args(["--data-dir", "s3://bucket/job"]));
+    assert!(remote.contains("--audit-log"), "{remote}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    // No alert's name is no command.
+    fail(say(&["acknowledge", "7"]).args(["--audit-log", "named.jsonl"]));
+    assert!(!folder.path().join("named.jsonl").exists());
+
+    succeed(say(&["snooze", ALERT, "--minutes", "5"]).args(["--audit-log", "named.jsonl"]));
+    fs::create_dir(folder.path().join("data")).unwrap();
+    succeed(&mut say(&["acknowledge", ALERT]));
+    let mut digests = Vec::new();
+    for (log, kind) in [("named.jsonl", "snooze"), ("data.audit.jsonl", "acknowledge")] {
+        let path = folder.path().join(log);
+        assert_eq!(verify(&path, &[]).unwrap().entries, 2);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("7/heart"), "the number of a patient is in the audit log: {text}");
+        let entries: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<String> = entries.iter().map(told).collect();
+        assert_eq!(told, [format!("operator {kind} begun"), format!("operator {kind} done")]);
+        assert!(entries.iter().all(|e| e["action"] == "alert" && e["source"] == "cli"), "{text}");
+        digests.push(entries[0]["subject"].as_str().unwrap().len());
+    }
+    assert_eq!(digests, [64, 64]);
+    // What cannot be written down is not sent.
+    let log = folder.path().join("data.audit.jsonl");
+    fs::write(&log, "no entry\n").unwrap();
+    let unwritten = fail(&mut say(&["acknowledge", ALERT]));
+    assert!(unwritten.contains("is damaged"), "{unwritten}");
 }
 
 /// States of alerts in the table, and who answered.

@@ -89,8 +89,16 @@ fn a_usual_day_passes_and_its_reports_hold_no_value() {
         "nothing"
     );
     ends_with(&mut dated("quality", &data, "tomorrow"), 2);
-    ends_with(&mut dated("quality", &folder.path().join("absent"), DAY), 1);
-    assert!(!folder.path().join("absent").exists());
+    let absent = folder.path().join("absent");
+    for name in ["quality", "refresh", "report"] {
+        let said = last_line(&ends_with(&mut dated(name, &absent, DAY), 1));
+        assert_eq!((&said["command"], &said["status"]), (&json!(name), &json!("error")), "{said}");
+    }
+    let careless = ["--retention", "1s"];
+    let said = last_line(&ends_with(command("maintain", &absent).args(careless), 2));
+    let expected = json!({ "command": "maintain", "reason": "invalidconfig", "status": "error" });
+    assert_eq!(said, expected);
+    assert!(!absent.exists());
 }
 
 #[test]
@@ -322,7 +330,10 @@ fn a_job_that_stands_still_is_told_to_the_webhook() {
     assert_eq!(last_line(&ends_with(&mut monitor(&data), 1))["webhook"], "none");
     // A job that cannot be seen is told, too.
     let absent = folder.path().join("absent");
-    ends_with(monitor(&absent).env("THALWEG_WEBHOOK_URL", &listener.url), 1);
+    let output = ends_with(monitor(&absent).env("THALWEG_WEBHOOK_URL", &listener.url), 1);
+    let said = last_line(&output);
+    assert_eq!((&said["command"], &said["status"]), (&json!("monitor"), &json!("error")), "{said}");
+    assert!(!said.to_string().contains("absent"), "{said}");
     assert!(listener.next()["error"].as_str().unwrap().contains("absent"));
     // One that has read its input to the end owes nothing, and nobody is told.
     succeed(&mut run_file(&data, &folder.path().join("events.jsonl")));

@@ -153,7 +153,6 @@ fn folder(path: &Path) -> (usize, u64) {
 /// What is measured at the end of a tenth.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
-    checkpoint: u64,
     resident: u64,
     descriptors: usize,
     manifests: (usize, u64),
@@ -163,12 +162,11 @@ struct Sample {
 }
 
 impl Sample {
-    fn of(data: &Path, checkpoint: u64) -> Self {
+    fn of(data: &Path) -> Self {
         let pages = fs::read_to_string("/proc/self/statm").unwrap();
         let pages: u64 = pages.split_whitespace().nth(1).unwrap().parse().unwrap();
         let logs = TABLES.map(|table| folder(&data.join("lake").join(table).join("_delta_log")));
         Self {
-            checkpoint,
             resident: pages * 4_096,
             descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
             manifests: folder(&data.join("checkpoints")),
@@ -226,8 +224,8 @@ fn memory_descriptors_and_every_folder_of_a_job_stay_flat() {
         };
         merges += runtime.block_on(maintain(&service, &storage));
         if goal * 10 / checkpoints > samples.len() as u64 {
-            let sample = Sample::of(data, reached);
-            println!("{sample:?}");
+            let sample = Sample::of(data);
+            println!("{reached} checkpoints: {sample:?}");
             sample.check();
             samples.push(sample);
         }

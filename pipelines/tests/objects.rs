@@ -17,6 +17,7 @@ use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use support::serving::{Serving, cookie, request};
 use support::{
     TABLES, assert_same_tables, count, ended_within, fail, healthcare, run_file, shown, start,
     succeed, write_events,
@@ -200,6 +201,45 @@ fn the_job_and_its_tools_work_on_azure_and_gcs() {
         let line = fs::read_to_string(calm.input()).unwrap();
         assert_eq!(message.trim_end(), line.lines().next().unwrap(), "{place}");
     }
+}
+
+#[test]
+fn dashboards_beside_a_job_on_a_bucket_write_down_who_looks_or_say_that_they_do_not() {
+    let Some(s3) = Emulator::s3() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (log, users) = (folder.path().join("audit.jsonl"), folder.path().join("users.toml"));
+    let job = || {
+        let mut command = healthcare();
+        on(command.args(["run", "--http", "127.0.0.1:0", "--data-dir"]), &s3)
+            .arg(s3.place("dashboards").to_string());
+        command
+    };
+    let unnamed = Serving::start(&mut job());
+    let said = unnamed.said.clone();
+    drop(unnamed);
+    let warned: Vec<&String> = said.iter().filter(|line| line.starts_with("warning: ")).collect();
+    assert!(matches!(warned[..], [line] if line.contains("--audit-log")), "{said:?}");
+
+    let token = succeed(
+        on(healthcare().args(["users", "add", "ada", "--role", "viewer"]), &s3)
+            .arg("--data-dir")
+            .arg(s3.place("dashboards").to_string())
+            .arg("--users-file")
+            .arg(&users)
+            .arg("--audit-log")
+            .arg(&log),
+    );
+    let serving =
+        Serving::start(job().arg("--audit-log").arg(&log).arg("--users-file").arg(&users));
+    assert!(!serving.said.iter().any(|line| line.starts_with("warning: ")), "{:?}", serving.said);
+    let (address, link) = serving.link.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let address = address.parse().unwrap();
+    cookie(address, &format!("/{link}"));
+    let bearer = format!("Authorization: Bearer {}\r\n", token.trim());
+    assert_eq!(request(address, "GET", "/api/me", &bearer).0, 200);
+    let text = fs::read_to_string(&log).unwrap();
+    let logins = text.lines().filter(|line| line.contains("\"action\":\"login\""));
+    assert_eq!(logins.count(), 2, "{text}");
 }
 
 #[test]

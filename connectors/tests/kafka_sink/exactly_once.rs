@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseRecord, Producer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use thalweg_connectors::kafka::{KafkaCommitter, KafkaSinkConfig};
+use rdkafka::producer::Producer;
 use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
 use thalweg_core::connector::sink::{Committer, Cut, TargetExpectation};
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::{Int64Array, RecordBatch, StringArray};
-use thalweg_connectors::kafka::{DemoBroker, KafkaCommitter, KafkaSink, KafkaSinkConfig};
+use thalweg_connectors::kafka::{DemoBroker, KafkaSink, KafkaSinkConfig};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
 use thalweg_core::connector::sink::TargetExpectation;
 use thalweg_core::{CheckpointId, ErrorKind};

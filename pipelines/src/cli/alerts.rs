@@ -1,14 +1,21 @@
 //! `healthcare alerts`: what somebody says about an alert.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use thalweg_core::Result;
+use thalweg_core::{Error, Result};
+use thalweg_objects::Place;
+use thalweg_runtime::SystemClock;
+use thalweg_serving::audit::{Action as Audited, AuditLog};
 
+use super::access::AccessArgs;
+use super::audit;
 use crate::healthcare::alerts::command::{Action, Command};
 use crate::healthcare::commands::{CommandSink, CommandTopic};
 use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::serve::files;
 
 /// How long the broker's acknowledgement may take.
 const FLUSH: Duration = Duration::from_secs(30);
@@ -16,6 +23,8 @@ const FLUSH: Duration = Duration::from_secs(30);
 /// Arguments of `healthcare alerts`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct AlertsArgs {
+    #[command(flatten)]
+    access: AccessArgs,
     #[command(subcommand)]
     action: ActionArgs,
 }
@@ -58,9 +67,10 @@ struct CommandArgs {
     config: Option<PathBuf>,
 }
 
-/// Sends the command; it takes effect when the job has read it.
+/// Sends the command, and writes down that it is sent; it takes effect when the job has read it.
 pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
-    let (args, action, minutes) = match &args.action {
+    let AlertsArgs { access, action } = args;
+    let (args, action, minutes) = match action {
         ActionArgs::Acknowledge(command) => (command, Action::Acknowledge, None),
         ActionArgs::Snooze { command, minutes } => (command, Action::Snooze, Some(*minutes)),
     };
@@ -69,6 +79,23 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
     command.check()?;
     let properties = HealthcareConfig::load(args.config.as_deref())?.kafka.properties;
     let topic = CommandTopic::new(&args.bootstrap_servers, &args.topic, &properties);
-    topic.ensure()?;
-    topic.send(&command, FLUSH)
+    let log = audit_log(access)?;
+    let mut event = audit::by_operator(Audited::Alert);
+    action.name().clone_into(&mut event.kind);
+    // The alert's name has a patient's number in it.
+    event.subject = log.digest(&command.alert_id);
+    audit::begun(&log, &mut event)?;
+    audit::ended(&log, event, topic.ensure().and_then(|()| topic.send(&command, FLUSH)))
+}
+
+/// Beside the data folder, or where it was named: the command itself needs no folder, the job may be on another machine.
+fn audit_log(access: &AccessArgs) -> Result<AuditLog> {
+    match (&access.data_dir, &access.audit_log) {
+        (_, Some(named)) => AuditLog::open(named, Arc::new(SystemClock::default())),
+        (Place::Folder(folder), None) if !folder.is_dir() => Err(Error::config(format!(
+            "there is no data folder {} beside which the command is written down: pass --data-dir or --audit-log",
+            folder.display()
+        ))),
+        (data, None) => files::audit_log(data, None),
+    }
 }

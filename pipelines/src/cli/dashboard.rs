@@ -37,6 +37,14 @@ pub(super) struct DashboardArgs {
     /// Serve no dashboards
     #[arg(long)]
     no_serve: bool,
+
+    /// File of the users who may look [default: DIR.users.toml, beside a folder]
+    #[arg(long, value_name = "F", conflicts_with = "no_serve")]
+    users_file: Option<PathBuf>,
+
+    /// File of the audit log, which says who looked [default: DIR.audit.jsonl, beside a folder]
+    #[arg(long, value_name = "F", conflicts_with = "no_serve")]
+    audit_log: Option<PathBuf>,
 }
 
 impl DashboardArgs {
@@ -66,10 +74,9 @@ impl DashboardArgs {
     ) -> Option<HttpServer> {
         let at = self.at();
         let started = at.listen().and_then(|listener| {
-            // Beside an object store there is no users file: the link alone opens.
-            let users = files::users_file(data, None).ok();
-            let desk = Desk { answers, journal: journal(data, None)? };
-            at.start(listener, data, job, doorkeeper(users)?, desk)
+            let (users, log) = (self.users_file.as_deref(), self.audit_log.as_deref());
+            let (doorkeeper, journal) = reception(data, users, log)?;
+            at.start(listener, data, job, doorkeeper, Desk { answers, journal })
         });
         match started {
             Ok(server) => Some(server),
@@ -165,25 +172,44 @@ pub(super) fn answers(config: &HealthcareConfig) -> Option<Answers> {
     Some(Answers::new(Arc::new(topic), config.alerts.max_snooze))
 }
 
-/// The audit log. Beside an object store there is none unless one is named.
+/// Who lets visitors in, and where it is written down. Beside an object store neither file stands unless it is named:
+/// then the link alone opens and nobody writes, which is said on standard error.
 ///
 /// # Errors
-/// It cannot be opened, or is damaged.
-pub(super) fn journal(data: &Place, named: Option<&Path>) -> Result<Journal> {
-    match (data, named) {
-        (Place::Remote(_), None) => Ok(Journal::default()),
-        _ => files::audit_log(data, named).map(Journal::new),
+/// The audit log cannot be opened, or is damaged; the users file is, or others than its owner may read it.
+pub(super) fn reception(
+    data: &Place,
+    users: Option<&Path>,
+    log: Option<&Path>,
+) -> Result<(Arc<dyn Doorkeeper>, Journal)> {
+    if let Some(lacks) = lacking(data, users, log) {
+        drop(writeln!(io::stderr(), "warning: {lacks}"));
     }
+    let stands = |named: Option<&Path>| named.is_some() || matches!(data, Place::Folder(_));
+    let doorkeeper: Arc<dyn Doorkeeper> = if stands(users) {
+        let directory =
+            Directory::open(files::users_file(data, users)?, Arc::new(SystemClock::default()))?;
+        Arc::new(Users { directory, roles: roles() })
+    } else {
+        Arc::new(())
+    };
+    let journal =
+        if stands(log) { Journal::new(files::audit_log(data, log)?) } else { Journal::default() };
+    Ok((doorkeeper, journal))
 }
 
-/// Lets in the users of a file, or nobody but those who follow the link.
-///
-/// # Errors
-/// The file is damaged, or others than its owner may read it.
-pub(super) fn doorkeeper(users: Option<PathBuf>) -> Result<Arc<dyn Doorkeeper>> {
-    let Some(users) = users else { return Ok(Arc::new(())) };
-    let directory = Directory::open(users, Arc::new(SystemClock::default()))?;
-    Ok(Arc::new(Users { directory, roles: roles() }))
+/// What dashboards over an object store lack that they would have beside a folder.
+fn lacking(data: &Place, users: Option<&Path>, log: Option<&Path>) -> Option<String> {
+    const NO_USERS: &str = "nobody but who follows the link comes in (pass --users-file)";
+    const NO_LOG: &str = "nothing says who looked at what (pass --audit-log)";
+    let Place::Remote(place) = data else { return None };
+    let lacks = match (users, log) {
+        (Some(_), Some(_)) => return None,
+        (None, Some(_)) => NO_USERS.to_owned(),
+        (Some(_), None) => NO_LOG.to_owned(),
+        (None, None) => format!("{NO_LOG}, and {NO_USERS}"),
+    };
+    Some(format!("dashboards over {place}: {lacks}"))
 }
 
 /// Users by their tokens, each in a role.
@@ -225,5 +251,24 @@ mod tests {
             let refused = check(Some(address), false).unwrap_err().to_string();
             assert!(refused.contains("--behind-proxy"), "{refused}");
         }
+    }
+
+    #[test]
+    fn over_an_object_store_what_is_not_named_is_missing_and_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let (users, log) = (folder.path().join("users.toml"), folder.path().join("audit.jsonl"));
+        let (users, log) = (Some(users.as_path()), Some(log.as_path()));
+        let bucket: Place = "s3://bucket/data".parse().unwrap();
+        let lacks = |users, log| {
+            let said = lacking(&bucket, users, log).unwrap_or_default();
+            (said.contains("--users-file"), said.contains("--audit-log"))
+        };
+        assert_eq!(lacks(None, None), (true, true));
+        assert_eq!(lacks(None, log), (true, false));
+        assert_eq!(lacks(users, None), (false, true));
+        assert_eq!(lacking(&bucket, users, log), None);
+        assert_eq!(lacking(&Place::from(folder.path()), None, None), None);
+        let has_log = |named| !reception(&bucket, None, named).unwrap().1.digest("x").is_empty();
+        assert!(has_log(log) && !has_log(None));
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct MaintainArgs {
 
 /// Merges small files, looks after logs, removes old files. The last line of standard output is one JSON object.
 pub(super) fn execute(args: &MaintainArgs) -> ExitCode {
-    end(run(args).map(|done| {
+    let done = run(args).map(|done| {
         let outcome = if done.failed > 0 {
             Outcome::Failed
         } else if done.is_something() {
@@ -53,7 +53,8 @@ pub(super) fn execute(args: &MaintainArgs) -> ExitCode {
             Outcome::Nothing
         };
         (done, outcome)
-    }))
+    });
+    end("maintain", done)
 }
 
 fn run(args: &MaintainArgs) -> Result<Maintained, Failure> {

@@ -31,7 +31,7 @@ pub(super) struct MonitorArgs {
 
 /// Looks at the job once. The last line of standard output is one JSON object.
 pub(super) fn execute(args: &MonitorArgs) -> ExitCode {
-    end(run(args))
+    end("monitor", run(args))
 }
 
 fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {

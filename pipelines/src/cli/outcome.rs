@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
+use serde_json::json;
 use thalweg_core::Error;
 use thalweg_runtime::cli::report_error;
 
@@ -44,20 +45,26 @@ impl From<Error> for Failure {
     }
 }
 
-/// Prints the last line, or the error, and tells the exit code.
-pub(super) fn end<T: Serialize>(result: Result<(T, Outcome), Failure>) -> ExitCode {
-    match result {
-        Err(Failure::Usage(error)) => {
-            report_error(&error);
-            ExitCode::from(2)
-        }
-        Err(Failure::Other(error)) => report_error(&error),
+/// Prints the last line of `command`, after the error if there is one, and tells the exit code.
+pub(super) fn end<T: Serialize>(command: &str, result: Result<(T, Outcome), Failure>) -> ExitCode {
+    let (error, code) = match result {
         Ok((said, outcome)) => {
-            // It cannot fail: what is said has numbers, texts and lists only.
-            super::print(&(serde_json::to_string(&said).unwrap_or_default() + "\n"));
-            ExitCode::from(outcome.code())
+            last(&said);
+            return ExitCode::from(outcome.code());
         }
-    }
+        Err(Failure::Usage(error)) => (error, 2),
+        Err(Failure::Other(error)) => (error, 1),
+    };
+    report_error(&error);
+    // The kind alone: what is said of it is for people, and names places.
+    let reason = format!("{:?}", error.kind()).to_lowercase();
+    last(&json!({ "command": command, "status": "error", "reason": reason }));
+    ExitCode::from(code)
+}
+
+fn last(said: &impl Serialize) {
+    // It cannot fail: what is said has numbers, texts and lists only.
+    super::print(&(serde_json::to_string(said).unwrap_or_default() + "\n"));
 }
 
 /// A line for people; standard output has the result.

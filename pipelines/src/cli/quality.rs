@@ -45,7 +45,7 @@ enum FailOn {
 
 /// Judges a day. The last line of standard output is one JSON object.
 pub(super) fn execute(args: &QualityArgs) -> ExitCode {
-    end(run(args))
+    end("quality", run(args))
 }
 
 fn run(args: &QualityArgs) -> Result<(Value, Outcome), Failure> {

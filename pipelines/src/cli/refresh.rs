@@ -28,7 +28,7 @@ pub(super) struct RefreshArgs {
 
 /// Puts gold right. The last line of standard output is one JSON object.
 pub(super) fn execute(args: &RefreshArgs) -> ExitCode {
-    end(run(args))
+    end("refresh", run(args))
 }
 
 fn run(args: &RefreshArgs) -> Result<(Value, Outcome), Failure> {

@@ -28,7 +28,7 @@ pub(super) struct ReportArgs {
 
 /// Sums a day up. The last line of standard output is one JSON object.
 pub(super) fn execute(args: &ReportArgs) -> ExitCode {
-    end(run(args))
+    end("report", run(args))
 }
 
 fn run(args: &ReportArgs) -> Result<(Value, Outcome), Failure> {

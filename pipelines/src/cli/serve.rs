@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use clap::Args;
 use thalweg_core::{Result, error};
-use thalweg_objects::Place;
 use thalweg_runtime::SystemClock;
 use thalweg_serving::access::Directory;
 use thalweg_serving::http::HttpServer;
@@ -91,21 +90,14 @@ pub(super) fn execute(args: &ServeArgs) -> Result<()> {
 
 fn dashboards(args: &ServeArgs) -> Result<HttpServer> {
     let place = &args.access.data_dir;
-    let users = files::users_file(place, args.access.users_file.as_deref());
-    // Beside an object store there is no users file unless one is named: then the link alone opens.
-    let users = match place {
-        Place::Remote(_) => users.ok(),
-        Place::Folder(_) => Some(users?),
-    };
+    let (users, log) = (args.access.users_file.as_deref(), args.access.audit_log.as_deref());
+    let (doorkeeper, journal) = dashboard::reception(place, users, log)?;
     let config = HealthcareConfig::load(args.config.as_deref())?;
-    let desk = Desk {
-        answers: dashboard::answers(&config),
-        journal: dashboard::journal(place, args.access.audit_log.as_deref())?,
-    };
+    let desk = Desk { answers: dashboard::answers(&config), journal };
     let at = dashboard::At { address: args.http.flatten(), behind_proxy: args.behind_proxy };
     let listener = at.listen()?;
     let job = Observed::graph(&graph::drawing()?);
-    at.start(listener, place, job, dashboard::doorkeeper(users)?, desk)
+    at.start(listener, place, job, doorkeeper, desk)
 }
 
 fn sql(args: &ServeArgs, address: SocketAddr) -> Result<SqlServer> {

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(crate) struct Serving {
     child: Child,
     pub(crate) link: String,
+    /// What it said on standard error before the link.
+    pub(crate) said: Vec<String>,
 }
 
 impl Serving {
@@ -18,10 +20,15 @@ impl Serving {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let link = lines.find_map(|line| line.strip_prefix("dashboard: ").map(str::to_owned));
+        let mut said = Vec::new();
+        let link = lines.find_map(|line| {
+            let link = line.strip_prefix("dashboard: ").map(str::to_owned);
+            said.push(line);
+            link
+        });
         // Whatever else it says is read, so that it never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, link: link.unwrap() }
+        Self { child, link: link.unwrap(), said }
     }
 
     /// Where it listens, and the path of its link.

@@ -91,6 +91,16 @@ pub enum Action {
     Snooze,
 }
 
+impl Action {
+    /// As it is written in a message.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acknowledge => "acknowledge",
+            Self::Snooze => "snooze",
+        }
+    }
+}
+
 /// A message that can be acted upon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

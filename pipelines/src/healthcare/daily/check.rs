@@ -56,7 +56,7 @@ pub fn judge(
     let mut checks = completeness(day, limits);
     checks.extend(validity(day, limits));
     checks.push(uniqueness(day, limits));
-    checks.push(volume(day, limits));
+    checks.push(volume(day, now < end, limits));
     checks.push(freshness(day, end.min(now), limits));
     checks.extend(schema(day));
     checks.push(privacy(day));
@@ -143,7 +143,7 @@ fn uniqueness(day: &DaySummary, limits: &QualitySection) -> Check {
     }
 }
 
-fn volume(day: &DaySummary, limits: &QualitySection) -> Check {
+fn volume(day: &DaySummary, so_far: bool, limits: &QualitySection) -> Check {
     let mut earlier: Vec<u64> = day.earlier.iter().copied().filter(|events| *events > 0).collect();
     earlier.sort_unstable();
     let check = |observed, expected, status| Check {
@@ -165,9 +165,10 @@ fn volume(day: &DaySummary, limits: &QualitySection) -> Check {
     let (less, more) = (day.events.min(median), day.events.max(median));
     let alike = share(less, more).unwrap_or(1.0);
     let expected = format!(
-        "about {median}, the median of {} of the {} days before, within a factor of {}",
+        "about {median}, the median of {} of the {} days before{}, within a factor of {}",
         earlier.len(),
         limits.volume_days,
+        if so_far { " up to this time of day" } else { "" },
         rounded(1.0 / limits.volume_warn)
     );
     check(observed, expected, at_least(alike, limits.volume_warn, limits.volume_fail))

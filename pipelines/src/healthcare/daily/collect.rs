@@ -11,6 +11,7 @@ use thalweg_connectors::delta::{DeltaReader, OpenTable, TableColumn};
 use thalweg_core::Record;
 use thalweg_core::Result;
 use thalweg_core::record::{Column, Timestamp, column_of};
+use thalweg_core::time::EventTime;
 
 use super::day::Day;
 use super::leaks;
@@ -31,10 +32,12 @@ const VITALS: &str = "vitals";
 /// What a reason code becomes that this release does not know.
 const OTHER: &str = "other";
 
-/// Reads the tables below one place and sums a day up.
+/// Reads the tables below one place and sums a day up. The days before are counted up to the time of day that it is `now`
+/// (µs), if the day goes on then.
 pub(super) fn collect(
     reader: &DeltaReader,
     day: Day,
+    now: EventTime,
     limits: &QualitySection,
     ranges: &Ranges,
 ) -> Result<DaySummary> {
@@ -44,7 +47,7 @@ pub(super) fn collect(
     let tables = Tables { reader, day };
     if let Some(silver) = tables.open(SILVER, &Silver::schema(), &mut summary)? {
         tables.silver(&silver, limits, ranges, &mut summary)?;
-        tables.earlier(&silver, limits, &mut summary)?;
+        tables.earlier(&silver, limits, now, &mut summary)?;
     }
     if let Some(late) = tables.open(LATE_EVENTS, &Silver::schema(), &mut summary)? {
         summary.late = tables.texts(&late, LATE_EVENTS, Silver::EVENT_TIME, &mut summary)?;
@@ -150,16 +153,13 @@ impl<'a> Tables<'a> {
         &self,
         table: &OpenTable<'_>,
         limits: &QualitySection,
+        now: EventTime,
         summary: &mut DaySummary,
     ) -> Result<()> {
         let before = Some((Silver::EVENT_TIME, self.day.before(limits.volume_days)));
         table.scan(&[], before, |batch| {
-            for time in column_of(&batch, Silver::EVENT_TIME)?.values() {
-                let days = usize::try_from(self.day.days_since(*time) - 1).unwrap_or(usize::MAX);
-                if let Some(count) = summary.earlier.get_mut(days) {
-                    *count += 1;
-                }
-            }
+            let times = column_of(&batch, Silver::EVENT_TIME)?.values();
+            count_earlier(self.day, now, times, &mut summary.earlier);
             Ok(())
         })
     }
@@ -198,6 +198,16 @@ impl<'a> Tables<'a> {
             Ok(())
         })?;
         Ok(rows)
+    }
+}
+
+/// Counts events into the days before, the day before first. What the day so far is compared with is as much of each.
+pub(super) fn count_earlier(day: Day, now: EventTime, times: &[EventTime], earlier: &mut [u64]) {
+    for time in times.iter().filter(|time| day.has_had(**time, now)) {
+        let days = usize::try_from(day.days_since(*time) - 1).unwrap_or(usize::MAX);
+        if let Some(count) = earlier.get_mut(days) {
+            *count += 1;
+        }
     }
 }
 

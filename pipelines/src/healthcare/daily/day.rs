@@ -42,6 +42,12 @@ impl Day {
         self.start() - i64::from(days) * DAY_MICROS..self.start()
     }
 
+    /// Whether `instant`, on whatever day, has a time of day that this one has had by `now`, µs. A day that is over has had
+    /// all of them.
+    pub fn has_had(self, instant: EventTime, now: EventTime) -> bool {
+        instant.rem_euclid(DAY_MICROS) < now.saturating_sub(self.start())
+    }
+
     /// How many days `instant` lies before it; 1 for the day before.
     pub fn days_since(self, instant: EventTime) -> i64 {
         (self.start() - 1 - instant).div_euclid(DAY_MICROS) + 1
@@ -87,5 +93,19 @@ mod tests {
         assert_eq!(day.days_since(day.start() - DAY_MICROS), 1);
         assert_eq!(day.days_since(day.start() - DAY_MICROS - 1), 2);
         assert_eq!(day.before(2), day.start() - 2 * DAY_MICROS..day.start());
+    }
+
+    #[test]
+    fn a_day_has_had_the_times_before_now() {
+        let day: Day = "2025-11-24".parse().unwrap();
+        let (noon, last) = (DAY_MICROS / 2, DAY_MICROS - 1);
+        for before in [0, 1, 40_000] {
+            let start = day.start() - before * DAY_MICROS;
+            assert!(day.has_had(start + noon - 1, day.start() + noon));
+            assert!(!day.has_had(start + noon, day.start() + noon));
+            assert!(day.has_had(start + last, day.end()));
+            assert!(!day.has_had(start, day.start()));
+        }
+        assert!(day.has_had(-1, day.end()) && !day.has_had(-1, day.end() - 1));
     }
 }

@@ -31,7 +31,7 @@ impl Quality {
     /// A table cannot be read; one that is missing or has other columns is a failed check instead.
     pub fn of(place: &Place, config: &HealthcareConfig, day: Day, now: EventTime) -> Result<Self> {
         let reader = DeltaReader::at(place, &Access::from_environment())?;
-        let summary = collect(&reader, day, &config.quality, &config.ranges)?;
+        let summary = collect(&reader, day, now, &config.quality, &config.ranges)?;
         let checks = judge(&summary, day.end(), now, &config.quality);
         Ok(Self { status: worst(&checks), checks, day: summary })
     }

@@ -50,7 +50,7 @@ impl Report {
     /// A table cannot be read.
     pub fn of(place: &Place, config: &HealthcareConfig, day: Day) -> Result<Self> {
         let reader = DeltaReader::at(place, &Access::from_environment())?;
-        let summary = collect(&reader, day, &config.quality, &config.ranges)?;
+        let summary = collect(&reader, day, day.end(), &config.quality, &config.ranges)?;
         let mut tables = BTreeMap::new();
         let gold = GOLD.iter().map(|table| table.path);
         for name in [BRONZE, SILVER, QUARANTINE, LATE_EVENTS, CUTS, ALERTS].into_iter().chain(gold)

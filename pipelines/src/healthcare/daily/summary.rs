@@ -33,7 +33,8 @@ pub struct DaySummary {
     pub rejected: u64,
     /// Reasons for that; a message may have several.
     pub reasons: BTreeMap<String, u64>,
-    /// Events of each of the days before, the day before first.
+    /// Events of each of the days before, the day before first; of a day that is judged while it goes on, those up to
+    /// the same time of day.
     pub earlier: Vec<u64>,
     /// Columns that are not as they should be.
     pub drift: BTreeMap<String, Drift>,

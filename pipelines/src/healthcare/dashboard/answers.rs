@@ -155,11 +155,7 @@ fn may_answer(visitor: &Visitor) -> bool {
 /// The alert's name has a patient's number in it: the log has its hash.
 fn entry(journal: &Journal, visitor: &Visitor, command: &Command, outcome: Outcome) -> Event {
     let mut event = visitor.event(audit::Action::Alert, outcome);
-    let kind = match command.action {
-        Action::Acknowledge => "acknowledge",
-        Action::Snooze => "snooze",
-    };
-    kind.clone_into(&mut event.kind);
+    command.action.name().clone_into(&mut event.kind);
     event.subject = journal.digest(&command.alert_id);
     event
 }

@@ -1,4 +1,5 @@
-//! Who looked at which patient lately: a page asks again each second, and is one entry of the audit log.
+//! Who looked at which patient, or at the alerts, lately: a page asks again each second, a broken stream begins anew, and
+//! each is one entry of the audit log.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +15,37 @@ const SAME: Duration = Duration::from_mins(10);
 /// Looks that are remembered; beyond that some are written down twice.
 const MOST: usize = 10_000;
 
-/// A visitor, and the patient whose page it is; none: the list of patients.
-type Look = (String, Option<i64>);
+/// What can be looked at that tells of patients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Sight {
+    /// The list of patients.
+    Patients,
+    /// The minutes of one patient.
+    Patient(i64),
+    /// The alerts on the board.
+    Alerts,
+}
+
+impl Sight {
+    /// The table that one must be allowed to read.
+    pub(super) fn table(self) -> &'static str {
+        match self {
+            Self::Patients | Self::Patient(_) => "gold_patient_vitals",
+            Self::Alerts => "alerts_events",
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Patients => "patients",
+            Self::Patient(_) => "patient",
+            Self::Alerts => "alerts",
+        }
+    }
+}
+
+/// A visitor's name, and what they look at.
+type Look = (String, Sight);
 
 /// Writes looks down, each once while it lasts. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -29,49 +59,37 @@ impl Looks {
         Self { journal, lately: Arc::default() }
     }
 
-    /// Writes down that a visitor is about to get `rows` rows of `table`.
+    /// Writes down that a visitor is about to get `rows` rows; 0 for what has no end.
     ///
     /// # Errors
-    /// The log cannot be written: the rows are not to be shown.
-    pub(super) async fn note(
-        &self,
-        visitor: &Visitor,
-        table: &str,
-        patient: Option<i64>,
-        rows: usize,
-    ) -> Result<()> {
-        let look = (visitor.name().to_owned(), patient);
+    /// The log cannot be written: nothing is to be shown.
+    pub(super) async fn note(&self, visitor: &Visitor, sight: Sight, rows: usize) -> Result<()> {
+        let look = (visitor.name().to_owned(), sight);
         if self.lasts(&look, Instant::now()) {
             return Ok(());
         }
-        let mut event = self.entry(visitor, table, patient, Outcome::Done);
+        let mut event = self.entry(visitor, sight, Outcome::Done);
         event.rows = rows as u64;
         self.journal.note(event).await?;
         self.remember(look, Instant::now());
         Ok(())
     }
 
-    /// Writes down that a visitor asked for rows of `table`, which are not for them.
-    pub(super) async fn note_refusal(&self, visitor: &Visitor, table: &str, patient: Option<i64>) {
-        let mut event = self.entry(visitor, table, patient, Outcome::Refused);
+    /// Writes down that a visitor asked for what is not for them.
+    pub(super) async fn note_refusal(&self, visitor: &Visitor, sight: Sight) {
+        let mut event = self.entry(visitor, sight, Outcome::Refused);
         "role".clone_into(&mut event.reason);
         self.journal.note_refusal(event).await;
     }
 
-    fn entry(
-        &self,
-        visitor: &Visitor,
-        table: &str,
-        patient: Option<i64>,
-        outcome: Outcome,
-    ) -> Event {
+    fn entry(&self, visitor: &Visitor, sight: Sight, outcome: Outcome) -> Event {
         let mut event = visitor.event(Action::Query, outcome);
-        let kind = if patient.is_some() { "patient" } else { "patients" };
-        kind.clone_into(&mut event.kind);
-        event.tables = vec![table.to_owned()];
+        sight.kind().clone_into(&mut event.kind);
+        event.tables = vec![sight.table().to_owned()];
         // The number is a value of a record: the log has its hash.
-        let subject = patient.map(|patient| self.journal.digest(&patient.to_string()));
-        event.subject = subject.unwrap_or_default();
+        if let Sight::Patient(patient) = sight {
+            event.subject = self.journal.digest(&patient.to_string());
+        }
         event
     }
 
@@ -104,13 +122,15 @@ mod tests {
     #[test]
     fn a_page_that_asks_again_is_the_same_look_until_it_has_been_away() {
         let looks = Looks::default();
-        let (start, look) = (Instant::now(), ("nurse".to_owned(), Some(7)));
+        let (start, look) = (Instant::now(), ("nurse".to_owned(), Sight::Patient(7)));
         assert!(!looks.lasts(&look, start));
         looks.remember(look.clone(), start);
         assert!(looks.lasts(&look, start + SAME / 2));
         // Each time counts from the one before.
         assert!(looks.lasts(&look, start + SAME));
-        assert!(!looks.lasts(&("nurse".to_owned(), Some(8)), start));
+        for other in [Sight::Patient(8), Sight::Patients, Sight::Alerts] {
+            assert!(!looks.lasts(&("nurse".to_owned(), other), start));
+        }
         assert!(!looks.lasts(&look, start + SAME * 2));
     }
 
@@ -119,7 +139,7 @@ mod tests {
         let looks = Looks::default();
         let now = Instant::now();
         for patient in 0..MOST as i64 + 5 {
-            looks.remember(("nurse".to_owned(), Some(patient)), now);
+            looks.remember(("nurse".to_owned(), Sight::Patient(patient)), now);
         }
         assert_eq!(looks.lately.lock().unwrap().len(), 5);
     }

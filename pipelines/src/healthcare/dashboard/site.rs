@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,7 @@ use thalweg_serving::http::{Board, Journal, LIVE, Routes, STATE, Shown, Visitor,
 use tokio::time::Instant;
 
 use super::answers::{Answers, COMMANDS};
-use super::looks::Looks;
+use super::looks::{Looks, Sight};
 use super::patients::Patients;
 use super::pipeline::Observed;
 use super::row::{PatientId, Row};
@@ -65,12 +65,12 @@ pub fn site(board: &Arc<Board>, follower: DeltaFollower, job: Observed, desk: De
         answers: answers.clone(),
         looks: Looks::new(journal.clone()),
     };
+    let (first, stream) = ((site.clone(), shown.clone()), (site.clone(), shown));
     let (who, patients, patient, counters) = (site.clone(), site.clone(), site.clone(), site);
-    let (first, stream) = (shown.clone(), shown);
     let routes = assets::add(Routes::default())
         .get("/api/me", async move |visitor| me(&who, &visitor))
-        .get(STATE, async move |visitor| state(State(first), visitor).await)
-        .get(LIVE, async move |visitor, request| live(State(stream), visitor, request).await)
+        .get(STATE, async move |visitor| whole(first, visitor).await)
+        .get(LIVE, async move |visitor, request| changes(stream, visitor, request).await)
         .get("/api/patients", async move |visitor, query| list(patients, visitor, query).await)
         .get("/api/patient/{id}", async move |visitor, id| one(patient, visitor, id).await)
         .get("/metrics", async move |visitor| scrape(&counters, &visitor));
@@ -86,7 +86,7 @@ pub fn site(board: &Arc<Board>, follower: DeltaFollower, job: Observed, desk: De
 fn me(site: &Site, visitor: &Extension<Visitor>) -> Response {
     let seen = SECTIONS.iter().filter(|(_, table)| visitor.may_read(table));
     let sections: Vec<&str> = seen.map(|(section, _)| *section).collect();
-    let patients = visitor.may_read(PATIENTS);
+    let patients = visitor.may_read(Sight::Patients.table());
     let answers = site.answers.as_ref().map(|answers| answers.offer(visitor));
     Json(json!({
         "name": visitor.name(), "sections": sections, "patients": patients, "answers": answers,
@@ -94,7 +94,35 @@ fn me(site: &Site, visitor: &Extension<Visitor>) -> Response {
     .into_response()
 }
 
-const PATIENTS: &str = "gold_patient_vitals";
+/// Everything, once.
+async fn whole((site, shown): (Site, Shown), visitor: Extension<Visitor>) -> Response {
+    match site.look_at_alerts(&visitor).await {
+        Ok(()) => state(State(shown), visitor).await,
+        Err(problem) => unwritten(&problem),
+    }
+}
+
+/// Everything, and then what changes.
+async fn changes(
+    (site, shown): (Site, Shown),
+    visitor: Extension<Visitor>,
+    request: Request,
+) -> Response {
+    match site.look_at_alerts(&visitor).await {
+        Ok(()) => live(State(shown), visitor, request).await,
+        Err(problem) => unwritten(&problem),
+    }
+}
+
+impl Site {
+    /// Of what is on the board, alerts tell of patients: whose role has them looks at them, whatever page is open.
+    async fn look_at_alerts(&self, visitor: &Visitor) -> thalweg_core::Result<()> {
+        if visitor.may_read(Sight::Alerts.table()) {
+            self.looks.note(visitor, Sight::Alerts, 0).await?;
+        }
+        Ok(())
+    }
+}
 
 #[derive(Debug, Deserialize)]
 struct Search {
@@ -103,15 +131,15 @@ struct Search {
 }
 
 async fn list(site: Site, visitor: Extension<Visitor>, Query(search): Query<Search>) -> Response {
-    if !visitor.may_read(PATIENTS) {
-        site.looks.note_refusal(&visitor, PATIENTS, None).await;
+    if !visitor.may_read(Sight::Patients.table()) {
+        site.looks.note_refusal(&visitor, Sight::Patients).await;
         return forbidden();
     }
     let patients = match site.patients.list(&search.begins).await {
         Ok(patients) => patients,
         Err(problem) => return unreadable(&problem),
     };
-    match site.looks.note(&visitor, PATIENTS, None, patients.len()).await {
+    match site.looks.note(&visitor, Sight::Patients, patients.len()).await {
         Ok(()) => Json(json!({ "patients": patients })).into_response(),
         Err(problem) => unwritten(&problem),
     }
@@ -125,8 +153,9 @@ struct Course {
 }
 
 async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) -> Response {
-    if !visitor.may_read(PATIENTS) {
-        site.looks.note_refusal(&visitor, PATIENTS, Some(patient)).await;
+    let sight = Sight::Patient(patient);
+    if !visitor.may_read(sight.table()) {
+        site.looks.note_refusal(&visitor, sight).await;
         return forbidden();
     }
     let (mut rows, committed) = match site.patients.rows(patient).await {
@@ -136,7 +165,7 @@ async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) 
     if let Some(tap) = site.job.tap() {
         rows.extend(tap.patient(patient, committed, Instant::now()));
     }
-    match site.looks.note(&visitor, PATIENTS, Some(patient), rows.len()).await {
+    match site.looks.note(&visitor, sight, rows.len()).await {
         Ok(()) => Json(Course { id: PatientId(patient), rows }).into_response(),
         Err(problem) => unwritten(&problem),
     }
@@ -156,8 +185,8 @@ fn forbidden() -> Response {
 
 /// Who looks is written down first, or does not look.
 fn unwritten(problem: &thalweg_core::Error) -> Response {
-    tracing::warn!(error = error::chain(problem), "a patient is not shown");
-    let text = "the audit log cannot be written: no patient is shown\n";
+    tracing::warn!(error = error::chain(problem), "patients and alerts are not shown");
+    let text = "the audit log cannot be written: no patient and no alert is shown\n";
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 

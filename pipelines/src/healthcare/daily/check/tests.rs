@@ -1,4 +1,6 @@
 use super::*;
+use crate::healthcare::daily::Day;
+use crate::healthcare::daily::collect::count_earlier;
 use crate::healthcare::daily::summary::{Drift, Filled};
 
 const END: EventTime = 86_400 * MICROS_PER_SECOND;
@@ -95,4 +97,32 @@ fn today_is_judged_by_now() {
     let day = DaySummary { newest: Some(1_000), ..usual() };
     let checks = judge(&day, END, 2_000, &QualitySection::default());
     assert_eq!(worst(&checks), Status::Pass);
+}
+
+#[test]
+fn a_day_so_far_is_compared_with_as_much_of_the_days_before() {
+    const MINUTE: EventTime = 60 * MICROS_PER_SECOND;
+    let day: Day = "2025-11-24".parse().unwrap();
+    // One event a minute, all week; then something else today.
+    let week: Vec<EventTime> = (1..=7 * 1_440).map(|ago| day.start() - ago * MINUTE).collect();
+    let volume = |events: u64, now: EventTime| {
+        let mut earlier = vec![0; 7];
+        count_earlier(day, now, &week, &mut earlier);
+        let summary = DaySummary { events, earlier, ..usual() };
+        let checks = judge(&summary, day.end(), now, &QualitySection::default());
+        let check = checks.into_iter().find(|check| check.name == "volume.events").unwrap();
+        assert_eq!(check.expected.contains("up to this time"), now < day.end(), "{check:?}");
+        check.status
+    };
+    let at = |minutes: i64| day.start() + minutes * MINUTE;
+    assert_eq!(volume(45, at(45)), Status::Pass);
+    assert_eq!(volume(720, at(720)), Status::Pass);
+    assert_eq!(volume(4, at(45)), Status::Fail);
+    // What would be usual for a whole day is far too much by then.
+    assert_eq!(volume(1_440, at(45)), Status::Fail);
+    // A day that is over, whenever it is judged, is compared with whole days.
+    for now in [at(1_440), at(10_000), i64::MAX] {
+        assert_eq!(volume(1_440, now), Status::Pass);
+        assert_eq!(volume(45, now), Status::Fail);
+    }
 }
