@@ -27,6 +27,8 @@ import urllib.request
 
 import psycopg
 
+# So many streams one visitor may have open.
+EACH = 32
 QUERIES = [
     "select event_type, sum(events) from gold_vitals_by_minute group by event_type limit 1000001",
     "select bp_category, avg(temperature_mean) from gold_vitals_by_bp_category group by bp_category limit 1000001",
@@ -90,9 +92,9 @@ class Job:
 class Readers:
     """SQL clients, each on a thread, and dashboards, all on one."""
 
-    def __init__(self, args, sql_port, http_port, token):
+    def __init__(self, args, sql_port, http_port, tokens):
         self.over = threading.Event()
-        self.args, self.token = args, token
+        self.args, self.tokens = args, tokens
         self.sql_port, self.http_port = sql_port, http_port
         self.took, self.failed, self.received = [], [], 0
         self.threads = [threading.Thread(target=self.ask, args=(n,)) for n in range(args.sql)]
@@ -110,7 +112,7 @@ class Readers:
 
     def ask(self, number):
         chance = random.Random(number)
-        where = f"host=127.0.0.1 port={self.sql_port} dbname=healthcare user=bench password={self.token} sslmode=disable"
+        where = f"host=127.0.0.1 port={self.sql_port} dbname=healthcare user=bench0 password={self.tokens[0]} sslmode=disable"
         try:
             with psycopg.connect(where, autocommit=True) as client:
                 self.over.wait(chance.random() * self.args.pause)
@@ -123,11 +125,11 @@ class Readers:
             self.failed.append(f"SQL: {problem}")
 
     def look(self):
-        head = f"GET /api/live HTTP/1.1\r\nHost: 127.0.0.1:{self.http_port}\r\nAuthorization: Bearer {self.token}\r\n\r\n"
+        head = f"GET /api/live HTTP/1.1\r\nHost: 127.0.0.1:{self.http_port}\r\nAuthorization: Bearer "
         watched = selectors.DefaultSelector()
-        for _ in range(self.args.dashboards):
+        for number in range(self.args.dashboards):
             client = socket.create_connection(("127.0.0.1", self.http_port))
-            client.sendall(head.encode())
+            client.sendall(f"{head}{self.tokens[number // EACH]}\r\n\r\n".encode())
             watched.register(client, selectors.EVENT_READ)
         while not self.over.is_set():
             for key, _ in watched.select(timeout=0.2):
@@ -140,12 +142,12 @@ class Readers:
             key.fileobj.close()
 
 
-def measure(args, job, ports, token):
+def measure(args, job, ports, tokens):
     quiet, busy, asked = [], [], []
     for pair in range(args.pairs):
         for readers in [False, True] if pair % 2 == 0 else [True, False]:
             if readers:
-                with Readers(args, *ports, token) as those:
+                with Readers(args, *ports, tokens) as those:
                     time.sleep(args.settle)
                     before = those.received
                     taken = job.checkpoints(args.seconds)
@@ -204,8 +206,10 @@ def main():
         def start(*command):
             children.append(subprocess.Popen([healthcare, *command], stdout=log, stderr=log))
 
-        add = [healthcare, "users", "add", "bench", "--role", "admin", "--data-dir", data]
-        token = subprocess.run(add, check=True, capture_output=True, text=True).stdout.strip()
+        tokens = []
+        for number in range(args.dashboards // EACH + 1):
+            add = [healthcare, "users", "add", f"bench{number}", "--role", "admin", "--data-dir", data]
+            tokens.append(subprocess.run(add, check=True, capture_output=True, text=True).stdout.strip())
         http, sql = free_port(), free_port()
         steady = ["--quiet", "--bootstrap-servers", servers, "--topic", topic]
         try:
@@ -213,14 +217,14 @@ def main():
             subprocess.run([healthcare, "produce", *steady, "--events", "1"], check=True)
             start("produce", *steady, "--rate", str(args.rate))
             start("run", *steady, "--data-dir", data, "--http", f"127.0.0.1:{http}")
-            job = Job(http, token)
+            job = Job(http, tokens[0])
             # A minute of event time and its lateness must be over before the gold tables exist.
             job.wait("gold is committed", lambda m: m.get('thalweg_sink_committed_rows{sink="gold-kpis"}', 0) > 0, 300)
             start("serve", "--data-dir", data, "--sql", f"127.0.0.1:{sql}", *json.loads(args.serve))
             time.sleep(2)
             # Readers have machines of their own elsewhere: here they step back for those that are measured.
             os.nice(10)
-            measure(args, job, (sql, http), token)
+            measure(args, job, (sql, http), tokens)
         finally:
             for child in children:
                 child.terminate()

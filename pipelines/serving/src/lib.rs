@@ -14,5 +14,6 @@ pub mod audit;
 #[cfg(feature = "sql")]
 pub mod catalog;
 pub mod http;
+mod patience;
 mod rate;
 pub mod sql;

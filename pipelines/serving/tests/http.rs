@@ -66,6 +66,10 @@ impl Site {
     }
 
     fn start_noting(journal: Journal) -> Self {
+        Self::start_with(journal, Limits::default())
+    }
+
+    fn start_with(journal: Journal, limits: Limits) -> Self {
         let board = Arc::new(Board::default());
         board.set_ready(true);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -82,8 +86,7 @@ impl Site {
                 format!("{} says {said}", visitor.name()).into_response()
             });
         let app = routes.behind(&gate);
-        let server =
-            HttpServer::start(listener, app, Limits::default(), std::future::pending()).unwrap();
+        let server = HttpServer::start(listener, app, limits, std::future::pending()).unwrap();
         Self { board, gate, server }
     }
 
@@ -345,7 +348,7 @@ fn a_slow_client_gets_the_latest_and_not_what_it_missed() {
 fn two_hundred_clients_hear_of_a_change_and_each_one_once() {
     let site = Site::start();
     site.put("seen", 1);
-    let mut clients: Vec<_> = (0..CLIENTS).map(|_| site.listen_as_link()).collect();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|n| site.listen_as_link(n)).collect();
     for client in &mut clients {
         assert_eq!(read_until(client, seen(1)), 1);
     }
@@ -390,8 +393,8 @@ fn of_two_hundred_clients_those_that_never_read_cost_little_and_delay_nobody() {
         site.board.update(|edit| edit.put("seen", "row", &(value, &filler)));
     };
     put(0);
-    let silent: Vec<_> = (0..SILENT).map(|_| site.listen_as_link()).collect();
-    let mut reading: Vec<_> = (SILENT..CLIENTS).map(|_| site.listen_as_link()).collect();
+    let silent: Vec<_> = (0..SILENT).map(|n| site.listen_as_link(n)).collect();
+    let mut reading: Vec<_> = (SILENT..CLIENTS).map(|n| site.listen_as_link(n)).collect();
     for client in &mut reading {
         read_until(client, |data| data.contains("[0,"));
     }
@@ -418,6 +421,40 @@ fn of_two_hundred_clients_those_that_never_read_cost_little_and_delay_nobody() {
         assert!(grown < queues / 2, "{grown} bytes more, queues would be {queues}");
     }
     drop(silent);
+}
+
+#[test]
+fn who_takes_nothing_is_hung_up_on_and_who_reads_is_not() {
+    let limits = Limits { stalled: Duration::from_secs(1), ..Limits::default() };
+    let site = Site::start_with(Journal::default(), limits);
+    // More than the buffers of both ends hold.
+    let filler = "x".repeat(8 << 20);
+    site.board.update(|edit| edit.put("seen", "row", &(0, &filler)));
+    let deaf = site.listen("");
+    let mut reading = site.listen_as_link(1);
+    read_until(&mut reading, |data| data.contains(r#""seen":[[0,"#));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let gone = runtime.block_on(async {
+        let mut readers = site.board.readers();
+        let one = readers.wait_for(|readers| *readers == 1);
+        tokio::time::timeout(Duration::from_secs(30), one).await.is_ok()
+    });
+    assert!(gone, "it keeps its place");
+    site.put("seen", 1);
+    read_until(&mut reading, seen(1));
+    drop(deaf);
+}
+
+#[test]
+fn a_visitor_with_many_dashboards_open_keeps_nobody_else_out() {
+    let site = Site::start();
+    site.put("seen", 1);
+    let own: Vec<_> = (0..32).map(|_| site.listen("")).collect();
+    let refused = site.ask(&format!("GET {LIVE}\r\n{BEARER}"));
+    assert_eq!(refused.status, 429);
+    assert!(refused.body.contains("close some"), "{}", refused.body);
+    assert_eq!(read_until(&mut site.listen_as_link(1), seen(1)), 1);
+    drop(own);
 }
 
 #[test]
@@ -503,7 +540,7 @@ fn a_used_link_has_a_few_new_ones_printed_and_no_more() {
 fn a_stream_ends_when_its_session_does() {
     let site = Site::start();
     site.put("seen", 1);
-    let (mut stream, cookie) = site.listen_with_cookie();
+    let (mut stream, cookie) = site.listen_with_cookie(visitor());
     assert_eq!(read_until(&mut stream, seen(1)), 1);
     assert_eq!(site.ask(&format!("DELETE /session\r\nCookie: {cookie}\r\n")).status, 303);
     site.put("seen", 2);
@@ -525,19 +562,25 @@ fn a_client_that_comes_back_goes_on_where_it_was() {
 }
 
 impl Site {
-    /// Each has a session of its own: one token may not ask two hundred times at once.
-    fn listen_as_link(&self) -> BufReader<TcpStream> {
-        self.listen_with_cookie().0
+    /// Each is somebody else: one visitor may not have two hundred streams open.
+    fn listen_as_link(&self, number: usize) -> BufReader<TcpStream> {
+        let name = format!("nurse{number}");
+        let visitor = Visitor::new(&name, "clinician", |table| table == "a");
+        self.listen_with_cookie(visitor).0
     }
 
     fn sign_in(&self) -> String {
-        let link = self.gate.link(visitor());
+        self.sign_in_as(visitor())
+    }
+
+    fn sign_in_as(&self, visitor: Visitor) -> String {
+        let link = self.gate.link(visitor);
         let answer = self.ask(&format!("GET /?token={link}"));
         answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
     }
 
-    fn listen_with_cookie(&self) -> (BufReader<TcpStream>, String) {
-        let cookie = self.sign_in();
+    fn listen_with_cookie(&self, visitor: Visitor) -> (BufReader<TcpStream>, String) {
+        let cookie = self.sign_in_as(visitor);
         let mut stream = TcpStream::connect(self.server.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let head = format!(

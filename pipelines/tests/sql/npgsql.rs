@@ -1,10 +1,12 @@
-//! What Power BI Desktop's Npgsql 4.0 says on the wire, message by message: start-up batch, navigator, a pooled
-//! connection's `DISCARD ALL`, a preview and a `DirectQuery`.
+//! What Power BI Desktop says on the wire by its Npgsql 4.0, message by message and byte by byte: start-up batch,
+//! navigator, a pooled connection's `DISCARD ALL`, a preview and a `DirectQuery`. The texts up to the preview are as they
+//! were seen on their way; those of `DirectQuery` have the shape that its generator gives them.
 
 use super::wire::{Message, Wire};
 use super::world::{WORLD, count};
 
-const TYPES: &str = "/*** Load all supported types ***/
+const TYPES: &str = "
+/*** Load all supported types ***/
 SELECT ns.nspname, a.typname, a.oid, a.typrelid, a.typbasetype,
 CASE WHEN pg_proc.proname='array_recv' THEN 'a' ELSE a.typtype END AS type,
 CASE
@@ -24,16 +26,16 @@ JOIN pg_proc ON pg_proc.oid = a.typreceive
 LEFT OUTER JOIN pg_class AS cls ON (cls.oid = a.typrelid)
 LEFT OUTER JOIN pg_type AS b ON (b.oid = a.typelem)
 LEFT OUTER JOIN pg_class AS elemcls ON (elemcls.oid = b.typrelid)
-LEFT OUTER JOIN pg_range ON (pg_range.rngtypid = a.oid)
+LEFT OUTER JOIN pg_range ON (pg_range.rngtypid = a.oid)\x20
 WHERE
-  a.typtype IN ('b', 'r', 'e', 'd') OR
-  (a.typtype = 'c' AND cls.relkind='c') OR
+  a.typtype IN ('b', 'r', 'e', 'd') OR         /* Base, range, enum, domain */
+  (a.typtype = 'c' AND cls.relkind='c') OR /* User-defined free-standing composites (not table composites) by default */
   (pg_proc.proname='array_recv' AND (
-    b.typtype IN ('b', 'r', 'e', 'd') OR
-    (b.typtype = 'p' AND b.typname IN ('record', 'void')) OR
-    (b.typtype = 'c' AND elemcls.relkind='c')
+    b.typtype IN ('b', 'r', 'e', 'd') OR       /* Array of base, range, enum, domain */
+    (b.typtype = 'p' AND b.typname IN ('record', 'void')) OR /* Arrays of special supported pseudo-types */
+    (b.typtype = 'c' AND elemcls.relkind='c')  /* Array of user-defined free-standing composites (not table composites) */
   )) OR
-  (a.typtype = 'p' AND a.typname IN ('record', 'void'))
+  (a.typtype = 'p' AND a.typname IN ('record', 'void'))  /* Some special supported pseudo-types */
 ORDER BY ord";
 
 const COMPOSITES: &str = "/*** Load field definitions for (free-standing) composite types ***/
@@ -44,7 +46,7 @@ JOIN pg_class AS cls ON (cls.oid = typ.typrelid)
 JOIN pg_attribute AS att ON (att.attrelid = typ.typrelid)
 WHERE
   (typ.typtype = 'c' AND cls.relkind='c') AND
-  attnum > 0 AND
+  attnum > 0 AND     /* Don't load system attributes */
   NOT attisdropped
 ORDER BY typ.oid, att.attnum";
 
@@ -70,31 +72,58 @@ order by TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION";
 
 const INDEXES: &str = "select i.CONSTRAINT_SCHEMA || '_' || i.CONSTRAINT_NAME as INDEX_NAME, ii.COLUMN_NAME, \
 ii.ORDINAL_POSITION, case when i.CONSTRAINT_TYPE = 'PRIMARY KEY' then 'Y' else 'N' end as PRIMARY_KEY
-from INFORMATION_SCHEMA.table_constraints i
-inner join INFORMATION_SCHEMA.key_column_usage ii on i.CONSTRAINT_SCHEMA = ii.CONSTRAINT_SCHEMA
-and i.CONSTRAINT_NAME = ii.CONSTRAINT_NAME and i.TABLE_SCHEMA = ii.TABLE_SCHEMA and i.TABLE_NAME = ii.TABLE_NAME
+from INFORMATION_SCHEMA.table_constraints i inner join INFORMATION_SCHEMA.key_column_usage ii \
+on i.CONSTRAINT_SCHEMA = ii.CONSTRAINT_SCHEMA and i.CONSTRAINT_NAME = ii.CONSTRAINT_NAME \
+and i.TABLE_SCHEMA = ii.TABLE_SCHEMA and i.TABLE_NAME = ii.TABLE_NAME
 where i.TABLE_SCHEMA = 'public' and i.TABLE_NAME = 'gold_vitals_by_minute'
 and i.CONSTRAINT_TYPE in ('PRIMARY KEY', 'UNIQUE')
 order by i.CONSTRAINT_SCHEMA || '_' || i.CONSTRAINT_NAME, ii.TABLE_SCHEMA, ii.TABLE_NAME, ii.ORDINAL_POSITION";
 
-/// Both directions of relationships: who refers to the table, and to whom it refers.
-fn relations(of: &str) -> String {
-    format!(
-        "select pkcol.COLUMN_NAME as PK_COLUMN_NAME, fkcol.TABLE_SCHEMA AS FK_TABLE_SCHEMA, fkcol.TABLE_NAME AS \
-         FK_TABLE_NAME, fkcol.COLUMN_NAME as FK_COLUMN_NAME, fkcol.ORDINAL_POSITION as ORDINAL, \
-         fkcon.CONSTRAINT_SCHEMA || '_' || fkcol.TABLE_NAME || '_' || 'gold_vitals_by_minute' || '_' || \
-         fkcon.CONSTRAINT_NAME as FK_NAME
-from (select distinct constraint_catalog, constraint_schema, unique_constraint_schema, constraint_name, \
-         unique_constraint_name from INFORMATION_SCHEMA.REFERENTIAL_CONSTRAINTS) fkcon
-inner join INFORMATION_SCHEMA.KEY_COLUMN_USAGE fkcol on fkcon.CONSTRAINT_SCHEMA = fkcol.CONSTRAINT_SCHEMA \
-         and fkcon.CONSTRAINT_NAME = fkcol.CONSTRAINT_NAME
-inner join INFORMATION_SCHEMA.KEY_COLUMN_USAGE pkcol on fkcon.UNIQUE_CONSTRAINT_SCHEMA = pkcol.CONSTRAINT_SCHEMA \
-         and fkcon.UNIQUE_CONSTRAINT_NAME = pkcol.CONSTRAINT_NAME
-where {of}.TABLE_SCHEMA = 'public' and {of}.TABLE_NAME = 'gold_vitals_by_minute' \
-         and pkcol.ORDINAL_POSITION = fkcol.ORDINAL_POSITION
-order by FK_NAME, fkcol.ORDINAL_POSITION"
-    )
-}
+/// Who refers to the table.
+const REFERRING: &str = "select
+    pkcol.COLUMN_NAME as PK_COLUMN_NAME,
+    fkcol.TABLE_SCHEMA AS FK_TABLE_SCHEMA,
+    fkcol.TABLE_NAME AS FK_TABLE_NAME,
+    fkcol.COLUMN_NAME as FK_COLUMN_NAME,
+    fkcol.ORDINAL_POSITION as ORDINAL,
+    fkcon.CONSTRAINT_SCHEMA || '_' || fkcol.TABLE_NAME || '_' || 'gold_vitals_by_minute' || '_' || fkcon.CONSTRAINT_NAME as FK_NAME
+from
+    (select distinct constraint_catalog, constraint_schema, unique_constraint_schema, constraint_name, unique_constraint_name
+        from INFORMATION_SCHEMA.REFERENTIAL_CONSTRAINTS) fkcon
+        inner join
+    INFORMATION_SCHEMA.KEY_COLUMN_USAGE fkcol
+        on fkcon.CONSTRAINT_SCHEMA = fkcol.CONSTRAINT_SCHEMA
+        and fkcon.CONSTRAINT_NAME = fkcol.CONSTRAINT_NAME
+        inner join
+    INFORMATION_SCHEMA.KEY_COLUMN_USAGE pkcol
+        on fkcon.UNIQUE_CONSTRAINT_SCHEMA = pkcol.CONSTRAINT_SCHEMA
+        and fkcon.UNIQUE_CONSTRAINT_NAME = pkcol.CONSTRAINT_NAME
+where pkcol.TABLE_SCHEMA = 'public' and pkcol.TABLE_NAME = 'gold_vitals_by_minute'
+        and pkcol.ORDINAL_POSITION = fkcol.ORDINAL_POSITION
+order by FK_NAME, fkcol.ORDINAL_POSITION";
+
+/// To whom it refers.
+const REFERRED: &str = "select
+    pkcol.TABLE_SCHEMA AS PK_TABLE_SCHEMA,
+    pkcol.TABLE_NAME AS PK_TABLE_NAME,
+    pkcol.COLUMN_NAME as PK_COLUMN_NAME,
+    fkcol.COLUMN_NAME as FK_COLUMN_NAME,
+    fkcol.ORDINAL_POSITION as ORDINAL,
+    fkcon.CONSTRAINT_SCHEMA || '_' || 'gold_vitals_by_minute' || '_' || pkcol.TABLE_NAME || '_' || fkcon.CONSTRAINT_NAME as FK_NAME
+from
+    (select distinct constraint_catalog, constraint_schema, unique_constraint_schema, constraint_name, unique_constraint_name
+        from INFORMATION_SCHEMA.REFERENTIAL_CONSTRAINTS) fkcon
+        inner join
+    INFORMATION_SCHEMA.KEY_COLUMN_USAGE fkcol
+        on fkcon.CONSTRAINT_SCHEMA = fkcol.CONSTRAINT_SCHEMA
+        and fkcon.CONSTRAINT_NAME = fkcol.CONSTRAINT_NAME
+        inner join
+    INFORMATION_SCHEMA.KEY_COLUMN_USAGE pkcol
+        on fkcon.UNIQUE_CONSTRAINT_SCHEMA = pkcol.CONSTRAINT_SCHEMA
+        and fkcon.UNIQUE_CONSTRAINT_NAME = pkcol.CONSTRAINT_NAME
+where fkcol.TABLE_SCHEMA = 'public' and fkcol.TABLE_NAME = 'gold_vitals_by_minute'
+        and pkcol.ORDINAL_POSITION = fkcol.ORDINAL_POSITION
+order by FK_NAME, fkcol.ORDINAL_POSITION";
 
 const PREVIEW: &str = "select \"$Table\".\"window_start\" as \"window_start\",
     \"$Table\".\"events\" as \"events\"
@@ -113,8 +142,9 @@ group by \"event_type\"
 limit 1000001";
 
 impl Wire {
-    /// Parse, bind, describe and execute, all unnamed.
+    /// Parse, bind, describe and execute, all unnamed. Lines end as they do where Desktop runs.
     fn ask(&mut self, sql: &str, format: u16) {
+        let sql = sql.replace('\n', "\r\n");
         self.send(Some(b'P'), &[b"\0", sql.as_bytes(), b"\0\0\0"].concat());
         self.send(Some(b'B'), &[b"\0\0\0\0\0\0\0\x01".as_slice(), &format.to_be_bytes()].concat());
         self.send(Some(b'D'), b"P\0");
@@ -269,16 +299,24 @@ fn power_bi_connects_navigates_previews_and_queries() {
     assert_eq!(kind("events"), "bigint");
     assert_eq!(kind("heart_rate_mean"), "double precision");
     assert_eq!(columns.rows[1][1].as_deref(), Some(&2_u32.to_be_bytes()[..]));
-    for sql in [relations("pkcol"), relations("fkcol"), INDEXES.to_owned()] {
-        assert!(wire.query(&sql, 1).rows.is_empty());
+    for (sql, names) in [
+        (REFERRING, "pk_column_name fk_table_schema fk_table_name fk_column_name ordinal fk_name"),
+        (REFERRED, "pk_table_schema pk_table_name pk_column_name fk_column_name ordinal fk_name"),
+        (INDEXES, "index_name column_name ordinal_position primary_key"),
+    ] {
+        let none = wire.query(sql, 1);
+        assert_eq!(none.names().join(" "), names);
+        assert!(none.rows.is_empty());
     }
 
-    // The connection goes back to the pool and is used again.
+    // The connection goes back to the pool and is used again: the next batch comes along, nobody waits between them.
     wire.send(Some(b'Q'), b"DISCARD ALL\0");
+    wire.ask(PREVIEW, 1);
+    wire.send(Some(b'S'), b"");
     let discarded = wire.until_ready();
-    assert_eq!((discarded[0].kind, &discarded[0].body[..]), (b'C', &b"DISCARD ALL\0"[..]));
-
-    let preview = wire.query(PREVIEW, 1);
+    assert_eq!(discarded.iter().map(|message| message.kind).collect::<Vec<_>>(), b"CZ");
+    assert_eq!(&discarded[0].body[..], b"DISCARD ALL\0");
+    let preview = answers(&wire.until_ready()).remove(0);
     assert_eq!(
         preview.columns,
         [("window_start".to_owned(), 1184, 1), ("events".to_owned(), 20, 1)]

@@ -15,11 +15,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use super::board::{Board, Position, Reading};
 use super::door::Visitor;
 use super::gate::Pass;
+use super::places::{Place, Places};
 
 /// First paint.
 pub const STATE: &str = "/api/state";
@@ -39,17 +40,17 @@ pub struct Shown {
     board: Arc<Board>,
     /// Name of a section, table that one must be allowed to read to see it.
     sections: &'static [(&'static str, &'static str)],
-    streams: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 impl Shown {
-    /// Shows `board` to at most `streams` clients at once.
+    /// Shows `board` to at most `streams` clients at once, of which a visitor may be some and not all.
     pub fn new(
         board: Arc<Board>,
         sections: &'static [(&'static str, &'static str)],
         streams: usize,
     ) -> Self {
-        Self { board, sections, streams: Arc::new(Semaphore::new(streams)) }
+        Self { board, sections, places: Arc::new(Places::new(streams)) }
     }
 
     fn visible(&self, visitor: &Visitor) -> Vec<&'static str> {
@@ -81,9 +82,9 @@ pub async fn live(
     Extension(visitor): Extension<Visitor>,
     request: Request,
 ) -> Response {
-    let Ok(place) = Arc::clone(&shown.streams).try_acquire_owned() else {
-        let text = "too many dashboards are open\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    let place = match shown.places.take(visitor.name()) {
+        Ok(place) => place,
+        Err(full) => return full.into_response(),
     };
     let Some(pass) = request.extensions().get::<Pass>().cloned() else {
         return StatusCode::UNAUTHORIZED.into_response();
@@ -118,7 +119,7 @@ struct Client {
     ready: watch::Receiver<bool>,
     greeted: bool,
     _reading: Reading,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Client {

@@ -7,7 +7,7 @@
 //!
 //! Invariants:
 //! * no route answers anything but a refusal or the way in to who was not let in;
-//! * a client that reads slowly costs one message, never a queue;
+//! * a client that reads slowly costs one message, never a queue, and one that does not read is given up;
 //! * no token is kept in clear but a link's, and none is ever logged.
 
 mod address;
@@ -17,10 +17,12 @@ mod gate;
 mod headers;
 mod journal;
 mod live;
+mod places;
 mod refusal;
 mod routes;
 mod server;
 mod session;
+mod wire;
 
 pub use board::{Board, Edit, Position, Reading};
 pub use door::{Doorkeeper, Visitor};

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use super::address::Peer;
+use super::wire::Wire;
 
 /// What a client may ask of the server.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,8 @@ pub struct Limits {
     pub headers: usize,
     /// How long a request's head may take to arrive, and a connection may be idle. Default: 30 s.
     pub head_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it. Default: 1 min.
+    pub stalled: Duration,
 }
 
 impl Default for Limits {
@@ -38,6 +41,7 @@ impl Default for Limits {
             head: 16 * 1024,
             headers: 64,
             head_timeout: Duration::from_secs(30),
+            stalled: Duration::from_mins(1),
         }
     }
 }
@@ -156,7 +160,7 @@ async fn serve(
         .header_read_timeout(limits.head_timeout)
         .max_headers(limits.headers)
         .max_buf_size(limits.head)
-        .serve_connection(TokioIo::new(stream), app);
+        .serve_connection(TokioIo::new(Wire::new(stream, limits.stalled)), app);
     // Whatever a client did wrong was its own doing.
     drop(connection.await);
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use super::failure::Told;
+use crate::patience::Patience;
 
 /// How long a message of somebody may be who has not come in: what is waited for of it is memory.
 const LONGEST_OUTSIDE: usize = 16 << 10;
@@ -35,21 +35,17 @@ pub(super) struct Wire {
     /// Has been read and not handed on.
     held: BytesMut,
     lengths: Lengths,
-    /// How long nothing may leave.
-    patience: Duration,
-    /// Runs while the client takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
 }
 
 impl Wire {
-    /// `before` has been read from the carrier already.
-    pub(super) fn new(carrier: Carrier, before: Bytes, patience: Duration) -> Self {
+    /// `before` has been read from the carrier already; nothing may leave for as long as `stalled`.
+    pub(super) fn new(carrier: Carrier, before: Bytes, stalled: Duration) -> Self {
         Self {
             carrier,
             held: BytesMut::from(before),
             lengths: Lengths::new(),
-            patience,
-            stalled: None,
+            patience: Patience::new(stalled),
         }
     }
 
@@ -60,21 +56,6 @@ impl Wire {
     /// From now on messages may be longer: it is known who sends them.
     pub(super) fn came_in(&mut self) {
         self.lengths.most = LONGEST_INSIDE;
-    }
-
-    /// Gives up when nothing has left for too long.
-    fn patient<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        polled: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.stalled = None;
-            return polled;
-        }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -113,7 +94,7 @@ impl AsyncWrite for Wire {
             Carrier::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Carrier::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         };
-        this.patient(context, polled)
+        this.patience.bound(context, polled)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -122,7 +103,7 @@ impl AsyncWrite for Wire {
             Carrier::Plain(stream) => Pin::new(stream).poll_flush(context),
             Carrier::Tls(stream) => Pin::new(stream).poll_flush(context),
         };
-        this.patient(context, polled)
+        this.patience.bound(context, polled)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -131,7 +112,7 @@ impl AsyncWrite for Wire {
             Carrier::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Carrier::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         };
-        this.patient(context, polled)
+        this.patience.bound(context, polled)
     }
 }
 

@@ -24,7 +24,7 @@ impl Clock for Hurried {
 pub(crate) fn panics_are_findings() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(std::panic::Location::file).unwrap_or_default();
-        if place.contains("serving/") && !place.contains("registry") {
+        if place.contains("pipelines/") && !place.contains("registry") {
             eprintln!("{panic}");
             std::process::abort();
         }

@@ -1,20 +1,10 @@
-//! No direct identity value on disk, in a log or in an error: neither in the bytes of any file nor in a decoded column.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
+//! At rest: the files of a run, what it and maintenance say, and decoded columns.
 
 use std::fs;
 use std::path::Path;
 
-use support::{TABLES, healthcare, rows, run_file, shown, write_events};
-
-/// Parts of the made-up identities that no mask lets through.
-const SECRETS: [&str; 6] = ["Quimby", "123-45-", "867-1", "1961-07", "Evergreen", "MA 02118"];
+use super::support::{TABLES, healthcare, rows, run_file, shown, write_events};
+use super::{SECRETS, has};
 
 fn files_below(folder: &Path, all: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -63,8 +53,7 @@ fn no_identity_value_reaches_a_disk_or_a_log() {
     }
     for (place, bytes) in haystacks {
         for secret in SECRETS {
-            let found = bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
-            assert!(!found, "{place} discloses part of an identity");
+            assert!(!has(&bytes, secret), "{place} discloses part of an identity");
         }
     }
     let silver: String = rows(&data, "silver/events").into_keys().collect();

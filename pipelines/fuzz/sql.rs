@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a panic is a finding")]
 
 mod support;
-#[path = "../../tests/sql/wire.rs"]
+#[path = "../tests/sql/wire.rs"]
 mod wire;
 
 use std::io::{ErrorKind, Read, Write};
