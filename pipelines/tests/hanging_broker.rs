@@ -81,7 +81,7 @@ fn send(kafka: &KafkaServer, topic: &str) {
     for n in 0..ROWS {
         writer.send(None, Some(n.to_string().as_bytes()), None).unwrap();
     }
-    writer.flush(Duration::from_secs(60)).unwrap();
+    writer.flush(Duration::from_mins(1)).unwrap();
 }
 
 fn read(metrics: &JobMetrics, source: &str) -> u64 {

@@ -34,7 +34,7 @@ use thalweg_runtime::{CheckpointStorage, JobBuilder, LocalStorage, Settings, Sys
 
 const TABLES: [&str; 3] = ["all", "gold", CUTS];
 /// A file that is staged is in a manifest long before, whatever else the machine does.
-const RETENTION: Duration = Duration::from_secs(60);
+const RETENTION: Duration = Duration::from_mins(1);
 /// What would otherwise take days to expire.
 const SHORT: [(&str, &str); 2] = [
     ("delta.logRetentionDuration", "interval 0 seconds"),

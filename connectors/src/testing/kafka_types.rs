@@ -111,6 +111,6 @@ impl Debug for Consumed {
             .field("partition", &self.partition)
             .field("offset", &self.offset)
             .field("value_bytes", &self.value.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

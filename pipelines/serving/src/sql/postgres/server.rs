@@ -25,9 +25,11 @@ const STACK: usize = 128 << 20;
 /// A thread of queries steps back for all that is more urgent on this machine, such as the job whose tables it reads: the
 /// next answer may wait, the next checkpoint had better not.
 fn step_back() {
-    // Where a priority is that of the whole process, it stays as it is; one that cannot be lowered does, too.
+    // Where a priority is that of the whole process, it stays as it is.
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::nice(10);
+    if let Err(kept) = rustix::process::nice(10) {
+        tracing::debug!(error = %kept, "threads of queries keep their priority");
+    }
 }
 
 /// A running server. It ends when it is dropped.
