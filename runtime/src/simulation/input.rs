@@ -24,7 +24,7 @@ use super::world::World;
 
 pub(super) const PARTITIONS: i64 = 5;
 /// Rows of each partition.
-pub(super) const ROWS: i64 = 240;
+pub(super) const ROWS: i64 = 480;
 pub(super) const KEYS: i64 = 7;
 /// A row every so often; a window holds a few.
 pub(super) const PACE: Duration = Duration::from_millis(200);

@@ -13,7 +13,7 @@ use super::world::{Fault, Mutation, World, lost};
 use crate::checkpoint::storage::{CheckpointStorage, Created};
 
 /// How long a list may lack state files that are there. Manifests are listed at once: the protocol needs that (P9).
-const LATE: Duration = Duration::from_millis(500);
+const LATE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct SimStorage {
