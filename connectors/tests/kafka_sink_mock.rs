@@ -1,0 +1,59 @@
+//! The at-least-once Kafka sink among librdkafka's mock brokers, which have troubles to order. They are apart from the tests
+//! with a real broker: its process would inherit the mock brokers' sockets, and one that is taken down would seem to be
+//! there and to say nothing, until messages run out of time.
+#![cfg(all(feature = "kafka", feature = "test-util"))]
+
+#[cfg(test)]
+#[path = "kafka_sink/job.rs"]
+#[expect(dead_code, reason = "shared with the tests with a real broker, which use all of it")]
+mod job;
+
+#[cfg(test)]
+mod troubles {
+    use std::time::Duration;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use thalweg_connectors::kafka::KafkaSink;
+    use thalweg_core::CheckpointId;
+
+    use crate::job::{Job, all, batch};
+
+    #[test]
+    fn an_at_least_once_checkpoint_waits_out_whatever_passes() {
+        use RDKafkaRespErr::{
+            RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS as REPLICAS,
+            RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION as MOVED,
+            RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT as TIMEOUT,
+        };
+        let brokers = MockCluster::new(3).unwrap();
+        brokers.create_topic("mirror", 1, 3).unwrap();
+        brokers.partition_leader("mirror", 0, Some(1)).unwrap();
+        let servers = brokers.bootstrap_servers();
+        let job = Job::at(&servers, "mirror");
+        let mut writer = job.writer(&KafkaSink::at_least_once(&job.cluster, "mirror"));
+        let troubles: [&dyn Fn(); 5] = [
+            &|| brokers.request_errors(RDKafkaApiKey::Produce, &[MOVED; 3]),
+            &|| brokers.request_errors(RDKafkaApiKey::Produce, &[TIMEOUT, REPLICAS, TIMEOUT]),
+            &|| brokers.broker_round_trip_time(1, Duration::from_millis(300)).unwrap(),
+            &|| {
+                brokers.partition_leader("mirror", 0, Some(2)).unwrap();
+                brokers.broker_down(1).unwrap();
+            },
+            &|| brokers.broker_up(1).unwrap(),
+        ];
+        for (n, trouble) in (0..).zip(troubles) {
+            let closed = job.runtime.block_on(async {
+                writer.write(batch(n * 1_000..n * 1_000 + 500)).await?;
+                trouble();
+                writer.write(batch(n * 1_000 + 500..n * 1_000 + 1_000)).await?;
+                writer.close_epoch(CheckpointId(n.cast_unsigned() + 1)).await
+            });
+            assert_eq!(closed.unwrap().rows, 1_000);
+            // What a checkpoint has waited for is there.
+            let mut ids = job.read("read_committed");
+            ids.dedup();
+            assert_eq!(ids, all(0..n * 1_000 + 1_000));
+        }
+    }
+}
