@@ -24,7 +24,7 @@ use crate::placement::Placement;
 use crate::settings::Settings;
 
 /// Virtual time with faults; afterwards the job must come to its end.
-const TROUBLE: Duration = Duration::from_secs(180);
+const TROUBLE: Duration = Duration::from_mins(3);
 /// Virtual time after which it should long have ended.
 const PATIENCE: Duration = Duration::from_mins(15);
 
