@@ -79,7 +79,7 @@ impl Instance {
         let context = Context { watermark: Watermark::MIN, open: &self.open };
         let mut out = Collector::default();
         self.operator.process(batch.clone(), &context, &mut out)?;
-        self.dropped += out.take_dropped();
+        self.dropped += out.take_left_out().dropped;
         let emitted = out.take();
         for (tag, batch) in &emitted {
             let (_, schema) = self.promised.iter().find(|(t, _)| t == tag).unwrap();

@@ -10,6 +10,7 @@ use actix::Arbiter;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::graph::{JobGraph, NodeKind};
+use thalweg_core::operator::LeftOut;
 use thalweg_core::restart::RestartDecision;
 use thalweg_core::time::Clock;
 use thalweg_core::{Attempt, Error, Result, error};
@@ -250,8 +251,8 @@ pub struct JobSummary {
     pub read: BTreeMap<String, u64>,
     /// Rows committed since genesis, by sink; with those of tables that were adopted, or gone on with by a fresh chain.
     pub written: BTreeMap<String, u64>,
-    /// Rows that this run left out because they came too late, by node; what a restart read again was counted again.
-    pub late: BTreeMap<String, u64>,
+    /// Rows that this run left out, by node; what a restart read again was counted again.
+    pub left_out: BTreeMap<String, LeftOut>,
     /// Attempts of this run.
     pub attempts: u64,
     /// Time of this run.
@@ -270,7 +271,7 @@ impl JobSummary {
             checkpoint: manifest.number.0,
             read: manifest.sources.iter().map(|s| (s.uid.to_string(), s.rows)).collect(),
             written: manifest.sinks.iter().map(|s| (s.uid.to_string(), s.rows)).collect(),
-            late: metrics.late(),
+            left_out: metrics.left_out(),
             attempts: metrics.attempts.load(Ordering::Relaxed),
             elapsed,
         }

@@ -10,7 +10,7 @@ mod deploy;
 mod exchange;
 mod execution_graph;
 mod job;
-pub mod memory;
+mod memory;
 pub mod metrics;
 mod placement;
 pub mod settings;
@@ -24,6 +24,7 @@ pub mod settings;
 mod simulation;
 mod subtask;
 
+pub use bytesize::ByteSize;
 #[cfg(feature = "objects")]
 pub use checkpoint::objects::ObjectStorage;
 pub use checkpoint::storage::{CheckpointStorage, Created, LocalStorage, MemoryStorage};

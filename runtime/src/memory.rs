@@ -1,81 +1,23 @@
 //! A limit to the memory of the process: a clear end, from which the next run goes on, instead of the kernel's.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
+use bytesize::ByteSize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use thalweg_core::{Error, ErrorKind, Result};
 
 /// Looks in a row that end the job: one peak is no reason to.
 const LOOKS: u32 = 3;
 
-const UNITS: [(&str, u64); 9] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("TB", 1_000_000_000_000),
-    ("GB", 1_000_000_000),
-    ("MB", 1_000_000),
-    ("kB", 1_000),
-    ("B", 1),
-];
+/// No job fits into less: whoever says so has left out the unit.
+const LEAST: ByteSize = ByteSize::mib(1);
 
-/// A number of bytes, more than none.
-///
-/// ```
-/// use thalweg_runtime::memory::ByteSize;
-/// let size: ByteSize = "512MiB".parse()?;
-/// assert_eq!(size.bytes(), 512 << 20);
-/// assert_eq!(size.to_string(), "512MiB");
-/// assert!("512".parse::<ByteSize>().is_err(), "of what?");
-/// # Ok::<(), thalweg_core::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ByteSize(u64);
-
-impl ByteSize {
-    /// As a number.
-    pub fn bytes(self) -> u64 {
-        self.0
+/// Reads a limit, if there is one.
+pub(crate) fn limit<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByteSize>, D::Error> {
+    let limit = Option::<ByteSize>::deserialize(from)?;
+    if limit.is_some_and(|limit| limit < LEAST) {
+        return Err(D::Error::custom("memory_limit is a number and a unit, at least 1MiB: 4GiB"));
     }
-}
-
-impl FromStr for ByteSize {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::config("a size is a whole number above 0 and a unit: 512MiB, 4GiB");
-        let text = text.trim();
-        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(end);
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let unit = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
-        number.checked_mul(unit.1).filter(|bytes| *bytes > 0).map(Self).ok_or_else(wrong)
-    }
-}
-
-impl TryFrom<String> for ByteSize {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<ByteSize> for String {
-    fn from(size: ByteSize) -> Self {
-        size.to_string()
-    }
-}
-
-impl fmt::Display for ByteSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = UNITS.iter().find(|(_, bytes)| self.0.is_multiple_of(*bytes));
-        let (unit, bytes) = whole.copied().unwrap_or(("B", 1));
-        write!(f, "{}{unit}", self.0 / bytes)
-    }
+    Ok(limit)
 }
 
 /// Watches the process for a job.
@@ -135,31 +77,19 @@ fn resident() -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn size(text: &str) -> ByteSize {
-        text.parse().unwrap()
-    }
-
     #[test]
-    fn sizes_are_read_as_they_are_written() {
-        for (text, bytes, shown) in [
-            ("1B", 1, "1B"),
-            (" 3 KiB ", 3 << 10, "3KiB"),
-            ("2048MiB", 2 << 30, "2GiB"),
-            ("10MB", 10_000_000, "10MB"),
-            ("16777215TiB", 16_777_215 << 40, "16777215TiB"),
-        ] {
-            assert_eq!(size(text).bytes(), bytes, "{text}");
-            assert_eq!(size(text).to_string(), shown);
-            assert_eq!(size(shown), size(text));
-        }
-        for wrong in ["", "MiB", "0MiB", "5", "-1MiB", "1.5GiB", "4 gigs", "16777216TiB"] {
-            assert!(wrong.parse::<ByteSize>().is_err(), "{wrong}");
+    fn a_limit_has_a_unit_and_room_for_a_job() {
+        let read = |text: &str| limit(serde_json::Value::from(text));
+        assert_eq!(read("512MiB").unwrap(), Some(ByteSize::mib(512)));
+        assert_eq!(read("4 GB").unwrap(), Some(ByteSize::gb(4)));
+        for wrong in ["", "MiB", "0MiB", "512", "-1MiB", "1023KiB", "4 gigs", "1e99TiB"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_peak_is_let_pass_and_what_stays_ends_the_job() {
-        let mut watch = MemoryWatch::new(size("2MiB"));
+        let mut watch = MemoryWatch::new(ByteSize::mib(2));
         for _ in 0..10 {
             watch.judge(3 << 20).unwrap();
             watch.judge(5 << 20).unwrap();
@@ -170,7 +100,7 @@ mod tests {
         let error = watch.judge(3 << 20).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
         assert!(!error.kind().is_retryable());
-        assert!(error.to_string().contains("3 MiB") && error.to_string().contains("2MiB"));
+        assert!(error.to_string().contains("3 MiB") && error.to_string().contains("2.0 MiB"));
     }
 
     #[test]
@@ -178,7 +108,7 @@ mod tests {
     fn the_process_is_looked_at() {
         let bytes = resident().unwrap();
         assert!((1 << 20..1 << 40).contains(&bytes), "{bytes}");
-        let mut watch = MemoryWatch::new(size("1B"));
+        let mut watch = MemoryWatch::new(ByteSize::b(1));
         assert!((1..LOOKS).all(|_| watch.look().is_ok()) && watch.look().is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use dashmap::DashMap;
+use thalweg_core::operator::LeftOut;
 
 /// Rows through one node, over all its subtasks.
 #[derive(Debug, Default)]
@@ -12,10 +13,25 @@ pub struct NodeMetrics {
     pub rows_in: AtomicU64,
     /// Rows out, side outputs included.
     pub rows_out: AtomicU64,
-    /// Rows that came too late and are in no output ([`thalweg_core::operator::Collector::leave_out_late`]).
-    pub rows_late: AtomicU64,
-    /// Rows that the node was told to drop.
-    pub rows_dropped: AtomicU64,
+    late: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl NodeMetrics {
+    /// Counts rows that are in no output.
+    pub fn leave_out(&self, rows: LeftOut) {
+        // Mostly there are none, and counters that threads share are not for free.
+        if rows != LeftOut::default() {
+            self.late.fetch_add(rows.late, Ordering::Relaxed);
+            self.dropped.fetch_add(rows.dropped, Ordering::Relaxed);
+        }
+    }
+
+    /// Rows that are in no output, so far.
+    pub fn left_out(&self) -> LeftOut {
+        let [late, dropped] = [&self.late, &self.dropped].map(|n| n.load(Ordering::Relaxed));
+        LeftOut { late, dropped }
+    }
 }
 
 /// The metrics of one job; shared by every attempt.
@@ -52,12 +68,6 @@ impl JobMetrics {
         self.committed.iter().map(|e| (e.key().clone(), *e.value())).collect()
     }
 
-    /// Rows dropped on purpose per node, by name.
-    pub fn dropped(&self) -> std::collections::BTreeMap<String, u64> {
-        let dropped = |node: &NodeMetrics| node.rows_dropped.load(Ordering::Relaxed);
-        self.nodes.iter().map(|e| (e.key().clone(), dropped(e.value()))).collect()
-    }
-
     /// Rows in and out per node, by name.
     pub fn nodes(&self) -> std::collections::BTreeMap<String, (u64, u64)> {
         self.nodes
@@ -70,12 +80,9 @@ impl JobMetrics {
             .collect()
     }
 
-    /// Rows left out because they came too late, by the name of each node that left some out.
-    pub fn late(&self) -> std::collections::BTreeMap<String, u64> {
-        self.nodes
-            .iter()
-            .map(|e| (e.key().clone(), e.value().rows_late.load(Ordering::Relaxed)))
-            .filter(|(_, rows)| *rows > 0)
-            .collect()
+    /// Rows that are in no output, by the name of each node that left some out.
+    pub fn left_out(&self) -> std::collections::BTreeMap<String, LeftOut> {
+        let nodes = self.nodes.iter().map(|e| (e.key().clone(), e.value().left_out()));
+        nodes.filter(|(_, rows)| *rows != LeftOut::default()).collect()
     }
 }

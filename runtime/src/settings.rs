@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use thalweg_core::restart::RestartStrategy;
 
-use crate::memory::ByteSize;
+use crate::memory;
 
 /// How a job runs. None of it enters the graph's fingerprint: all may change between runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,7 +33,7 @@ pub struct Settings {
     pub slow_checkpoint: Duration,
     /// The job ends with [`thalweg_core::ErrorKind::ResourceExhausted`] when the process's resident memory stays above
     /// this, looked at once per checkpoint interval. Linux only. Default: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "memory::limit", skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<ByteSize>,
 }
 

@@ -216,8 +216,13 @@ impl TopicClient {
         let brokers = metadata.brokers();
         let broker = turn.checked_rem(brokers.len()).and_then(|at| brokers.get(at));
         let broker = broker.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown))?;
-        topic_id(self.consumer.client(), broker.id(), &self.topic, TURN)
-            .map_err(KafkaError::MetadataFetch)
+        match topic_id(self.consumer.client(), broker.id(), &self.topic, TURN) {
+            // A broker too old to describe topics gives them no ids either.
+            Err(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion) => {
+                Ok(None)
+            }
+            answer => answer.map_err(KafkaError::MetadataFetch),
+        }
     }
 
     /// Writes group offsets; failures arrive later and are logged.

@@ -194,7 +194,7 @@ impl<O: KeyedOperator> Keyed<O> {
             .map_err(|_| Error::internal("an operator kept a state handle beyond its call"))?
             .into_inner();
         result?;
-        out.drop_rows(emitted.take_dropped());
+        out.leave_out(emitted.take_left_out());
         for (tag, batch) in emitted.take() {
             let batch = self.conform(tag, &batch)?;
             match tag {

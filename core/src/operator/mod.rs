@@ -16,7 +16,7 @@ use arrow_schema::SchemaRef;
 
 pub use context::{Context, OpenContext};
 pub use keyed::{KeyedContext, KeyedFactory, KeyedOperator};
-pub use output::{Collector, OutputTag};
+pub use output::{Collector, LeftOut, OutputTag};
 pub use state::{StateBlob, StateChunk, StatePayload};
 
 use crate::element::Watermark;

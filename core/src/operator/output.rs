@@ -35,12 +35,20 @@ impl<R> std::fmt::Debug for OutputTag<R> {
     }
 }
 
+/// Rows that are in no output: these numbers are all that is told of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// They came too late.
+    pub late: u64,
+    /// Somebody asked for them to be dropped.
+    pub dropped: u64,
+}
+
 /// Collects what one call emits, in order.
 #[derive(Default)]
 pub struct Collector {
     emitted: Vec<(Option<&'static str>, RecordBatch)>,
-    late: u64,
-    dropped: u64,
+    left_out: LeftOut,
 }
 
 impl Collector {
@@ -58,29 +66,20 @@ impl Collector {
         }
     }
 
-    /// Counts rows that go nowhere, on purpose: nobody can count them downstream.
-    pub fn drop_rows(&mut self, rows: u64) {
-        self.dropped += rows;
-    }
-
-    /// Takes the number of rows dropped.
-    pub fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
-    }
-
     /// Takes what was emitted: `None` is the main output.
     pub fn take(&mut self) -> Vec<(Option<&'static str>, RecordBatch)> {
         std::mem::take(&mut self.emitted)
     }
 
-    /// Counts rows that came too late and are in no output: this number is all that is told of them.
-    pub fn leave_out_late(&mut self, rows: u64) {
-        self.late += rows;
+    /// Counts rows that go nowhere: nobody can count them downstream.
+    pub fn leave_out(&mut self, rows: LeftOut) {
+        self.left_out.late += rows.late;
+        self.left_out.dropped += rows.dropped;
     }
 
-    /// Takes the number of rows that were left out because they came too late.
-    pub fn take_late(&mut self) -> u64 {
-        std::mem::take(&mut self.late)
+    /// Takes the numbers of rows left out.
+    pub fn take_left_out(&mut self) -> LeftOut {
+        std::mem::take(&mut self.left_out)
     }
 }
 

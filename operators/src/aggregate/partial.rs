@@ -14,7 +14,7 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use thalweg_core::element::Watermark;
-use thalweg_core::operator::{Collector, Context, OpenContext, Operator, OperatorFactory};
+use thalweg_core::operator::{Collector, Context, LeftOut, OpenContext, Operator, OperatorFactory};
 use thalweg_core::time::EventTime;
 use thalweg_core::watermark::ROW_WATERMARK;
 use thalweg_core::window::{TimeWindow, TumblingEventTimeWindows};
@@ -135,7 +135,7 @@ impl Partial {
                 on_time = Some(rows);
                 continue;
             }
-            out.leave_out_late(rows.num_rows() as u64);
+            out.leave_out(LeftOut { late: rows.num_rows() as u64, ..LeftOut::default() });
             if !self.told {
                 self.told = true;
                 tracing::warn!(

@@ -18,7 +18,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use thalweg_core::operator::{
-    Collector, Context, OpenContext, Operator, OperatorFactory, OutputTag, SideOutput,
+    Collector, Context, LeftOut, OpenContext, Operator, OperatorFactory, OutputTag, SideOutput,
 };
 use thalweg_core::record::{ColumnType, Untyped, Utf8List};
 use thalweg_core::{Error, ErrorKind, Result};
@@ -293,7 +293,7 @@ impl Operator for Validating {
         let (valid, valid_rows) = batch::filter_columns(&columns, &judged.valid)?;
         out.emit(batch::assemble(&self.valid_schema, valid, valid_rows)?);
         if self.on_rejected == OnRejected::Drop {
-            out.drop_rows((rows - valid_rows) as u64);
+            out.leave_out(LeftOut { dropped: (rows - valid_rows) as u64, ..LeftOut::default() });
             return Ok(());
         }
         let (mut rejected, rejected_rows) = batch::filter_columns(&columns, &judged.rejected)?;

@@ -5,6 +5,7 @@ use thalweg_core::Result;
 use thalweg_serving::audit::{Action, Anchor, AuditLog, Event, Outcome, verify};
 
 use super::access::AccessArgs;
+use super::outcome;
 use crate::healthcare::serve::files;
 
 #[derive(Debug, Clone, Subcommand)]
@@ -46,7 +47,7 @@ pub(super) fn begun(log: &AuditLog, event: &mut Event) -> Result<()> {
 pub(super) fn ended<T>(log: &AuditLog, mut event: Event, done: Result<T>) -> Result<T> {
     event.outcome = if done.is_ok() { Outcome::Done } else { Outcome::Failed };
     if let Err(error) = &done {
-        event.reason = format!("{:?}", error.kind()).to_lowercase();
+        event.reason = outcome::kind(error);
     }
     let told = log.append(&event);
     let done = done?;

@@ -75,7 +75,7 @@ pub(super) fn commands(
     let Some(topic) = commands_topic(config) else { return Ok(None) };
     if !is_kafka {
         return Err(Error::config(
-            "alerts.commands_topic is read beside events from Kafka only: leave it out for a file or the simulated hospital",
+            "alerts.commands_topic is read beside events from Kafka only: leave it out for a file",
         ));
     }
     if *topic == config.kafka.topic {

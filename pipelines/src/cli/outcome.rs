@@ -57,9 +57,13 @@ pub(super) fn end<T: Serialize>(command: &str, result: Result<(T, Outcome), Fail
     };
     report_error(&error);
     // The kind alone: what is said of it is for people, and names places.
-    let reason = format!("{:?}", error.kind()).to_lowercase();
-    last(&json!({ "command": command, "status": "error", "reason": reason }));
+    last(&json!({ "command": command, "status": "error", "reason": kind(&error) }));
     ExitCode::from(code)
+}
+
+/// The kind of an error as programs read it, in last lines and in the audit log: `invalidconfig`.
+pub(super) fn kind(error: &Error) -> String {
+    format!("{:?}", error.kind()).to_lowercase()
 }
 
 fn last(said: &impl Serialize) {

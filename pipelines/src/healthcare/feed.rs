@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_feed_that_is_asked_to_stop_says_what_went_wrong_to_whoever_asks() {
-        let (feed, told) = unheard(None, 3_000);
+        let (feed, told) = unheard(None, 6_000);
         while feed.sent() == 0 {
             std::thread::park_timeout(Duration::from_millis(1));
         }

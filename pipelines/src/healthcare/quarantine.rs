@@ -78,7 +78,7 @@ impl QuarantineSection {
         if !(0.0..=1.0).contains(&self.stop_above) {
             return Err(Error::config("quarantine.stop_above must be between 0 and 1"));
         }
-        if self.on_rejected == Rejected::Topic && self.topic.is_none() {
+        if self.on_rejected == Rejected::Topic && self.topic.as_ref().is_none_or(String::is_empty) {
             return Err(Error::config(
                 "quarantine.on_rejected is \"topic\": name quarantine.topic",
             ));
@@ -95,7 +95,8 @@ impl QuarantineSection {
 /// A dead letter: a row of quarantine, and which stage rejected it.
 #[derive(Debug, Clone, Record)]
 pub struct DeadLetter {
-    /// `decode`: something of the message could not be read; `validate`: all could, but it breaks a rule.
+    /// `decode`: something of the message could not be read; `validate`: all could, but it breaks a rule. An `event_type`
+    /// that is no text counts as one that is unknown: `validate`.
     pub stage: String,
     /// Why: every code of [`super::reason`] that applies.
     pub reason_codes: Vec<String>,
@@ -123,13 +124,17 @@ fn addressed(rows: &RecordBatch) -> Result<RecordBatch> {
     let stages = codes.iter().map(|codes| Some(stage(codes.as_ref()?)));
     let stages: StringArray = stages.collect();
     let payloads = column_of(rows, Quarantine::PAYLOAD)?.iter();
-    let payloads: BinaryArray =
-        payloads.map(|payload| payload.filter(|bytes| bytes.len() <= PAYLOAD_LIMIT)).collect();
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(stages)];
-    columns.extend(rows.columns().iter().cloned());
-    if let Some(last) = columns.last_mut() {
-        *last = Arc::new(payloads);
-    }
+    let payloads = payloads.map(|payload| payload.filter(|bytes| bytes.len() <= PAYLOAD_LIMIT));
+    let payloads: ArrayRef = Arc::new(payloads.collect::<BinaryArray>());
+    let schema = rows.schema();
+    let kept = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
+        if field.name() == Quarantine::PAYLOAD.name() {
+            Arc::clone(&payloads)
+        } else {
+            Arc::clone(column)
+        }
+    });
+    let columns = std::iter::once(Arc::new(stages) as ArrayRef).chain(kept).collect();
     RecordBatch::try_new(DeadLetter::schema(), columns)
         .map_err(|_| Error::internal("rows of quarantine do not make dead letters"))
 }
@@ -202,9 +207,11 @@ mod tests {
         assert!(section.check().is_ok() && section.dead_letters().is_none());
         section.on_rejected = Rejected::Topic;
         assert_eq!(section.dead_letters().map(String::as_str), Some("dead"));
-        section.topic = None;
-        let error = section.check().unwrap_err().to_string();
-        assert!(error.contains("quarantine.topic"), "{error}");
+        for unnamed in [None, Some(String::new())] {
+            section.topic = unnamed;
+            let error = section.check().unwrap_err().to_string();
+            assert!(error.contains("quarantine.topic"), "{error}");
+        }
         section = QuarantineSection { stop_above: 1.5, ..QuarantineSection::default() };
         assert!(section.check().is_err());
     }

@@ -71,6 +71,8 @@ impl Topics {
     pub fn of(config: &HealthcareConfig) -> Result<Option<Self>> {
         let HealthcareConfig { kafka, mirror, alerts, quarantine, runtime, .. } = config;
         let same = mirror.bootstrap_servers.is_none();
+        let commands = alerts.commands_topic.as_ref().filter(|_| alerts.enabled);
+        let read = [Some(&kafka.topic), commands];
         let alerts = alerts.topic.clone().filter(|_| alerts.enabled);
         let dead_letters = quarantine.dead_letters();
         let named = [mirror.topic.as_ref(), alerts.as_ref(), dead_letters];
@@ -84,7 +86,7 @@ impl Topics {
                 "a topic of silver, alerts or dead letters needs brokers with transactions: pass --mirror-servers host:port",
             )
         })?;
-        if let Some(topic) = named.iter().find(|t| same && ***t == kafka.topic) {
+        if let Some(topic) = named.iter().find(|t| same && read.contains(&Some(**t))) {
             return Err(Error::config(format!(
                 "topic `{topic}` cannot be read and hold what comes of it"
             )));
@@ -178,8 +180,13 @@ mod tests {
         assert!(Topics::of(&config).is_err());
         config.quarantine.topic = Some("dead".to_owned());
         assert!(Topics::of(&config).unwrap().unwrap().dead_letters().is_some());
-        config.kafka.topic = "dead".to_owned();
-        assert!(Topics::of(&config).is_err());
+        let (mut reads, mut obeys) = (config.clone(), config);
+        reads.kafka.topic = "dead".to_owned();
+        obeys.alerts.commands_topic = Some("dead".to_owned());
+        for config in [reads, obeys] {
+            let error = Topics::of(&config).unwrap_err().to_string();
+            assert!(error.contains("cannot be read and hold what comes of it"), "{error}");
+        }
     }
 
     #[test]

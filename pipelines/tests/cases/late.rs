@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thalweg_connectors::memory::MemorySource;
+use thalweg_core::operator::LeftOut;
 use thalweg_core::prelude::*;
 use thalweg_runtime::JobMetrics;
 
@@ -19,9 +20,10 @@ fn late_rows_that_a_window_leaves_out_are_counted() {
     let summary = run(world.job(late).metrics(Arc::clone(&metrics))).unwrap();
     assert!(summary.finished);
     assert_eq!(world.store.rows("all"), 210);
-    assert_eq!(summary.late, BTreeMap::from([("per-minute-partial".to_owned(), 10)]));
-    assert_eq!(metrics.late(), summary.late);
+    let late = LeftOut { late: 10, dropped: 0 };
+    assert_eq!(summary.left_out, BTreeMap::from([("per-minute-partial".to_owned(), late)]));
+    assert_eq!(metrics.left_out(), summary.left_out);
 
     let calm = run(World::new().job(source(500))).unwrap();
-    assert!(calm.late.is_empty(), "{calm:?}");
+    assert!(calm.left_out.is_empty(), "{calm:?}");
 }

@@ -95,8 +95,7 @@ impl Chain {
             let mut out = Collector::default();
             let context = Context { watermark: self.watermark, open: &node.open };
             call(operator.as_mut(), &context, &mut out).map_err(|e| place(e, &node.open.uid))?;
-            node.metrics.rows_late.fetch_add(out.take_late(), Ordering::Relaxed);
-            node.metrics.rows_dropped.fetch_add(out.take_dropped(), Ordering::Relaxed);
+            node.metrics.leave_out(out.take_left_out());
             self.route(index, out.take(), &mut effects)?;
         }
         Ok(effects)
@@ -116,8 +115,7 @@ impl Chain {
                 operator
                     .process(batch, &context, &mut out)
                     .map_err(|e| place(e, &node.open.uid))?;
-                node.metrics.rows_late.fetch_add(out.take_late(), Ordering::Relaxed);
-                node.metrics.rows_dropped.fetch_add(out.take_dropped(), Ordering::Relaxed);
+                node.metrics.leave_out(out.take_left_out());
                 out.take()
             }
         };
@@ -160,28 +158,29 @@ mod tests {
     use arrow_schema::Schema;
     use thalweg_core::SubtaskIndex;
     use thalweg_core::key::KeyGroupRange;
+    use thalweg_core::operator::LeftOut;
 
     use super::*;
 
-    struct Dropping;
+    struct LeavesOut;
 
-    impl Operator for Dropping {
+    impl Operator for LeavesOut {
         fn process(
             &mut self,
             batch: RecordBatch,
             _context: &Context<'_>,
             out: &mut Collector,
         ) -> Result<()> {
-            out.drop_rows(batch.num_rows() as u64);
+            out.leave_out(LeftOut { dropped: batch.num_rows() as u64, late: 1 });
             Ok(())
         }
     }
 
     #[test]
-    fn rows_that_an_operator_drops_are_counted() {
+    fn rows_that_an_operator_leaves_out_are_counted() {
         let schema = Arc::new(Schema::empty());
         let open = OpenContext {
-            uid: OperatorUid::new("dropping").unwrap(),
+            uid: OperatorUid::new("leaves-out").unwrap(),
             subtask: SubtaskIndex(0),
             parallelism: 1,
             max_parallelism: 128,
@@ -191,15 +190,15 @@ mod tests {
         let metrics = Arc::new(NodeMetrics::default());
         let mut chain = Chain::new(vec![ChainNode {
             open,
-            operator: Some(Box::new(Dropping)),
+            operator: Some(Box::new(LeavesOut)),
             outputs: Vec::new(),
             metrics: Arc::clone(&metrics),
         }]);
         let options = RecordBatchOptions::new().with_row_count(Some(3));
         let rows = RecordBatch::try_new_with_options(schema, Vec::new(), &options).unwrap();
-        for all in [3, 6] {
+        for (late, dropped) in [(1, 3), (2, 6)] {
             assert!(chain.process(rows.clone()).unwrap().is_empty());
-            assert_eq!(metrics.rows_dropped.load(Ordering::Relaxed), all);
+            assert_eq!(metrics.left_out(), LeftOut { late, dropped });
         }
     }
 }

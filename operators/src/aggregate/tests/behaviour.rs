@@ -234,7 +234,7 @@ fn late_rows_that_nobody_upstream_took_out_are_left_out_and_counted() {
         columns.push(Arc::new(rows.iter().map(|(_, before)| *before).collect::<Int64Array>()));
         let rows = RecordBatch::try_new(Arc::clone(&input), columns).unwrap();
         partial.operator.process(rows, &context, &mut out).unwrap();
-        out.take_late()
+        out.take_left_out().late
     };
     // The window of the first ten has closed once the row's split had come to 10.
     assert_eq!(push(&[(1, None), (12, Some(1)), (9, Some(9)), (2, Some(12)), (3, Some(12))]), 2);

@@ -58,7 +58,8 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ("[[alerts.limits]]\nvital = \"mood\"", "line 2: "),
         ("[alerts]\nforget_after = \"1s\"", "alerts.forget_after"),
         ("[alerts]\nahead = 10", "line 2: "),
-        ("[runtime]\nmemory_limit = \"4 gigs\"", "a size is a whole number"),
+        ("[runtime]\nmemory_limit = \"4 gigs\"", "line 2: "),
+        ("[runtime]\nmemory_limit = \"512\"", "a number and a unit"),
         ("[quarantine]\non_rejected = \"throw\"", "line 2: "),
         ("[quarantine]\non_rejected = \"topic\"", "name quarantine.topic"),
         (

@@ -23,6 +23,8 @@ pub(super) type Minutes = BTreeMap<i64, Minute>;
 #[derive(Debug, Default)]
 pub(super) struct Minute {
     pub(super) end: i64,
+    /// Whether the broker said when an event of it came: then it has begun.
+    begun: bool,
     pub(super) all: Group,
     pub(super) types: HashMap<String, Group>,
     pub(super) categories: HashMap<String, Group>,
@@ -77,6 +79,7 @@ pub(super) fn count(
         let vitals = vitals.each_ref().map(|values| values.get(at));
         let minute = minutes.entry(window.start).or_default();
         minute.end = window.end;
+        minute.begun |= arrival.is_some();
         minute.all.add(*patient, &vitals);
         if followed.contains(patient) {
             minute.patients.entry(*patient).or_default().add(*patient, &vitals);
@@ -95,10 +98,15 @@ pub(super) fn count(
     Some(())
 }
 
-/// Of too many forgets those that are furthest ahead: the others are committed first.
+/// Of too many forgets one that may not have begun, the furthest ahead; where all have, the oldest, so that the one that
+/// runs stays.
 pub(super) fn trim(minutes: &mut Minutes) {
     while minutes.len() > OPEN {
-        minutes.pop_last();
+        if minutes.last_key_value().is_some_and(|(_, minute)| minute.begun) {
+            minutes.pop_first();
+        } else {
+            minutes.pop_last();
+        }
     }
 }
 
@@ -127,6 +135,7 @@ impl Minute {
     /// Adds what was counted apart.
     pub(super) fn merge(&mut self, mut other: Self) {
         self.end = other.end;
+        self.begun |= other.begun;
         for (groups, others) in self.groups().into_iter().zip(other.groups()) {
             for (key, group) in others.drain() {
                 groups.entry(key).or_default().merge(group);

@@ -28,15 +28,15 @@ pub(super) fn text(job: Option<&JobMetrics>, readers: usize) -> String {
     for (node, (_, rows)) in &nodes {
         text.line("thalweg_node_rows_out_total", &format!("node=\"{node}\""), *rows as f64);
     }
-    let late = job.late();
+    let left_out = job.left_out();
+    let left_out = |node: &String| left_out.get(node).copied().unwrap_or_default();
     text.head(
         "thalweg_node_late_rows_dropped_total",
         "counter",
         "Rows that a node left out because they came too late.",
     );
     for node in nodes.keys() {
-        let rows = late.get(node).copied().unwrap_or_default();
-        let labels = format!("node=\"{node}\"");
+        let (labels, rows) = (format!("node=\"{node}\""), left_out(node).late);
         text.line("thalweg_node_late_rows_dropped_total", &labels, rows as f64);
     }
     text.head(
@@ -44,8 +44,9 @@ pub(super) fn text(job: Option<&JobMetrics>, readers: usize) -> String {
         "counter",
         "Rows that a node was told to drop, quarantine.on_rejected = \"drop\" say.",
     );
-    for (node, rows) in &job.dropped() {
-        text.line("thalweg_node_rows_dropped_total", &format!("node=\"{node}\""), *rows as f64);
+    for node in nodes.keys() {
+        let (labels, rows) = (format!("node=\"{node}\""), left_out(node).dropped);
+        text.line("thalweg_node_rows_dropped_total", &labels, rows as f64);
     }
     text.head("thalweg_sink_committed_rows", "gauge", "Rows committed since the chain began.");
     for (sink, rows) in &job.committed() {
@@ -104,14 +105,16 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::operator::LeftOut;
+
     use super::*;
 
     #[test]
     fn a_scraper_reads_a_value_per_line() {
         let job = JobMetrics::default();
         job.node("validate").rows_in.store(5, Ordering::Relaxed);
-        job.node("per-minute-partial").rows_late.store(3, Ordering::Relaxed);
-        job.node("validate").rows_dropped.store(3, Ordering::Relaxed);
+        job.node("per-minute-partial").leave_out(LeftOut { late: 3, dropped: 0 });
+        job.node("validate").leave_out(LeftOut { late: 0, dropped: 3 });
         job.checkpoint_at.store(1_500_000, Ordering::Relaxed);
         let text = text(Some(&job), 2);
         for line in [

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -37,7 +37,8 @@ pub struct Tap {
     minutes: Mutex<Minutes>,
     /// One of each subtask; it goes with its subtask.
     parts: Mutex<Vec<Weak<Mutex<Minutes>>>>,
-    followed: Mutex<Followed>,
+    /// Read at each batch, written when somebody opens the page of a patient.
+    followed: RwLock<Followed>,
 }
 
 /// The open minutes as rows, by section.
@@ -64,7 +65,7 @@ impl Tap {
             windows: TumblingEventTimeWindows::of(window),
             minutes: Mutex::default(),
             parts: Mutex::default(),
-            followed: Mutex::default(),
+            followed: RwLock::default(),
         })
     }
 
@@ -72,12 +73,16 @@ impl Tap {
     pub(super) fn watch(&self, watched: bool) {
         if self.watched.swap(watched, Ordering::Relaxed) != watched {
             self.forget();
-            *lock(&self.followed) = Followed::default();
+            *self.following() = Followed::default();
         }
     }
 
     fn is_watched(&self) -> bool {
         self.watched.load(Ordering::Relaxed)
+    }
+
+    fn following(&self) -> RwLockWriteGuard<'_, Followed> {
+        self.followed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self) {
@@ -116,7 +121,7 @@ impl Tap {
         if !self.is_watched() {
             return Vec::new();
         }
-        lock(&self.followed).ask(patient, now);
+        self.following().ask(patient, now);
         let minutes = self.merged();
         let behind = minutes.iter().filter(|(start, _)| **start > committed * 1_000);
         let of = behind.filter_map(|(start, minute)| {
@@ -172,7 +177,7 @@ impl Part {
     /// Counts the events of a batch, if anybody looks. What it cannot read it passes over.
     fn observe(&self, batch: &RecordBatch) {
         if self.tap.is_watched() {
-            let followed = lock(&self.tap.followed).ids();
+            let followed = self.tap.followed.read().unwrap_or_else(PoisonError::into_inner).ids();
             count(&self.minutes, self.tap.windows, &followed, batch).unwrap_or_default();
         }
     }
@@ -228,8 +233,7 @@ impl TappedOperator {
         }
         let mut emitted = Collector::default();
         let done = call(self.inner.as_mut(), &mut emitted);
-        out.leave_out_late(emitted.take_late());
-        out.drop_rows(emitted.take_dropped());
+        out.leave_out(emitted.take_left_out());
         for (tag, batch) in emitted.take() {
             match tag {
                 None => {
@@ -422,6 +426,19 @@ mod tests {
         part.observe(&batch(&events));
         // Those that are committed first stay.
         assert_eq!(minutes(&tap.open(None)), (0..OPEN as i64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_minute_that_runs_stays_however_long_nothing_is_committed() {
+        let (tap, part) = tapped();
+        tap.watch(true);
+        for minute in 0..20 {
+            let event = [(minute * MINUTE, 7, "vitals", None)];
+            part.observe(&arrived(&event, &[Some(minute * MINUTE)]));
+        }
+        // A clock that is ahead, of whose event nobody knows when it came.
+        part.observe(&batch(&[(1_000 * MINUTE, 7, "vitals", None)]));
+        assert_eq!(minutes(&tap.open(None)), (20 - OPEN as i64..20).collect::<Vec<_>>());
     }
 
     #[test]

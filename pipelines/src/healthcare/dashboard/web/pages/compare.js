@@ -67,12 +67,16 @@ export function compare({ store, body, argument, minutes }) {
     draw();
   }
 
-  return {
+  const page = {
     update() {
       if (!ids.length) return;
       if (seen === store.committed && data && store.running === null) return;
       const wait = Math.max(0, asked + AGAIN - Date.now());
-      timer ??= setTimeout(async () => { await read(); timer = null; }, wait);
+      timer ??= setTimeout(async () => {
+        try { await read(); } finally { timer = null; }
+        // One that was committed meanwhile has found a timer.
+        if (!closed && seen !== store.committed) page.update();
+      }, wait);
     },
     close() {
       closed = true;
@@ -80,6 +84,7 @@ export function compare({ store, body, argument, minutes }) {
       for (const chart of charts) chart.drawn?.close();
     },
   };
+  return page;
 }
 
 function swatch(at) {

@@ -64,7 +64,8 @@ export function patient({ store, body, argument, minutes }) {
   let closed = false;
   function draw() {
     if (!rows || closed) return;
-    const from = (rows.at(-1)?.t ?? 0) - minutes() * 60_000;
+    // Running minutes may be ahead; what is shown is measured from what is committed.
+    const from = ((rows.findLast((row) => !row.live) ?? rows.at(-1))?.t ?? 0) - minutes() * 60_000;
     for (const chart of charts) chart.update(rows.filter((row) => row.t > from));
     const last = rows.at(-1);
     say(lead, last ? `Last seen in the minute from ${time(last.t)}; ${rows.length} minutes with events in the last hour.` : "Nothing of this patient in the last hour.");
@@ -77,13 +78,17 @@ export function patient({ store, body, argument, minutes }) {
     rows = (await rowsOf(id)) ?? rows ?? [];
     draw();
   }
-  return {
+  const page = {
     update() {
       draw();
       // A minute was committed or is running: ask again, but neither at each step of a fast run nor twice at once.
       if (seen === store.committed && rows && store.running === null) return;
       const wait = Math.max(0, asked + AGAIN - Date.now());
-      timer ??= setTimeout(async () => { await read(); timer = null; }, wait);
+      timer ??= setTimeout(async () => {
+        try { await read(); } finally { timer = null; }
+        // One that was committed meanwhile has found a timer.
+        if (!closed && seen !== store.committed) page.update();
+      }, wait);
     },
     close() {
       closed = true;
@@ -91,4 +96,5 @@ export function patient({ store, body, argument, minutes }) {
       for (const chart of charts) chart.close();
     },
   };
+  return page;
 }

@@ -6,6 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod given_up;
+mod rejected;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
@@ -15,10 +18,29 @@ use support::{
     count, data_files, fail, healthcare, run_file, start, succeed, table_log, write_events,
 };
 
-fn small(folder: &std::path::Path) -> std::path::PathBuf {
+pub(crate) fn small(folder: &std::path::Path) -> std::path::PathBuf {
     let input = folder.join("events.jsonl");
     write_events(&input, 2_000, 21);
     input
+}
+
+/// A run with settings of its own, in a file beside the data folder.
+pub(crate) fn with_settings(
+    data: &std::path::Path,
+    input: &std::path::Path,
+    settings: &str,
+) -> std::process::Command {
+    let config = data.with_extension("toml");
+    fs::write(&config, settings).unwrap();
+    let mut command = run_file(data, input);
+    command.arg("--config").arg(config);
+    command
+}
+
+pub(crate) fn checkpoints(data: &std::path::Path) -> std::process::Command {
+    let mut command = healthcare();
+    command.args(["checkpoints", "--data-dir"]).arg(data);
+    command
 }
 
 #[test]
@@ -264,113 +286,6 @@ fn a_rewind_with_restored_tables_leaves_the_rows_of_an_undisturbed_run() {
 }
 
 #[test]
-fn hostile_lines_end_in_quarantine_and_nowhere_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("hostile.jsonl");
-    let mut file = fs::File::create(&input).unwrap();
-    let nested = "[".repeat(100_000);
-    let big = format!("{{\"patient_id\":1,\"name\":\"{}\"}}", "x".repeat(10_000_000));
-    let lines: [&[u8]; 9] = [
-        b"\xff\xfe\x00",
-        b"null",
-        b"\"text\"",
-        b"{\"patient_id\":1e400,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\"}",
-        b"{\"patient_id\":1,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\",\"heart_rate\":\"95\"}",
-        b"{\"patient_id\":1,\"event_type\":\"vitals\",\"timestamp\":\"9999-11-24T21:00:00\"}",
-        b"{\"patient_id\":1,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\"",
-        nested.as_bytes(),
-        big.as_bytes(),
-    ];
-    for line in lines {
-        file.write_all(line).unwrap();
-        file.write_all(b"\r\n").unwrap();
-    }
-    // One good line, without a newline at the end of the file.
-    file.write_all(
-        b"{\"patient_id\":1,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\"}",
-    )
-    .unwrap();
-    drop(file);
-    let data = folder.path().join("data");
-    succeed(&mut run_file(&data, &input));
-    assert_eq!(count(&data, "bronze/events"), 10);
-    assert_eq!(count(&data, "quarantine/events"), 9);
-    assert_eq!(count(&data, "silver/events"), 1);
-}
-
-/// A run with settings of its own, in a file beside the data folder.
-fn with_settings(
-    data: &std::path::Path,
-    input: &std::path::Path,
-    settings: &str,
-) -> std::process::Command {
-    let config = data.with_extension("toml");
-    fs::write(&config, settings).unwrap();
-    let mut command = run_file(data, input);
-    command.arg("--config").arg(config);
-    command
-}
-
-#[test]
-fn rejected_messages_are_dropped_if_that_is_asked_for_and_all_else_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let (input, calm) = (small(folder.path()), folder.path().join("calm"));
-    succeed(&mut run_file(&calm, &input));
-    assert!(count(&calm, "quarantine/events") > 0);
-    let data = folder.path().join("dropped");
-    succeed(&mut with_settings(&data, &input, "[quarantine]\non_rejected = \"drop\"\n"));
-    assert_eq!(count(&data, "quarantine/events"), 0);
-    for table in support::TABLES.into_iter().filter(|table| *table != "quarantine/events") {
-        assert_eq!(support::rows(&calm, table), support::rows(&data, table), "{table}");
-    }
-    succeed(checkpoints(&data).arg("verify"));
-}
-
-#[test]
-fn a_job_that_is_to_fail_names_the_place_of_the_rejected_message_and_goes_on_under_another_policy()
-{
-    let folder = tempfile::tempdir().unwrap();
-    let (input, calm) = (small(folder.path()), folder.path().join("calm"));
-    succeed(&mut run_file(&calm, &input));
-    let data = folder.path().join("failed");
-    for _ in 0..2 {
-        let told =
-            fail(&mut with_settings(&data, &input, "[quarantine]\non_rejected = \"fail\"\n"));
-        assert!(told.contains("a row was rejected (") && told.contains(", offset "), "{told}");
-    }
-    succeed(&mut run_file(&data, &input));
-    support::assert_same_tables(&calm, &data);
-}
-
-#[test]
-fn a_flood_of_broken_messages_ends_the_job_and_a_higher_limit_goes_on_without_loss() {
-    let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("events.jsonl");
-    write_events(&input, 3_000, 26);
-    let good = fs::read(&input).unwrap();
-    let mut file = fs::OpenOptions::new().append(true).open(&input).unwrap();
-    for _ in 0..6_000 {
-        writeln!(file, "{{\"patient_id\":1001,\"ssn\":\"123-45-6789\"").unwrap();
-    }
-    file.write_all(&good).unwrap();
-    drop(file);
-    let calm = folder.path().join("calm");
-    let never = "[quarantine]\nstop_above = 1.0\n";
-    succeed(&mut with_settings(&calm, &input, never));
-    assert!(count(&calm, "quarantine/events") > 6_000);
-
-    let data = folder.path().join("flooded");
-    let brake = "[quarantine]\nstop_above = 0.5\njudged_over = 1000\n";
-    let told = fail(&mut with_settings(&data, &input, brake));
-    assert!(told.contains("more than the 50 % that are allowed (json.malformed "), "{told}");
-    assert!(told.contains("one of them: partition 0, offset "), "{told}");
-    assert!(!told.contains("123-45"), "{told}");
-    succeed(&mut with_settings(&data, &input, never));
-    support::assert_same_tables(&calm, &data);
-    succeed(checkpoints(&data).arg("verify"));
-}
-
-#[test]
 fn too_little_memory_ends_the_job_with_one_line_and_a_higher_limit_goes_on_without_loss() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("events.jsonl");
@@ -379,7 +294,7 @@ fn too_little_memory_ends_the_job_with_one_line_and_a_higher_limit_goes_on_witho
     succeed(&mut run_file(&calm, &input));
     let limited = "[runtime]\nmemory_limit = \"1MiB\"\ncheckpoint_interval = \"10ms\"\n";
     let told = fail(&mut with_settings(&data, &input, limited));
-    assert!(told.contains("stayed above memory_limit, 1MiB: raise it"), "{told}");
+    assert!(told.contains("stayed above memory_limit, 1.0 MiB: raise it"), "{told}");
     succeed(&mut with_settings(&data, &input, "[runtime]\nmemory_limit = \"1TiB\"\n"));
     support::assert_same_tables(&calm, &data);
     succeed(checkpoints(&data).arg("verify"));
@@ -406,104 +321,6 @@ fn wrong_usage_is_exit_code_two() {
         let output = healthcare().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", support::shown(&output));
     }
-}
-
-/// A job that died behind a decided checkpoint, and whose files for `sinks` are gone: the checkpoint, and the rows that
-/// wait for the first of them.
-fn undecidable(data: &std::path::Path, input: &std::path::Path, sinks: &[&str]) -> (String, u64) {
-    let died = run_file(data, input).env("FAILPOINTS", "manifest.after=return(exit)").output();
-    assert_eq!(died.unwrap().status.code(), None);
-    let inspect = succeed(checkpoints(data).arg("inspect"));
-    let manifest: serde_json::Value = serde_json::from_str(&inspect).unwrap();
-    let waits = |sink: &str| {
-        let all = manifest["pending"].as_array().unwrap();
-        all.iter().find(|p| p["sink"] == sink).unwrap().clone()
-    };
-    for sink in sinks {
-        let pending = waits(sink);
-        let file = pending["staged"][0]["path"].as_str().unwrap();
-        fs::remove_file(data.join(pending["path"].as_str().unwrap()).join(file)).unwrap();
-    }
-    (manifest["number"].to_string(), waits(sinks[0])["rows"].as_u64().unwrap())
-}
-
-fn checkpoints(data: &std::path::Path) -> std::process::Command {
-    let mut command = healthcare();
-    command.args(["checkpoints", "--data-dir"]).arg(data);
-    command
-}
-
-#[test]
-fn rows_that_cannot_be_committed_are_given_up_by_a_person_only() {
-    let folder = tempfile::tempdir().unwrap();
-    let (input, data) = (small(folder.path()), folder.path().join("data"));
-    let (number, rows) = undecidable(&data, &input, &["silver"]);
-    let told = fail(&mut run_file(&data, &input));
-    assert!(told.contains("checkpoints resolve") && told.contains("silver"), "{told}");
-
-    let resolve = |sink: &str, void: &str| {
-        let mut command = checkpoints(&data);
-        command.args(["resolve", "--sink", sink, "--void", void]);
-        command
-    };
-    let wrong = fail(&mut resolve("silver", "77"));
-    assert!(wrong.contains("not the newest"), "{wrong}");
-    let told = succeed(&mut resolve("silver", &number));
-    assert!(told.contains(&format!("{rows} rows in 1 files")), "{told}");
-    assert_eq!(succeed(&mut resolve("silver", &number)), told, "asked again");
-    let wrong = fail(&mut resolve("bronze", &number));
-    assert!(wrong.contains("committed to table bronze/events already"), "{wrong}");
-    succeed(&mut run_file(&data, &input));
-    assert_eq!(count(&data, "silver/events"), 0);
-    assert_eq!(count(&data, "bronze/events"), 2_000);
-    succeed(checkpoints(&data).arg("verify"));
-}
-
-#[test]
-fn giving_rows_up_may_die_anywhere_and_go_on_by_itself_or_when_asked_again() {
-    for (died_at, again) in [
-        ("recover.opened", false),
-        ("commit.before", true),
-        ("entry.after", false),
-        ("cut.before", true),
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let (input, data) = (small(folder.path()), folder.path().join("data"));
-        let (number, _) = undecidable(&data, &input, &["silver"]);
-        let resolve = || {
-            let mut command = checkpoints(&data);
-            command.args(["resolve", "--sink", "silver", "--void", &number]);
-            command
-        };
-        let died = resolve().env("FAILPOINTS", format!("{died_at}=return(exit)")).output().unwrap();
-        assert_eq!(died.status.code(), None, "{died_at}: {}", support::shown(&died));
-        if again {
-            succeed(&mut resolve());
-        }
-        succeed(&mut run_file(&data, &input));
-        let counts = (count(&data, "silver/events"), count(&data, "bronze/events"));
-        assert_eq!(counts, (0, 2_000), "{died_at}");
-        succeed(checkpoints(&data).arg("verify"));
-    }
-}
-
-#[test]
-fn rows_of_two_tables_are_given_up_one_after_the_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let (input, data) = (small(folder.path()), folder.path().join("data"));
-    let (number, _) = undecidable(&data, &input, &["silver", "bronze"]);
-    let resolve = |sink: &str| {
-        let mut command = checkpoints(&data);
-        command.args(["resolve", "--sink", sink, "--void", &number]);
-        command
-    };
-    let told = fail(&mut resolve("silver"));
-    assert!(told.contains("sink `bronze`"), "{told}");
-    succeed(&mut resolve("bronze"));
-    succeed(&mut run_file(&data, &input));
-    assert_eq!((count(&data, "silver/events"), count(&data, "bronze/events")), (0, 0));
-    assert!(count(&data, "gold/kpis") > 0);
-    succeed(checkpoints(&data).arg("verify"));
 }
 
 #[test]
