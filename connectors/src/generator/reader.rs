@@ -62,7 +62,7 @@ impl<G: RowGenerator> GeneratorReader<G> {
         self.credit = (self.credit + passed.as_secs_f64() * rate).min(most);
     }
 
-    /// The rows `from..to`, checked.
+    /// The rows `from..to` of one block, checked.
     fn make(&self, id: String, from: u64, to: u64) -> Result<SplitBatch> {
         let batch = self.rows.batch(from, to)?;
         if batch.num_rows() as u64 != to - from || batch.schema() != self.rows.schema() {
@@ -70,7 +70,11 @@ impl<G: RowGenerator> GeneratorReader<G> {
                 "a row generator returned another number of rows or other columns than asked for",
             ));
         }
-        let next_positions = (from..to).map(|row| self.after(row) as i64).collect();
+        // Only a block's last row has its successor elsewhere.
+        let mut next_positions: Vec<i64> = (from as i64 + 1..=to as i64).collect();
+        if let Some(last) = next_positions.last_mut() {
+            *last = self.after(to - 1) as i64;
+        }
         Ok(SplitBatch { split: id, batch, next_positions })
     }
 
