@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use arrow_array::{Array, BinaryArray, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use delta_support::decided;
 use delta_support::faults::Plan;
+use delta_support::{APP, TABLE, decided};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use thalweg_connectors::delta::{DeltaCommitter, DeltaSink, read_table};
@@ -20,9 +20,6 @@ use thalweg_core::connector::sink::{
 use thalweg_core::{CheckpointId, ErrorKind, Result};
 use thalweg_objects::testing::{Emulator, Fault};
 use thalweg_objects::{Access, Place, Remote};
-
-const APP: &str = "job/chain/0/silver";
-const TABLE: &str = "silver/events";
 
 struct Lake {
     place: Remote,
@@ -69,18 +66,7 @@ impl Lake {
     }
 
     fn pending(&self, n: u64, staged: Staged) -> PendingCommit {
-        PendingCommit {
-            sink: "silver".to_owned(),
-            kind: "delta".to_owned(),
-            path: TABLE.to_owned(),
-            target_id: self.id.clone(),
-            app_id: APP.to_owned(),
-            checkpoint: CheckpointId(n),
-            rank: 0,
-            rows: staged.rows,
-            staged: staged.items,
-            void: false,
-        }
+        delta_support::pending(&self.id, n, staged)
     }
 
     async fn stage(&self, ids: std::ops::Range<i64>) -> Staged {

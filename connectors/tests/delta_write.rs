@@ -12,13 +12,13 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema};
 use delta_support::faults::{Fault, Plan};
-use delta_support::{APP, Lake, add, batch, schema, stage, writer};
+use delta_support::{APP, Lake, add, batch, marked_schema, schema, stage, writer};
 use futures::FutureExt;
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
 use thalweg_core::connector::sink::{Committer, Sink, Staged, TargetExpectation};
-use thalweg_core::sensitivity::{Clearance, Sensitivity, mark};
+use thalweg_core::sensitivity::Clearance;
 use thalweg_core::{CheckpointId, ErrorKind};
 
 const FIRST: CheckpointId = CheckpointId(1);
@@ -122,15 +122,7 @@ async fn partition_values_of_every_type_are_those_of_the_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_value_of_a_marked_column_enters_the_log_or_the_manifest() {
     let lake = Lake::new().await;
-    let fields: Vec<Field> = schema()
-        .fields()
-        .iter()
-        .map(|f| match f.name().as_str() {
-            "name" => mark(f.as_ref().clone(), [Sensitivity::PhiName]),
-            _ => f.as_ref().clone(),
-        })
-        .collect();
-    let marked = Arc::new(Schema::new(fields));
+    let marked = marked_schema();
     let sink = DeltaSink::append(&lake.committer, "silver/marked").clearance(Clearance::all());
     let definition = sink.target(&marked).unwrap().definition;
     assert!(!definition["schema"].to_string().contains("phi"), "{definition}");

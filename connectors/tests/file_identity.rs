@@ -6,13 +6,14 @@ mod file_support;
 use std::path::Path;
 use std::sync::Arc;
 
-use file_support::{Raw, folder_with};
+use file_support::folder_with;
 use thalweg_connectors::file::JsonLinesSource;
 use thalweg_core::connector::source::Source;
+use thalweg_core::testing::NoColumns;
 use thalweg_core::{Error, ErrorKind};
 
 fn source(path: &Path) -> JsonLinesSource {
-    JsonLinesSource::new(path, Arc::new(Raw)).split_bytes(50_000)
+    JsonLinesSource::new(path, Arc::new(NoColumns)).split_bytes(50_000)
 }
 
 /// Begins with `before`, reads to byte `position`, then finds `after`.

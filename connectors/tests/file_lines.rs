@@ -10,11 +10,12 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
-use file_support::{Random, Raw, folder_with};
+use file_support::{Random, folder_with};
 use thalweg_connectors::file::JsonLinesSource;
 use thalweg_connectors::provenance::PROVENANCE;
 use thalweg_core::ErrorKind;
 use thalweg_core::connector::source::{Polled, Source, Split};
+use thalweg_core::testing::NoColumns;
 
 type Lines = Vec<(i64, Vec<u8>)>;
 
@@ -103,7 +104,9 @@ fn any_cut_any_number_of_readers_and_any_restart_yield_the_lines_of_a_naive_read
         let max_line = if random.below(3) == 0 { 1 + random.below(12) } else { 1000 };
         let split_bytes = 1 + random.below(text.len() + 3) as u64;
         let new = || {
-            JsonLinesSource::new(&path, Arc::new(Raw)).split_bytes(split_bytes).max_line(max_line)
+            JsonLinesSource::new(&path, Arc::new(NoColumns))
+                .split_bytes(split_bytes)
+                .max_line(max_line)
         };
         let genesis = new();
         let identity = genesis.identity().unwrap();
@@ -141,7 +144,8 @@ fn any_cut_any_number_of_readers_and_any_restart_yield_the_lines_of_a_naive_read
 #[test]
 fn split_names_sort_like_their_positions() {
     let (_folder, path) = folder_with("x.jsonl", &b"12345\n".repeat(200));
-    let splits = JsonLinesSource::new(path, Arc::new(Raw)).split_bytes(7).start_splits().unwrap();
+    let splits =
+        JsonLinesSource::new(path, Arc::new(NoColumns)).split_bytes(7).start_splits().unwrap();
     assert!(splits.windows(2).all(|w| w[0].id < w[1].id && w[0].end == Some(w[1].position)));
     assert_eq!(splits.last().unwrap().end, Some(1200));
 }
@@ -149,7 +153,7 @@ fn split_names_sort_like_their_positions() {
 #[test]
 fn a_row_says_where_it_comes_from() {
     let (_folder, path) = folder_with("events.jsonl", b"\nfirst\r\nsecond");
-    let source = JsonLinesSource::new(path, Arc::new(Raw));
+    let source = JsonLinesSource::new(path, Arc::new(NoColumns));
     let mut reader = source.reader().unwrap();
     reader.assign(source.start_splits().unwrap()).unwrap();
     let Polled::Rows(rows) = reader.poll(Duration::ZERO).unwrap() else { panic!("no rows") };
@@ -173,7 +177,7 @@ fn a_row_says_where_it_comes_from() {
 fn an_empty_file_is_exhausted_at_once_and_verifies() {
     for text in [&b""[..], b"\n \r\n\n"] {
         let (_folder, path) = folder_with("x.jsonl", text);
-        let source = JsonLinesSource::new(path, Arc::new(Raw));
+        let source = JsonLinesSource::new(path, Arc::new(NoColumns));
         let identity = source.identity().unwrap();
         assert_eq!(read_all(&source), []);
         source.verify(&identity, &source.start_splits().unwrap()).unwrap();
@@ -183,7 +187,7 @@ fn an_empty_file_is_exhausted_at_once_and_verifies() {
 #[test]
 fn bytes_that_are_not_utf_8_pass_through() {
     let (_folder, path) = folder_with("x.jsonl", b"\xff\x00\xfe\n\xc3\n");
-    let source = JsonLinesSource::new(path, Arc::new(Raw));
+    let source = JsonLinesSource::new(path, Arc::new(NoColumns));
     assert_eq!(read_all(&source), [(0, b"\xff\x00\xfe".to_vec()), (4, b"\xc3".to_vec())]);
 }
 
@@ -193,8 +197,9 @@ fn a_huge_line_is_handed_on_cut_off_and_the_lines_around_it_whole() {
     let text = [b"before\n", &huge[..], b"\r\nafter\n"].concat();
     let (_folder, path) = folder_with("x.jsonl", &text);
     for split_bytes in [1 << 30, 1 << 20] {
-        let source =
-            JsonLinesSource::new(&path, Arc::new(Raw)).max_line(1000).split_bytes(split_bytes);
+        let source = JsonLinesSource::new(&path, Arc::new(NoColumns))
+            .max_line(1000)
+            .split_bytes(split_bytes);
         let lines = read_all(&source);
         let lengths: Vec<(i64, usize)> = lines.iter().map(|(o, p)| (*o, p.len())).collect();
         assert_eq!(lengths, [(0, 6), (7, 1001), (9 + (5 << 20), 5)]);
@@ -204,7 +209,7 @@ fn a_huge_line_is_handed_on_cut_off_and_the_lines_around_it_whole() {
 #[test]
 fn a_file_that_grows_while_it_is_read_is_read_to_its_first_length() {
     let (_folder, path) = folder_with("x.jsonl", b"one\ntw");
-    let source = JsonLinesSource::new(&path, Arc::new(Raw));
+    let source = JsonLinesSource::new(&path, Arc::new(NoColumns));
     source.identity().unwrap();
     std::fs::write(&path, b"one\ntwo\nthree\n").unwrap();
     assert_eq!(read_all(&source), [(0, b"one".to_vec()), (4, b"tw".to_vec())]);
@@ -214,7 +219,7 @@ fn a_file_that_grows_while_it_is_read_is_read_to_its_first_length() {
 fn a_file_that_shrinks_while_it_is_read_is_data_loss() {
     for kept in 0..7 {
         let (_folder, path) = folder_with("x.jsonl", b"one\ntwo\n");
-        let source = JsonLinesSource::new(&path, Arc::new(Raw)).split_bytes(4);
+        let source = JsonLinesSource::new(&path, Arc::new(NoColumns)).split_bytes(4);
         let splits = source.start_splits().unwrap();
         std::fs::write(&path, &b"one\ntwo\n"[..kept]).unwrap();
         let mut reader = source.reader().unwrap();
@@ -234,7 +239,7 @@ fn a_file_that_shrinks_while_it_is_read_is_data_loss() {
 fn many_lines_come_in_batches_of_a_bounded_size() {
     let text = b"{\"some\":\"event\"}\n".repeat(20_000);
     let (_folder, path) = folder_with("x.jsonl", &text);
-    let source = JsonLinesSource::new(path, Arc::new(Raw));
+    let source = JsonLinesSource::new(path, Arc::new(NoColumns));
     let mut reader = source.reader().unwrap();
     reader.assign(source.start_splits().unwrap()).unwrap();
     let mut sizes = Vec::new();

@@ -71,6 +71,23 @@ fn keyed_count_counts_every_row_at_any_number_of_workers() -> io::Result<()> {
 }
 
 #[test]
+fn many_tables_part_the_rows_and_say_what_a_checkpoint_took() -> io::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("tables");
+    let [rows, tables, workers] = ["100001", "3", "2"].map(OsStr::new);
+    let arguments = [rows, tables, workers, data.as_os_str()];
+    let printed = run(env!("CARGO_BIN_EXE_many_tables"), &arguments)?;
+    assert!(printed.starts_with("thalweg tables=3 rows=100001 "), "{printed}");
+    assert!(!printed.contains("checkpoint_ms=0.0"), "{printed}");
+    for table in ["table-0", "table-1", "table-2"] {
+        let files = std::fs::read_dir(data.join(table))?.collect::<io::Result<Vec<_>>>()?;
+        let files = files.iter().filter(|f| f.path().extension() == Some(OsStr::new("parquet")));
+        assert!(files.count() > 0, "{table} has no file");
+    }
+    Ok(())
+}
+
+#[test]
 fn window_state_keeps_every_key_and_says_what_a_checkpoint_cost() -> io::Result<()> {
     for arguments in [&["2000", "300000"][..], &["2000", "300000", "wide"]] {
         let arguments: Vec<_> = arguments.iter().map(OsStr::new).collect();

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch};
-use arrow_schema::Fields;
+use arrow_array::{Int64Array, RecordBatch};
 use bench::{Bench, brisk};
 use thalweg_connectors::generator::{GeneratorSource, from_fn};
 use thalweg_connectors::kafka::{KafkaConfig, KafkaSource, TopicWriter};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
-use thalweg_core::connector::decode::{Decoder, Format, Messages};
 use thalweg_core::prelude::*;
+use thalweg_core::testing::NoColumns;
 use thalweg_core::time::Clock;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobMetrics, SystemClock};
@@ -25,26 +24,6 @@ const HANGS: Duration = Duration::from_secs(6);
 /// What a busy machine may add to the hundredths of a second in which rows and checkpoints follow each other.
 const JITTER: Duration = Duration::from_secs(2);
 const ROWS: u64 = 1_000;
-
-/// Decodes nothing: the source's own columns are enough.
-#[derive(Debug)]
-struct Bytes;
-
-impl Format for Bytes {
-    fn fields(&self) -> Fields {
-        Fields::empty()
-    }
-
-    fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(Self)
-    }
-}
-
-impl Decoder for Bytes {
-    fn decode(&mut self, _: Messages<'_>) -> Result<Vec<ArrayRef>> {
-        Ok(Vec::new())
-    }
-}
 
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
@@ -63,7 +42,7 @@ struct Beat {
 
 fn graph(config: KafkaConfig, bench: &Bench) -> JobGraph {
     let env = StreamEnvironment::new("beats");
-    env.source::<Message>("messages", KafkaSource::new(config, Arc::new(Bytes)))
+    env.source::<Message>("messages", KafkaSource::new(config, Arc::new(NoColumns)))
         .apply("columns", Project::columns(["partition", "offset"]))
         .sink("messages-table", bench.store.sink("messages"));
     let rows = from_fn(Beat::schema(), |from, to| {

@@ -19,9 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use thalweg_connectors::delta::{
-    CUTS, Compaction, DeltaCommitter, DeltaMaintenance, DeltaSink, Vacuum,
+    CUTS, Compaction, DeltaCommitter, DeltaMaintenance, DeltaSink, Vacuum, read_table,
 };
 use thalweg_connectors::generator::{FromFn, GeneratorSource, from_fn};
 use thalweg_core::CheckpointId;
@@ -29,6 +31,7 @@ use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::{Committer, Cut, PendingCommit};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
+use thalweg_objects::{Access, Place};
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_runtime::{CheckpointStorage, JobBuilder, LocalStorage, Settings, SystemClock};
 
@@ -243,4 +246,14 @@ fn memory_descriptors_and_every_folder_of_a_job_stay_flat() {
         assert_eq!(rows, summary.written.get(table).copied(), "{table}");
     }
     assert_eq!(summary.written["all"], summary.read["readings"]);
+    // Each index of the generator once: it is what the event time says.
+    let mut times: Vec<i64> = Vec::new();
+    let visit = |rows: RecordBatch| {
+        times.extend(rows.column(0).as_primitive::<TimestampMicrosecondType>().values());
+        Ok(())
+    };
+    read_table(&Place::Folder(lake), &Access::from_environment(), "all", &["at"], visit).unwrap();
+    times.sort_unstable();
+    let every = (0..summary.read["readings"] as i64).map(|index| index * 100_000);
+    assert!(times.into_iter().eq(every), "an index is missing, or there twice");
 }

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use thalweg_connectors::delta::{Compaction, DeltaSink, Vacuum};
 use thalweg_core::CheckpointId;
 use thalweg_core::connector::sink::{Committer, PendingCommit, Sink, TargetExpectation};
-use thalweg_core::sensitivity::{Sensitivity, mark};
 
 use crate::delta_support::{self, Lake, TABLE, batch, schema, stage, writer};
 use crate::keeper::{
@@ -114,15 +113,7 @@ async fn few_files_and_dry_runs_change_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn marked_columns_stay_out_of_the_log_and_ciphertext_stays_as_it_is() {
     let lake = Lake::new().await;
-    let marked: Vec<_> = schema()
-        .fields()
-        .iter()
-        .map(|f| match f.name().as_str() {
-            "name" => mark(f.as_ref().clone(), [Sensitivity::PhiName]),
-            _ => f.as_ref().clone(),
-        })
-        .collect();
-    let marked = Arc::new(Schema::new(marked));
+    let marked = delta_support::marked_schema();
     let sink = DeltaSink::append(&lake.committer, "bronze/events").uncompressed(["payload"]);
     let app = "job/chain/0/bronze";
     let target = sink.target(&marked).unwrap();

@@ -16,7 +16,7 @@ use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{
     ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -27,6 +27,7 @@ use thalweg_core::connector::sink::{
     TargetStatus, WriterContext,
 };
 use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::sensitivity::{Sensitivity, mark};
 use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{Attempt, CheckpointId, Result, SubtaskIndex};
 
@@ -90,18 +91,7 @@ impl Lake {
     }
 
     pub fn pending(&self, n: u64, staged: Staged) -> PendingCommit {
-        PendingCommit {
-            sink: "silver".to_owned(),
-            kind: "delta".to_owned(),
-            path: TABLE.to_owned(),
-            target_id: self.id.clone(),
-            app_id: APP.to_owned(),
-            checkpoint: CheckpointId(n),
-            rank: 0,
-            rows: staged.rows,
-            staged: staged.items,
-            void: false,
-        }
+        pending(&self.id, n, staged)
     }
 
     /// Stages rows with these ids by a writer of its own.
@@ -211,6 +201,22 @@ pub fn read_files(table: &DeltaTable) -> Vec<RecordBatch> {
         .collect()
 }
 
+/// What the manifest of checkpoint `n` decides for the table that has this id.
+pub fn pending(id: &str, n: u64, staged: Staged) -> PendingCommit {
+    PendingCommit {
+        sink: "silver".to_owned(),
+        kind: "delta".to_owned(),
+        path: TABLE.to_owned(),
+        target_id: id.to_owned(),
+        app_id: APP.to_owned(),
+        checkpoint: CheckpointId(n),
+        rank: 0,
+        rows: staged.rows,
+        staged: staged.items,
+        void: false,
+    }
+}
+
 pub async fn stage(sink: &DeltaSink, ids: std::ops::Range<i64>) -> Staged {
     let mut writer = writer(sink, schema());
     writer.write(batch(ids)).await.unwrap();
@@ -245,6 +251,15 @@ pub fn schema() -> SchemaRef {
         Field::new("payload", DataType::Binary, true),
         Field::new("day", DataType::Utf8, true),
     ]))
+}
+
+/// The same columns, of which the name is marked.
+pub fn marked_schema() -> SchemaRef {
+    let field = |field: &Arc<Field>| match field.name().as_str() {
+        "name" => Arc::new(mark(field.as_ref().clone(), [Sensitivity::PhiName])),
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new(schema().fields().iter().map(field).collect::<Fields>()))
 }
 
 /// Rows whose every third name and every second day is null.

@@ -4,31 +4,6 @@
 
 use std::path::PathBuf;
 
-use arrow_array::ArrayRef;
-use arrow_schema::Fields;
-use thalweg_core::Result;
-use thalweg_core::connector::decode::{Decoder, Format, Messages};
-
-/// A format that decodes nothing.
-#[derive(Debug)]
-pub(crate) struct Raw;
-
-impl Format for Raw {
-    fn fields(&self) -> Fields {
-        Fields::empty()
-    }
-
-    fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(Self)
-    }
-}
-
-impl Decoder for Raw {
-    fn decode(&mut self, _messages: Messages<'_>) -> Result<Vec<ArrayRef>> {
-        Ok(Vec::new())
-    }
-}
-
 /// A folder with one file in it, and that file's path.
 pub(crate) fn folder_with(name: &str, text: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();

@@ -1,43 +1,21 @@
-//! What the Kafka tests share: a format without columns, and a record of what a reader said.
+//! What the Kafka tests share: sources and writers, and a record of what a reader said.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef};
-use arrow_schema::Fields;
 use thalweg_connectors::kafka::{KafkaConfig, KafkaSource, TopicWriter};
-use thalweg_core::Result;
-use thalweg_core::connector::decode::{Decoder, Format, Messages};
 use thalweg_core::connector::source::{Polled, Source, SourceReader, Split};
+use thalweg_core::testing::NoColumns;
 
 pub(crate) const WAIT: Duration = Duration::from_millis(50);
 
-/// Decodes nothing: the provenance columns are enough here.
-#[derive(Debug)]
-pub(crate) struct Raw;
-
-impl Format for Raw {
-    fn fields(&self) -> Fields {
-        Fields::empty()
-    }
-
-    fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(Self)
-    }
-}
-
-impl Decoder for Raw {
-    fn decode(&mut self, _: Messages<'_>) -> Result<Vec<ArrayRef>> {
-        Ok(Vec::new())
-    }
-}
-
 pub(crate) fn source(config: KafkaConfig) -> KafkaSource {
-    KafkaSource::new(config, Arc::new(Raw))
+    KafkaSource::new(config, Arc::new(NoColumns))
 }
 
 pub(crate) fn writer(servers: &str, topic: &str) -> TopicWriter {

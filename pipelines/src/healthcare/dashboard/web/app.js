@@ -110,7 +110,10 @@ span.addEventListener("change", update);
 addEventListener("hashchange", () => show(true));
 store.addEventListener("change", update);
 store.addEventListener("status", status);
-setInterval(age, 1000);
+setInterval(() => {
+  age();
+  store.tick();
+}, 1000);
 nameTheme();
 
 try {

@@ -3,6 +3,8 @@
 const GOLD = ["kpis", "types", "categories", "medications"];
 /** As long as the server's own. */
 const SPAN = 60 * 60_000;
+/** Over how long rates are taken, and how long the counters of a job at work are not silent, ms. */
+const RATE_SPAN = 5000, SILENCE = 1000;
 const CHECKPOINTS = 100;
 const ALERTS = 1000;
 
@@ -82,6 +84,19 @@ export class Store extends EventTarget {
     return Math.max(0, (value(last) - value(first)) / ((last.at - first.at) / 1000));
   }
 
+  /** To be called now and then: counters that are not told again stand still, and so their rates fall to zero. */
+  tick() {
+    const last = this.#rates.at(-1);
+    if (!last || this.status !== "live" || Date.now() - last.at < SILENCE) return;
+    this.#count(Date.now(), last.nodes);
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #count(at, nodes) {
+    this.#rates.push({ at, nodes });
+    while (this.#rates.length > 2 && at - this.#rates[1].at > RATE_SPAN) this.#rates.shift();
+  }
+
   async #ask(path) {
     const response = await fetch(path, { headers: { accept: "application/json" } });
     if (response.status === 401) location.reload();
@@ -134,10 +149,7 @@ export class Store extends EventTarget {
     }
     this.#forget();
     const [job] = message.sections.job ?? [];
-    if (job) {
-      this.#rates.push({ at: this.heard, nodes: job.nodes });
-      while (this.#rates.length > 2 && this.heard - this.#rates[1].at > 5000) this.#rates.shift();
-    }
+    if (job) this.#count(this.heard, job.nodes);
     this.dispatchEvent(new Event("change"));
   }
 
