@@ -6,12 +6,16 @@ use std::sync::mpsc as control;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures::executor::block_on;
 use thalweg_core::connector::source::{Polled, SourceReader, Split};
 use thalweg_core::{Error, Result, failpoint};
 use tokio::sync::mpsc;
 
 /// Batches that may wait between reader and subtask.
-const QUEUE: usize = 2;
+const QUEUE: usize = 8;
+/// A reader that waits for room begins again once there is room for so many: the two take turns, and do not wake each
+/// other for every batch.
+const TURN: usize = QUEUE / 2;
 /// How long a reader may wait in one poll: also how long stopping may take.
 const MAX_WAIT: Duration = Duration::from_millis(50);
 
@@ -92,6 +96,7 @@ fn pump(
 ) -> Result<()> {
     reader.assign(splits)?;
     let mut exhausted = false;
+    let mut room = None;
     while !stop.load(Ordering::Acquire) {
         // An exhausted reader waits for splits instead of being polled.
         let more =
@@ -103,14 +108,22 @@ fn pump(
         if exhausted {
             continue;
         }
+        let place = match room.as_mut().and_then(Iterator::next) {
+            Some(place) => place,
+            None => match block_on(items.reserve_many(TURN)) {
+                Ok(more) => {
+                    room = Some(more);
+                    continue;
+                }
+                Err(_) => return Ok(()),
+            },
+        };
         failpoint::hit("source.poll")?;
         match reader.poll(MAX_WAIT)? {
             Polled::Nothing => {}
             polled => {
                 exhausted = matches!(polled, Polled::Exhausted);
-                if items.blocking_send(Ok(polled)).is_err() {
-                    return Ok(());
-                }
+                place.send(Ok(polled));
             }
         }
     }
