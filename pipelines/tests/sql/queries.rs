@@ -69,8 +69,8 @@ fn parameters_and_types_travel_in_binary() {
     assert!(row.get::<_, bool>(4));
     assert_eq!(row.columns()[3].type_().name(), "timestamptz");
     // How many rows is a number, too.
-    let sql = "select patient_id from silver_events order by 1 offset $1 limit $2";
-    assert_eq!(client.query(sql, &[&1_i64, &3_i64]).unwrap().len(), 3);
+    let sql = "select patient_id from silver_events order by 1 limit $1 offset $2";
+    assert_eq!(client.query(sql, &[&3_i64, &1_i64]).unwrap().len(), 3);
 }
 
 #[test]
