@@ -319,7 +319,7 @@ with connect() as c:
     assert cursor.foreignKeys(foreignTable='silver_events').fetchall() == []
     assert cursor.procedureColumns('none').fetchall() == []
     assert 'int8' in [row.type_name for row in cursor.getTypeInfo()]
-    assert c.execute('select null, 7, null, 7').fetchone() == (None, 7, None, 7)
+    assert tuple(c.execute('select null, 7, null, 7').fetchone()) == (None, 7, None, 7)
     assert refusal(c, 'delete from silver_events') == '25006'
     assert refusal(c, 'select * from bronze_events') == '42P01'
     n = c.execute('select count(*) from silver_events').fetchval()
