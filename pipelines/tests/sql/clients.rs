@@ -1,5 +1,5 @@
-//! psql, psycopg and JDBC as people have them, and the queries of Power BI's and Grafana's definitions; `deltalake` in
-//! Python says what a version holds.
+//! psql, psycopg, JDBC and ODBC as people have them, and the queries of Power BI's and Grafana's definitions; `deltalake`
+//! in Python says what a version holds.
 //!
 //! They come from the system's packages, from pip and from Maven. A machine without them skips, loudly, unless
 //! `THALWEG_REQUIRE_CLIENTS` says that being unable to is a failure.
@@ -16,6 +16,9 @@ use super::world::{WORLD, World, count};
 
 const PSYCOPG: &str = "psycopg[binary]==3.3.9";
 const DELTALAKE: &str = "deltalake==1.6.6";
+const PYODBC: &str = "pyodbc==5.5.0";
+/// As its package registers it.
+const ODBC: &str = "PostgreSQL Unicode";
 const JDBC: &str = "org.postgresql:postgresql:42.7.14";
 
 /// `None`: it is skipped.
@@ -64,10 +67,10 @@ fn installed(name: &str, by: impl FnOnce(&Path) -> Result<(), String>) -> Result
 }
 
 fn python() -> Result<PathBuf, String> {
-    let folder = installed("python-3", |folder| {
+    let folder = installed("python-4", |folder| {
         done(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         let pip = folder.join("bin/pip");
-        done(Command::new(pip).args(["install", "-q", PSYCOPG, DELTALAKE])).map(drop)
+        done(Command::new(pip).args(["install", "-q", PSYCOPG, DELTALAKE, PYODBC])).map(drop)
     })?;
     Ok(folder.join("bin/python"))
 }
@@ -234,6 +237,12 @@ public class Main {
                 while (r.next()) tables.append(r.getString("TABLE_NAME")).append(' ');
             }
             System.out.println(tables);
+            DatabaseMetaData m = c.getMetaData();
+            for (ResultSet r : new ResultSet[] {
+                    m.getPrimaryKeys(null, "public", "silver_events"), m.getImportedKeys(null, "public", "silver_events"),
+                    m.getIndexInfo(null, "public", "silver_events", false, true) }) {
+                if (r.next()) throw new IllegalStateException("a key");
+            }
             c.setReadOnly(true);
             c.setAutoCommit(false);
             try (PreparedStatement s = c.prepareStatement(
@@ -272,6 +281,66 @@ public class Main {
     assert_eq!(lines[1..], [expected.to_string().as_str(), "25006"]);
 }
 
+/// Runs a script against pyodbc; `options` are its driver's.
+fn odbc(world: &World, role: &str, options: &str, script: &str) -> Result<String, String> {
+    done(Command::new("odbcinst").args(["-q", "-d", "-n", ODBC]))?;
+    let dsn = format!(
+        "Driver={{{ODBC}}};Server=127.0.0.1;Port={};Database=healthcare;Uid={role};Pwd={};{options}",
+        world.port(),
+        world.token(role)
+    );
+    done(Command::new(python()?).args(["-c", script]).env("DSN", dsn))
+}
+
+#[test]
+fn odbc_reads_metadata_and_rows() {
+    let world = &*WORLD;
+    let script = "
+import datetime, os, pyodbc
+def connect(more=''):
+    return pyodbc.connect(os.environ['DSN'] + more)
+def refusal(c, sql):
+    try:
+        c.execute(sql)
+    except pyodbc.Error as error:
+        c.rollback()
+        return error.args[0]
+with connect() as c:
+    cursor = c.cursor()
+    tables = [row.table_name for row in cursor.tables(schema='public', tableType='TABLE')]
+    assert 'silver_events' in tables and 'bronze_events' not in tables, tables
+    assert [row.table_schem for row in cursor.tables(catalog='', schema='%', table='')] == ['public']
+    assert len(cursor.tables(catalog='%', schema='', table='').fetchall()) == 1
+    assert ('TABLE',) in [(row.table_type,) for row in cursor.tables(catalog='', schema='', table='', tableType='%')]
+    columns = {row.column_name: row.type_name for row in cursor.columns(table='silver_events')}
+    assert (columns['patient_id'], columns['event_time'], columns['oxygen']) == ('int8', 'timestamptz', 'bool'), columns
+    for keys in [cursor.primaryKeys, cursor.statistics, cursor.foreignKeys]:
+        assert keys('silver_events').fetchall() == []
+    assert cursor.foreignKeys(foreignTable='silver_events').fetchall() == []
+    assert cursor.procedureColumns('none').fetchall() == []
+    assert 'int8' in [row.type_name for row in cursor.getTypeInfo()]
+    assert tuple(c.execute('select null, 7, null, 7').fetchone()) == (None, 7, None, 7)
+    assert refusal(c, 'delete from silver_events') == '25006'
+    assert refusal(c, 'select * from bronze_events') == '42P01'
+    n = c.execute('select count(*) from silver_events').fetchval()
+    assert c.execute('select count(*) from silver_events version as of 0').fetchval() < n
+found = []
+for prepare in '01':
+    with connect(f'BoolsAsChar=0;UseServerSidePrepare={prepare}') as c:
+        found.append([tuple(row) for row in c.execute(
+            'select patient_id, event_time, heart_rate, oxygen, event_type from silver_events where patient_id >= ? '
+            'and event_time > ? and oxygen = ? and event_type = ? order by event_id limit ?',
+            1000, datetime.datetime(2020, 1, 1, 0, 0, 0, 1), False, 'vitals', 3)])
+assert found[0] == found[1] and len(found[0]) == 3, found
+assert [type(value) for value in found[0][0]] == [int, datetime.datetime, float, bool, str], found
+print(n)
+";
+    let Some(output) = or_skip(odbc(world, "clinician", "", script)) else { return };
+    let mut client = world.connect("clinician");
+    let expected = count(&mut client, "select count(*) from silver_events");
+    assert_eq!(output.trim(), expected.to_string());
+}
+
 #[test]
 fn with_a_certificate_only_tls_comes_in() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sql/tls");
@@ -301,4 +370,13 @@ fn with_a_certificate_only_tls_comes_in() {
         cert.display()
     ));
     assert_eq!(said(&run(&mut psql).unwrap()).trim(), "42");
+    let script = "
+import os, pyodbc
+print(pyodbc.connect(os.environ['DSN']).execute('select 40 + 2').fetchval())
+";
+    let options = format!("SSLmode=verify-ca;pqopt={{sslrootcert={}}};", cert.display());
+    for options in ["SSLmode=require;", &options] {
+        let Some(output) = or_skip(odbc(&world, "viewer", options, script)) else { return };
+        assert_eq!(output.trim(), "42");
+    }
 }

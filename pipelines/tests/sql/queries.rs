@@ -68,6 +68,40 @@ fn parameters_and_types_travel_in_binary() {
     assert!(row.get::<_, f64>(2) > 100.0);
     assert!(row.get::<_, bool>(4));
     assert_eq!(row.columns()[3].type_().name(), "timestamptz");
+    // How many rows is a number, too.
+    let sql = "select patient_id from silver_events order by 1 limit $1 offset $2";
+    assert_eq!(client.query(sql, &[&3_i64, &1_i64]).unwrap().len(), 3);
+}
+
+#[test]
+fn what_postgres_takes_is_taken() {
+    let mut client = WORLD.connect("clinician");
+    let row = client.query_one("select null, 7, null, 7", &[]).unwrap();
+    assert_eq!((row.get::<_, i64>(1), row.get::<_, i64>(3)), (7, 7));
+    assert_eq!(row.columns()[3].name(), "7:4");
+    let not = count(&mut client, "select count(*) from silver_events where not oxygen");
+    assert!(not > 0);
+    for no in ["'f'", "'0'", "'false'"] {
+        let sql = format!("select count(*) from silver_events where {no} = oxygen");
+        assert_eq!(count(&mut client, &sql), not, "{sql}");
+    }
+    for (sql, expected) in [
+        // The columns of keys, as ODBC and JDBC ask for them.
+        ("select i.indkey[1] as \"Key\" from pg_catalog.pg_index i", "Key"),
+        ("select (information_schema._pg_expandarray(i.indkey)).n as n from pg_index i", "n"),
+    ] {
+        let prepared = client.prepare(sql).unwrap();
+        assert_eq!(prepared.columns()[0].name(), expected);
+        assert!(client.query(&prepared, &[]).unwrap().is_empty(), "{sql}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_together_is_told_as_that() {
+    let mut client = WORLD.connect("clinician");
+    // A type is wrong, and a value of a column, while its file is read.
+    assert_eq!(code(client.simple_query("select 1 from silver_events where oxygen = 1")), "42000");
+    assert_eq!(code(client.simple_query("select 1 from silver_events where name = 5")), "22000");
 }
 
 #[test]

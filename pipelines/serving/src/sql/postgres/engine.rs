@@ -13,16 +13,17 @@ use datafusion::catalog::{
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::Dialect;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SQLOptions, SessionState};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan, Volatility, create_udf};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Planned;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_pg_catalog::pg_catalog::has_privilege_udf::create_has_privilege_udf;
 use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
 use datafusion_pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
@@ -31,8 +32,11 @@ use thalweg_core::{Error, Result};
 use tokio::runtime::Handle;
 
 use super::SCHEMA;
+use super::booleans::Booleans;
 use super::failure::Told;
 use super::information::Information;
+use super::keys::keyless;
+use super::names::distinct;
 use super::query::Query;
 use super::roles::RoleInfo;
 use super::session::Session;
@@ -88,9 +92,11 @@ impl Engine {
             .with_information_schema(false)
             .with_target_partitions(limits.threads);
         config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
-        let context = SessionContext::new_with_config_rt(config, environment);
+        let mut context = SessionContext::new_with_config_rt(config, environment);
         setup_pg_catalog(&context, database, EmptyContextProvider).map_err(|e| broken(*e))?;
         context.register_udf(text_function("version", VERSION));
+        context.register_udf(create_has_privilege_udf("has_function_privilege"));
+        context.register_expr_planner(Arc::new(Booleans)).map_err(broken)?;
         let statics = Arc::new(PgCatalogStaticTables::try_new().map_err(broken)?);
         let types = system::types(&statics).map_err(broken)?;
         let mut system: BTreeMap<Role, Arc<dyn SchemaProvider>> = BTreeMap::new();
@@ -142,7 +148,9 @@ impl Engine {
     /// The statements in a text.
     pub(super) fn parse(&self, sql: &str) -> Result<Vec<Statement>, Told> {
         let text = time_travel(sql, &tokens(sql)?);
-        self.parser.parse(&text).map_err(|error| Told::new("42601", error.to_string()))
+        let parsed = self.parser.parse(&text);
+        let statements = parsed.map_err(|error| Told::new("42601", error.to_string()))?;
+        Ok(statements.into_iter().map(plannable).collect())
     }
 
     /// What queries of a user begin with.
@@ -222,6 +230,13 @@ impl Engine {
             None => self.limits.statement_timeout,
         }
     }
+}
+
+/// What `PostgreSQL` answers and `DataFusion` would not plan.
+fn plannable(statement: Statement) -> Statement {
+    let mut statement = keyless(&statement).unwrap_or(statement);
+    distinct(&mut statement);
+    statement
 }
 
 /// One call of these makes a value of any size, outside of what is counted as memory. As tables

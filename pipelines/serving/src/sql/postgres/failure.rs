@@ -57,14 +57,27 @@ impl Told {
         Self::new(code, text)
     }
 
+    /// The planner refused after all: it looks at types last. Files may have been looked at by then, so that only what it
+    /// says about the query itself is passed on.
+    pub(super) fn typing(error: &DataFusionError) -> Self {
+        match error.find_root() {
+            DataFusionError::Plan(_) | DataFusionError::SchemaError(..) => Self::planning(error),
+            _ => Self::execution(error),
+        }
+    }
+
     /// Reading or computing failed.
     pub(super) fn execution(error: &DataFusionError) -> Self {
         let root = error.find_root();
         if let Some(told) = Self::inside(root) {
             return told;
         }
+        if let Some(error) = Self::find::<ArrowError>(root)
+            && let Some(told) = Self::conversion(error)
+        {
+            return told;
+        }
         match root {
-            DataFusionError::ArrowError(error, _) => Self::arrow(error),
             DataFusionError::ResourcesExhausted(_) => Self::new(
                 "53200",
                 "the query needs more memory than this server gives: select fewer rows or columns",
@@ -83,31 +96,44 @@ impl Told {
         }
     }
 
-    fn arrow(error: &ArrowError) -> Self {
-        match error {
+    /// A value is not what the query takes it for. Where a condition is checked while a file is read, the error of its
+    /// values comes as one of that file's.
+    fn conversion(error: &ArrowError) -> Option<Self> {
+        Some(match error {
             ArrowError::CastError(_) | ArrowError::ParseError(_) => {
                 Self::new("22P02", "a value cannot be converted to the type that is asked for")
+            }
+            ArrowError::ComputeError(text) if text.starts_with(CONDITION) => {
+                Self::new("22000", "a condition cannot be computed: do its values have one type?")
             }
             ArrowError::DivideByZero => Self::new("22012", "division by zero"),
             ArrowError::ArithmeticOverflow(_) => {
                 Self::new("22003", "a number is too large for its type")
             }
-            _ => Self::new("XX000", "the query failed while it was computed"),
-        }
+            _ => return None,
+        })
     }
 
     /// One of ours that a library passed on.
     fn inside(error: &DataFusionError) -> Option<Self> {
+        Self::find::<Self>(error).cloned()
+    }
+
+    /// An error of a kind among those that led to this one.
+    fn find<E: StdError + 'static>(error: &DataFusionError) -> Option<&E> {
         let mut next: Option<&(dyn StdError + 'static)> = Some(error);
         while let Some(error) = next {
-            if let Some(told) = error.downcast_ref::<Self>() {
-                return Some(told.clone());
+            if let Some(found) = error.downcast_ref::<E>() {
+                return Some(found);
             }
             next = error.source();
         }
         None
     }
 }
+
+/// How `DataFusion` begins to tell of it.
+const CONDITION: &str = "Error evaluating filter predicate";
 
 /// The first line that says something.
 fn one_line(text: &str) -> String {
@@ -160,6 +186,12 @@ mod tests {
             assert_eq!(told.code, "22P02");
             assert!(!told.message.contains("Quimby"));
         }
+        let condition = ArrowError::ComputeError(format!("{CONDITION}: {secret}"));
+        let told = Told::execution(&DataFusionError::External(Box::new(condition)));
+        assert_eq!(told.code, "22000");
+        assert!(!told.message.contains("Quimby"));
+        assert_eq!(Told::typing(&error).code, "22P02");
+        assert_eq!(Told::typing(&DataFusionError::Plan("no".to_owned())).code, "42000");
         for error in [
             DataFusionError::Execution(secret.to_owned()),
             DataFusionError::Internal(secret.to_owned()),

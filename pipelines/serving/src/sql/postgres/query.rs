@@ -26,8 +26,16 @@ impl Query {
     /// The types of its parameters, by number; `None` where nothing tells.
     pub(super) fn parameters(&self) -> Result<Vec<Option<DataType>>, Told> {
         let mut found = self.plan.get_parameter_types().map_err(|error| Told::planning(&error))?;
-        // `$1::bigint` says what it is by its cast.
+        // `$1::bigint` says what it is by its cast, and what counts rows is a number.
         let walked = self.plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::Limit(limit) = node {
+                for count in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                    if let Expr::Placeholder(parameter) = count.as_ref() {
+                        let known = found.entry(parameter.id.clone()).or_insert(None);
+                        known.get_or_insert(DataType::Int64);
+                    }
+                }
+            }
             for expression in node.expressions() {
                 expression.apply(|part| {
                     if let Expr::Cast(cast) = part

@@ -184,11 +184,12 @@ impl Work {
 
     async fn begin(&mut self, query: Query) -> Result<SendableRecordBatchStream, Told> {
         let planning = async {
-            let plan = query.state.create_physical_plan(&query.plan).await?;
-            execute_stream(plan, query.state.task_ctx())
+            let plan = query.state.create_physical_plan(&query.plan).await;
+            let plan = plan.map_err(|error| Told::typing(&error))?;
+            execute_stream(plan, query.state.task_ctx()).map_err(|error| Told::execution(&error))
         };
         tokio::select! {
-            done = planning => done.map_err(|error| Told::execution(&error)),
+            done = planning => done,
             _ = &mut self.expired => Err(timed_out()),
             _ = self.cancelled.changed() => Err(called_off()),
         }

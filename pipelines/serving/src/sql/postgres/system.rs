@@ -1,18 +1,22 @@
 //! `pg_catalog`: the library's, with `pg_type` as clients join it. There its columns that are functions hold names, in
-//! `PostgreSQL` they hold numbers of `pg_proc`: Npgsql finds the arrays by `pg_proc.oid = pg_type.typreceive`.
+//! `PostgreSQL` they hold numbers of `pg_proc`: Npgsql finds the arrays by `pg_proc.oid = pg_type.typreceive`. And with
+//! the one setting in `pg_settings` without which JDBC asks for no foreign key.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, new_null_array,
+};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion_pg_catalog::pg_catalog::PgCatalogStaticTables;
 
 const TYPES: &str = "pg_type";
+const SETTINGS: &str = "pg_settings";
 const FUNCTIONS: [&str; 4] = ["typinput", "typoutput", "typreceive", "typsend"];
 
 /// One role's.
@@ -43,12 +47,33 @@ impl SchemaProvider for System {
         if name == TYPES {
             return Ok(Some(Arc::clone(&self.types)));
         }
-        self.library.table(name).await
+        let table = self.library.table(name).await?;
+        if name == SETTINGS {
+            return table.map(|table| settings(&table)).transpose();
+        }
+        Ok(table)
     }
 
     fn table_exist(&self, name: &str) -> bool {
         self.library.table_exist(name)
     }
+}
+
+/// `pg_settings` with what clients look up there.
+fn settings(table: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let schema = table.schema();
+    let column = |field: &Arc<Field>| -> ArrayRef {
+        match field.name().as_str() {
+            "name" => {
+                Arc::new(StringArray::from(vec!["max_index_keys", "standard_conforming_strings"]))
+            }
+            "setting" => Arc::new(StringArray::from(vec!["32", "on"])),
+            _ => new_null_array(field.data_type(), 2),
+        }
+    };
+    let arrays = schema.fields().iter().map(column).collect();
+    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?;
+    Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
 }
 
 /// `pg_type` with numbers of functions.
