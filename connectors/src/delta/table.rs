@@ -14,7 +14,7 @@ use thalweg_core::{Error, Result};
 
 use super::compatibility::TableFacts;
 use super::storage::Storage;
-use super::{entry, failure};
+use super::{background, entry, failure};
 
 /// A table as far as we have read its log. Everything here can be had again by loading it anew.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl Table {
         }
         let (engine, url) = (log.engine(None), log.root_url().clone());
         let build = move || Snapshot::builder_for(url).build(engine.as_ref());
-        let snapshot = joined(name, tokio::task::spawn_blocking(build).await)?
+        let snapshot = background::blocking(name, build)
+            .await?
             .map_err(|e| failure::log("read the log", name, &e))?;
         let mut table = Self {
             name: name.to_owned(),
@@ -189,7 +190,8 @@ impl Table {
         let (snapshot, id) = (Arc::clone(&self.snapshot), app_id.to_owned());
         let engine = self.log.engine(None);
         let read = move || snapshot.get_app_id_version(&id, engine.as_ref());
-        let txn = joined(&self.name, tokio::task::spawn_blocking(read).await)?
+        let txn = background::blocking(&self.name, read)
+            .await?
             .map_err(|e| failure::log("read the transactions", &self.name, &e))?;
         self.txns.insert(app_id.to_owned(), txn);
         Ok(Some(txn))
@@ -293,11 +295,4 @@ fn facts(name: &str, snapshot: &Snapshot) -> Result<TableFacts> {
         writer_version: protocol.min_writer_version,
         writer_features: protocol.writer_features.unwrap_or_default(),
     })
-}
-
-pub(crate) fn joined<T>(
-    name: &str,
-    result: std::result::Result<T, tokio::task::JoinError>,
-) -> Result<T> {
-    result.map_err(|_| Error::internal(format!("a task on the log of table `{name}` ended early")))
 }
