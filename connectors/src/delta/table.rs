@@ -10,11 +10,14 @@ use deltalake::kernel::Add;
 use deltalake::logstore::{LogStore, LogStoreRef, commit_uri_from_version};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions};
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, ErrorKind, Result};
 
 use super::compatibility::TableFacts;
 use super::storage::Storage;
 use super::{background, entry, failure};
+
+/// How often a log that looks damaged is listed before it counts as damaged.
+const READS: u32 = 3;
 
 /// A table as far as we have read its log. Everything here can be had again by loading it anew.
 #[derive(Debug)]
@@ -55,6 +58,17 @@ pub(crate) struct Foreign {
 impl Table {
     /// Reads the log by listing. `None` when there is no table.
     pub(crate) async fn load(storage: &Storage, name: &str) -> Result<Option<Self>> {
+        // A list is no snapshot: one that is read while entries are created can lack one of them and have the next.
+        for _ in 1..READS {
+            match Self::read_log(storage, name).await {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                read => return read,
+            }
+        }
+        Self::read_log(storage, name).await
+    }
+
+    async fn read_log(storage: &Storage, name: &str) -> Result<Option<Self>> {
         let log = storage.log(name)?;
         let exists = log.is_delta_table_location().await;
         if !exists.map_err(|e| failure::storage("look for the log", name, &e))? {

@@ -72,6 +72,26 @@ fn a_seed_of_a_committer_takes_the_same_steps_again() {
     }
 }
 
+/// While entries are created, a list that is read by pages can have one and lack the one before.
+#[test]
+fn a_list_that_lacks_an_entry_which_stands_is_no_damage() {
+    let version = runtime().block_on(async {
+        let world = World::new(0, Mutation::None);
+        world.inner().faulty = false;
+        let store = SimStore { world: Arc::clone(&world), process: 1 };
+        let storage = Storage::on(world.remote.clone(), Arc::new(store));
+        let (first, target) = committer(storage.clone());
+        first.open(&target, APP, &TargetExpectation::default(), false).await.unwrap();
+        Foreigner::new(&world).append(3).await;
+        world.inner().hidden = Some(2);
+        let version = committer(storage).0.version(TABLE).await;
+        assert_eq!(world.inner().hidden, None, "it was not listed");
+        version
+    });
+    leave();
+    assert_eq!(version.unwrap(), 3);
+}
+
 /// Each of these makes the committer wrong, and some seed among the first hundred must notice.
 fn is_noticed(mutation: Mutation) {
     let noticed = (0..100).find_map(|seed| {
