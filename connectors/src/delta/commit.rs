@@ -13,6 +13,8 @@ use thalweg_core::connector::sink::{Committed, PendingCommit};
 use thalweg_core::{Error, Result, failpoint};
 
 use super::decide::{self, AfterPut, BeforePut, Occupied, Standing};
+#[cfg(test)]
+use super::simulation::mutation;
 use super::storage::Storage;
 use super::table::{self, Put, Table};
 use super::{compatibility, entry, footer};
@@ -175,6 +177,8 @@ impl<'a> Commit<'a> {
         if matches!(put, Put::Unclear) {
             tracing::warn!(table = %table.name, v, "whether it was created is unclear; reading it");
         }
+        #[cfg(test)]
+        let put = mutation::put(put, table.create(self.storage, v + 1, &self.bytes)).await;
         self.sent |= matches!(put, Put::Created(_) | Put::Unclear);
         let tag = match put {
             Put::Created(tag) => tag,

@@ -60,7 +60,7 @@ impl DeltaCommitter {
         Storage::at(place, access).map(Self::over)
     }
 
-    fn over(storage: Storage) -> Self {
+    pub(super) fn over(storage: Storage) -> Self {
         Self {
             storage,
             tables: Mutex::default(),

@@ -2,6 +2,9 @@
 
 use thalweg_core::connector::sink::TargetExpectation;
 
+#[cfg(test)]
+use super::simulation::mutation;
+
 /// What a table remembers of an application id, compared with a checkpoint (P12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -34,6 +37,8 @@ pub(crate) enum BeforePut {
 /// `anchored`: whether entry v-1 still is the one we know (`None`: known from a log checkpoint alone).
 /// `fresh`: whether v-1 was found by listing within this commit.
 pub(crate) fn before_put(anchored: Option<bool>, fresh: bool) -> BeforePut {
+    #[cfg(test)]
+    let anchored = mutation::before_put(anchored);
     match anchored {
         Some(true) => BeforePut::Put,
         None if fresh => BeforePut::Put,
@@ -52,6 +57,8 @@ pub(crate) enum AfterPut {
 
 /// `checkpoint`: the version in `_last_checkpoint`. `anchored`: whether entry v-1 still stands, if it did before.
 pub(crate) fn after_put(v: u64, checkpoint: Option<u64>, anchored: Option<bool>) -> AfterPut {
+    #[cfg(test)]
+    let (checkpoint, anchored) = mutation::after_put(checkpoint, anchored);
     let below = checkpoint.is_none_or(|c| c < v);
     if below && anchored != Some(false) { AfterPut::Committed } else { AfterPut::Reload }
 }
@@ -121,6 +128,8 @@ pub(crate) enum Opening {
 /// The creating entry carries `txn` 0 of the chain that made it, which is how a table is known before any manifest
 /// says so; 0 and none are the same otherwise.
 pub(crate) fn opening(found: Option<&Found>, expected: &TargetExpectation, adopt: bool) -> Opening {
+    #[cfg(test)]
+    let expected = &mutation::opening(expected);
     let committed = expected.txn.map_or(0, |n| n.0 as i64);
     let Some(found) = found else {
         let nothing = expected.id.is_none() && committed == 0 && expected.version.is_none();

@@ -183,6 +183,8 @@ pub(crate) fn read(table: &str, version: u64, bytes: &Bytes, app_id: &str) -> Re
             _ => None,
         })
         .collect();
+    #[cfg(test)]
+    let txns = super::simulation::mutation::txns(txns);
     let changes_table =
         actions.iter().any(|a| matches!(a, Action::Metadata(_) | Action::Protocol(_)));
     let txn = txns.iter().filter(|(id, _)| id == app_id).map(|(_, n)| *n).max();

@@ -14,8 +14,8 @@ use deltalake::logstore::{LogStore, LogStoreRef};
 use thalweg_core::{Result, failpoint};
 use tokio::sync::Mutex;
 
-use super::table::{Table, joined};
-use super::{entry, failure};
+use super::table::Table;
+use super::{background, entry, failure};
 
 /// Knows a table's last log checkpoint and holds the place of its running task.
 #[derive(Debug, Default)]
@@ -48,10 +48,7 @@ impl Upkeep {
             }
             drop(place);
         };
-        match runtime {
-            Some(runtime) => drop(runtime.spawn(work)),
-            None => drop(tokio::spawn(work)),
-        }
+        background::spawn(runtime, work);
     }
 
     pub(crate) async fn idle(&self) {
@@ -97,7 +94,8 @@ pub(super) async fn checkpoint(log: &LogStoreRef, name: &str, version: u64) -> R
         let snapshot = Snapshot::builder_for(url).at_version(version).build(engine.as_ref())?;
         snapshot.checkpoint(engine.as_ref(), None).map(drop)
     };
-    joined(name, tokio::task::spawn_blocking(write).await)?
+    background::blocking(name, write)
+        .await?
         .map_err(|e| failure::log("write a log checkpoint", name, &e))?;
     failpoint::hit("log.after")
 }

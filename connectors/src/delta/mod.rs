@@ -25,6 +25,7 @@
 //! says why it cannot.
 
 mod active;
+mod background;
 mod commit;
 mod committer;
 mod compact;
@@ -46,6 +47,8 @@ mod replace;
 mod rewrite;
 mod scan;
 mod schema;
+#[cfg(test)]
+mod simulation;
 mod sink;
 mod storage;
 mod store;

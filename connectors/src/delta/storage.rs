@@ -68,6 +68,13 @@ impl Storage {
         })
     }
 
+    /// `store` in the place of the one that `remote` names.
+    #[cfg(test)]
+    pub(crate) fn on(remote: Remote, store: Arc<dyn ObjectStore>) -> Self {
+        let log = Arc::clone(&store);
+        Self { log, data: store, root: Root::Remote(remote), probed: Arc::default() }
+    }
+
     pub(crate) fn decorated(self, decorate: &Decorator) -> Self {
         Self { log: decorate(self.log), data: decorate(self.data), ..self }
     }

@@ -10,11 +10,14 @@ use deltalake::kernel::Add;
 use deltalake::logstore::{LogStore, LogStoreRef, commit_uri_from_version};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions};
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, ErrorKind, Result};
 
 use super::compatibility::TableFacts;
 use super::storage::Storage;
-use super::{entry, failure};
+use super::{background, entry, failure};
+
+/// How often a log that looks damaged is listed before it counts as damaged.
+const READS: u32 = 3;
 
 /// A table as far as we have read its log. Everything here can be had again by loading it anew.
 #[derive(Debug)]
@@ -55,6 +58,17 @@ pub(crate) struct Foreign {
 impl Table {
     /// Reads the log by listing. `None` when there is no table.
     pub(crate) async fn load(storage: &Storage, name: &str) -> Result<Option<Self>> {
+        // A list is no snapshot: one that is read while entries are created can lack one of them and have the next.
+        for _ in 1..READS {
+            match Self::read_log(storage, name).await {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                read => return read,
+            }
+        }
+        Self::read_log(storage, name).await
+    }
+
+    async fn read_log(storage: &Storage, name: &str) -> Result<Option<Self>> {
         let log = storage.log(name)?;
         let exists = log.is_delta_table_location().await;
         if !exists.map_err(|e| failure::storage("look for the log", name, &e))? {
@@ -62,7 +76,8 @@ impl Table {
         }
         let (engine, url) = (log.engine(None), log.root_url().clone());
         let build = move || Snapshot::builder_for(url).build(engine.as_ref());
-        let snapshot = joined(name, tokio::task::spawn_blocking(build).await)?
+        let snapshot = background::blocking(name, build)
+            .await?
             .map_err(|e| failure::log("read the log", name, &e))?;
         let mut table = Self {
             name: name.to_owned(),
@@ -189,7 +204,8 @@ impl Table {
         let (snapshot, id) = (Arc::clone(&self.snapshot), app_id.to_owned());
         let engine = self.log.engine(None);
         let read = move || snapshot.get_app_id_version(&id, engine.as_ref());
-        let txn = joined(&self.name, tokio::task::spawn_blocking(read).await)?
+        let txn = background::blocking(&self.name, read)
+            .await?
             .map_err(|e| failure::log("read the transactions", &self.name, &e))?;
         self.txns.insert(app_id.to_owned(), txn);
         Ok(Some(txn))
@@ -293,11 +309,4 @@ fn facts(name: &str, snapshot: &Snapshot) -> Result<TableFacts> {
         writer_version: protocol.min_writer_version,
         writer_features: protocol.writer_features.unwrap_or_default(),
     })
-}
-
-pub(crate) fn joined<T>(
-    name: &str,
-    result: std::result::Result<T, tokio::task::JoinError>,
-) -> Result<T> {
-    result.map_err(|_| Error::internal(format!("a task on the log of table `{name}` ended early")))
 }

@@ -1,0 +1,128 @@
+//! Seeded simulation of the committer, on one thread and in virtual time.
+//!
+//! Real: [`DeltaCommitter`](super::DeltaCommitter) with everything below it: decisions, commits, columns read from footers,
+//! the log's loading by Delta's kernel, log checkpoints and clean-up. Played: the object store, which fails before and
+//! behind the effect, is slow by up to 30 s, says "there is another" with nothing stored, and does what was asked of it
+//! when whoever asked is dead (`store`); the manifests, which are decided before their commits; somebody else, who appends
+//! files, changes columns and settings, writes log checkpoints and removes entries (`foreign`). A process is a `LocalSet`:
+//! dropping it kills it, not polling it is a SIGSTOP.
+//!
+//! The kernel reads and writes on threads of its own and knows no virtual time. What it does at once is one step, in place
+//! (`background` is the seam, `step` says what it is shown): names and contents of two times, as a listing by pages beside
+//! others' writes may show. Between its requests nothing happens but that. Table ids and times in entries are those of the
+//! machine; nothing that a process decides depends on them.
+//!
+//! The auditor keeps every entry that was ever created and judges by them. It looks at each put (its predecessor was seen),
+//! each entry (a manifest decided it), each commit (it is in), and at the end; a stranger's reader must then see the same
+//! files. Not in it: local folders with their syncs, several tables, merging, vacuum, overwriting.
+//!
+//! `THALWEG_SIM_FIRST=7 THALWEG_SIM_SEEDS=1 cargo test -p thalweg-connectors --lib every_seed` plays seed 7 again.
+
+mod audit;
+mod director;
+mod foreign;
+pub(crate) mod mutation;
+mod process;
+mod step;
+mod store;
+mod world;
+
+use std::sync::Arc;
+
+use thalweg_core::connector::sink::{Committer, TargetExpectation};
+
+use director::{Outcome, play, runtime};
+use foreign::Foreigner;
+use process::committer;
+use store::SimStore;
+use world::{APP, Counters, Mutation, TABLE, World, leave};
+
+use super::storage::Storage;
+
+pub(crate) use world::here;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn every_seed_of_a_committer_is_exact() {
+    let (first, seeds) = (number("THALWEG_SIM_FIRST", 0), number("THALWEG_SIM_SEEDS", 100));
+    let mut all = Counters::default();
+    for seed in first..first + seeds {
+        let Outcome { violations, counters, .. } = play(seed, Mutation::None);
+        assert!(
+            violations.is_empty(),
+            "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
+             -p thalweg-connectors --lib every_seed"
+        );
+        all.add(counters);
+    }
+    println!("{seeds} seeds of a committer: {all:?}");
+    if seeds >= 100 {
+        assert!(all.least() > seeds / 40, "too little happened: {all:?}");
+    }
+}
+
+#[test]
+fn a_seed_of_a_committer_takes_the_same_steps_again() {
+    for seed in 0..5 {
+        let (a, b) = (play(seed, Mutation::None), play(seed, Mutation::None));
+        assert_eq!(a.trace, b.trace, "seed {seed}");
+    }
+}
+
+/// While entries are created, a list that is read by pages can have one and lack the one before.
+#[test]
+fn a_list_that_lacks_an_entry_which_stands_is_no_damage() {
+    let version = runtime().block_on(async {
+        let world = World::new(0, Mutation::None);
+        world.inner().faulty = false;
+        let store = SimStore { world: Arc::clone(&world), process: 1 };
+        let storage = Storage::on(world.remote.clone(), Arc::new(store));
+        let (first, target) = committer(storage.clone());
+        first.open(&target, APP, &TargetExpectation::default(), false).await.unwrap();
+        Foreigner::new(&world).append(3).await;
+        world.inner().hidden = Some(2);
+        let version = committer(storage).0.version(TABLE).await;
+        assert_eq!(world.inner().hidden, None, "it was not listed");
+        version
+    });
+    leave();
+    assert_eq!(version.unwrap(), 3);
+}
+
+/// Each of these makes the committer wrong, and some seed among the first hundred must notice.
+fn is_noticed(mutation: Mutation) {
+    let noticed = (0..100).find_map(|seed| {
+        let violations = play(seed, mutation).violations;
+        Some((seed, violations.first()?.clone()))
+    });
+    println!("{mutation:?} is noticed by {noticed:?}");
+    assert!(noticed.is_some(), "nobody noticed {mutation:?}");
+}
+
+#[test]
+fn a_committer_that_does_not_look_after_an_unclear_put_is_noticed() {
+    is_noticed(Mutation::Blind);
+}
+
+#[test]
+fn a_committer_that_does_not_find_its_own_transaction_is_noticed() {
+    is_noticed(Mutation::Forgets);
+}
+
+#[test]
+fn a_committer_that_puts_on_a_predecessor_it_has_not_seen_is_noticed() {
+    is_noticed(Mutation::Unseen);
+}
+
+#[test]
+fn a_committer_that_takes_a_hole_for_the_log_is_noticed() {
+    is_noticed(Mutation::Hole);
+}
+
+#[test]
+fn a_committer_that_opens_whatever_it_finds_is_noticed() {
+    is_noticed(Mutation::Anything);
+}
