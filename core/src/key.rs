@@ -4,6 +4,8 @@
 //! build, on every platform and after every upgrade (golden vectors in the tests). It is never Arrow's or a hash
 //! map's own hash, which may change from release to release.
 
+mod decode;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray, StringArray};
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Error, Result};
+
+pub use decode::key_columns;
 
 /// Number of a key group: `0 .. max_parallelism`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

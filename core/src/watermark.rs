@@ -34,7 +34,8 @@ pub struct WatermarkStrategy {
     pub out_of_orderness: Duration,
     /// After how long without rows a split no longer holds the others back; never, when `None`.
     pub idle_after: Option<Duration>,
-    /// Rows further ahead of their arrival than this do not move the watermark (E11); the column of arrivals.
+    /// Rows further ahead of their arrival than this do not move the watermark (E11); the column of arrivals. A row whose
+    /// arrival is null is believed.
     pub future_cap: Option<(&'static str, Duration)>,
 }
 
@@ -59,14 +60,15 @@ impl WatermarkStrategy {
         }
     }
 
-    /// A split without rows for `after` stops holding the watermark back until its next row.
+    /// A split without rows that count for `after` stops holding the watermark back until its next one.
     #[must_use]
     pub fn with_idleness(mut self, after: Duration) -> Self {
         self.idle_after = Some(after);
         self
     }
 
-    /// Rows more than `ahead` of their `arrival` do not move the watermark.
+    /// Rows more than `ahead` of their `arrival` do not count: they neither move the watermark nor hold it back. The arrival
+    /// is a column and no clock, so that a replay judges alike.
     #[must_use]
     pub fn with_future_cap(mut self, arrival: Column<Timestamp>, ahead: Duration) -> Self {
         self.future_cap = Some((arrival.name(), ahead));
@@ -109,8 +111,9 @@ pub struct SplitWatermarks {
 struct SplitState {
     /// The split's running watermark; `None` before its first row.
     watermark: Option<EventTime>,
+    /// When the last row came that counts.
     last_row: Duration,
-    /// Until its next row.
+    /// Until its next row that counts.
     idle: bool,
     finished: bool,
 }
@@ -193,11 +196,13 @@ impl SplitWatermarks {
             }
             None => None,
         };
+        // Without a single arrival, as in a file, every row counts.
+        let arrivals = arrivals.filter(|(arrival, _)| arrival.null_count() < arrival.len());
         let bound = micros(self.strategy.out_of_orderness);
-        state.last_row = now;
-        state.idle = false;
+        let mut counts = false;
         let before = match arrivals {
             None if times.null_count() == 0 => {
+                counts = true;
                 let times = times.values().iter().map(|time| Some(*time));
                 running_before(&mut state.watermark, times, bound)
             }
@@ -207,11 +212,17 @@ impl SplitWatermarks {
                     let ahead = arrivals.is_some_and(|(arrival, cap)| {
                         arrival.is_valid(row) && time > arrival.value(row).saturating_add(cap)
                     });
+                    counts |= !ahead;
                     (!ahead).then_some(time)
                 });
                 running_before(&mut state.watermark, counted, bound)
             }
         };
+        // Rows without a time that counts say nothing about how far the split is: it may fall idle all the same.
+        if counts {
+            state.last_row = now;
+            state.idle = false;
+        }
         let mut columns = batch.columns().to_vec();
         columns.push(Arc::new(before));
         RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|_| internal())

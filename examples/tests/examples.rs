@@ -24,6 +24,15 @@ fn custom_operator_finds_the_jump() -> io::Result<()> {
 }
 
 #[test]
+fn alerts_tell_once_that_a_machine_is_too_hot_and_once_that_it_is_not() -> io::Result<()> {
+    let expected = "press at 10: normal -> pending\npress at 20: pending -> firing\n\
+                    press at 60: firing -> resolved\n\
+                    pump at 30: normal -> pending\npump at 40: pending -> firing\n";
+    assert_eq!(run(env!("CARGO_BIN_EXE_alerts"), &[])?, expected);
+    Ok(())
+}
+
+#[test]
 fn late_data_parts_the_late_row_from_the_others() -> io::Result<()> {
     let expected = "minute 0: 2 readings\nminute 1: 2 readings\nlate: 1 readings\n";
     assert_eq!(run(env!("CARGO_BIN_EXE_late_data"), &[])?, expected);

@@ -12,7 +12,7 @@
 //! * [`Lateness`]: rows that came after their window had closed leave by a side output
 //! * [`Aggregate`]: one row per key and window, in two phases
 //! * [`detect`]: [`Threshold`] with persistence and hysteresis, [`EwmaZScore`] against each key's own past
-//! * [`alert`]: the state machine of alerts, for operators that know what to watch
+//! * [`alert`]: [`Alerts`] by rules about columns; the state machine behind it, for operators that watch something else
 
 pub mod aggregate;
 pub mod alert;
@@ -31,6 +31,7 @@ pub mod seal;
 pub mod validate;
 
 pub use aggregate::Aggregate;
+pub use alert::{AlertRule, Alerts};
 pub use column::ColumnRef;
 pub use detect::{EwmaZScore, Threshold};
 pub use filter::Filter;

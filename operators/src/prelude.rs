@@ -1,6 +1,6 @@
 //! What a file that builds a graph imports: `use thalweg_operators::prelude::*;`.
 
 pub use crate::{
-    Aggregate, ColumnRef, EwmaZScore, Filter, LATE, Lateness, Map, Mask, Project, REJECTED, Seal,
-    Threshold, Validate,
+    Aggregate, AlertRule, Alerts, ColumnRef, EwmaZScore, Filter, LATE, Lateness, Map, Mask,
+    Project, REJECTED, Seal, Threshold, Validate,
 };

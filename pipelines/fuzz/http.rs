@@ -1,10 +1,11 @@
 //! The dashboards' own routes, given requests by somebody with a token, and by somebody without one.
 //!
 //! Whatever comes, the server answers or hangs up, nothing of it panics, no answer is a failure of its own, and none shows what the
-//! visitor may not see.
+//! visitor may not see. There are patients to be asked for.
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a panic is a finding")]
 
+mod rows;
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
@@ -30,6 +31,8 @@ const NURSE: &str = "nurse.secret";
 const COOK: &str = "cook.secret";
 const SEEN: &str = "for nurses";
 const HIDDEN: &str = "not for nurses";
+/// A list of patients begins so, and nothing else does.
+const LISTED: &str = "\"patients\":[";
 /// A request without an end is over when nothing has come for this long.
 const QUIET: Duration = Duration::from_millis(5);
 /// A server that does not hang up for this long after its client hangs.
@@ -80,7 +83,9 @@ impl World {
         board.update(|edit| edit.put("kpis", "row", &SEEN));
         board.update(|edit| edit.put("alerts", "row", &HIDDEN));
         board.set_ready(true);
-        let data = Place::Folder(folder.path().to_owned());
+        let data = folder.path().join("data");
+        rows::fill(&data);
+        let data = Place::Folder(data);
         let follower = DeltaFollower::at(&data, &Access::from_environment()).unwrap();
         let answers = Answers::new(Arc::new(Taken), Duration::from_hours(1));
         let desk = Desk { answers: Some(answers), journal: journal.clone() };
@@ -129,10 +134,10 @@ fn ask(request: &[u8], hidden: &[&str]) {
 fuzz_target!(|bytes: &[u8]| {
     let Some((way, rest)) = bytes.split_first() else { return };
     let (token, hidden): (&str, &[&str]) = match way % 4 {
-        0 => return ask(rest, &[SEEN, HIDDEN]),
-        1 => ("nurse.other", &[SEEN, HIDDEN]),
+        0 => return ask(rest, &[SEEN, HIDDEN, LISTED]),
+        1 => ("nurse.other", &[SEEN, HIDDEN, LISTED]),
         2 => (NURSE, &[HIDDEN]),
-        _ => (COOK, &[SEEN, HIDDEN]),
+        _ => (COOK, &[SEEN, HIDDEN, LISTED]),
     };
     // A request that is whole, unless what was made up breaks it: first line, more of the head, body.
     let mut parts = rest.split(|byte| *byte == 0);

@@ -187,7 +187,8 @@ fn an_event_is_on_the_screen_within_a_second_and_its_minute_is_replaced_by_what_
     let folder = tempfile::tempdir().unwrap();
     let (data, config) = (folder.path().join("data"), folder.path().join("config.toml"));
     // However slow this machine is, a partition that waits for its next event holds the minute open.
-    fs::write(&config, "[time]\nidle_after = \"1h\"\n").unwrap();
+    // And an event that is hours ahead is all that the other partition will ever hold: it must move that one's time.
+    fs::write(&config, "[time]\nidle_after = \"1h\"\nahead = \"1day\"\n").unwrap();
     let topic = Topic::start();
     let serving = Serving::start(
         healthcare()

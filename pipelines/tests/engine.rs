@@ -8,37 +8,21 @@
 
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "support/wards.rs"]
+mod wards;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use bench::{Bench, brisk};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::prelude::*;
-use thalweg_operators::aggregate::Aggregate;
 use thalweg_runtime::{JobBuilder, Settings};
-
-#[derive(thalweg_core::Record)]
-#[expect(dead_code, reason = "only its columns are used")]
-struct Reading {
-    ward: String,
-    patient: i64,
-    at: Micros,
-}
-
-#[derive(thalweg_core::Record)]
-#[expect(dead_code, reason = "only its columns are used")]
-struct PerMinute {
-    window_start: Micros,
-    window_end: Micros,
-    ward: String,
-    readings: i64,
-    patients: i64,
-}
+use wards::{PerWindow, Reading, summary};
 
 /// `rows` readings of split `number`, a second apart.
 fn readings(number: i64, rows: i64) -> Vec<RecordBatch> {
@@ -46,18 +30,7 @@ fn readings(number: i64, rows: i64) -> Vec<RecordBatch> {
         .step_by(100)
         .map(|from| {
             let range = from..(from + 100).min(rows);
-            let ward = range.clone().map(|i| ["north", "south", "east"][(i % 3) as usize]);
-            let patient = range.clone().map(|i| i % 17 + number);
-            let at = range.map(|i| i * 1_000_000);
-            RecordBatch::try_new(
-                Reading::schema(),
-                vec![
-                    Arc::new(StringArray::from_iter_values(ward)),
-                    Arc::new(Int64Array::from_iter_values(patient)),
-                    Arc::new(TimestampMicrosecondArray::from_iter_values(at).with_timezone("UTC")),
-                ],
-            )
-            .unwrap()
+            wards::readings(range, |i| i % 17 + number, 1_000_000)
         })
         .collect()
 }
@@ -71,12 +44,7 @@ fn graph(source: MemorySource, store: &MemoryStore) -> JobGraph {
     readings
         .key_by(Reading::WARD)
         .window(TumblingEventTimeWindows::of(Duration::from_mins(1)))
-        .aggregate::<PerMinute>(
-            "per-minute",
-            &Aggregate::over(Reading::AT)
-                .count("readings")
-                .count_distinct(Reading::PATIENT, "patients"),
-        )
+        .aggregate::<PerWindow>("per-minute", &summary())
         .sink("gold", store.sink("gold").ranked(1));
     env.build().unwrap()
 }

@@ -12,6 +12,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "support/wards.rs"]
+mod wards;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -19,9 +22,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use thalweg_connectors::delta::{
     CUTS, Compaction, DeltaCommitter, DeltaMaintenance, DeltaSink, Vacuum, read_table,
 };
@@ -32,8 +35,8 @@ use thalweg_core::connector::sink::{Committer, Cut, PendingCommit};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_objects::{Access, Place};
-use thalweg_operators::aggregate::Aggregate;
 use thalweg_runtime::{CheckpointStorage, JobBuilder, LocalStorage, Settings, SystemClock};
+use wards::{PerWindow, Reading, summary};
 
 const TABLES: [&str; 3] = ["all", "gold", CUTS];
 /// A file that is staged is in a manifest long before, whatever else the machine does.
@@ -46,38 +49,10 @@ const SHORT: [(&str, &str); 2] = [
 /// Checkpoints between two rounds of maintenance, at most.
 const ROUND: u64 = 200;
 
-#[derive(thalweg_core::Record)]
-#[expect(dead_code, reason = "only its columns are used")]
-struct Reading {
-    ward: String,
-    patient: i64,
-    at: Micros,
-}
-
-#[derive(thalweg_core::Record)]
-#[expect(dead_code, reason = "only its columns are used")]
-struct PerWindow {
-    window_start: Micros,
-    window_end: Micros,
-    ward: String,
-    readings: i64,
-    patients: i64,
-}
-
 /// Four hundred rows a second, each a tenth of a second of event time.
 fn source() -> GeneratorSource<FromFn<impl Fn(u64, u64) -> Result<RecordBatch> + Send + Sync>> {
     let rows = from_fn(Reading::schema(), |from, to| {
-        let ward = (from..to).map(|i| ["north", "south", "east"][(i % 3) as usize]);
-        let at = (from..to).map(|i| i as i64 * 100_000);
-        let batch = RecordBatch::try_new(
-            Reading::schema(),
-            vec![
-                Arc::new(StringArray::from_iter_values(ward)),
-                Arc::new(Int64Array::from_iter_values((from..to).map(|i| i as i64 % 500))),
-                Arc::new(TimestampMicrosecondArray::from_iter_values(at).with_timezone("UTC")),
-            ],
-        );
-        Ok(batch.unwrap())
+        Ok(wards::readings(from as i64..to as i64, |i| i % 500, 100_000))
     });
     let clock = Arc::new(SystemClock::default());
     GeneratorSource::new("readings", rows, clock).rows_per_second(Some(400.0))
@@ -96,12 +71,7 @@ fn graph(tables: &Arc<DeltaCommitter>) -> JobGraph {
     readings
         .key_by(Reading::WARD)
         .window(TumblingEventTimeWindows::of(Duration::from_secs(10)))
-        .aggregate::<PerWindow>(
-            "per-window",
-            &Aggregate::over(Reading::AT)
-                .count("readings")
-                .count_distinct(Reading::PATIENT, "patients"),
-        )
+        .aggregate::<PerWindow>("per-window", &summary())
         .sink("gold", sink("gold").rank(1));
     env.build().unwrap()
 }

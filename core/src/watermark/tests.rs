@@ -59,6 +59,20 @@ fn a_row_far_ahead_of_its_arrival_does_not_move_the_clock() {
 }
 
 #[test]
+fn a_split_of_rows_that_are_all_ahead_or_without_a_time_falls_idle() {
+    let mut t = tracker(&["a", "b"]);
+    let late = Duration::from_secs(61);
+    t.observe("a", &batch(&[Some(100)], 200), late).unwrap();
+    for times in [[Some(i64::MAX)], [None]] {
+        t.observe("b", &batch(&times, 200), late).unwrap();
+        assert_eq!(t.current(late, false), SourceTime::At(Watermark::MIN));
+    }
+    assert_eq!(t.current(late, true), SourceTime::At(Watermark(90)));
+    t.observe("b", &batch(&[Some(i64::MAX), Some(40)], 200), late).unwrap();
+    assert_eq!(t.current(late, true), SourceTime::At(Watermark(30)));
+}
+
+#[test]
 fn an_unread_split_holds_the_others_back_and_a_finished_one_does_not() {
     let mut t = tracker(&["a", "b"]);
     t.observe("a", &batch(&[Some(100)], 200), Duration::ZERO).unwrap();

@@ -93,6 +93,18 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// What a row about an alert that stands there says.
+    pub const fn state(self) -> State {
+        match self {
+            Self::Pending => State::Pending,
+            Self::Firing => State::Firing,
+            Self::Acknowledged => State::Acknowledged,
+            Self::Snoozed { .. } => State::Snoozed,
+        }
+    }
+}
+
 /// What a fact means for a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
@@ -145,6 +157,8 @@ impl State {
 /// What to tell about an alert. A slot's opening time names the alert: no two of a slot share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
+    /// The state before; `None`: there was no alert.
+    pub from: Option<State>,
     /// The new state.
     pub state: State,
     /// How bad it is.
@@ -206,6 +220,12 @@ impl Slot {
         self.open.is_none()
     }
 
+    /// Whether a reading at `at` would be older than the newest, and so change nothing.
+    #[inline]
+    pub fn is_late(&self, at: EventTime) -> bool {
+        at < self.newest
+    }
+
     /// Notes a reading at `at` that says that all is well, where [`Slot::is_quiet`].
     #[inline]
     pub fn note(&mut self, at: EventTime) {
@@ -214,7 +234,7 @@ impl Slot {
 
     /// What `fact` means. Nothing changes.
     pub fn decide(&self, policy: &Policy, fact: Fact) -> Transition {
-        if fact.is_reading() && fact.at() < self.newest {
+        if fact.is_reading() && self.is_late(fact.at()) {
             return Transition::Stay;
         }
         let Some(open) = &self.open else {
@@ -258,6 +278,7 @@ impl Slot {
     }
 
     fn apply(&mut self, transition: Transition, at: EventTime) -> Option<Change> {
+        let from = self.phase().map(Phase::state);
         if let Transition::Open(severity) | Transition::Fire(severity) = transition {
             // What opens an alert is the newest reading: its time is the slot's alone.
             self.open.get_or_insert_with(|| Box::new(Open::new(severity, at)));
@@ -293,7 +314,7 @@ impl Slot {
         };
         open.changed_at = open.changed_at.max(at);
         open.changes = open.changes.saturating_add(1);
-        let change = open.tell(state);
+        let change = open.tell(from, state);
         if state == State::Resolved {
             self.open = None;
             // A reading of the very same instant would open an alert of the same name.
@@ -347,8 +368,9 @@ impl Open {
         }
     }
 
-    fn tell(&self, state: State) -> Change {
+    fn tell(&self, from: Option<State>, state: State) -> Change {
         Change {
+            from,
             state,
             severity: self.severity,
             opened_at: self.opened_at,

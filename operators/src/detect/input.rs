@@ -67,18 +67,7 @@ pub(super) struct Readings<'a> {
 impl Columns {
     fn find(input: &Schema, keys: &[&str], time: &str, value: &str) -> Result<Self> {
         let keys = keys.iter().map(|key| batch::index_of(input, key)).collect::<Result<_>>()?;
-        let (at, of) = (batch::index_of(input, time)?, batch::index_of(input, value)?);
-        let is_time = |t: &DataType| matches!(t, DataType::Timestamp(TimeUnit::Microsecond, _));
-        if !is_time(batch::field_of(input, time)?.data_type()) {
-            return Err(Error::graph(format!(
-                "column `{time}` must be a timestamp in microseconds"
-            )));
-        }
-        let found = batch::field_of(input, value)?.data_type();
-        if !matches!(found, DataType::Float64 | DataType::Int32 | DataType::Int64) {
-            return Err(Error::graph(format!("column `{value}` of type {found} is no number")));
-        }
-        Ok(Self { keys, time: at, value: of })
+        Ok(Self { keys, time: time_of(input, time)?, value: number_of(input, value)? })
     }
 
     pub(super) fn read<'a>(&self, batch: &'a RecordBatch) -> Result<Readings<'a>> {
@@ -104,7 +93,26 @@ impl Readings<'_> {
     }
 }
 
-fn numbers(column: &dyn Array) -> Option<Float64Array> {
+/// Where a column of event times is.
+pub(crate) fn time_of(input: &Schema, column: &str) -> Result<usize> {
+    let is_time = |t: &DataType| matches!(t, DataType::Timestamp(TimeUnit::Microsecond, _));
+    if !is_time(batch::field_of(input, column)?.data_type()) {
+        return Err(Error::graph(format!("column `{column}` must be a timestamp in microseconds")));
+    }
+    batch::index_of(input, column)
+}
+
+/// Where a column of numbers is.
+pub(crate) fn number_of(input: &Schema, column: &str) -> Result<usize> {
+    let found = batch::field_of(input, column)?.data_type();
+    if !matches!(found, DataType::Float64 | DataType::Int32 | DataType::Int64) {
+        return Err(Error::graph(format!("column `{column}` of type {found} is no number")));
+    }
+    batch::index_of(input, column)
+}
+
+/// A column that [`number_of`] has found.
+pub(crate) fn numbers(column: &dyn Array) -> Option<Float64Array> {
     let float = column.as_primitive_opt::<Float64Type>().cloned();
     let int = || column.as_primitive_opt::<Int32Type>().map(|c| c.unary(f64::from));
     let long = || column.as_primitive_opt::<Int64Type>().map(|c| c.unary(|v| v as f64));

@@ -1,5 +1,9 @@
 //! A limit with hysteresis.
 
+use thalweg_core::time::EventTime;
+
+use crate::alert::{Fact, Severity};
+
 /// On which side of its bound a limit is crossed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -34,6 +38,18 @@ pub enum Verdict {
     Between,
     /// At the clearing bound or on its good side.
     Clear,
+}
+
+impl Verdict {
+    /// What an alert learns of a value that was read at `at`; `severity` is how bad it is to cross the limit.
+    #[inline]
+    pub fn fact(self, at: EventTime, severity: Severity) -> Fact {
+        match self {
+            Self::Crossed => Fact::Crossed { at, severity },
+            Self::Between => Fact::Between { at },
+            Self::Clear => Fact::Cleared { at },
+        }
+    }
 }
 
 impl Limit {

@@ -4,7 +4,7 @@
 //! any numeric column and any key; [`crate::alert`] makes alerts of what they find.
 
 mod ewma;
-mod input;
+pub(crate) mod input;
 mod limit;
 mod threshold;
 mod zscore;

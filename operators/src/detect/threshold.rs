@@ -13,9 +13,9 @@ use thalweg_core::state::KeyTable;
 use thalweg_core::time::micros;
 use thalweg_core::{Error, Result};
 
+use super::Limit;
 use super::input::{Columns, Watched};
-use super::{Limit, Verdict};
-use crate::alert::{Fact, Policy, Severity, Slot, State};
+use crate::alert::{Policy, Severity, Slot, State};
 use crate::batch;
 
 /// The column that says which of the two a row is.
@@ -111,14 +111,8 @@ impl Watching {
     /// Whether the limit is raised or cleared by this reading.
     fn judge(&mut self, hash: u64, key: Box<[u8]>, (at, value): (i64, f64)) -> Option<bool> {
         let mut entry = self.slots.entry(hash, key);
-        let change = entry.value().advance(
-            &self.policy,
-            match self.limit.judge(value) {
-                Verdict::Crossed => Fact::Crossed { at, severity: Severity::Warning },
-                Verdict::Between => Fact::Between { at },
-                Verdict::Clear => Fact::Cleared { at },
-            },
-        )?;
+        let fact = self.limit.judge(value).fact(at, Severity::Warning);
+        let change = entry.value().advance(&self.policy, fact)?;
         match change.state {
             State::Firing => Some(true),
             State::Resolved if change.fired_at.is_some() => Some(false),

@@ -171,6 +171,9 @@ pub struct TimeSection {
     /// How far out of order events may be.
     #[serde(with = "humantime_serde")]
     pub out_of_orderness: Duration,
+    /// How far ahead of its arrival an event may claim to have happened and still move event time.
+    #[serde(with = "humantime_serde")]
+    pub ahead: Duration,
     /// A partition without events for this long no longer holds the others back.
     #[serde(with = "humantime_serde")]
     pub idle_after: Duration,
@@ -186,6 +189,7 @@ impl Default for TimeSection {
     fn default() -> Self {
         Self {
             out_of_orderness: Duration::from_secs(30),
+            ahead: Duration::from_mins(10),
             idle_after: Duration::from_mins(1),
             window: Duration::from_mins(1),
             allowed_lateness: Duration::ZERO,

@@ -130,7 +130,9 @@ fn events<'env>(
 ) -> DataStream<'env, Event> {
     let watermarks =
         WatermarkStrategy::bounded_out_of_orderness(Event::EVENT_TIME, time.out_of_orderness)
-            .with_idleness(time.idle_after);
+            .with_idleness(time.idle_after)
+            // By what the broker wrote down, which a replay finds again; the lines of a file have no arrivals.
+            .with_future_cap(Event::KAFKA_TIMESTAMP, time.ahead);
     env.shared_source("events", source).watermarks(watermarks)
 }
 

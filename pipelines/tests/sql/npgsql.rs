@@ -79,51 +79,55 @@ where i.TABLE_SCHEMA = 'public' and i.TABLE_NAME = 'gold_vitals_by_minute'
 and i.CONSTRAINT_TYPE in ('PRIMARY KEY', 'UNIQUE')
 order by i.CONSTRAINT_SCHEMA || '_' || i.CONSTRAINT_NAME, ii.TABLE_SCHEMA, ii.TABLE_NAME, ii.ORDINAL_POSITION";
 
+/// Foreign keys beside those that they refer to.
+macro_rules! keys_in_pairs {
+    () => {
+        "from
+    (select distinct constraint_catalog, constraint_schema, unique_constraint_schema, constraint_name, unique_constraint_name
+        from INFORMATION_SCHEMA.REFERENTIAL_CONSTRAINTS) fkcon
+        inner join
+    INFORMATION_SCHEMA.KEY_COLUMN_USAGE fkcol
+        on fkcon.CONSTRAINT_SCHEMA = fkcol.CONSTRAINT_SCHEMA
+        and fkcon.CONSTRAINT_NAME = fkcol.CONSTRAINT_NAME
+        inner join
+    INFORMATION_SCHEMA.KEY_COLUMN_USAGE pkcol
+        on fkcon.UNIQUE_CONSTRAINT_SCHEMA = pkcol.CONSTRAINT_SCHEMA
+        and fkcon.UNIQUE_CONSTRAINT_NAME = pkcol.CONSTRAINT_NAME
+"
+    };
+}
+
 /// Who refers to the table.
-const REFERRING: &str = "select
+const REFERRING: &str = concat!(
+    "select
     pkcol.COLUMN_NAME as PK_COLUMN_NAME,
     fkcol.TABLE_SCHEMA AS FK_TABLE_SCHEMA,
     fkcol.TABLE_NAME AS FK_TABLE_NAME,
     fkcol.COLUMN_NAME as FK_COLUMN_NAME,
     fkcol.ORDINAL_POSITION as ORDINAL,
     fkcon.CONSTRAINT_SCHEMA || '_' || fkcol.TABLE_NAME || '_' || 'gold_vitals_by_minute' || '_' || fkcon.CONSTRAINT_NAME as FK_NAME
-from
-    (select distinct constraint_catalog, constraint_schema, unique_constraint_schema, constraint_name, unique_constraint_name
-        from INFORMATION_SCHEMA.REFERENTIAL_CONSTRAINTS) fkcon
-        inner join
-    INFORMATION_SCHEMA.KEY_COLUMN_USAGE fkcol
-        on fkcon.CONSTRAINT_SCHEMA = fkcol.CONSTRAINT_SCHEMA
-        and fkcon.CONSTRAINT_NAME = fkcol.CONSTRAINT_NAME
-        inner join
-    INFORMATION_SCHEMA.KEY_COLUMN_USAGE pkcol
-        on fkcon.UNIQUE_CONSTRAINT_SCHEMA = pkcol.CONSTRAINT_SCHEMA
-        and fkcon.UNIQUE_CONSTRAINT_NAME = pkcol.CONSTRAINT_NAME
-where pkcol.TABLE_SCHEMA = 'public' and pkcol.TABLE_NAME = 'gold_vitals_by_minute'
+",
+    keys_in_pairs!(),
+    "where pkcol.TABLE_SCHEMA = 'public' and pkcol.TABLE_NAME = 'gold_vitals_by_minute'
         and pkcol.ORDINAL_POSITION = fkcol.ORDINAL_POSITION
-order by FK_NAME, fkcol.ORDINAL_POSITION";
+order by FK_NAME, fkcol.ORDINAL_POSITION"
+);
 
 /// To whom it refers.
-const REFERRED: &str = "select
+const REFERRED: &str = concat!(
+    "select
     pkcol.TABLE_SCHEMA AS PK_TABLE_SCHEMA,
     pkcol.TABLE_NAME AS PK_TABLE_NAME,
     pkcol.COLUMN_NAME as PK_COLUMN_NAME,
     fkcol.COLUMN_NAME as FK_COLUMN_NAME,
     fkcol.ORDINAL_POSITION as ORDINAL,
     fkcon.CONSTRAINT_SCHEMA || '_' || 'gold_vitals_by_minute' || '_' || pkcol.TABLE_NAME || '_' || fkcon.CONSTRAINT_NAME as FK_NAME
-from
-    (select distinct constraint_catalog, constraint_schema, unique_constraint_schema, constraint_name, unique_constraint_name
-        from INFORMATION_SCHEMA.REFERENTIAL_CONSTRAINTS) fkcon
-        inner join
-    INFORMATION_SCHEMA.KEY_COLUMN_USAGE fkcol
-        on fkcon.CONSTRAINT_SCHEMA = fkcol.CONSTRAINT_SCHEMA
-        and fkcon.CONSTRAINT_NAME = fkcol.CONSTRAINT_NAME
-        inner join
-    INFORMATION_SCHEMA.KEY_COLUMN_USAGE pkcol
-        on fkcon.UNIQUE_CONSTRAINT_SCHEMA = pkcol.CONSTRAINT_SCHEMA
-        and fkcon.UNIQUE_CONSTRAINT_NAME = pkcol.CONSTRAINT_NAME
-where fkcol.TABLE_SCHEMA = 'public' and fkcol.TABLE_NAME = 'gold_vitals_by_minute'
+",
+    keys_in_pairs!(),
+    "where fkcol.TABLE_SCHEMA = 'public' and fkcol.TABLE_NAME = 'gold_vitals_by_minute'
         and pkcol.ORDINAL_POSITION = fkcol.ORDINAL_POSITION
-order by FK_NAME, fkcol.ORDINAL_POSITION";
+order by FK_NAME, fkcol.ORDINAL_POSITION"
+);
 
 const PREVIEW: &str = "select \"$Table\".\"window_start\" as \"window_start\",
     \"$Table\".\"events\" as \"events\"

@@ -162,12 +162,13 @@ proptest! {
             prop_assert!(!late, "a late reading changed something");
             match &open {
                 None => {
-                    prop_assert_eq!(change.sequence, 1);
+                    prop_assert_eq!((change.from, change.sequence), (None, 1));
                     prop_assert!(matches!(change.state, State::Pending | State::Firing));
                     prop_assert!(names.insert(change.opened_at), "two alerts of one name");
                 }
                 Some(last) => {
                     prop_assert_eq!(change.opened_at, last.opened_at);
+                    prop_assert_eq!(change.from, Some(last.state));
                     prop_assert_eq!(change.sequence, last.sequence + 1);
                     prop_assert!(change.at >= last.at && change.severity >= last.severity);
                     prop_assert!(change.state != State::Pending);

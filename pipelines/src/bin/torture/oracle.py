@@ -24,6 +24,7 @@ DATA, TOPIC, INPUT, MIRROR = sys.argv[1:]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 MINUTE = 60_000_000
 OUT_OF_ORDERNESS = 30_000_000
+AHEAD = 600_000_000
 # A version, a key's number, a salt, a nonce and a tag.
 SEALED_WITH = 1 + 8 + 16 + 12 + 16
 EVENT_TYPES = {"vitals", "lab_result", "medication"}
@@ -444,9 +445,10 @@ for line in open(INPUT, encoding="ascii"):
     row, codes = event(payload)
     length = len(payload) + SEALED_WITH
     bronze.expect(partition, offset, (TOPIC, None if millis == "-" else int(millis) * 1_000, length))
-    # An event moves the watermark of its partition, whether it is valid or not, and is judged by the one before.
+    # An event moves the watermark of its partition, whether it is valid or not, unless it is too far ahead of its arrival,
+    # and is judged by the one before.
     before, time = watermarks.get(partition), row["event_time"]
-    if time is not None:
+    if time is not None and (millis == "-" or time <= int(millis) * 1_000 + AHEAD):
         watermarks[partition] = max(before or time - OUT_OF_ORDERNESS, time - OUT_OF_ORDERNESS)
     if codes:
         quarantine.expect(partition, offset, (tuple(sorted(codes)), TOPIC, length))

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use thalweg_core::time::{EventTime, MICROS_PER_SECOND};
-use thalweg_operators::alert::{Change, Fact, Policy, Severity, Slot, State};
-use thalweg_operators::detect::{Ewma, Verdict};
+use thalweg_operators::alert::{Change, Fact, RuleSlot, Severity, State};
+use thalweg_operators::detect::Ewma;
 
 use super::command::{Action, AlertId, Command};
 use super::config::News2Section;
@@ -46,15 +46,6 @@ pub struct Told {
 struct Known<T> {
     at: EventTime,
     value: T,
-}
-
-/// The alerts of a rule, which the settings may have lost by the time that a checkpoint is restored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct RuleSlot {
-    id: u64,
-    /// The rule's name while an alert is open.
-    name: Option<Box<str>>,
-    slot: Slot,
 }
 
 /// All that is remembered of a patient.
@@ -115,7 +106,7 @@ impl Patient {
         let now = seen.max(now);
         self.fit(rules, now, told);
         let Some(rule) = rules.all.iter().position(|rule| rule.name == id.rule) else { return };
-        let Some(slot) = self.slots.get(rule).map(|slot| &slot.slot) else { return };
+        let Some(slot) = self.slots.get(rule).map(RuleSlot::slot) else { return };
         if slot.opened_at() != Some(id.opened_at) {
             return;
         }
@@ -138,7 +129,7 @@ impl Patient {
     /// When something happens without another event.
     pub fn due(&self, rules: &Rules) -> EventTime {
         let slots = self.slots.iter().zip(&rules.all);
-        let alerts = slots.filter_map(|(slot, rule)| slot.slot.due(&rule.policy)).min();
+        let alerts = slots.filter_map(|(slot, rule)| slot.slot().due(&rule.policy)).min();
         let lost = self.loses_signal_at(rules).map(|(_, at)| at);
         alerts.into_iter().chain(lost).fold(self.forgotten_at(rules), EventTime::min)
     }
@@ -170,7 +161,7 @@ impl Patient {
     }
 
     fn has_open_alerts(&self) -> bool {
-        self.slots.iter().any(|slot| !slot.slot.is_quiet())
+        self.slots.iter().any(|slot| !slot.slot().is_quiet())
     }
 
     fn forgotten_at(&self, rules: &Rules) -> EventTime {
@@ -187,20 +178,8 @@ impl Patient {
         if self.layout == rules.layout {
             return false;
         }
-        let mut before = std::mem::take(&mut self.slots);
-        for rule in &rules.all {
-            let known = before.iter().position(|slot| slot.id == rule.id);
-            self.slots.push(match known {
-                Some(known) => before.swap_remove(known),
-                None => RuleSlot { id: rule.id, name: None, slot: Slot::default() },
-            });
-        }
-        for mut gone in before {
-            let policy = Policy { persist_for: 0, escalate_after: None };
-            let change = gone.slot.advance(&policy, Fact::Forgotten { at });
-            if let (Some(change), Some(rule)) = (change, gone.name) {
-                told.push(Told { rule, vital: None, value: None, score: None, by: None, change });
-            }
+        for (rule, change) in RuleSlot::fit(&mut self.slots, &rules.all, at) {
+            told.push(Told { rule, vital: None, value: None, score: None, by: None, change });
         }
         self.layout = rules.layout;
         true
@@ -235,11 +214,7 @@ impl Patient {
         }
         debug_assert_eq!(vital as usize, place);
         for VitalLimit { rule, limit, severity } in rules.limits.get(place).into_iter().flatten() {
-            let fact = match limit.judge(value) {
-                Verdict::Crossed => Fact::Crossed { at, severity: *severity },
-                Verdict::Between => Fact::Between { at },
-                Verdict::Clear => Fact::Cleared { at },
-            };
+            let fact = limit.judge(value).fact(at, *severity);
             self.settle(rules, *rule, fact, told);
         }
         if let Some(Baseline { rule, settings, clears_at, severity }) =
@@ -300,32 +275,28 @@ impl Patient {
     /// As [`Patient::advance`], quickly where all is well.
     #[inline]
     fn settle(&mut self, rules: &Rules, rule: RuleIndex, fact: Fact, told: &mut Vec<Told>) {
-        if let Some(slot) = self.slots.get_mut(rule).map(|slot| &mut slot.slot)
-            && slot.is_quiet()
-            && !matches!(fact, Fact::Crossed { .. })
-        {
-            slot.note(fact.at());
+        if self.slots.get_mut(rule).is_some_and(|slot| slot.stays_quiet(fact)) {
             return;
         }
         self.advance(rules, rule, fact, told);
     }
 
     fn advance(&mut self, rules: &Rules, index: RuleIndex, fact: Fact, told: &mut Vec<Told>) {
-        let (Some(rule), Some(of)) = (rules.all.get(index), self.slots.get_mut(index)) else {
+        let (Some(rule), Some(slot)) = (rules.all.get(index), self.slots.get_mut(index)) else {
             return;
         };
-        let Some(change) = of.slot.advance(&rule.policy, fact) else { return };
+        let Some(change) = slot.advance(rule, fact) else { return };
         let is_over = change.state == State::Resolved;
-        of.name = (!is_over).then(|| rule.name.clone());
         let untold = change.state == State::Pending || is_over && change.fired_at.is_none();
         if untold && !rules.tell_pending {
             return;
         }
-        let known = rule.vital.and_then(|v| self.vitals.get(v as usize).copied().flatten());
+        let vital = rules.vitals.get(index).copied().flatten();
+        let known = vital.and_then(|v| self.vitals.get(v as usize).copied().flatten());
         let is_score = rules.news2.as_ref().is_some_and(|(rule, ..)| *rule == index);
         told.push(Told {
             rule: rule.name.clone(),
-            vital: rule.vital,
+            vital,
             value: known.map(|known| known.value),
             score: is_score.then_some(self.score),
             by: None,

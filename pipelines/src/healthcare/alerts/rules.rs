@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use thalweg_core::key::hash_key;
 use thalweg_core::time::micros;
 use thalweg_core::{Error, Result};
-use thalweg_operators::alert::{Policy, Severity};
+use thalweg_operators::alert::{Policy, Rule, Severity};
 use thalweg_operators::detect::{EwmaSettings, Limit};
 
 use super::config::{AlertsSection, AnomaliesSection, News2Section, SignalLostSection};
@@ -23,19 +22,6 @@ pub const RESERVED: [&str; 2] = [NEWS2, SIGNAL_LOST];
 
 /// A rule's place among the rules.
 pub type RuleIndex = usize;
-
-/// What all kinds of rules have in common.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
-    /// What alerts call it.
-    pub name: Box<str>,
-    /// Stands for the name in the state: rules may be added, removed and put into another order between runs.
-    pub id: u64,
-    /// The vital that it watches, if it is a single one.
-    pub vital: Option<Vital>,
-    /// How patient it is.
-    pub policy: Policy,
-}
 
 /// A limit of a vital.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,7 +65,9 @@ pub struct SignalLost {
 pub struct Rules {
     /// Every rule.
     pub all: Vec<Rule>,
-    /// Names the rules and their order.
+    /// The vital that each rule watches, if it is a single one.
+    pub vitals: Vec<Option<Vital>>,
+    /// Stands for the rules and their order.
     pub layout: u64,
     /// The limits of each vital, in the order of [`Vital::ALL`].
     pub limits: [Vec<VitalLimit>; 6],
@@ -110,6 +98,7 @@ impl Rules {
         } = &config.alerts;
         let mut rules = Self {
             all: Vec::new(),
+            vitals: Vec::new(),
             layout: 0,
             limits: Default::default(),
             baselines: [None; 6],
@@ -151,9 +140,7 @@ impl Rules {
             let baseline = rules.baselines.get_mut(place).ok_or_else(unknown_vital)?;
             *baseline = Some(Baseline { rule, settings, clears_at, severity });
         }
-        let ids: Vec<u8> = rules.all.iter().flat_map(|rule| rule.id.to_le_bytes()).collect();
-        // Never 0, which is that of a patient without rules.
-        rules.layout = hash_key(&ids) | 1;
+        rules.layout = Rule::layout(&rules.all);
         Ok(rules)
     }
 
@@ -179,8 +166,8 @@ impl Rules {
     }
 
     fn add(&mut self, name: &str, vital: Option<Vital>, policy: Policy) -> RuleIndex {
-        let id = hash_key(name.as_bytes());
-        self.all.push(Rule { name: name.into(), id, vital, policy });
+        self.all.push(Rule::new(name, policy));
+        self.vitals.push(vital);
         self.all.len() - 1
     }
 }

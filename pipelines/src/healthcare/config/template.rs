@@ -139,6 +139,10 @@ const SECTIONS: &[Section] = &[
         entries: &[
             entry("out_of_orderness", "How far out of order the events of a partition may be."),
             entry(
+                "ahead",
+                "How far ahead of its arrival in Kafka an event may be and still move event time.",
+            ),
+            entry(
                 "idle_after",
                 "A partition without events for this long no longer holds the others back.",
             ),

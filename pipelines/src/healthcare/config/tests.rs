@@ -11,6 +11,7 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.decoding.max_message_bytes, 1_048_576);
     assert_eq!(config.decoding.future_cap, Duration::from_hours(24));
     assert_eq!(config.time.out_of_orderness, Duration::from_secs(30));
+    assert_eq!(config.time.ahead, Duration::from_mins(10));
     assert_eq!(config.alerts.ahead, Duration::from_mins(10));
 }
 

@@ -1,0 +1,150 @@
+//! What a slow client costs, and many of them.
+
+use std::time::{Duration, Instant};
+
+use thalweg_serving::http::{Journal, LIVE, Limits};
+
+use crate::site::{BEARER, CLIENTS, Site, read_until, seen};
+
+#[test]
+fn a_slow_client_gets_the_latest_and_not_what_it_missed() {
+    const UPDATES: usize = 20_000;
+    let site = Site::start();
+    // Rows are large enough that the kernel's buffers hold but a few messages.
+    let filler = "x".repeat(10_000);
+    let put = |value: usize| {
+        site.board.update(|edit| edit.put("seen", "row", &(value, &filler)));
+    };
+    let mut slow = site.listen("");
+    for value in 0..=UPDATES {
+        put(value);
+    }
+    let last = format!("[{UPDATES},");
+    let messages = read_until(&mut slow, |data| data.contains(&last));
+    assert!(messages < UPDATES / 4, "{messages} messages were queued for it");
+}
+
+#[test]
+fn two_hundred_clients_hear_of_a_change_and_each_one_once() {
+    let site = Site::start();
+    site.put("seen", 1);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|n| site.listen_as_link(n)).collect();
+    for client in &mut clients {
+        assert_eq!(read_until(client, seen(1)), 1);
+    }
+    assert_eq!(*site.board.readers().borrow(), CLIENTS);
+    site.put("seen", 2);
+    for client in &mut clients {
+        assert_eq!(read_until(client, seen(2)), 1);
+    }
+    drop(clients);
+    // A vanished client is noticed when something is written to it, at the latest.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let gone = runtime.block_on(async {
+        let mut readers = site.board.readers();
+        for value in 3..300 {
+            site.put("seen", value);
+            let none = readers.wait_for(|readers| *readers == 0);
+            if tokio::time::timeout(Duration::from_millis(100), none).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(gone, "{} are still counted", *site.board.readers().borrow());
+}
+
+/// Bytes of this process in memory, where the system tells.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
+}
+
+#[test]
+fn of_two_hundred_clients_those_that_never_read_cost_little_and_delay_nobody() {
+    const SILENT: usize = 50;
+    const ROUNDS: usize = 20;
+    const UPDATES: usize = 50;
+    const ROW: usize = 10_000;
+    let site = Site::start();
+    let filler = "x".repeat(ROW);
+    let put = |value: usize| {
+        site.board.update(|edit| edit.put("seen", "row", &(value, &filler)));
+    };
+    put(0);
+    let silent: Vec<_> = (0..SILENT).map(|n| site.listen_as_link(n)).collect();
+    let mut reading: Vec<_> = (SILENT..CLIENTS).map(|n| site.listen_as_link(n)).collect();
+    for client in &mut reading {
+        read_until(client, |data| data.contains("[0,"));
+    }
+    let before = resident();
+    let mut slowest = Duration::ZERO;
+    for round in 1..=ROUNDS {
+        for update in 1..=UPDATES {
+            put((round - 1) * UPDATES + update);
+        }
+        let newest = format!("[{},", round * UPDATES);
+        let changed = Instant::now();
+        for client in &mut reading {
+            read_until(client, |data| data.contains(&newest));
+        }
+        slowest = slowest.max(changed.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(5), "a change took {slowest:?} to reach all");
+    assert_eq!(*site.board.readers().borrow(), CLIENTS);
+    // A queue for each that does not read would hold all that it missed. Other tests run beside this one: half of that
+    // leaves them room.
+    let queues = (SILENT * ROUNDS * UPDATES * ROW) as u64;
+    if let Some((before, now)) = before.zip(resident()) {
+        let grown = now.saturating_sub(before);
+        assert!(grown < queues / 2, "{grown} bytes more, queues would be {queues}");
+    }
+    drop(silent);
+}
+
+#[test]
+fn who_takes_nothing_is_hung_up_on_and_who_reads_is_not() {
+    let limits = Limits { stalled: Duration::from_secs(1), ..Limits::default() };
+    let site = Site::start_with(Journal::default(), limits);
+    // More than the buffers of both ends hold.
+    let filler = "x".repeat(8 << 20);
+    site.board.update(|edit| edit.put("seen", "row", &(0, &filler)));
+    let deaf = site.listen("");
+    let mut reading = site.listen_as_link(1);
+    read_until(&mut reading, |data| data.contains(r#""seen":[[0,"#));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let gone = runtime.block_on(async {
+        let mut readers = site.board.readers();
+        let one = readers.wait_for(|readers| *readers == 1);
+        tokio::time::timeout(Duration::from_secs(30), one).await.is_ok()
+    });
+    assert!(gone, "it keeps its place");
+    site.put("seen", 1);
+    read_until(&mut reading, seen(1));
+    drop(deaf);
+}
+
+#[test]
+fn a_visitor_with_many_dashboards_open_keeps_nobody_else_out() {
+    let site = Site::start();
+    site.put("seen", 1);
+    let own: Vec<_> = (0..32).map(|_| site.listen("")).collect();
+    let refused = site.ask(&format!("GET {LIVE}\r\n{BEARER}"));
+    assert_eq!(refused.status, 429);
+    assert!(refused.body.contains("close some"), "{}", refused.body);
+    assert_eq!(read_until(&mut site.listen_as_link(1), seen(1)), 1);
+    drop(own);
+}
+
+#[test]
+fn a_client_that_comes_back_goes_on_where_it_was() {
+    let site = Site::start();
+    site.put("seen", 1);
+    let here = site.board.position();
+    site.put("seen", 2);
+    let mut back = site.listen(&format!("Last-Event-ID: {here}\r\n"));
+    assert_eq!(read_until(&mut back, |data| data.contains(r#""reset":false"#) && seen(2)(data)), 1);
+    let mut lost = site.listen("Last-Event-ID: 1234-7\r\n");
+    assert_eq!(read_until(&mut lost, |data| data.contains(r#""reset":true"#)), 1);
+}
