@@ -86,7 +86,7 @@ const SECTIONS: &[Section] = &[
             ),
             entry(
                 "strict",
-                "A producer of its own for each checkpoint: slower, and safe from requests that the network delays.",
+                "A producer of its own for each checkpoint, not only behind errors and repeated requests: slower.",
             ),
         ],
     },
