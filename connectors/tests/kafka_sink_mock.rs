@@ -32,7 +32,6 @@ mod troubles {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn producers_that_fail_to_start_leave_nothing_behind() {
         use RDKafkaRespErr::{
             RD_KAFKA_RESP_ERR_PRODUCER_FENCED as FENCED,
