@@ -166,6 +166,11 @@ const SECTIONS: &[Section] = &[
                 "\"4GiB\"",
                 "The job ends when the process's resident memory stays above this. Default: no limit.",
             ),
+            example(
+                "disk_reserve",
+                "\"10GiB\"",
+                "The job ends when the disk of the data folder has less than this left. Default: no reserve.",
+            ),
         ],
     },
     Section {
