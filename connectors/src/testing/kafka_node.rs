@@ -166,6 +166,11 @@ impl Node {
         &self.address
     }
 
+    /// Where the records of a partition begin; there is one such file until it is as long as a segment.
+    pub(super) fn log_file(&self, topic: &str, partition: i32) -> PathBuf {
+        self.file("data").join(format!("{topic}-{partition}/{:020}.log", 0))
+    }
+
     /// Where a proxy's listener is, if the node has one.
     pub(super) fn behind_proxy(&self) -> Option<SocketAddr> {
         let proxied = self.ports.proxied.as_ref()?;

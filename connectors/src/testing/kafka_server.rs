@@ -235,6 +235,13 @@ impl KafkaServer {
         kafka_consumer::committed_to(&tools()?, &self.bootstrap_servers, topic, file)
     }
 
+    /// The file in which the first node has a partition's records, for a test to change while the node is down.
+    pub fn log_file(&self, topic: &str, partition: i32) -> Result<PathBuf, KafkaServerError> {
+        let nodes = self.nodes()?;
+        let node = nodes.first().ok_or(KafkaServerError::NoSuchNode(0))?;
+        Ok(node.log_file(topic, partition))
+    }
+
     /// Kills all nodes with SIGKILL. Data and ports are kept for [`Self::start_again`].
     pub fn kill9(&self) -> Result<(), KafkaServerError> {
         stop(&mut self.nodes()?, "kill")
