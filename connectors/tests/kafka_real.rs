@@ -370,6 +370,48 @@ mod kafka {
         lenient.verify(&identity, &splits).unwrap();
     }
 
+    #[test]
+    fn a_log_that_was_cut_short_and_has_grown_again_while_it_is_read_is_data_loss() {
+        let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
+        let topic = topic(&kafka, 1);
+        let servers = kafka.bootstrap_servers();
+        produce(servers, &topic, 1, 0..10);
+        let log = kafka.log_file(&topic, 0).unwrap();
+        let kept = std::fs::metadata(&log).unwrap().len();
+        produce(servers, &topic, 1, 10..20);
+        let source = open(&kafka, &topic);
+        let config = KafkaConfig::new(servers, &topic);
+        let lenient = self::source(KafkaConfig { on_data_loss: OnDataLoss::Reset, ..config });
+        let splits = source.start_splits().unwrap();
+        let (mut reader, mut lenient) = (reader(&source, splits.clone()), reader(&lenient, splits));
+        let (mut seen, mut passed) = (Seen::default(), Seen::default());
+        seen.read(reader.as_mut(), |seen| seen.count() == 20);
+        passed.read(lenient.as_mut(), |seen| seen.count() == 20);
+
+        // As a follower that lagged and became the leader would have it.
+        kafka.kill9().unwrap();
+        let file = std::fs::File::options().write(true).open(&log).unwrap();
+        file.set_len(kept).unwrap();
+        kafka.start_again().unwrap();
+        produce(servers, &topic, 1, 20..45);
+        assert_eq!(kafka.watermarks(&topic, 0).unwrap(), (0, 35));
+
+        let error = failure(reader.as_mut(), &mut seen);
+        assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+        let told = error.to_string();
+        assert!(told.contains("was cut short") && told.contains("--fresh"), "{told}");
+        assert_eq!(seen.count(), 20, "nothing behind the cut was handed out");
+        // The policy lets it pass, from the position on.
+        passed.read(lenient.as_mut(), |seen| seen.count() == 35);
+        assert_eq!(
+            passed.payloads(),
+            numbers(0..45)
+                .into_iter()
+                .filter(|n| !(20..30).contains(&n.parse::<i32>().unwrap()))
+                .collect::<Vec<_>>()
+        );
+    }
+
     fn without_id(identity: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut older = identity.clone();
         assert!(older.remove("topic_id").is_some(), "{identity:?}");

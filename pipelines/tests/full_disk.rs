@@ -35,6 +35,17 @@ fn on_a_small_disk(folder: &Path, script: &str) -> Option<Output> {
     ran
 }
 
+/// Of a script: runs the job in the folder `data` of the disk, and says how it ended.
+fn run(config: &Path, input: &Path) -> String {
+    format!(
+        "export THALWEG_PHI_KEY={KEY} RUST_BACKTRACE=0
+         run() {{ '{binary}' run --quiet --config '{config}' --data-dir data --input '{input}' \"$@\" 2> errors; echo code $?; grep -c -F 'error: ' errors; grep -F 'error: ' errors; }}",
+        binary = env!("CARGO_BIN_EXE_healthcare"),
+        config = config.display(),
+        input = input.display(),
+    )
+}
+
 #[test]
 fn a_full_disk_is_told_and_the_job_goes_on_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
@@ -47,18 +58,44 @@ fn a_full_disk_is_told_and_the_job_goes_on_once_there_is_room() {
     let config = folder.path().join("config.toml");
     fs::write(&config, "[runtime]\nrestart_attempts = 1\n").unwrap();
     let script = format!(
-        "export THALWEG_PHI_KEY={KEY} RUST_BACKTRACE=0; cd '{disk}'; head -c 54M /dev/zero > filler
-         run() {{ '{binary}' run --quiet --config '{config}' --data-dir data --input '{input}' 2> errors; echo code $?; grep -c -F 'error: ' errors; grep -F 'error: ' errors; }}
-         run; rm filler; run; cp -r data '{kept}'",
+        "{run}; cd '{disk}'; head -c 54M /dev/zero > filler; run; rm filler; run; cp -r data '{kept}'",
+        run = run(&config, &input),
         disk = disk.display(),
-        binary = env!("CARGO_BIN_EXE_healthcare"),
-        config = config.display(),
-        input = input.display(),
         kept = kept.display(),
     );
     let Some(output) = on_a_small_disk(&disk, &script) else { return };
     let told = shown(&output);
     assert!(told.contains("code 1\n1\nerror: ") && told.contains("the disk is full"), "{told}");
     assert!(told.contains("code 0\n0\n"), "{told}");
+    assert_same_tables(&calm, &kept);
+}
+
+#[test]
+fn a_disk_with_less_than_the_reserve_ends_the_job_before_it_is_full_and_with_room_the_job_goes_on()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 30_000, 52);
+    let calm = folder.path().join("calm");
+    succeed(&mut run_file(&calm, &input));
+    let (disk, kept) = (folder.path().join("disk"), folder.path().join("kept"));
+    fs::create_dir(&disk).unwrap();
+    let config = folder.path().join("config.toml");
+    fs::write(&config, "[runtime]\ndisk_reserve = \"8MiB\"\n").unwrap();
+    // 6 MiB are left for the second run.
+    let script = format!(
+        "{run}; cd '{disk}'; run --events 10000
+         head -c $(($(df -k --output=avail . | tail -n 1) - 6144))K /dev/zero > filler
+         run; rm filler; run; cp -r data '{kept}'",
+        run = run(&config, &input),
+        disk = disk.display(),
+        kept = kept.display(),
+    );
+    let Some(output) = on_a_small_disk(&disk, &script) else { return };
+    let told = shown(&output);
+    assert!(told.contains("code 1\n1\nerror: "), "{told}");
+    assert!(told.contains("MiB left, less than disk_reserve, 8.0 MiB: free some space"), "{told}");
+    assert!(!told.contains("the disk is full"), "{told}");
+    assert_eq!(told.matches("code 0\n0\n").count(), 2, "{told}");
     assert_same_tables(&calm, &kept);
 }

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod cli;
 mod clock;
 mod deploy;
+mod disk;
 mod exchange;
 mod execution_graph;
 mod job;

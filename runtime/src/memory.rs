@@ -1,23 +1,17 @@
 //! A limit to the memory of the process: a clear end, from which the next run goes on, instead of the kernel's.
 
 use bytesize::ByteSize;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
 use thalweg_core::{Error, ErrorKind, Result};
+
+use crate::settings::size;
 
 /// Looks in a row that end the job: one peak is no reason to.
 const LOOKS: u32 = 3;
 
-/// No job fits into less: whoever says so has left out the unit.
-const LEAST: ByteSize = ByteSize::mib(1);
-
 /// Reads a limit, if there is one.
 pub(crate) fn limit<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByteSize>, D::Error> {
-    let limit = Option::<ByteSize>::deserialize(from)?;
-    if limit.is_some_and(|limit| limit < LEAST) {
-        return Err(D::Error::custom("memory_limit is a number and a unit, at least 1MiB: 4GiB"));
-    }
-    Ok(limit)
+    size(from, "memory_limit", "4GiB")
 }
 
 /// Watches the process for a job.

@@ -3,10 +3,28 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use thalweg_core::restart::RestartStrategy;
 
-use crate::memory;
+use crate::{disk, memory};
+
+/// Whoever says less has left out the unit.
+const LEAST: ByteSize = ByteSize::mib(1);
+
+/// Reads the size of setting `name`, if there is one.
+pub(crate) fn size<'de, D: Deserializer<'de>>(
+    from: D,
+    name: &str,
+    example: &str,
+) -> Result<Option<ByteSize>, D::Error> {
+    let size = Option::<ByteSize>::deserialize(from)?;
+    if size.is_some_and(|size| size < LEAST) {
+        let shape = format!("{name} is a number and a unit, at least 1MiB: {example}");
+        return Err(D::Error::custom(shape));
+    }
+    Ok(size)
+}
 
 /// How a job runs. None of it enters the graph's fingerprint: all may change between runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +53,10 @@ pub struct Settings {
     /// this, looked at once per checkpoint interval. Linux only. Default: no limit.
     #[serde(deserialize_with = "memory::limit", skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<ByteSize>,
+    /// The job ends with [`thalweg_core::ErrorKind::ResourceExhausted`] when the volume that has its checkpoints has less
+    /// than this left, looked at when an attempt begins and once per checkpoint interval. Default: no reserve.
+    #[serde(deserialize_with = "disk::reserve", skip_serializing_if = "Option::is_none")]
+    pub disk_reserve: Option<ByteSize>,
 }
 
 impl Default for Settings {
@@ -50,6 +72,7 @@ impl Default for Settings {
             io_threads: 2,
             slow_checkpoint: Duration::from_secs(30),
             memory_limit: None,
+            disk_reserve: None,
         }
     }
 }

@@ -199,6 +199,12 @@ fn eof_offset(reason: &str) -> Option<i64> {
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
+/// Whether librdkafka says that the log ends, for the leader's epoch of what was read last, before its position. It has no
+/// code for that here. A test holds the two libraries together.
+pub(super) fn is_truncation(reason: &str) -> bool {
+    reason.contains("log truncation detected at ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

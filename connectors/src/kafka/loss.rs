@@ -49,10 +49,24 @@ pub(super) fn created_again(config: &KafkaConfig) -> Result<()> {
         "topic `{}` was deleted and created again: the positions of the checkpoint mean nothing in it",
         config.topic
     );
+    other_messages(config, &text)
+}
+
+/// For a log that was cut short before a position and has grown past it: the same.
+pub(super) fn cut_short(config: &KafkaConfig) -> Result<()> {
+    let text = format!(
+        "topic `{}` was cut short, as by an unclean election of a leader, and has grown again: other messages stand where \
+         some were that had been read",
+        config.topic
+    );
+    other_messages(config, &text)
+}
+
+fn other_messages(config: &KafkaConfig, text: &str) -> Result<()> {
     match config.on_data_loss {
         OnDataLoss::Fail => Err(Error::data_loss(format!("{text}; pass --fresh for a new run"))),
         OnDataLoss::Reset => {
-            warn!(topic = %config.topic, "messages before them are not read: {text}");
+            warn!(topic = %config.topic, "messages before our positions are not read: {text}");
             Ok(())
         }
     }

@@ -11,6 +11,7 @@ pub mod demo_broker;
 mod loss;
 pub mod producer;
 mod reader;
+mod requests;
 pub mod sink;
 pub mod source;
 mod topic;

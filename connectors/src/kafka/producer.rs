@@ -15,6 +15,7 @@ use thalweg_core::{Error, Result};
 use tracing::debug;
 
 use super::client;
+use super::requests::Requests;
 
 pub(super) const TUNING: [(&str, &str); 9] = [
     ("client.id", "thalweg-writer"),
@@ -150,6 +151,11 @@ impl TopicWriter {
         &self.producer
     }
 
+    /// What the library has reported of its requests, if it was asked to.
+    pub(super) fn requests(&self) -> &Requests {
+        &self.producer.client().context().requests
+    }
+
     /// Messages that the broker has acknowledged.
     pub fn delivered(&self) -> u64 {
         self.producer.client().context().delivered.load(Ordering::Relaxed)
@@ -178,12 +184,13 @@ impl TopicWriter {
     }
 }
 
-/// Counts acknowledgements.
+/// Counts acknowledgements, and hears of requests.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     delivered: AtomicU64,
     failed: AtomicU64,
     reason: Mutex<String>,
+    requests: Requests,
 }
 
 impl ClientContext for Deliveries {
@@ -193,6 +200,10 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(target: "librdkafka", %error, "{reason}");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.requests.reported(statistics);
     }
 }
 

@@ -40,9 +40,10 @@ const LAG_PATIENCE: Duration = Duration::from_secs(1);
 /// deleted and created again is not gone on with, however long it is. Every position, by the offsets that the broker
 /// still has, at each start and while reading. Messages of aborted transactions are never seen.
 ///
-/// **Not guarded**: a log cut short by an unclean leader election that has grown again past our position, because the
-/// epochs of leaders are not remembered. It looks like more of the same log. So does a topic that was created again where
-/// no id is known: from brokers before Apache Kafka 2.8, and in chains of checkpoints begun without one.
+/// **Not guarded**: a log cut short by an unclean leader election that has grown again past our position by the time a
+/// reader begins, because the epochs of leaders are not stored with positions. It looks like more of the same log. So does
+/// a topic that was created again where no id is known: from brokers before Apache Kafka 2.8, and in chains of checkpoints
+/// begun without one.
 #[derive(Debug)]
 pub struct KafkaSource {
     config: Arc<KafkaConfig>,

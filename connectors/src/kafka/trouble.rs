@@ -9,7 +9,7 @@ use thalweg_core::{Error, Result};
 use tracing::{info, warn};
 
 use super::client;
-use super::loss::{Loss, deleted, no_partition};
+use super::loss::{Loss, cut_short, deleted, no_partition};
 use super::reader::KafkaReader;
 use super::topic::{Ask, PATIENCE, TopicClient, forbidden};
 
@@ -64,7 +64,13 @@ impl KafkaReader {
             }
             // Reading needs no group; showing positions does, and says so itself.
             Code::GroupAuthorizationFailed => Ok(()),
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.out_of_range(),
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => {
+                let said = self.consumer.context().take_error();
+                let is_cut = said.is_some_and(|(_, reason)| client::is_truncation(&reason));
+                // A position that is gone has a clearer error.
+                self.out_of_range()?;
+                if is_cut { cut_short(&self.config) } else { Ok(()) }
+            }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 self.unknown_partition()
             }

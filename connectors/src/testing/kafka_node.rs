@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -92,16 +92,28 @@ impl Port {
     }
 }
 
-/// The two ports of a node, reserved before any node is set up: every node's settings name them.
+/// The ports of a node, reserved before any node is set up: every node's settings name them.
 #[derive(Debug)]
 pub(super) struct NodePorts {
     pub(super) client: Port,
     pub(super) controller: Port,
+    proxied: Option<Proxied>,
+}
+
+/// A listener for a proxy: whoever asks there is told the proxy's port, and so never leaves it.
+#[derive(Debug)]
+struct Proxied {
+    listener: Port,
+    proxy: u16,
 }
 
 impl NodePorts {
-    pub(super) fn reserve(cache: &Path) -> io::Result<Self> {
-        Ok(Self { client: Port::reserve(cache)?, controller: Port::reserve(cache)? })
+    /// With a listener behind the port `proxy`, if there is one.
+    pub(super) fn reserve(cache: &Path, proxy: Option<u16>) -> io::Result<Self> {
+        let listener =
+            |proxy| Ok::<_, io::Error>(Proxied { listener: Port::reserve(cache)?, proxy });
+        let proxied = proxy.map(listener).transpose()?;
+        Ok(Self { client: Port::reserve(cache)?, controller: Port::reserve(cache)?, proxied })
     }
 }
 
@@ -112,7 +124,7 @@ pub(super) struct Node {
     dir: PathBuf,
     jars: Jars,
     address: String,
-    _ports: NodePorts,
+    ports: NodePorts,
     keeper: Option<Child>,
 }
 
@@ -129,7 +141,7 @@ impl Node {
     ) -> Result<Self, String> {
         let address = format!("{}:{}", Ipv4Addr::LOCALHOST, ports.client.number);
         let settings = settings(id, nodes, voters, &dir, &ports);
-        let node = Self { id, dir, jars: jars.clone(), address, _ports: ports, keeper: None };
+        let node = Self { id, dir, jars: jars.clone(), address, ports, keeper: None };
         fs::create_dir_all(&node.dir)
             .and_then(|()| fs::write(node.file("log4j2.properties"), LOG4J))
             .and_then(|()| fs::write(node.file("server.properties"), settings))
@@ -152,6 +164,17 @@ impl Node {
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where the records of a partition begin; there is one such file until it is as long as a segment.
+    pub(super) fn log_file(&self, topic: &str, partition: i32) -> PathBuf {
+        self.file("data").join(format!("{topic}-{partition}/{:020}.log", 0))
+    }
+
+    /// Where a proxy's listener is, if the node has one.
+    pub(super) fn behind_proxy(&self) -> Option<SocketAddr> {
+        let proxied = self.ports.proxied.as_ref()?;
+        Some((Ipv4Addr::LOCALHOST, proxied.listener.number).into())
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -252,15 +275,19 @@ fn settings(id: usize, nodes: usize, voters: &str, dir: &Path, ports: &NodePorts
     let host = Ipv4Addr::LOCALHOST;
     let client = ports.client.number;
     let controller = ports.controller.number;
+    let (behind, before) = ports.proxied.as_ref().map_or_else(Default::default, |proxied| {
+        let at = |port| format!(",PROXIED://{host}:{port}");
+        (at(proxied.listener.number), at(proxied.proxy))
+    });
     let data = dir.join("data");
     format!(
         "\
 process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://{host}:{client},CONTROLLER://{host}:{controller}
-advertised.listeners=PLAINTEXT://{host}:{client}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://{host}:{client},CONTROLLER://{host}:{controller}{behind}
+advertised.listeners=PLAINTEXT://{host}:{client}{before}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={data}

@@ -31,6 +31,7 @@ use std::env;
 use std::fmt::{self, Debug, Display};
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -46,9 +47,12 @@ mod kafka_consumer;
 mod kafka_jars;
 #[path = "kafka_node.rs"]
 mod kafka_node;
+#[path = "kafka_proxy.rs"]
+mod kafka_proxy;
 #[path = "kafka_types.rs"]
 mod kafka_types;
 
+pub use kafka_proxy::KafkaProxy;
 pub use kafka_types::{Consumed, KafkaServerError, Record, Unavailable};
 
 use kafka_clients::{Clients, wait_until};
@@ -88,11 +92,29 @@ impl KafkaServer {
     /// A server of `nodes` nodes of the test's own, each broker and controller in one, whatever
     /// `KAFKA_BOOTSTRAP_SERVERS` says. Topics have up to 3 replicas.
     pub fn start_own(nodes: usize) -> Result<Self, Unavailable> {
+        Self::start_nodes(nodes, None)
+    }
+
+    /// A server of one node of the test's own, and a proxy that its clients go through.
+    pub fn start_behind_proxy() -> Result<(Self, KafkaProxy), Unavailable> {
+        let unavailable = |error: &dyn Display| Unavailable::because(error.to_string());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listener = listener.map_err(|error| unavailable(&error))?;
+        let port = listener.local_addr().map_err(|error| unavailable(&error))?.port();
+        let server = Self::start_nodes(1, Some(port))?;
+        let nodes = server.nodes().map_err(|error| unavailable(&error))?;
+        let broker = nodes.first().and_then(Node::behind_proxy);
+        drop(nodes);
+        let broker = broker.ok_or_else(|| unavailable(&"a node has no listener for its proxy"))?;
+        Ok((server, KafkaProxy::serve(listener, port, broker)))
+    }
+
+    fn start_nodes(nodes: usize, proxy: Option<u16>) -> Result<Self, Unavailable> {
         let jars = Jars::resolve()?;
         let unavailable = |error: &dyn Display| Unavailable::because(error.to_string());
         let folder = Folder::create().map_err(|error| unavailable(&error))?;
         let ports = (0..nodes)
-            .map(|_| NodePorts::reserve(&jars.cache))
+            .map(|_| NodePorts::reserve(&jars.cache, proxy))
             .collect::<io::Result<Vec<_>>>()
             .map_err(|error| unavailable(&error))?;
         let voters: Vec<_> =
@@ -211,6 +233,13 @@ impl KafkaServer {
     /// The same, written to a file: for more of them than one wants to hold.
     pub fn committed_to(&self, topic: &str, file: &Path) -> Result<(), KafkaServerError> {
         kafka_consumer::committed_to(&tools()?, &self.bootstrap_servers, topic, file)
+    }
+
+    /// The file in which the first node has a partition's records, for a test to change while the node is down.
+    pub fn log_file(&self, topic: &str, partition: i32) -> Result<PathBuf, KafkaServerError> {
+        let nodes = self.nodes()?;
+        let node = nodes.first().ok_or(KafkaServerError::NoSuchNode(0))?;
+        Ok(node.log_file(topic, partition))
     }
 
     /// Kills all nodes with SIGKILL. Data and ports are kept for [`Self::start_again`].

@@ -10,6 +10,8 @@ mod exactly_once;
 #[cfg(test)]
 mod job;
 #[cfg(test)]
+mod late_end;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod timeouts;

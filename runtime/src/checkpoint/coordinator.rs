@@ -19,6 +19,7 @@ use super::finish::finish;
 use super::recover::{JobContext, Restored};
 use super::staging::staged;
 use super::store::{collect_garbage, store, tell_sources};
+use crate::disk;
 use crate::memory::MemoryWatch;
 use crate::metrics::JobMetrics;
 use crate::placement::blocking;
@@ -113,6 +114,7 @@ enum IoDone {
     Stored(Result<(Box<Manifest>, String)>),
     Finished(CheckpointId, Result<BTreeMap<String, u64>>),
     Discovered(OperatorUid, Result<Vec<SplitSnapshot>>),
+    Looked(Result<()>),
 }
 
 impl Coordinator {
@@ -285,6 +287,17 @@ impl Coordinator {
         }
     }
 
+    /// Looks at the disk, beside the actor: a disk may take its time.
+    fn look_at_disk(&self, context: &Context<Self>) {
+        let Some(reserve) = self.settings.disk_reserve else { return };
+        let (storage, address) = (Arc::clone(&self.context.storage), context.address());
+        self.io.spawn(async move {
+            let looking = move || disk::look(storage.as_ref(), reserve);
+            let looked = blocking("looking at the disk", looking).await.flatten();
+            tell(&address, IoDone::Looked(looked));
+        });
+    }
+
     fn discover(&mut self, uid: &OperatorUid, context: &mut Context<Self>) {
         let Some(node) = self.context.graph.nodes().iter().find(|n| n.uid == *uid) else { return };
         let NodeKind::Source(source) = &node.kind else { return };
@@ -333,11 +346,13 @@ impl Handler<Begin> for Coordinator {
     type Result = ();
     fn handle(&mut self, begin: Begin, context: &mut Self::Context) {
         self.sources = begin.0;
+        self.look_at_disk(context);
         context.run_interval(self.settings.checkpoint_interval, |actor, context| {
             if let Some(Err(error)) = actor.memory.as_mut().map(MemoryWatch::look) {
                 actor.end(Err(error), context);
                 return;
             }
+            actor.look_at_disk(context);
             let activity = actor.activity.load(Ordering::Acquire);
             if actor.injected_activity != Some(activity) && activity > 0 {
                 actor.fact(Fact::IntervalPassed, context);
@@ -405,8 +420,10 @@ impl Handler<IoDone> for Coordinator {
             IoDone::Discovered(uid, Err(error)) if error.kind().is_retryable() => {
                 tracing::warn!(source = %uid, %error, "cannot look for new splits now");
             }
+            IoDone::Looked(Ok(())) => {}
             IoDone::Stored(Err(error))
             | IoDone::Finished(_, Err(error))
+            | IoDone::Looked(Err(error))
             | IoDone::Discovered(_, Err(error)) => self.end(Err(error), context),
         }
     }

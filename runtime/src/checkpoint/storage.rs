@@ -35,6 +35,10 @@ pub trait CheckpointStorage: Send + Sync + Debug {
     fn list(&self, folder: &str) -> Result<Vec<String>>;
     /// Removes an object; gone already is fine.
     fn delete(&self, name: &str) -> Result<()>;
+    /// Bytes that are left for this process on the volume; `None` where there is no volume.
+    fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
 }
 
 /// How often an unclear outcome is read and put again before the attempt fails.
@@ -227,6 +231,12 @@ impl CheckpointStorage for LocalStorage {
             }
             _ => Ok(()),
         }
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>> {
+        let volume = rustix::fs::statvfs(self.root.as_path())
+            .map_err(|e| error::io(format!("look at the disk of {}", self.describe()), e.into()))?;
+        Ok(Some(volume.f_bavail.saturating_mul(volume.f_frsize)))
     }
 }
 

@@ -170,9 +170,10 @@ impl Shared {
             Ok(Committed { version: n.0, replayed })
         };
         // Taken out: whatever ends this early ends the session as well. A strict sink begins a new one at once.
-        let kept = locked(&self.sessions).remove(app_id).filter(|_| !self.config.strict);
+        let kept = locked(&self.sessions).remove(app_id);
+        let kept = kept.filter(|kept| !self.config.strict && kept.session.is_settled());
         let is_new = kept.is_none();
-        let (session, marker) = if let Some(kept) = kept {
+        let (mut session, marker) = if let Some(kept) = kept {
             // While it is not fenced nobody else moves the marker. An attempt that failed behind its commit comes again.
             (kept.session, Some(kept.marker))
         } else {
@@ -224,7 +225,7 @@ impl Shared {
         let taken: Vec<_> =
             stale.into_iter().filter_map(|id| sessions.remove(&id).map(|k| (id, k))).collect();
         drop(sessions);
-        for (app_id, kept) in taken {
+        for (app_id, mut kept) in taken {
             match kept.session.commit(kept.marker, |_| Ok(())) {
                 Ok(()) => {
                     let kept = Kept { written: now, ..kept };

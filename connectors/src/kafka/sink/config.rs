@@ -41,7 +41,8 @@ pub struct KafkaSinkConfig {
     /// than the broker's `offsets.retention.minutes`, a week by default.
     pub marker_refresh: Duration,
     /// Whether each checkpoint is sent by a producer of its own; not by default. The broker then refuses whatever the
-    /// network still holds of the transaction before, such as its delayed end, at the price of a few more round trips.
+    /// network still holds of the transaction before, at the price of a few more round trips. Without it a producer is given
+    /// up when it met an error, or sent the end of a transaction or its marker twice.
     pub strict: bool,
 }
 

@@ -1,7 +1,8 @@
 //! One transactional producer and the marker beside it. Blocking.
 //!
 //! A session that met an error is given up: what a broker makes of a transaction with an unknown outcome is settled by
-//! the next session's first step, and read from the marker (P28).
+//! the next session's first step, and read from the marker (P28). So is one whose transactions went well at a second
+//! attempt of the library's: the broker takes what arrives late of the first for the transaction that is open then.
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::clock::now_micros;
 use crate::kafka::client::{self, Events};
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::producer::{self, TopicWriter};
+use crate::kafka::requests;
 
 /// How long one call may wait for a broker before it is called again.
 const CALL: Duration = Duration::from_secs(10);
@@ -78,6 +80,10 @@ pub(super) struct Session {
     marker: Marker,
     /// How long the broker keeps a transaction open.
     timeout: Duration,
+    /// Transactions that went well.
+    transactions: i64,
+    /// The library's newest report when the last of them ended.
+    report: u64,
 }
 
 impl Session {
@@ -93,6 +99,7 @@ impl Session {
             // connection that changes its state, as an idle one that is closed does, makes it look again.
             ("connections.max.idle.ms", "5000"),
             producer::ANY_LENGTH,
+            requests::REPORTS,
         ];
         let writer = TopicWriter::with_settings(
             &config.bootstrap_servers,
@@ -102,22 +109,34 @@ impl Session {
         )?;
         attempts(topic, || writer.producer().init_transactions(CALL))?;
         let marker = Marker::new(config, topic, app_id)?;
-        Ok(Self { writer, marker, timeout: config.transaction_timeout })
+        let timeout = config.transaction_timeout;
+        Ok(Self { writer, marker, timeout, transactions: 0, report: 0 })
     }
 
     pub(super) fn marker(&self) -> Result<Option<CheckpointId>> {
         self.marker.read()
     }
 
+    /// Whether nothing of its transactions can be on its way any more: what would harm a later one was sent once for each.
+    /// Blocking, until the library has reported.
+    pub(super) fn is_settled(&self) -> bool {
+        let sent = self.writer.requests().sent_after(self.report);
+        sent.is_some_and(|sent| sent <= self.transactions)
+    }
+
     /// Sends the messages and moves the marker to `n`, both or neither. After an error the outcome is unknown and the
     /// session must not be used again.
     pub(super) fn commit(
-        &self,
+        &mut self,
         n: CheckpointId,
         send: impl FnOnce(&mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
         let begun = now_micros();
-        let Err(error) = self.transaction(n, send) else { return Ok(()) };
+        let Err(error) = self.transaction(n, send) else {
+            self.transactions += 1;
+            self.report = self.writer.requests().newest();
+            return Ok(());
+        };
         let open = Duration::from_micros(now_micros().saturating_sub(begun).max(0) as u64);
         drop(self.writer.producer().abort_transaction(ABORT));
         Err(if open < self.timeout {

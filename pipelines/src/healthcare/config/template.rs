@@ -86,7 +86,7 @@ const SECTIONS: &[Section] = &[
             ),
             entry(
                 "strict",
-                "A producer of its own for each checkpoint: slower, and safe from requests that the network delays.",
+                "A producer of its own for each checkpoint, not only behind errors and repeated requests: slower.",
             ),
         ],
     },
@@ -169,6 +169,11 @@ const SECTIONS: &[Section] = &[
                 "memory_limit",
                 "\"4GiB\"",
                 "The job ends when the process's resident memory stays above this. Default: no limit.",
+            ),
+            example(
+                "disk_reserve",
+                "\"10GiB\"",
+                "The job ends when the disk of the data folder has less than this left. Default: no reserve.",
             ),
         ],
     },

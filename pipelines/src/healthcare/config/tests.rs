@@ -61,6 +61,7 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ("[alerts]\nahead = 10", "line 2: "),
         ("[runtime]\nmemory_limit = \"4 gigs\"", "line 2: "),
         ("[runtime]\nmemory_limit = \"512\"", "a number and a unit"),
+        ("[runtime]\ndisk_reserve = \"10\"", "disk_reserve is a number and a unit"),
         ("[quarantine]\non_rejected = \"throw\"", "line 2: "),
         ("[quarantine]\non_rejected = \"topic\"", "name quarantine.topic"),
         (
