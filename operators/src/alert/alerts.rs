@@ -1,6 +1,5 @@
 //! The operator: readings of many keys in, changes of their alerts out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;

@@ -47,7 +47,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn every_seed_of_a_committer_is_exact() {
-    let (first, seeds) = (number("THALWEG_SIM_FIRST", 0), number("THALWEG_SIM_SEEDS", 100));
+    let (first, seeds) = (number("THALWEG_SIM_FIRST", 0), number("THALWEG_SIM_SEEDS", 200));
     let mut all = Counters::default();
     for seed in first..first + seeds {
         let Outcome { violations, counters, .. } = play(seed, Mutation::None);

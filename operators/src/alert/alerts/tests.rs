@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use arrow_array::{
     Array, ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };

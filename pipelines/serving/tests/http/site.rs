@@ -13,6 +13,7 @@ use thalweg_serving::http::{
     Visitor, live, state,
 };
 
+#[derive(Debug)]
 pub(crate) struct Still;
 
 impl Clock for Still {
