@@ -108,15 +108,10 @@ fn pump(
         if exhausted {
             continue;
         }
-        let place = match room.as_mut().and_then(Iterator::next) {
-            Some(place) => place,
-            None => match block_on(items.reserve_many(TURN)) {
-                Ok(more) => {
-                    room = Some(more);
-                    continue;
-                }
-                Err(_) => return Ok(()),
-            },
+        let Some(place) = room.as_mut().and_then(Iterator::next) else {
+            let Ok(more) = block_on(items.reserve_many(TURN)) else { return Ok(()) };
+            room = Some(more);
+            continue;
         };
         failpoint::hit("source.poll")?;
         match reader.poll(MAX_WAIT)? {
