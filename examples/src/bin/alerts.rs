@@ -60,13 +60,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .watermarks(WatermarkStrategy::bounded_out_of_orderness(Reading::AT, bound))
         .key_by(Reading::MACHINE)
         .transform::<AlertChange>("alerts", Alerts::new(["machine"], Reading::AT, [too_hot]))
-        .sink("alerts", tables.sink("alerts"));
+        .sink("changes", tables.sink("changes"));
 
     let key = Arc::new(MasterKey::generate()?);
     JobBuilder::new(env.build()?, Arc::new(MemoryStorage::default()), key).start()?.join()?;
 
     let mut lines = Vec::new();
-    for batch in tables.batches("alerts") {
+    for batch in tables.batches("changes") {
         let machines = column_of(&batch, Reading::MACHINE)?;
         let sequences = column_of(&batch, AlertChange::SEQUENCE)?;
         let from = column_of(&batch, AlertChange::FROM_STATE)?;

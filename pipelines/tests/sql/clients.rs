@@ -328,8 +328,9 @@ found = []
 for prepare in '01':
     with connect(f'BoolsAsChar=0;UseServerSidePrepare={prepare}') as c:
         found.append([tuple(row) for row in c.execute(
-            'select patient_id, event_time, heart_rate, oxygen, event_type from silver_events where patient_id >= ? '
-            'and event_time > ? and oxygen = ? and event_type = ? order by event_id limit ?',
+            'select patient_id, event_time, heart_rate, fast, event_type from '
+            '(select *, heart_rate > 80 as fast from silver_events) where patient_id >= ? '
+            'and event_time > ? and fast = ? and event_type = ? order by event_id limit ?',
             1000, datetime.datetime(2020, 1, 1, 0, 0, 0, 1), False, 'vitals', 3)])
 assert found[0] == found[1] and len(found[0]) == 3, found
 assert [type(value) for value in found[0][0]] == [int, datetime.datetime, float, bool, str], found
