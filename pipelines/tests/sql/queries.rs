@@ -177,7 +177,14 @@ fn a_statement_that_is_called_off_ends() {
         (told.code().code(), told.message()),
         ("57014", "canceling statement due to user request")
     );
-    assert_eq!(count(&mut client, "select 1::bigint"), 1);
+    // A request is not answered: the last of them may come late, and call off what runs then.
+    let next = loop {
+        match client.query_one("select 1::bigint", &[]) {
+            Ok(row) => break row.get::<_, i64>(0),
+            late => assert_eq!(code(late), "57014"),
+        }
+    };
+    assert_eq!(next, 1);
 }
 
 #[test]
