@@ -158,6 +158,11 @@ impl Topic {
 
     /// Sends the `n`th event, of that time, and waits for the broker.
     fn send(&self, partition: i32, n: usize, at: i64, arrival: i64) {
+        self.write(partition, n, at, arrival);
+        self.writer.flush(Duration::from_secs(10)).unwrap();
+    }
+
+    fn write(&self, partition: i32, n: usize, at: i64, arrival: i64) {
         let event = json!({
             "patient_id": 7 + n % 2, "event_type": "medication", "medication": "Heparin",
             "timestamp": text(at), "heart_rate": 60 + n, "blood_pressure": "120/80",
@@ -165,7 +170,6 @@ impl Topic {
         });
         let event = event.to_string();
         self.writer.send_to(partition, Some(event.as_bytes()), Some(arrival)).unwrap();
-        self.writer.flush(Duration::from_secs(10)).unwrap();
     }
 }
 
@@ -240,6 +244,40 @@ fn an_event_is_on_the_screen_within_a_second_and_its_minute_is_replaced_by_what_
     let answer = lines.find(|line| line.starts_with("patient ") || line.starts_with("wrong: "));
     assert_eq!(answer.as_deref(), Some("patient 1"));
     drop(stdin);
+    drop(script.wait());
+}
+
+#[test]
+fn the_rates_of_the_pipeline_are_those_of_its_counters_and_zero_when_nothing_flows() {
+    let Some(browser) = Browser::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::start();
+    let serving = Serving::start(
+        healthcare()
+            .args(["run", "--http", "127.0.0.1:0", "--topic", TOPIC, "--bootstrap-servers"])
+            .arg(topic.broker.bootstrap_servers())
+            .arg("--data-dir")
+            .arg(folder.path().join("data")),
+    );
+    let mut script = browser.script(&script("pipeline.mjs"));
+    script.arg(&serving.link).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = script.spawn().unwrap();
+    let mut lines = BufReader::new(script.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let agreed = std::thread::scope(|scope| {
+        let agreed = scope.spawn(|| lines.next());
+        for n in 0.. {
+            if agreed.is_finished() {
+                break;
+            }
+            let now = now_millis();
+            topic.write(n % 2, (n % 100) as usize, now, now);
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        agreed.join().unwrap()
+    });
+    assert_eq!(agreed.as_deref(), Some("agree"));
+    writeln!(script.stdin.take().unwrap(), "nothing flows").unwrap();
+    assert_eq!(lines.next().as_deref(), Some("ok"));
     drop(script.wait());
 }
 

@@ -92,6 +92,8 @@ pub(crate) struct Coordinator {
     base_rows: BTreeMap<OperatorUid, u64>,
     known_splits: BTreeMap<OperatorUid, Vec<SplitSnapshot>>,
     memory: Option<MemoryWatch>,
+    /// Whether somebody is looking at the disk.
+    looking: bool,
     barrier_at: Duration,
     paused: bool,
     warned: bool,
@@ -132,6 +134,7 @@ impl Coordinator {
                 .collect(),
             context: plan.context,
             memory: plan.settings.memory_limit.map(MemoryWatch::new),
+            looking: false,
             settings: plan.settings,
             metrics: plan.metrics,
             io: plan.io,
@@ -287,9 +290,10 @@ impl Coordinator {
         }
     }
 
-    /// Looks at the disk, beside the actor: a disk may take its time.
-    fn look_at_disk(&self, context: &Context<Self>) {
-        let Some(reserve) = self.settings.disk_reserve else { return };
+    /// Looks at the disk, beside the actor: a disk may take its time, and nobody else looks meanwhile.
+    fn look_at_disk(&mut self, context: &Context<Self>) {
+        let Some(reserve) = self.settings.disk_reserve.filter(|_| !self.looking) else { return };
+        self.looking = true;
         let (storage, address) = (Arc::clone(&self.context.storage), context.address());
         self.io.spawn(async move {
             let looking = move || disk::look(storage.as_ref(), reserve);
@@ -420,7 +424,7 @@ impl Handler<IoDone> for Coordinator {
             IoDone::Discovered(uid, Err(error)) if error.kind().is_retryable() => {
                 tracing::warn!(source = %uid, %error, "cannot look for new splits now");
             }
-            IoDone::Looked(Ok(())) => {}
+            IoDone::Looked(Ok(())) => self.looking = false,
             IoDone::Stored(Err(error))
             | IoDone::Finished(_, Err(error))
             | IoDone::Looked(Err(error))

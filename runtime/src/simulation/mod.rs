@@ -24,28 +24,28 @@ mod tables;
 mod topic;
 mod world;
 
+use thalweg_core::testing::{first_wrong, seeds};
+
 use director::{Outcome, play};
 use world::{Counters, Mutation};
 
 pub(crate) use world::dawdle;
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn every_seed_of_a_whole_job_is_exact() {
-    let (first, seeds) = (number("THALWEG_SIM_FIRST", 0), number("THALWEG_SIM_SEEDS", 200));
     let mut all = Counters::default();
-    for seed in first..first + seeds {
+    let wrong = first_wrong(seeds(), |seed| {
         let Outcome { violations, counters, .. } = play(seed, Mutation::None);
-        assert!(
-            violations.is_empty(),
+        all.add(&counters);
+        violations
+    });
+    if let Some((seed, violations)) = wrong {
+        panic!(
             "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
              -p thalweg-runtime whole_job"
         );
-        all.add(&counters);
     }
+    let seeds = seeds().count() as u64;
     println!("{seeds} seeds of a whole job: {all:?}");
     if seeds >= 100 {
         assert!(all.least() > seeds / 40, "too little happened: {all:?}");
@@ -73,10 +73,7 @@ fn a_seed_of_a_whole_job_takes_the_same_steps_again() {
 
 /// Each of these makes the protocol wrong, and some seed among the first fifty must notice.
 fn is_noticed(mutation: Mutation) {
-    let noticed = (0..50).find_map(|seed| {
-        let violations = play(seed, mutation).violations;
-        Some((seed, violations.first()?.clone()))
-    });
+    let noticed = first_wrong(0..50, |seed| play(seed, mutation).violations);
     println!("{mutation:?} is noticed by {noticed:?}");
     assert!(noticed.is_some(), "nobody noticed {mutation:?}");
 }

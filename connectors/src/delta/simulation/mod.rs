@@ -30,6 +30,7 @@ mod world;
 use std::sync::Arc;
 
 use thalweg_core::connector::sink::{Committer, TargetExpectation};
+use thalweg_core::testing::{first_wrong, seeds};
 
 use director::{Outcome, play, runtime};
 use foreign::Foreigner;
@@ -41,23 +42,21 @@ use super::storage::Storage;
 
 pub(crate) use world::here;
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn every_seed_of_a_committer_is_exact() {
-    let (first, seeds) = (number("THALWEG_SIM_FIRST", 0), number("THALWEG_SIM_SEEDS", 200));
     let mut all = Counters::default();
-    for seed in first..first + seeds {
+    let wrong = first_wrong(seeds(), |seed| {
         let Outcome { violations, counters, .. } = play(seed, Mutation::None);
-        assert!(
-            violations.is_empty(),
+        all.add(counters);
+        violations
+    });
+    if let Some((seed, violations)) = wrong {
+        panic!(
             "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
              -p thalweg-connectors --lib every_seed"
         );
-        all.add(counters);
     }
+    let seeds = seeds().count() as u64;
     println!("{seeds} seeds of a committer: {all:?}");
     if seeds >= 100 {
         assert!(all.least() > seeds / 40, "too little happened: {all:?}");
@@ -94,10 +93,7 @@ fn a_list_that_lacks_an_entry_which_stands_is_no_damage() {
 
 /// Each of these makes the committer wrong, and some seed among the first hundred must notice.
 fn is_noticed(mutation: Mutation) {
-    let noticed = (0..100).find_map(|seed| {
-        let violations = play(seed, mutation).violations;
-        Some((seed, violations.first()?.clone()))
-    });
+    let noticed = first_wrong(0..100, |seed| play(seed, mutation).violations);
     println!("{mutation:?} is noticed by {noticed:?}");
     assert!(noticed.is_some(), "nobody noticed {mutation:?}");
 }

@@ -24,6 +24,7 @@ use thalweg_core::connector::source::{Source, SourceReader, Split};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::graph::{JobGraph, StreamEnvironment};
 use thalweg_core::operator::{OpenContext, Operator, OperatorFactory};
+use thalweg_core::testing::{first_wrong, seeds};
 use thalweg_core::{Error, Result};
 
 use baton::{Baton, DIRECTOR};
@@ -193,21 +194,11 @@ fn play(seed: u64, mutation: Mutation) -> Outcome {
     Outcome { violations: world.violations(), counters: world.counters(), trace }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn every_seed_is_exact() {
-    let (first, seeds) = (number("THALWEG_SIM_FIRST", 0), number("THALWEG_SIM_SEEDS", 200));
     let mut all = Counters::default();
-    for seed in first..first + seeds {
+    let wrong = first_wrong(seeds(), |seed| {
         let Outcome { violations, counters, .. } = play(seed, Mutation::None);
-        assert!(
-            violations.is_empty(),
-            "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
-             -p thalweg-runtime every_seed"
-        );
         all.kills += counters.kills;
         all.freezes += counters.freezes;
         all.fenced += counters.fenced;
@@ -216,7 +207,15 @@ fn every_seed_is_exact() {
         all.rescales += counters.rescales;
         all.replays += counters.replays;
         all.checkpoints += counters.checkpoints;
+        violations
+    });
+    if let Some((seed, violations)) = wrong {
+        panic!(
+            "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
+             -p thalweg-runtime every_seed"
+        );
     }
+    let seeds = seeds().count() as u64;
     println!("{seeds} seeds: {all:?}");
     if seeds >= 100 {
         let counted = [
@@ -243,8 +242,8 @@ fn a_seed_takes_the_same_steps_again() {
 
 /// Each of these makes the protocol wrong, and some seed among the first hundred must notice.
 fn is_noticed(mutation: Mutation) {
-    let noticed = (0..100).find(|seed| !play(*seed, mutation).violations.is_empty());
-    println!("{mutation:?} is noticed by seed {noticed:?}");
+    let noticed = first_wrong(0..100, |seed| play(seed, mutation).violations);
+    println!("{mutation:?} is noticed by {noticed:?}");
     assert!(noticed.is_some(), "nobody noticed {mutation:?}");
 }
 

@@ -88,8 +88,9 @@ export class Store extends EventTarget {
   tick() {
     const last = this.#rates.at(-1);
     if (!last || this.status !== "live" || Date.now() - last.at < SILENCE) return;
+    const stood = this.#rates.length > 1 && this.#rates[0].nodes === last.nodes;
     this.#count(Date.now(), last.nodes);
-    this.dispatchEvent(new Event("change"));
+    if (!stood) this.dispatchEvent(new Event("change"));
   }
 
   #count(at, nodes) {
