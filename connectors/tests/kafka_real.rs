@@ -7,6 +7,8 @@ mod kafka_support;
 #[cfg(test)]
 mod kafka {
     use std::collections::BTreeMap;
+    use std::sync::mpsc;
+    use std::thread;
     use std::time::Duration;
 
     use rdkafka::ClientConfig;
@@ -248,7 +250,7 @@ mod kafka {
         let left = |offset: &i64| offset % 3 == 1 || [27, 29].contains(offset);
         let left: Vec<i64> = (0..30).filter(left).collect();
         let compacted = (0..600).any(|_| {
-            std::thread::park_timeout(Duration::from_millis(100));
+            thread::park_timeout(Duration::from_millis(100));
             let messages = kafka.committed_messages(&topic).unwrap();
             messages.iter().map(|message| message.offset).eq(left.iter().copied())
         });
@@ -448,6 +450,28 @@ mod kafka {
             }
         }
         panic!("the positions were not shown");
+    }
+
+    /// Its consumer has asked for the group's coordinator, who never answers.
+    #[test]
+    fn a_source_of_a_broker_that_hangs_ends_at_once() {
+        let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
+        let topic = topic(&kafka, 1);
+        let config = KafkaConfig {
+            group_id: Some(topic.clone()),
+            ..KafkaConfig::new(kafka.bootstrap_servers(), &topic)
+        };
+        let source = source(config);
+        let splits = source.start_splits().unwrap();
+        let reader = reader(&source, splits.clone());
+        kafka.freeze().unwrap();
+        source.committed(&splits).unwrap();
+        let (gone, is_gone) = mpsc::channel();
+        thread::spawn(move || {
+            drop((reader, source));
+            gone.send(()).unwrap();
+        });
+        is_gone.recv_timeout(TEN).unwrap();
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use thalweg_core::{Error, Result};
 use tracing::{debug, warn};
 
-use super::config::{KafkaConfig, is_secret};
+use super::config::is_secret;
 
 /// Settings that exactness depends on; nobody else may set them.
 const OURS: [&str; 9] = [
@@ -29,7 +29,7 @@ const OURS: [&str; 9] = [
 ];
 
 /// Settings that suit a reader which is drained by a bounded queue; `properties` may override them.
-const TUNING: [(&str, &str); 8] = [
+pub(super) const TUNING: [(&str, &str); 8] = [
     ("client.id", "thalweg"),
     ("check.crcs", "true"),
     // Prefetched bytes are memory that no checkpoint accounts for.
@@ -41,29 +41,6 @@ const TUNING: [(&str, &str); 8] = [
     ("reconnect.backoff.max.ms", "1000"),
     ("socket.keepalive.enable", "true"),
 ];
-
-/// A group name for consumers that have none: librdkafka assigns partitions only under some name. Nothing is ever
-/// committed under it, and it is never joined.
-const NO_GROUP: &str = "thalweg-no-group";
-
-/// A consumer that reads nothing until partitions are assigned to it.
-pub(super) fn consumer(config: &KafkaConfig) -> Result<BaseConsumer<Events>> {
-    consumer_at(config, "read_committed")
-}
-
-/// The same; `isolation` also says whether reading group offsets waits for transactions that are open.
-pub(super) fn consumer_at(config: &KafkaConfig, isolation: &str) -> Result<BaseConsumer<Events>> {
-    let mut client = base(&config.bootstrap_servers, &TUNING, &config.properties)?;
-    client
-        .set("group.id", config.group_id.as_deref().unwrap_or(NO_GROUP))
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", isolation)
-        .set("allow.auto.create.topics", "false");
-    client.create_with_context(Events::default()).map_err(creation_error)
-}
 
 /// The settings shared by all clients: `tuning`, over it the user's `properties`.
 pub(super) fn base(

@@ -7,6 +7,7 @@
 pub mod admin;
 mod client;
 pub mod config;
+mod consumer;
 pub mod demo_broker;
 mod loss;
 pub mod producer;

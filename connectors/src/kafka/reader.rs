@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arrow_schema::SchemaRef;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Message, Timestamp};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -14,8 +14,9 @@ use thalweg_core::connector::decode::Decoder;
 use thalweg_core::connector::source::{Polled, SourceReader, Split, SplitBatch};
 use thalweg_core::{Error, Result};
 
-use super::client::{self, Events};
+use super::client;
 use super::config::KafkaConfig;
+use super::consumer::GroupConsumer;
 use super::source::partition_of;
 use super::topic::TopicClient;
 use super::trouble::Health;
@@ -27,7 +28,7 @@ const LINGER_MICROS: i64 = 2_000;
 
 pub(super) struct KafkaReader {
     pub(super) config: Arc<KafkaConfig>,
-    pub(super) consumer: BaseConsumer<Events>,
+    pub(super) consumer: GroupConsumer,
     /// Asks for offsets when the consumer says that a position is gone.
     pub(super) topic: Option<TopicClient>,
     schema: SchemaRef,
@@ -159,7 +160,7 @@ impl KafkaReader {
         resets: Arc<AtomicU64>,
     ) -> Result<Self> {
         Ok(Self {
-            consumer: client::consumer(&config)?,
+            consumer: GroupConsumer::new(&config)?,
             config,
             topic: None,
             schema,

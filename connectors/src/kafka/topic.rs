@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use thalweg_core::{Error, Result};
 
-use super::client::{self, Events};
+use super::client;
 use super::config::KafkaConfig;
+use super::consumer::GroupConsumer;
 use super::topic_id::topic_id;
 use crate::clock::now_micros;
 
@@ -37,7 +38,7 @@ pub(super) enum Ask {
 
 /// A client for metadata and offsets; never assigned a partition.
 pub(super) struct TopicClient {
-    consumer: BaseConsumer<Events>,
+    consumer: GroupConsumer,
     servers: String,
     topic: String,
 }
@@ -51,7 +52,7 @@ impl std::fmt::Debug for TopicClient {
 impl TopicClient {
     pub(super) fn new(config: &KafkaConfig) -> Result<Self> {
         Ok(Self {
-            consumer: client::consumer(config)?,
+            consumer: GroupConsumer::new(config)?,
             servers: config.bootstrap_servers.clone(),
             topic: config.topic.clone(),
         })

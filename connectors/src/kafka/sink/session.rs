@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -15,8 +15,9 @@ use thalweg_core::{CheckpointId, Error, Result, failpoint};
 use super::config::KafkaSinkConfig;
 use super::messages::Message;
 use crate::clock::now_micros;
-use crate::kafka::client::{self, Events};
+use crate::kafka::client;
 use crate::kafka::config::KafkaConfig;
+use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::producer::{self, TopicWriter};
 use crate::kafka::requests;
 
@@ -31,7 +32,7 @@ const PARTITION: i32 = 0;
 
 /// What one sink has sent, as the broker remembers it.
 pub(super) struct Marker {
-    consumer: BaseConsumer<Events>,
+    consumer: GroupConsumer,
     topic: String,
 }
 
@@ -51,7 +52,7 @@ impl Marker {
         let mut reader = KafkaConfig::new(&config.bootstrap_servers, topic);
         reader.properties = client::connection_properties(&config.properties);
         reader.group_id = Some(group.to_owned());
-        let consumer = client::consumer_at(&reader, isolation)?;
+        let consumer = GroupConsumer::at(&reader, isolation)?;
         Ok(Self { consumer, topic: topic.to_owned() })
     }
 
