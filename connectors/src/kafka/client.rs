@@ -189,7 +189,8 @@ mod tests {
     use rdkafka::consumer::Consumer;
     use rdkafka::topic_partition_list::Offset;
 
-    use super::super::{DemoBroker, TopicWriter};
+    use super::super::consumer::GroupConsumer;
+    use super::super::{DemoBroker, KafkaConfig, TopicWriter};
     use super::*;
 
     #[test]
@@ -201,7 +202,8 @@ mod tests {
             writer.send(None, Some(b"x"), None).unwrap();
         }
         writer.flush(Duration::from_secs(10)).unwrap();
-        let consumer = consumer(&KafkaConfig::new(broker.bootstrap_servers(), "events")).unwrap();
+        let config = KafkaConfig::new(broker.bootstrap_servers(), "events");
+        let consumer = GroupConsumer::new(&config).unwrap();
         let mut list = TopicPartitionList::new();
         list.add_partition_offset("events", 0, Offset::Offset(0)).unwrap();
         consumer.incremental_assign(&list).unwrap();
@@ -221,7 +223,7 @@ mod tests {
     fn a_wrong_secret_is_not_shown() {
         let mut config = KafkaConfig::new("127.0.0.1:1", "events");
         config.properties.insert("ssl.key.password".into(), "hunter2".into());
-        let error = consumer(&config).map(drop).unwrap_err();
+        let error = GroupConsumer::new(&config).map(drop).unwrap_err();
         assert!(error.to_string().contains("ssl.key.password"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }

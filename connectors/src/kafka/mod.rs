@@ -15,6 +15,7 @@ mod reader;
 mod requests;
 pub mod sink;
 pub mod source;
+mod stall;
 mod topic;
 mod topic_id;
 mod trouble;

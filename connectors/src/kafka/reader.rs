@@ -18,6 +18,7 @@ use super::client;
 use super::config::KafkaConfig;
 use super::consumer::GroupConsumer;
 use super::source::partition_of;
+use super::stall::Stall;
 use super::topic::TopicClient;
 use super::trouble::Health;
 use crate::clock::now_micros;
@@ -39,6 +40,7 @@ pub(super) struct KafkaReader {
     /// Decided but not yet handed out, at most a batch for each partition.
     ready: VecDeque<Polled>,
     pub(super) health: Health,
+    pub(super) stall: Stall,
 }
 
 /// A partition that is being read.
@@ -109,7 +111,10 @@ impl SourceReader for KafkaReader {
             // In whole milliseconds: the client spins through the rest of one.
             let timeout = Duration::from_millis(until.saturating_sub(now).max(0) as u64 / 1_000);
             match self.consumer.poll(timeout) {
-                None => break,
+                None => {
+                    self.nothing_came(now)?;
+                    break;
+                }
                 Some(Ok(message)) => {
                     let Some(partition) = self.partitions.get_mut(&message.partition()) else {
                         continue;
@@ -170,6 +175,7 @@ impl KafkaReader {
             partitions: BTreeMap::new(),
             ready: VecDeque::new(),
             health: Health::default(),
+            stall: Stall::default(),
         })
     }
 

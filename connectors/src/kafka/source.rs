@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow_schema::SchemaRef;
@@ -50,7 +50,7 @@ pub struct KafkaSource {
     format: Arc<dyn Format>,
     schema: SchemaRef,
     bounded: bool,
-    client: OnceLock<TopicClient>,
+    client: Mutex<Option<Arc<TopicClient>>>,
     ends: Mutex<Option<(i64, BTreeMap<i32, i64>)>>,
     resets: Arc<AtomicU64>,
 }
@@ -63,7 +63,7 @@ impl KafkaSource {
             schema: source_schema(format.as_ref()),
             format,
             bounded: false,
-            client: OnceLock::new(),
+            client: Mutex::new(None),
             ends: Mutex::new(None),
             resets: Arc::default(),
         }
@@ -82,17 +82,32 @@ impl KafkaSource {
         self.resets.load(Ordering::Relaxed)
     }
 
-    fn client(&self) -> Result<&TopicClient> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
+    fn client(&self) -> Result<Arc<TopicClient>> {
+        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = kept.as_ref() {
+            return Ok(Arc::clone(client));
         }
-        let client = TopicClient::new(&self.config)?;
-        Ok(self.client.get_or_init(|| client))
+        let client = Arc::new(TopicClient::new(&self.config)?);
+        Ok(Arc::clone(kept.insert(client)))
     }
 
     fn partitions(&self) -> Result<Vec<i32>> {
         let client = self.client()?;
-        client.partitions()?.ok_or_else(|| client.missing())
+        let partitions = client.partitions().inspect_err(|_| {
+            // It may have forgotten its brokers for good (`stall`): the next question is another client's.
+            self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        })?;
+        partitions.ok_or_else(|| client.missing())
+    }
+
+    pub(super) fn kafka_reader(&self) -> Result<KafkaReader> {
+        KafkaReader::new(
+            Arc::clone(&self.config),
+            Arc::clone(&self.schema),
+            self.format.decoder(),
+            self.bounded,
+            Arc::clone(&self.resets),
+        )
     }
 }
 
@@ -225,13 +240,7 @@ impl Source for KafkaSource {
     }
 
     fn reader(&self) -> Result<Box<dyn SourceReader>> {
-        Ok(Box::new(KafkaReader::new(
-            Arc::clone(&self.config),
-            Arc::clone(&self.schema),
-            self.format.decoder(),
-            self.bounded,
-            Arc::clone(&self.resets),
-        )?))
+        Ok(Box::new(self.kafka_reader()?))
     }
 
     fn committed(&self, splits: &[Split]) -> Result<()> {

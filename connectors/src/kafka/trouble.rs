@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::client;
 use super::loss::{Loss, cut_short, deleted, no_partition};
 use super::reader::KafkaReader;
+use super::stall::Stall;
 use super::topic::{Ask, PATIENCE, TopicClient, forbidden};
 
 /// Spurious `offset out of range` answers in a row, without a message between, before they are believed.
@@ -28,6 +29,7 @@ impl KafkaReader {
     /// The broker has answered: says once that it is back.
     pub(super) fn present(&mut self) {
         self.health.denials = 0;
+        self.stall = Stall::default();
         if self.health.away {
             self.health.away = false;
             info!(topic = %self.config.topic, "kafka answers again");
@@ -149,7 +151,7 @@ impl KafkaReader {
         }
     }
 
-    fn topic(&mut self) -> Result<&TopicClient> {
+    pub(super) fn topic(&mut self) -> Result<&TopicClient> {
         if self.topic.is_none() {
             self.topic = Some(TopicClient::new(&self.config)?);
         }

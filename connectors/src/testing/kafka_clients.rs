@@ -24,10 +24,13 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+type Admin = AdminClient<DefaultClientContext>;
+
 /// One admin client and one producer for a server, whichever of its nodes run.
 pub(super) struct Clients {
     config: ClientConfig,
-    admin: AdminClient<DefaultClientContext>,
+    /// Made anew when it knows no broker: librdkafka never looks for one again (its issue 5301).
+    admin: Mutex<Arc<Admin>>,
     /// Made early, as it takes a while to get its producer id from the brokers. Made anew after a
     /// failure, by which it may be fenced, and after the end of a topic that it has numbered.
     producer: Mutex<Option<ThreadedProducer<Deliveries>>>,
@@ -39,7 +42,7 @@ impl Clients {
         config.set("bootstrap.servers", bootstrap_servers);
         // Brokers come and go in these tests, and come back on the same address.
         config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "250");
-        let admin = config.create().map_err(|cause| failed("make an admin client", cause))?;
+        let admin = Mutex::new(make_admin(&config)?);
         let clients = Self { config, admin, producer: Mutex::new(None) };
         *clients.kept_producer() = Some(clients.make_producer()?);
         Ok(clients)
@@ -56,20 +59,20 @@ impl Clients {
         for (key, value) in config {
             topic = topic.set(key, value);
         }
-        let created = block_on(self.admin.create_topics([&topic], &options()));
+        let created = block_on(self.admin().create_topics([&topic], &options()));
         each(created).map_err(|cause| failed(&format!("create topic {name}"), cause))?;
         self.wait_for_partitions(name, partitions as usize)
     }
 
     pub(super) fn add_partitions(&self, name: &str, total: usize) -> Result<(), KafkaServerError> {
         let partitions = NewPartitions::new(name, total);
-        let added = block_on(self.admin.create_partitions([&partitions], &options()));
+        let added = block_on(self.admin().create_partitions([&partitions], &options()));
         each(added).map_err(|cause| failed(&format!("add partitions to {name}"), cause))?;
         self.wait_for_partitions(name, total)
     }
 
     pub(super) fn delete_topic(&self, name: &str) -> Result<(), KafkaServerError> {
-        let deleted = block_on(self.admin.delete_topics(&[name], &options()));
+        let deleted = block_on(self.admin().delete_topics(&[name], &options()));
         each(deleted).map_err(|cause| failed(&format!("delete topic {name}"), cause))?;
         drop(self.kept_producer().take());
         wait_until(&format!("the end of topic {name}"), REQUEST_TIMEOUT, || {
@@ -88,7 +91,7 @@ impl Clients {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::from_raw(before_offset))
             .map_err(|cause| failed(&what, cause))?;
-        block_on(self.admin.delete_records(&list, &options()))
+        block_on(self.admin().delete_records(&list, &options()))
             .and_then(|done| done.elements().iter().try_for_each(TopicPartitionListElem::error))
             .map_err(|cause| failed(&what, cause))
     }
@@ -99,7 +102,7 @@ impl Clients {
         topic: &str,
         partition: i32,
     ) -> Result<(i64, i64), KafkaServerError> {
-        self.admin
+        self.admin()
             .inner()
             .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
             .map_err(|cause| failed(&format!("read the offsets of {topic}/{partition}"), cause))
@@ -116,9 +119,12 @@ impl Clients {
     /// Whether the leaders answer for the topic's partitions: metadata tells of them too early.
     fn serves(&self, topic: &MetadataTopic) -> bool {
         topic.partitions().iter().all(|partition| {
-            let client = self.admin.inner();
+            let admin = self.admin();
             partition.leader() >= 0
-                && client.fetch_watermarks(topic.name(), partition.id(), LOOK_TIMEOUT).is_ok()
+                && admin
+                    .inner()
+                    .fetch_watermarks(topic.name(), partition.id(), LOOK_TIMEOUT)
+                    .is_ok()
         })
     }
 
@@ -149,7 +155,18 @@ impl Clients {
     }
 
     fn metadata(&self) -> Option<Metadata> {
-        self.admin.inner().fetch_metadata(None, LOOK_TIMEOUT).ok()
+        let seen = self.admin().inner().fetch_metadata(None, LOOK_TIMEOUT).ok();
+        let seen = seen.filter(|seen| !seen.brokers().is_empty());
+        if seen.is_none()
+            && let Ok(another) = make_admin(&self.config)
+        {
+            *self.admin.lock().unwrap_or_else(PoisonError::into_inner) = another;
+        }
+        seen
+    }
+
+    fn admin(&self) -> Arc<Admin> {
+        Arc::clone(&self.admin.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn wait_for_partitions(&self, topic: &str, total: usize) -> Result<(), KafkaServerError> {
@@ -262,6 +279,10 @@ fn each(results: KafkaResult<Vec<TopicResult>>) -> KafkaResult<()> {
 
 fn failed(what: &str, cause: KafkaError) -> KafkaServerError {
     KafkaServerError::Kafka { what: what.to_owned(), cause }
+}
+
+fn make_admin(config: &ClientConfig) -> Result<Arc<Admin>, KafkaServerError> {
+    config.create().map(Arc::new).map_err(|cause| failed("make an admin client", cause))
 }
 
 /// Runs an admin request, which a thread of its own drives, and so works inside any runtime or none.
