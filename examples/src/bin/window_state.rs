@@ -3,7 +3,8 @@
 //! One window stays open and counts rows by key; with `wide` it keeps nine more numbers per key. The first KEYS rows
 //! bring a new key each, the others come for keys at random, and a checkpoint of everything is taken every second. Says
 //! how much memory the process took at most and for how long a checkpoint kept the operator from its rows: its own
-//! snapshot, and the slowest batch behind one, where shared pages are copied.
+//! snapshot, and the slowest batch behind one, where shared pages are copied; beside each the time that the thread was on a
+//! core, where others use the cores too.
 
 use std::error::Error;
 use std::path::Path;
@@ -68,8 +69,18 @@ struct Times {
     rows: u64,
     /// From this row on, batches count: an index that grows for new keys is another matter.
     grown: u64,
-    snapshots: Vec<Duration>,
-    batches: Vec<Duration>,
+    snapshots: Vec<Took>,
+    batches: Vec<Took>,
+}
+
+/// How long something took, and for how much of that its thread had a core.
+type Took = (Duration, Duration);
+
+/// The time that this thread has spent on a core, as Linux tells it.
+fn on_core() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = told.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
 }
 
 type Shared = (Arc<SystemClock>, Arc<Mutex<Times>>);
@@ -107,9 +118,14 @@ impl OperatorFactory for TimedFactory {
 struct TimedOperator(Box<dyn Operator>, Shared);
 
 impl TimedOperator {
-    fn note(&self, begun: Duration, add: impl FnOnce(&mut Times, Duration)) {
-        let (clock, times) = &self.1;
-        let took = clock.monotonic().saturating_sub(begun);
+    fn now(&self) -> Took {
+        (self.1.0.monotonic(), on_core())
+    }
+
+    fn note(&self, begun: Took, add: impl FnOnce(&mut Times, Took)) {
+        let (now, core) = self.now();
+        let took = (now.saturating_sub(begun.0), core.saturating_sub(begun.1));
+        let (_, times) = &self.1;
         if let Ok(mut times) = times.lock() {
             add(&mut times, took);
         }
@@ -118,7 +134,7 @@ impl TimedOperator {
 
 impl Operator for TimedOperator {
     fn process(&mut self, batch: RecordBatch, c: &Context<'_>, out: &mut Collector) -> Result<()> {
-        let begun = self.1.0.monotonic();
+        let begun = self.now();
         let rows = batch.num_rows() as u64;
         self.0.process(batch, c, out)?;
         self.note(begun, |times, took| {
@@ -135,7 +151,7 @@ impl Operator for TimedOperator {
     }
 
     fn snapshot(&mut self) -> Result<Vec<StateChunk>> {
-        let begun = self.1.0.monotonic();
+        let begun = self.now();
         let chunks = self.0.snapshot()?;
         self.note(begun, |times, took| times.snapshots.push(took));
         Ok(chunks)
@@ -199,17 +215,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let state = stored(&folder)?;
     std::fs::remove_dir_all(&folder)?;
     let mut times = std::mem::take(&mut *times.lock().map_err(|_| "a panic while timing")?);
-    let longest = |times: &[Duration]| times.iter().max().copied().unwrap_or_default();
+    let longest = |times: &[Took]| times.iter().max().copied().unwrap_or_default();
     let (snapshot, batch) = (longest(&times.snapshots), longest(&times.batches));
     times.batches.sort_unstable();
     let at = |per_mille: usize| times.batches.get(times.batches.len() * per_mille / 1000);
-    let [usual, slow] = [500, 999].map(|share| at(share).copied().unwrap_or_default());
+    let [usual, slow] = [500, 999].map(|share| at(share).copied().unwrap_or_default().0);
     println!(
-        "keys={keys} state={:.0}MB peak={:.0}MB checkpoints={} seconds={:.1} snapshot_max={snapshot:.1?} batch_p50={usual:.1?} batch_p999={slow:.1?} batch_max={batch:.1?}",
+        "keys={keys} state={:.0}MB peak={:.0}MB checkpoints={} seconds={:.1} snapshot_max={:.1?} (core {:.1?}) batch_p50={usual:.1?} batch_p999={slow:.1?} batch_max={:.1?} (core {:.1?})",
         state as f64 / 1e6,
         peak().unwrap_or_default() as f64 / 1e3,
         summary.checkpoint,
         summary.elapsed.as_secs_f64(),
+        snapshot.0,
+        snapshot.1,
+        batch.0,
+        batch.1,
     );
     Ok(())
 }

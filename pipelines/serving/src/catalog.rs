@@ -1,7 +1,8 @@
 //! Which Delta tables there are, and their newest version at the moment somebody asks.
 //!
 //! A table that is asked for is looked at then: its log is listed from the version that is known, which costs a listing
-//! of a few names. What has been committed before a query is in the query's answer.
+//! of a few names. What has been committed before a query is in the query's answer. Which files a version has is kept, so
+//! that a commit is read once and not by every query behind it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use datafusion::catalog::TableProvider;
 use deltalake::delta_datafusion::DeltaScanNext;
 use deltalake::kernel::Snapshot;
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use deltalake::table::state::DeltaTableState;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -32,8 +34,8 @@ pub struct Catalog {
 struct Table {
     /// Below the root.
     path: String,
-    /// The newest version that has been seen.
-    seen: Mutex<Option<Arc<Snapshot>>>,
+    /// The newest version that has been seen, with its files.
+    seen: Mutex<Option<DeltaTableState>>,
     /// Whether one has been seen.
     present: AtomicBool,
 }
@@ -89,21 +91,16 @@ impl Catalog {
         let newest = self.newest(name, table, &log).await?;
         table.present.store(newest.is_some(), Ordering::Relaxed);
         let Some(newest) = newest else { return Ok(None) };
-        let snapshot = match version {
-            None => newest,
-            Some(version) if version == newest.version() => newest,
+        let rows = DeltaScanNext::builder().with_log_store(Arc::clone(&log));
+        let rows = match version {
             Some(version) if version > newest.version() => return Err(no_version(name, version)),
-            Some(version) => Snapshot::try_new(log.as_ref(), Some(version))
-                .await
-                .map(Arc::new)
-                .map_err(|_| no_version(name, version))?,
+            Some(version) if version < newest.version() => {
+                let older = Snapshot::try_new(log.as_ref(), Some(version)).await;
+                rows.with_snapshot(older.map_err(|_| no_version(name, version))?)
+            }
+            _ => rows.with_eager_snapshot(newest.snapshot().clone()),
         };
-        let rows = DeltaScanNext::builder()
-            .with_log_store(Arc::clone(&log))
-            .with_snapshot(snapshot)
-            .await
-            .map_err(|_| unreadable(name))?;
-        Ok(Some(rows))
+        rows.await.map(Some).map_err(|_| unreadable(name))
     }
 
     /// The newest version, read anew only as far as it is new.
@@ -112,22 +109,19 @@ impl Catalog {
         name: &str,
         table: &Table,
         log: &LogStoreRef,
-    ) -> Result<Option<Arc<Snapshot>>> {
+    ) -> Result<Option<DeltaTableState>> {
         let mut seen = table.seen.lock().await;
-        if let Some(snapshot) = seen.take()
-            && let Ok(newer) = Arc::clone(&snapshot).update(log.engine(None), None).await
+        if let Some(mut state) = seen.take()
+            && state.update(log.as_ref(), None).await.is_ok()
         {
-            *seen = Some(Arc::clone(&newer));
-            return Ok(Some(newer));
+            return Ok(Some(seen.insert(state).clone()));
         }
         // Not seen yet, or another table stands there now.
         if !log.is_delta_table_location().await.map_err(|_| unreadable(name))? {
             return Ok(None);
         }
-        let snapshot = Snapshot::try_new(log.as_ref(), None).await.map_err(|_| unreadable(name))?;
-        let snapshot = Arc::new(snapshot);
-        *seen = Some(Arc::clone(&snapshot));
-        Ok(Some(snapshot))
+        let state = DeltaTableState::try_new(log.as_ref(), None).await;
+        Ok(Some(seen.insert(state.map_err(|_| unreadable(name))?).clone()))
     }
 
     fn log(&self, path: &str) -> Result<LogStoreRef> {

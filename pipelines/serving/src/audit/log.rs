@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -21,7 +22,7 @@ use super::verify::{Anchor, anchor_of};
 pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// What stands between a line's hashed part and its hash.
 pub(super) const HASH: &str = ",\"hash\":\"";
-/// Longer than any entry.
+/// An event's most bytes.
 const LONGEST: usize = 1 << 16;
 /// So the newest whole entry is among the last bytes, whatever a crash has left behind it.
 const TAIL: u64 = 4 * LONGEST as u64;
@@ -35,6 +36,9 @@ struct Line<'a> {
     prev: &'a str,
 }
 
+/// An entry that is to be written, and who waits to be told that it is.
+type Waiting = (Event, Sender<Result<()>>);
+
 /// A log that is appended to. Several processes may do so at once. Its methods block: they sync.
 #[derive(Debug)]
 pub struct AuditLog {
@@ -43,6 +47,8 @@ pub struct AuditLog {
     clock: Arc<dyn Clock>,
     /// One writer of this process at a time; a lock on the file keeps out the others.
     turn: Mutex<()>,
+    /// Who has the turn writes them all: entries that come while one is synced share the next sync.
+    waiting: Mutex<Vec<Waiting>>,
     broken: AtomicBool,
 }
 
@@ -67,7 +73,8 @@ impl AuditLog {
         file.lock().map_err(failed)?;
         last(&mut file, &path)?;
         let key = DigestKey::open(&path)?;
-        Ok(Self { path, key, clock, turn: Mutex::default(), broken: AtomicBool::new(false) })
+        let (turn, waiting) = (Mutex::default(), Mutex::default());
+        Ok(Self { path, key, clock, turn, waiting, broken: AtomicBool::new(false) })
     }
 
     /// A text's hash under this log's key, in hexadecimal: the same for the same text, and without the key nobody can
@@ -87,10 +94,34 @@ impl AuditLog {
     /// [`thalweg_core::ErrorKind::Transient`] or [`thalweg_core::ErrorKind::Corrupt`]: what the entry tells of must
     /// not count as done.
     pub fn append(&self, event: &Event) -> Result<()> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = self.write(event);
-        self.broken.store(done.is_err(), Ordering::SeqCst);
-        done
+        let size = serde_json::to_vec(event).map_or(usize::MAX, |text| text.len());
+        if size > LONGEST {
+            return Err(Error::internal("an audit entry is longer than one can be"));
+        }
+        let (tell, told) = channel();
+        unpoisoned(&self.waiting).push((event.clone(), tell));
+        let _turn = unpoisoned(&self.turn);
+        // Whoever had the turn before may have written this one too.
+        told.try_recv().unwrap_or_else(|_| {
+            let waiting = std::mem::take(&mut *unpoisoned(&self.waiting));
+            let done = self.write(waiting.iter().map(|(event, _)| event));
+            self.broken.store(done.is_err(), Ordering::SeqCst);
+            for (_, tell) in waiting {
+                let told = match &done {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(Error::new(error.kind(), error.to_string())),
+                };
+                // This caller knows by itself.
+                drop(tell.send(told));
+            }
+            done
+        })
+    }
+
+    /// How many entries wait for whoever has the turn.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        unpoisoned(&self.waiting).len()
     }
 
     /// Whether entries can be written: to be asked before something is begun whose entry is written at its end.
@@ -104,35 +135,49 @@ impl AuditLog {
         Ok(())
     }
 
-    fn write(&self, event: &Event) -> Result<()> {
+    /// Appends entries, with one sync for all of them.
+    fn write<'a>(&self, events: impl Iterator<Item = &'a Event>) -> Result<()> {
         let failed = |e| io_error(format!("write audit log {}", self.path.display()), e);
         // It is not made anew here: a log that has vanished is a failure.
         let mut file = File::options().append(true).read(true).open(&self.path).map_err(failed)?;
         file.lock().map_err(failed)?;
         let before = last(&mut file, &self.path)?;
-        let seq = before.as_ref().map_or(1, |anchor| anchor.seq + 1);
-        let prev = before.as_ref().map_or(GENESIS, |anchor| anchor.hash.as_str());
+        let mut head = before.unwrap_or_else(|| Anchor { seq: 0, hash: GENESIS.to_owned() });
+        let mut lines = String::new();
+        for event in events {
+            let (body, hash) = self.entry(event, &head)?;
+            head = Anchor { seq: head.seq + 1, hash };
+            lines += &format!("{body}{HASH}{}\"}}\n", head.hash);
+        }
+        file.write_all(lines.as_bytes()).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        // The log is what counts: a head that a power cut takes back is an older entry of the same chain.
+        let place = head_of(&self.path);
+        let beside = place.with_extension("head-next");
+        std::fs::write(&beside, head.to_string()).map_err(failed)?;
+        std::fs::rename(&beside, &place).map_err(failed)
+    }
+
+    /// The hashed part of the entry behind `before`, and its hash.
+    fn entry(&self, event: &Event, before: &Anchor) -> Result<(String, String)> {
         let at = self
             .clock
             .now_micros()
             .try_into()
             .map_or(UNIX_EPOCH, |micros| UNIX_EPOCH + Duration::from_micros(micros));
         let at = humantime::format_rfc3339_micros(at).to_string();
-        let line = serde_json::to_string(&Line { seq, at, event, prev })
+        let line = Line { seq: before.seq + 1, at, event, prev: &before.hash };
+        let mut body = serde_json::to_string(&line)
             .map_err(|_| Error::internal("an audit entry cannot be written as JSON"))?;
-        let body = line.strip_suffix('}').unwrap_or(&line);
-        if body.len() > LONGEST {
-            return Err(Error::internal("an audit entry is longer than one can be"));
-        }
-        let hash = hex(&Sha256::digest(body));
-        file.write_all(format!("{body}{HASH}{hash}\"}}\n").as_bytes()).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        // The log is what counts: a head that a power cut takes back is an older entry of the same chain.
-        let head = head_of(&self.path);
-        let beside = head.with_extension("head-next");
-        std::fs::write(&beside, Anchor { seq, hash }.to_string()).map_err(failed)?;
-        std::fs::rename(&beside, &head).map_err(failed)
+        // The hash goes in before the brace.
+        body.pop();
+        let hash = hex(&Sha256::digest(&body));
+        Ok((body, hash))
     }
+}
+
+fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The file beside the log that holds its newest entry's number and hash.
