@@ -111,12 +111,14 @@ impl Catalog {
         log: &LogStoreRef,
     ) -> Result<Option<DeltaTableState>> {
         let mut seen = table.seen.lock().await;
-        if let Some(mut state) = seen.take()
+        // A copy of references: a query that is called off here leaves behind what was known.
+        if let Some(mut state) = seen.clone()
             && state.update(log.as_ref(), None).await.is_ok()
         {
             return Ok(Some(seen.insert(state).clone()));
         }
         // Not seen yet, or another table stands there now.
+        *seen = None;
         if !log.is_delta_table_location().await.map_err(|_| unreadable(name))? {
             return Ok(None);
         }

@@ -1,10 +1,11 @@
 //! Appending.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -22,8 +23,10 @@ use super::verify::{Anchor, anchor_of};
 pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// What stands between a line's hashed part and its hash.
 pub(super) const HASH: &str = ",\"hash\":\"";
-/// An event's most bytes.
+/// Longer than any entry.
 const LONGEST: usize = 1 << 16;
+/// Longer than what stands around an event: number, time and hashes.
+const ENVELOPE: usize = 320;
 /// So the newest whole entry is among the last bytes, whatever a crash has left behind it.
 const TAIL: u64 = 4 * LONGEST as u64;
 
@@ -37,7 +40,13 @@ struct Line<'a> {
 }
 
 /// An entry that is to be written, and who waits to be told that it is.
-type Waiting = (Event, Sender<Result<()>>);
+#[derive(Debug)]
+struct Waiting {
+    event: Event,
+    /// Bytes, at most.
+    size: usize,
+    tell: Sender<Result<()>>,
+}
 
 /// A log that is appended to. Several processes may do so at once. Its methods block: they sync.
 #[derive(Debug)]
@@ -47,8 +56,8 @@ pub struct AuditLog {
     clock: Arc<dyn Clock>,
     /// One writer of this process at a time; a lock on the file keeps out the others.
     turn: Mutex<()>,
-    /// Who has the turn writes them all: entries that come while one is synced share the next sync.
-    waiting: Mutex<Vec<Waiting>>,
+    /// Who has the turn writes them: entries that come while one is synced share the next sync.
+    waiting: Mutex<VecDeque<Waiting>>,
     broken: AtomicBool,
 }
 
@@ -94,28 +103,49 @@ impl AuditLog {
     /// [`thalweg_core::ErrorKind::Transient`] or [`thalweg_core::ErrorKind::Corrupt`]: what the entry tells of must
     /// not count as done.
     pub fn append(&self, event: &Event) -> Result<()> {
-        let size = serde_json::to_vec(event).map_or(usize::MAX, |text| text.len());
+        let size = serde_json::to_vec(event).map_or(LONGEST, |text| text.len()) + ENVELOPE;
         if size > LONGEST {
             return Err(Error::internal("an audit entry is longer than one can be"));
         }
         let (tell, told) = channel();
-        unpoisoned(&self.waiting).push((event.clone(), tell));
+        unpoisoned(&self.waiting).push_back(Waiting { event: event.clone(), size, tell });
         let _turn = unpoisoned(&self.turn);
-        // Whoever had the turn before may have written this one too.
-        told.try_recv().unwrap_or_else(|_| {
-            let waiting = std::mem::take(&mut *unpoisoned(&self.waiting));
-            let done = self.write(waiting.iter().map(|(event, _)| event));
-            self.broken.store(done.is_err(), Ordering::SeqCst);
-            for (_, tell) in waiting {
-                let told = match &done {
-                    Ok(()) => Ok(()),
-                    Err(error) => Err(Error::new(error.kind(), error.to_string())),
-                };
-                // This caller knows by itself.
-                drop(tell.send(told));
+        loop {
+            match told.try_recv() {
+                // Written by whoever had the turn before, or just now.
+                Ok(done) => return done,
+                Err(TryRecvError::Empty) => self.write_next(),
+                Err(TryRecvError::Disconnected) => {
+                    return Err(Error::internal(
+                        "an audit entry was given up while it was written",
+                    ));
+                }
             }
-            done
-        })
+        }
+    }
+
+    /// Writes those that have waited longest and tells them so. Together they are no longer than one entry may be: what a
+    /// crash leaves half-written is short.
+    fn write_next(&self) {
+        let mut waiting = unpoisoned(&self.waiting);
+        let mut bytes = 0;
+        let fits = |next: &&Waiting| {
+            bytes += next.size;
+            bytes <= LONGEST
+        };
+        let first = waiting.iter().take_while(fits).count();
+        let next: Vec<Waiting> = waiting.drain(..first).collect();
+        drop(waiting);
+        let done = self.write(next.iter().map(|waiting| &waiting.event));
+        self.broken.store(done.is_err(), Ordering::SeqCst);
+        for Waiting { tell, .. } in next {
+            let told = match &done {
+                Ok(()) => Ok(()),
+                Err(error) => Err(Error::new(error.kind(), error.to_string())),
+            };
+            // Whoever waits has the other end.
+            drop(tell.send(told));
+        }
     }
 
     /// How many entries wait for whoever has the turn.
