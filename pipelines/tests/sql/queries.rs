@@ -1,7 +1,7 @@
 //! What queries may do, and where they end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use postgres::NoTls;
 use postgres::fallible_iterator::FallibleIterator;
@@ -242,6 +242,17 @@ fn a_query_sees_what_was_committed_just_before() {
 }
 
 #[test]
+fn now_is_when_a_statement_begins() {
+    let mut client = WORLD.connect("viewer");
+    let prepared = client.prepare("select now()").unwrap();
+    for _ in 0..2 {
+        let before = SystemTime::now() - Duration::from_millis(1);
+        let told: SystemTime = client.query_one(&prepared, &[]).unwrap().get(0);
+        assert!(before <= told && told <= SystemTime::now(), "{before:?} {told:?}");
+    }
+}
+
+#[test]
 fn the_audit_log_tells_who_read_what_and_no_value() {
     let world = World::new("audited", Limits::default(), None);
     let mut client = world.connect("clinician");
@@ -256,7 +267,14 @@ fn the_audit_log_tells_who_read_what_and_no_value() {
     let entry = |part: &str| {
         log.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part} in {log}"))
     };
-    entry("\"outcome\":\"begun\"");
+    // A short answer leaves behind the entry of its end, a longer one is announced.
+    assert!(!log.contains("\"outcome\":\"begun\""), "{log}");
+    client.query("select value from generate_series(1, 5000)", &[]).unwrap();
+    let later = std::fs::read_to_string(world.audit_path()).unwrap();
+    let later: Vec<&str> = later.strip_prefix(&log).unwrap().lines().collect();
+    let has = |at: usize, part: &str| later.get(at).is_some_and(|line| line.contains(part));
+    assert!(has(0, "\"outcome\":\"begun\"") && has(1, "\"outcome\":\"done\""), "{later:?}");
+    assert!(has(1, "\"rows\":5000") && later.len() == 2, "{later:?}");
     let read = entry("\"rows\":3");
     for part in [
         "\"actor\":\"clinician\",\"role\":\"clinician\",\"source\":\"127.0.0.1\",\"action\":\"query\"",
@@ -267,7 +285,7 @@ fn the_audit_log_tells_who_read_what_and_no_value() {
     }
     entry("\"outcome\":\"failed\",\"reason\":\"42P01\"");
     entry("\"outcome\":\"refused\",\"reason\":\"25006\"");
-    let entries = log.lines().count() as u64;
+    let entries = (log.lines().count() + later.len()) as u64;
     assert_eq!(verify(&world.audit_path(), &[]).unwrap().entries, entries);
 
     // Without a log there are no answers.

@@ -204,7 +204,7 @@ impl Engine {
         Ok(Query { plan, state, tables })
     }
 
-    fn state(&self, base: SessionState, role: &Role, policy: &Arc<Policy>) -> SessionState {
+    fn state(&self, mut base: SessionState, role: &Role, policy: &Arc<Policy>) -> SessionState {
         let tables = Arc::new(RoleTables::new(Arc::clone(&self.parts.catalog), Arc::clone(policy)));
         let information: Arc<dyn SchemaProvider> =
             Arc::new(Information::new(Arc::clone(&tables), Arc::clone(&self.database)));
@@ -220,7 +220,10 @@ impl Engine {
         }
         let all = MemoryCatalogProviderList::new();
         all.register_catalog(self.database.to_string(), Arc::new(database));
-        SessionStateBuilder::new_from_existing(base).with_catalog_list(Arc::new(all)).build()
+        base.register_catalog_list(Arc::new(all));
+        // What `now()` says.
+        base.mark_start_execution();
+        base
     }
 
     /// For how long a statement of a session may run.

@@ -1,5 +1,8 @@
 //! Running a planned query: rows are computed and encoded on the threads of queries and wait in a short queue for the
-//! connection. The audit entry is written before the client is told that it has everything.
+//! connection.
+//!
+//! Nothing leaves before it is written down. A short answer leaves when it is complete, behind one entry that tells how it
+//! ended; of a longer one it is written down that it has begun before its first rows leave, and how it ended before its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +63,8 @@ pub(super) async fn run(
         began: engine.clock().monotonic(),
         fields: Arc::clone(&fields),
         event,
+        held: Vec::new(),
+        announced: false,
         rows,
     };
     drop(engine.queries.spawn(Box::pin(work.run(query, begun))));
@@ -123,6 +128,10 @@ struct Work {
     began: Duration,
     fields: Arc<Vec<FieldInfo>>,
     event: Event,
+    /// The first rows, as long as they may be all.
+    held: Vec<DataRow>,
+    /// Whether it is written down that rows leave.
+    announced: bool,
     rows: mpsc::Sender<Piece>,
 }
 
@@ -135,15 +144,7 @@ enum Ended {
 
 impl Work {
     async fn run(mut self, query: Query, begun: oneshot::Sender<Result<(), Told>>) {
-        // Nothing leaves before it is written down that it will.
-        let began = match Box::pin(self.begin(query)).await {
-            Ok(batches) => {
-                self.event.outcome = Outcome::Begun;
-                self.audit().await.map(|()| batches)
-            }
-            Err(told) => Err(told),
-        };
-        match began {
+        match Box::pin(self.begin(query)).await {
             Err(told) => {
                 let audited = self.end(Some(&told)).await;
                 drop(begun.send(Err(audited.err().unwrap_or(told))));
@@ -151,8 +152,19 @@ impl Work {
             Ok(batches) => {
                 // Whoever does not wait any more is noticed at the first rows.
                 drop(begun.send(Ok(())));
-                let last = match Box::pin(self.stream(batches)).await {
-                    Ok(()) => self.end(None).await.map_or_else(Piece::Failed, |()| Piece::End),
+                let ended = Box::pin(self.stream(batches)).await;
+                if ended.is_err() && !self.announced {
+                    self.event.rows = 0;
+                }
+                let last = match ended {
+                    Ok(()) => match self.end(None).await {
+                        Ok(()) => {
+                            let rows = std::mem::take(&mut self.held);
+                            drop(self.rows.send(Piece::Rows(rows)).await);
+                            Piece::End
+                        }
+                        Err(told) => Piece::Failed(told),
+                    },
                     Err(Ended::Gone) => {
                         self.event.outcome = Outcome::Cancelled;
                         drop(self.audit().await);
@@ -226,16 +238,29 @@ impl Work {
                     break;
                 }
                 self.event.rows += piece.len() as u64;
-                let sent = tokio::select! {
-                    sent = self.rows.send(Piece::Rows(piece)) => sent,
-                    _ = &mut self.expired => {
-                        return Err(Ended::Failed(timed_out()));
-                    }
-                    _ = self.cancelled.changed() => return Err(Ended::Failed(called_off())),
-                };
-                sent.map_err(|_| Ended::Gone)?;
+                self.hand(piece).await?;
             }
         }
+    }
+
+    /// Hands rows over, once they cannot be all or are too many to be held.
+    async fn hand(&mut self, mut rows: Vec<DataRow>) -> Result<(), Ended> {
+        if !self.announced {
+            self.held.append(&mut rows);
+            if self.held.len() <= ROWS_AT_ONCE {
+                return Ok(());
+            }
+            self.event.outcome = Outcome::Begun;
+            self.audit().await.map_err(Ended::Failed)?;
+            self.announced = true;
+            rows = std::mem::take(&mut self.held);
+        }
+        let sent = tokio::select! {
+            sent = self.rows.send(Piece::Rows(rows)) => sent,
+            _ = &mut self.expired => return Err(Ended::Failed(timed_out())),
+            _ = self.cancelled.changed() => return Err(Ended::Failed(called_off())),
+        };
+        sent.map_err(|_| Ended::Gone)
     }
 }
 
