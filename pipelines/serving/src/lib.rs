@@ -14,6 +14,7 @@ pub mod audit;
 #[cfg(feature = "sql")]
 pub mod catalog;
 pub mod http;
+mod network;
 mod patience;
 mod rate;
 pub mod sql;

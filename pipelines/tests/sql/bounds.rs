@@ -99,6 +99,27 @@ fn who_does_not_read_loses_its_place() {
     }
 }
 
+#[test]
+fn who_connects_and_says_nothing_keeps_nobody_out() {
+    let limits = Limits { connections: 8, ..Limits::default() };
+    let world = World::over(folder("silent"), limits, None);
+    let mut inside = vec![world.connect("viewer"), world.connect("viewer")];
+    let connect = || TcpStream::connect(world.server.address()).unwrap();
+    let mut silent: Vec<TcpStream> = (0..6).map(|_| connect()).collect();
+    // There is no place left, and who comes now has the oldest one's. At two of eight that ends.
+    for oldest in silent.iter_mut().take(4) {
+        inside.push(world.connect("viewer"));
+        assert_eq!(last_words(oldest), "");
+    }
+    let said = last_words(&mut connect());
+    for part in ["SFATAL\0", "C53300\0", "too many connections"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    for client in &mut inside {
+        assert_eq!(count(client, "select 1::bigint"), 1);
+    }
+}
+
 fn refusal<T>(asked: Result<T, postgres::Error>) -> String {
     asked.err().unwrap().code().unwrap().code().to_owned()
 }

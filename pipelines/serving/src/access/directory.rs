@@ -13,8 +13,9 @@ use thalweg_core::time::Clock;
 
 use super::token::{self, Token};
 use super::{Role, User, Users};
+use crate::network::network;
 
-/// Failures of one name from one address before it has to wait.
+/// Failures of one name from one address, or network of IPv6, before it has to wait.
 const FAILURES: u32 = 10;
 /// How long it has to wait.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -110,11 +111,12 @@ impl Directory {
         Ok(still.then_some(user))
     }
 
-    /// Whether another attempt of this name from this address is looked at.
+    /// Whether another attempt of this name from this address is looked at. Addresses of IPv6 that share their first
+    /// half are one.
     pub fn admits(&self, name: &str, from: IpAddr) -> bool {
         let now = self.clock.monotonic();
         let state = self.lock();
-        state.failures.get(&(from, cut(name))).is_none_or(|failures| {
+        state.failures.get(&(network(from), cut(name))).is_none_or(|failures| {
             failures.count < FAILURES || now.saturating_sub(failures.last) >= PAUSE
         })
     }
@@ -129,8 +131,8 @@ impl Directory {
         if state.failures.len() >= REMEMBERED {
             state.failures.clear();
         }
-        let entry =
-            state.failures.entry((from, cut(name))).or_insert(Failures { count: 0, last: now });
+        let whose = (network(from), cut(name));
+        let entry = state.failures.entry(whose).or_insert(Failures { count: 0, last: now });
         if now.saturating_sub(entry.last) >= PAUSE {
             entry.count = 0;
         }
@@ -217,6 +219,21 @@ mod tests {
         assert!(directory.admits("bob", HERE));
         clock.0.store(PAUSE.as_secs(), Ordering::SeqCst);
         assert!(directory.authenticate(token.reveal(), HERE).unwrap().is_some());
+    }
+
+    #[test]
+    fn another_address_of_the_same_holder_waits_too() {
+        let (_folder, _, _, _, directory) = directory();
+        let at = |address: &str| address.parse::<IpAddr>().unwrap();
+        for number in 0..FAILURES {
+            directory.failed("ada", at(&format!("2001:db8:1:2::{number}")));
+            directory.failed("bob", at("::ffff:203.0.113.7"));
+        }
+        assert!(!directory.admits("ada", at("2001:db8:1:2:3:4:5:6")));
+        assert!(directory.admits("ada", at("2001:db8:1:3::1")));
+        assert!(directory.admits("ada", at("203.0.113.7")));
+        assert!(!directory.admits("bob", at("203.0.113.7")));
+        assert!(directory.admits("bob", at("203.0.113.8")));
     }
 
     #[test]

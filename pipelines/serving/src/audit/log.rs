@@ -24,7 +24,7 @@ pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000
 /// What stands between a line's hashed part and its hash.
 pub(super) const HASH: &str = ",\"hash\":\"";
 /// Longer than any entry.
-const LONGEST: usize = 1 << 16;
+pub(super) const LONGEST: usize = 1 << 16;
 /// Longer than what stands around an event: number, time and hashes.
 const ENVELOPE: usize = 320;
 /// So the newest whole entry is among the last bytes, whatever a crash has left behind it.

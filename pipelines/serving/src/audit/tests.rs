@@ -1,14 +1,14 @@
 use std::fs;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
-use std::thread::ThreadId;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::time::Clock;
 
 use super::*;
 use crate::access::Token;
+
+mod groups;
 
 #[derive(Debug)]
 struct Fixed;
@@ -143,64 +143,6 @@ fn two_logs_on_one_file_take_turns() {
         }
     });
     assert_eq!(verify(&path, &[]).unwrap().entries, 25);
-}
-
-/// Remembers which threads asked for the time; the first waits until it is told to go on.
-#[derive(Debug)]
-struct Gate {
-    askers: Mutex<Vec<ThreadId>>,
-    open: Mutex<Receiver<()>>,
-}
-
-impl Clock for Gate {
-    fn now_micros(&self) -> i64 {
-        let mut askers = self.askers.lock().unwrap();
-        askers.push(std::thread::current().id());
-        let first = askers.len() == 1;
-        drop(askers);
-        if first {
-            self.open.lock().unwrap().recv().unwrap();
-        }
-        0
-    }
-
-    fn monotonic(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-#[test]
-fn entries_that_come_while_one_is_written_are_written_together() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("audit.jsonl");
-    let (go_on, open) = channel();
-    let gate = Arc::new(Gate { askers: Mutex::default(), open: Mutex::new(open) });
-    let log = AuditLog::open(&path, Arc::clone(&gate) as Arc<dyn Clock>).unwrap();
-    let append = || log.append(&Event::new("ada", Action::Query, Outcome::Done)).unwrap();
-    let until = |condition: &dyn Fn() -> bool| {
-        let mut looks = (0..60_000).map(|_| std::thread::park_timeout(Duration::from_millis(1)));
-        assert!(looks.any(|()| condition()), "the others never came");
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(append);
-        until(&|| gate.askers.lock().unwrap().len() == 1);
-        for _ in 0..7 {
-            scope.spawn(append);
-        }
-        until(&|| log.waiting() == 7);
-        go_on.send(()).unwrap();
-    });
-    assert_eq!(verify(&path, &[]).unwrap().entries, 8);
-    let askers = gate.askers.lock().unwrap();
-    assert!(askers[1..].iter().all(|asker| *asker == askers[1] && *asker != askers[0]));
-    drop(askers);
-    // What cannot be written has failed for everybody.
-    fs::remove_file(&path).unwrap();
-    let refused = || log.append(&Event::new("ada", Action::Query, Outcome::Done)).is_err();
-    std::thread::scope(|scope| {
-        let all: Vec<_> = (0..4).map(|_| scope.spawn(refused)).collect();
-        assert!(all.into_iter().all(|one| one.join().unwrap()));
-    });
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Where a request comes from, as far as that can be told.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::http::{Extensions, HeaderMap};
+
+use crate::network::network;
 
 /// The other end of the connection that a request came by.
 #[derive(Debug, Clone, Copy)]
@@ -23,16 +25,6 @@ pub(super) fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let last = all.rsplit(',').next()?.trim();
     let with_port = || last.parse::<SocketAddr>().map(|address| address.ip());
     last.parse::<IpAddr>().or_else(|_| with_port()).ok().map(network)
-}
-
-/// Who has an address of IPv6 has all that begin like it.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,8 @@
 //! A program shows a token with every request (`Authorization: Bearer`). A person opens the link that the program
 //! printed, or signs in with a token, and gets a session behind a cookie that no script can read and no other site can
 //! use. Tokens are slow to check on purpose, so wrong ones are few a second, fewer from one address than altogether, and
-//! right ones are remembered a while.
+//! right ones are remembered a while (`tokens.rs`).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +15,7 @@ use axum::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, LOCATION
 use axum::http::{Extensions, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
 use thalweg_core::error;
 use thalweg_core::time::Clock;
 
@@ -25,18 +25,10 @@ use super::journal::{Journal, SOURCE, refusals};
 use super::refusal::{Refusal, refuse};
 use super::routes::SESSION;
 use super::session::{Hash, Link, Sessions, hash};
+use super::tokens::{Tokens, Turn};
 use crate::audit::{Action, Event, Outcome, Refusals};
-use crate::rate::{Bucket, Shares};
+use crate::rate::Bucket;
 
-/// Tokens that were right and are counted by themselves.
-const REMEMBERED: usize = 1_000;
-/// Checks of other tokens: more is guessing. One address gets half of what there is for all.
-const CHECKS_PER_SECOND: f64 = 2.0;
-const CHECKS_BURST: f64 = 20.0;
-const CHECKS_SHARE: f64 = 0.5;
-/// Requests with one token.
-const PER_SECOND: f64 = 20.0;
-const BURST: f64 = 200.0;
 /// Links in place of used ones: whoever has an old link makes us print.
 const PRINTS_PER_SECOND: f64 = 0.2;
 const PRINTS_BURST: f64 = 3.0;
@@ -66,9 +58,8 @@ type OnSpent = dyn Fn(&Gate) + Send + Sync;
 #[derive(Debug)]
 struct Held {
     sessions: Sessions,
-    checks: Shares,
+    tokens: Tokens,
     prints: Bucket,
-    tokens: HashMap<[u8; 32], Bucket>,
 }
 
 impl fmt::Debug for Inner {
@@ -114,12 +105,8 @@ impl Gate {
             refusals: refusals(now),
             held: Mutex::new(Held {
                 sessions: Sessions::default(),
-                checks: Shares::new(
-                    Bucket::new(CHECKS_PER_SECOND, CHECKS_BURST, now),
-                    Bucket::new(CHECKS_PER_SECOND * CHECKS_SHARE, CHECKS_BURST * CHECKS_SHARE, now),
-                ),
+                tokens: Tokens::new(now),
                 prints: Bucket::new(PRINTS_PER_SECOND, PRINTS_BURST, now),
-                tokens: HashMap::new(),
             }),
         }))
     }
@@ -179,12 +166,8 @@ impl Gate {
         from: IpAddr,
     ) -> Result<Visitor, Refusal> {
         if let Some(token) = bearer(headers) {
-            let (visitor, is_new) = self.check(token.to_owned(), from).await?;
             // A program shows its token with every request: the first time is its sign-in.
-            if is_new {
-                self.note(&visitor, "token").await?;
-            }
-            return Ok(visitor);
+            return self.check(token, from, "token").await.map(|(visitor, _)| visitor);
         }
         let secret = self.cookie(headers).ok_or(Refusal::Unknown)?;
         if *method != Method::GET && is_foreign(headers) {
@@ -199,36 +182,60 @@ impl Gate {
         Err(Refusal::Unknown)
     }
 
-    /// Checks a token on a thread that may be slow. Whose it is, and whether it was not seen before.
-    async fn check(&self, token: String, from: IpAddr) -> Result<(Visitor, bool), Refusal> {
+    /// Whose token this is, and whether that was its first time: then it is written down as a sign-in of this `way`.
+    async fn check(
+        &self,
+        token: &str,
+        from: IpAddr,
+        way: &'static str,
+    ) -> Result<(Visitor, bool), Refusal> {
         if token.len() > LONGEST_TOKEN {
             return Err(Refusal::Unknown);
         }
+        match self.turn(token, from, way)? {
+            Turn::Known => Ok((self.look(token.to_owned(), from).await?, false)),
+            Turn::First(look) => Ok((look.await?, true)),
+            Turn::Shared(look) => Ok((look.await?, false)),
+        }
+    }
+
+    fn turn(&self, token: &str, from: IpAddr, way: &'static str) -> Result<Turn, Refusal> {
+        // A task of its own: who asked first may hang up, and the others still wait.
+        let begin = || {
+            let looking = tokio::spawn(self.clone().first_look(token.to_owned(), from, way));
+            looking.map(|ended| ended.unwrap_or(Err(Refusal::Unknown))).boxed().shared()
+        };
+        let now = self.now();
+        self.held().tokens.take(hash(token), from, now, begin).map_err(Refusal::Wait)
+    }
+
+    /// Looks whose token this is. Nobody is let in by it, and it is not remembered, before the sign-in is written down.
+    async fn first_look(
+        self,
+        token: String,
+        from: IpAddr,
+        way: &'static str,
+    ) -> Result<Visitor, Refusal> {
+        let id = hash(&token);
+        let looked = match self.look(token, from).await {
+            Ok(visitor) => self.note(&visitor, way).await.map(|()| visitor),
+            Err(refusal) => Err(refusal),
+        };
+        self.held().tokens.end(id, from, looked.is_ok());
+        looked
+    }
+
+    /// Looks whose token this is, on a thread that may be slow.
+    async fn look(&self, token: String, from: IpAddr) -> Result<Visitor, Refusal> {
         // Its first part claims to be a name. It may be anything, a password that was pasted here too.
         let claimed = token.split_once('.').map(|(name, _)| self.0.journal.digest(name));
-        let (id, now) = (hash(&token), self.now());
-        {
-            let mut held = self.held();
-            let Held { tokens, checks, .. } = &mut *held;
-            let taken = match tokens.get_mut(&id) {
-                Some(bucket) => bucket.take(now),
-                None => checks.take(from, now),
-            };
-            taken.map_err(Refusal::Wait)?;
-        }
         let doorkeeper = Arc::clone(&self.0.doorkeeper);
-        let checked = tokio::task::spawn_blocking(move || doorkeeper.admit(&token, from)).await;
-        let Some(visitor) = checked.ok().flatten() else {
-            self.note_refusal("unknown_token", claimed.unwrap_or_default()).await;
-            return Err(Refusal::Unknown);
-        };
-        let mut held = self.held();
-        if held.tokens.len() >= REMEMBERED {
-            held.tokens.clear();
+        let looked = tokio::task::spawn_blocking(move || doorkeeper.admit(&token, from)).await;
+        if let Some(visitor) = looked.ok().flatten() {
+            return Ok(visitor);
         }
-        let is_new = !held.tokens.contains_key(&id);
-        held.tokens.entry(id).or_insert_with(|| Bucket::new(PER_SECOND, BURST, now));
-        Ok((visitor, is_new))
+        self.note_refusal("unknown_token", claimed.unwrap_or_default()).await;
+        Err(Refusal::Unknown)
     }
 
     async fn note(&self, visitor: &Visitor, way: &str) -> Result<(), Refusal> {
@@ -255,8 +262,10 @@ impl Gate {
             return refuse(headers, &Refusal::Foreign);
         }
         let token = form.trim().strip_prefix("token=").unwrap_or_default();
-        match self.check(token.trim_end_matches(['\r', '\n']).to_owned(), from).await {
-            Ok((visitor, _)) => self.enter(headers, visitor, "form").await,
+        match self.check(token.trim_end_matches(['\r', '\n']), from, "form").await {
+            // It is written down already.
+            Ok((visitor, true)) => self.welcome(visitor),
+            Ok((visitor, false)) => self.enter(headers, visitor, "form").await,
             Err(refusal) => refuse(headers, &refusal),
         }
     }
@@ -370,3 +379,6 @@ fn redirect(cookie: &str) -> Response {
 fn redirect_home() -> Response {
     (StatusCode::SEE_OTHER, [(LOCATION, HeaderValue::from_static("/"))]).into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ mod refusal;
 mod routes;
 mod server;
 mod session;
+mod tokens;
 mod wire;
 
 pub use board::{Board, Edit, Position, Reading};

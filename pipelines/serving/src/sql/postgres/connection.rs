@@ -1,17 +1,17 @@
 //! Connections: what is said before the protocol begins, and then message after message.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use pgwire::api::{
     ClientInfo, ClientPortalStore, DefaultClient, NoopHandler, PgWireConnectionState,
 };
-use pgwire::error::PgWireError;
-use pgwire::messages::PgWireFrontendMessage;
+use pgwire::error::{ErrorInfo, PgWireError};
+use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,8 +46,14 @@ const GSS_REQUEST: u32 = 80_877_104;
 type Socket = Framed<Wire, PgWireMessageServerCodec<Arc<Prepared>>>;
 
 impl Desk {
-    /// Serves one client to its end.
-    pub(super) async fn serve(self, stream: TcpStream, from: SocketAddr) -> io::Result<()> {
+    /// Serves one client to its end. It lets go of `outside` when it has come in.
+    pub(super) async fn serve(
+        self,
+        stream: TcpStream,
+        from: SocketAddr,
+        outside: Arc<IpAddr>,
+    ) -> io::Result<()> {
+        let mut outside = Some(outside);
         stream.set_nodelay(true)?;
         let begin = tokio::time::Instant::now();
         let Ok(opened) = tokio::time::timeout(PATIENCE, self.open(stream, from)).await else {
@@ -65,6 +71,7 @@ impl Desk {
             let until = if coming_in {
                 begin + PATIENCE
             } else {
+                drop(outside.take());
                 socket.get_mut().came_in();
                 tokio::time::Instant::now() + self.idle
             };
@@ -153,6 +160,16 @@ impl Desk {
         socket.set_state(PgWireConnectionState::AwaitingStartup);
         socket
     }
+}
+
+/// Tells who finds no place so, and hangs up at once. Nothing that it sends is waited for, and so it may not hear it.
+pub(super) fn turn_away(stream: TcpStream, told: &str) {
+    let told = ErrorInfo::from(refused("53300", told));
+    let mut line = BytesMut::new();
+    // It fails for messages that are longer than any may be.
+    drop(PgWireBackendMessage::ErrorResponse(told.into()).encode(&mut line));
+    // A socket of the runtime is not known to be writable yet. Into one that is new a line always fits.
+    drop(stream.into_std().and_then(|mut stream| stream.write_all(&line)));
 }
 
 /// How many rows a client wants at once, 0 being all. The library makes room for as many as it is told before there is

@@ -1,8 +1,8 @@
 //! The server.
 //!
-//! A connection (`connection.rs`, its bytes in `wire.rs`) comes in with TLS and SCRAM (`login.rs`, `scram.rs`) and
-//! becomes a session (`session.rs`), which has a role and keeps statements (`held.rs`). Each statement is taken apart
-//! (`tokens.rs`), made plannable where clients expect more than `DataFusion` plans (`keys.rs`, `names.rs`, `booleans.rs`),
+//! A connection (`connection.rs`, its bytes in `wire.rs`) waits outside (`outside.rs`), comes in with TLS and SCRAM
+//! (`login.rs`, `scram.rs`) and becomes a session (`session.rs`), which has a role and keeps statements (`held.rs`). Each
+//! statement is taken apart (`tokens.rs`), made plannable where clients expect more than `DataFusion` plans (`keys.rs`, `names.rs`, `booleans.rs`),
 //! sorted (`statement.rs`), planned over the newest versions of the tables that the role may see (`engine.rs`,
 //! `query.rs`, `tables.rs`), and run within bounds of time, rows and memory on threads of its own (`run.rs`). What does
 //! not only read is refused.
@@ -16,6 +16,7 @@ mod information;
 mod keys;
 mod login;
 mod names;
+mod outside;
 mod query;
 mod roles;
 mod run;

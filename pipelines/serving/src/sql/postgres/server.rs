@@ -12,11 +12,13 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 
-use super::connection::Desk;
+use super::connection::{Desk, turn_away};
 use super::engine::{Engine, Parts};
 use super::login::{Login, Sessions};
+use super::outside::Outside;
 use super::tls;
 use crate::catalog::Catalog;
+use crate::network::network;
 use crate::sql::{Served, SqlSettings};
 
 /// A statement may be nested as deeply as its length allows. Only what is used of it is memory.
@@ -115,6 +117,7 @@ async fn accept(
     mut stopped: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(most));
+    let mut outside = Outside::new(most);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -129,14 +132,20 @@ async fn accept(
                 continue;
             }
         };
-        // One too many is closed at once.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let desk = desk.clone();
-        drop(tokio::spawn(Box::pin(async move {
+        if places.available_permits() == 0 && !outside.make_room() {
+            turn_away(stream, "there are too many connections: close some, or try again later");
+            continue;
+        }
+        // Where room was made, it is free in a moment.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (desk, network) = (desk.clone(), Arc::new(network(from.ip())));
+        let until_in = Arc::clone(&network);
+        let connection = tokio::spawn(Box::pin(async move {
             // A client that goes away is no concern of the server's.
-            drop(desk.serve(stream, from).await);
+            drop(desk.serve(stream, from, until_in).await);
             drop(place);
-        })));
+        }));
+        outside.add(&network, connection.abort_handle());
     }
 }
 
