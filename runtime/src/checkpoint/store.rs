@@ -32,15 +32,26 @@ pub(super) fn store(
     failpoint::hit("manifest.before")?;
     let bytes = create_manifest(job, &manifest)?;
     failpoint::hit("manifest.after")?;
-    match job.storage.read(&Manifest::name(parent))? {
-        Some(stored) if sha256(&stored) == parent_digest => {}
-        _ => {
-            return Err(Error::fenced(format!(
-                "checkpoint {parent} is gone or changed: another process owns this job; this one stops"
-            )));
-        }
-    }
+    check_parent(job.storage.as_ref(), parent, parent_digest)?;
     Ok((manifest, sha256(&bytes)))
+}
+
+/// Reads M(n) again behind the creation of M(n+1): where both had been cleaned up meanwhile, what was created decides
+/// nothing (P7).
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::Fenced`] when M(n) is gone or changed.
+pub(crate) fn check_parent(
+    storage: &dyn CheckpointStorage,
+    parent: CheckpointId,
+    digest: &str,
+) -> Result<()> {
+    match storage.read(&Manifest::name(parent))? {
+        Some(stored) if sha256(&stored) == digest => Ok(()),
+        _ => Err(Error::fenced(format!(
+            "checkpoint {parent} is gone or changed: another process owns this job; this one stops"
+        ))),
+    }
 }
 
 /// Deletes expired manifests one by one, ascending, and state files that no retained manifest names (P7). `spent` is
