@@ -1,13 +1,14 @@
 //! Named places where a test makes the program fail. Without the feature `failpoints` they compile to nothing.
 //!
 //! `FAILPOINTS="manifest.after=3*off->return(exit)"` kills the process at the fourth manifest. Actions: `return(exit)`,
-//! `return(error)`, `panic`, `sleep(2000)`. Some are also known by where they are passed: `commit.after@gold-kpis`.
+//! `return(error)`, `return(stall)` (two seconds of nothing), which the log tells, and `panic`, `sleep(2000)`. Some are
+//! also known by where they are passed: `commit.after@gold-kpis`.
 
 use crate::Result;
 
 /// Every failpoint of a job: those of its first start, then in the order in which a checkpoint passes them, then those of
-/// another start.
-pub const ALL: [&str; 32] = [
+/// another start, then of what follows a checkpoint.
+pub const ALL: [&str; 33] = [
     "genesis.before",
     "genesis.after",
     "create.before",
@@ -40,6 +41,7 @@ pub const ALL: [&str; 32] = [
     "seal.before",
     "seal.after",
     "gc.delete",
+    "group.commit",
 ];
 
 /// The failpoints of table maintenance, in the order in which it passes them.
@@ -88,9 +90,23 @@ pub fn hit_at(name: &'static str, place: &str) -> Result<()> {
 
 #[cfg(feature = "failpoints")]
 fn pass(name: &str) -> Result<()> {
-    fail::fail_point!(name, |action| match action.as_deref() {
-        Some("error") => Err(crate::Error::transient(format!("failpoint {name}"))),
-        _ => std::process::abort(),
+    fail::fail_point!(name, |action| {
+        // Not all that fails or waits is told by whoever called.
+        tracing::warn!("met failpoint {name}");
+        match action.as_deref() {
+            Some("error") => Err(crate::Error::transient(format!("failpoint {name}"))),
+            Some("stall") => {
+                stall();
+                Ok(())
+            }
+            _ => std::process::abort(),
+        }
     });
     Ok(())
+}
+
+#[cfg(feature = "failpoints")]
+#[expect(clippy::disallowed_methods, reason = "that nothing happens is what is asked for")]
+fn stall() {
+    std::thread::sleep(std::time::Duration::from_secs(2));
 }

@@ -274,14 +274,14 @@ pub(crate) enum Death {
     Behind(CheckpointId),
 }
 
-/// A store as one process sees it. What the dead ask for is not done; what sleeps at a state file waits there.
+/// A store as one process sees it. What the dead ask for is not done; what sleeps waits there.
 #[derive(Debug)]
 pub(crate) struct Mortal {
     inner: Arc<MemoryStorage>,
     death: Death,
     touches: AtomicU64,
     dead: AtomicBool,
-    /// Whether to fall asleep before the next state file is read; whether it did.
+    /// Whether to fall asleep before the next state file is read or the next manifest is created; whether it did.
     pub(crate) sleepy: AtomicBool,
     pub(crate) asleep: AtomicBool,
     pub(crate) deleted: Mutex<Vec<String>>,
@@ -297,6 +297,15 @@ impl Mortal {
             sleepy: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             deleted: Mutex::default(),
+        }
+    }
+
+    fn nap(&self) {
+        if self.sleepy.load(Ordering::Relaxed) {
+            self.asleep.store(true, Ordering::Relaxed);
+            while self.sleepy.load(Ordering::Relaxed) {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
         }
     }
 
@@ -322,6 +331,9 @@ impl CheckpointStorage for Mortal {
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Created {
+        if Manifest::number_of(name).is_some() {
+            self.nap();
+        }
         let created = self.touch(|| self.inner.create(name, bytes));
         if let Death::Behind(manifest) = self.death
             && name == Manifest::name(manifest)
@@ -336,11 +348,8 @@ impl CheckpointStorage for Mortal {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        if name.starts_with("state/") && self.sleepy.load(Ordering::Relaxed) {
-            self.asleep.store(true, Ordering::Relaxed);
-            while self.sleepy.load(Ordering::Relaxed) {
-                std::thread::park_timeout(Duration::from_millis(1));
-            }
+        if name.starts_with("state/") {
+            self.nap();
         }
         self.touch(|| self.inner.read(name)).flatten()
     }

@@ -1,12 +1,15 @@
-//! A copy of the job that sleeps while the job goes on and collects its garbage, and then wakes up.
+//! A copy of the job, or a person's command, that sleeps while the job goes on and collects its garbage, and then wakes
+//! up.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use thalweg_core::CheckpointId;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::prelude::*;
+use thalweg_runtime::cli::CheckpointsCommand;
 use thalweg_runtime::{CheckpointStorage, Settings};
 
 use super::world::{Death, Mortal, USUAL, World, hold, run, settings, source};
@@ -15,8 +18,8 @@ const ROWS: i64 = 2_000;
 /// Where the copy falls asleep, in each split.
 const ASLEEP: i64 = 400;
 
-/// Lets the job go on from where the copy sleeps until the state that the copy knows is gone. Returns how many rows are
-/// committed.
+/// Lets the job go on from where the copy sleeps until the state that the copy knows and the manifest behind it are gone.
+/// Returns how many rows are committed.
 fn go_on(world: &World, known: &Manifest) -> u64 {
     let read = source(ROWS);
     let hand = read.control();
@@ -25,7 +28,8 @@ fn go_on(world: &World, known: &Manifest) -> u64 {
     let job = job.start().unwrap();
     let is_gone = || {
         let gone = |path: &str| world.storage.read(path).unwrap().is_none();
-        gone(&Manifest::name(known.number)) && known.state.iter().any(|file| gone(&file.path))
+        gone(&Manifest::name(known.number.next()))
+            && known.state.iter().any(|file| gone(&file.path))
     };
     let mut position = ASLEEP;
     while !is_gone() {
@@ -106,4 +110,41 @@ fn a_copy_that_recovers_where_garbage_was_collected_is_fenced_and_deletes_nothin
     assert_eq!(objects(&world), before);
     assert_eq!(world.store.rows("all"), committed);
     assert_unharmed(&world);
+}
+
+#[test]
+fn a_decision_that_wakes_up_where_garbage_was_collected_is_not_made_and_says_so() {
+    for give_up in [false, true] {
+        let world = World::new();
+        let read = source(ROWS);
+        hold(&read.control(), ASLEEP);
+        let waits = CheckpointId(1);
+        let died = world.mortal(Death::Behind(waits), read).events(Some(ASLEEP.unsigned_abs() * 3));
+        assert!(run(died).is_err());
+        let known = world.manifest(waits);
+        assert!(!known.pending.is_empty() && !known.state.is_empty());
+        let command = if give_up {
+            CheckpointsCommand::Resolve { sink: "all".to_owned(), void: waits.0 }
+        } else {
+            CheckpointsCommand::Rewind { to: 0 }
+        };
+        // It has read the newest manifest and falls asleep before the one that it puts behind that.
+        let store = Arc::new(Mortal::new(&world.storage, Death::Never));
+        store.sleepy.store(true, Ordering::Relaxed);
+        let job = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS));
+        let deciding = std::thread::spawn(move || command.act(job));
+        while !store.asleep.load(Ordering::Relaxed) {
+            assert!(!deciding.is_finished());
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        let committed = go_on(&world, &known);
+        let newest = world.newest();
+        store.sleepy.store(false, Ordering::Relaxed);
+        let fenced = deciding.join().unwrap().unwrap_err();
+        assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+        assert!(fenced.to_string().contains("stop the job, then give this command"), "{fenced}");
+        assert_eq!(*store.deleted.lock().unwrap(), Vec::<String>::new());
+        assert_eq!((world.newest(), world.store.rows("all")), (newest, committed));
+        assert_unharmed(&world);
+    }
 }

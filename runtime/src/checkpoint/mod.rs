@@ -19,4 +19,4 @@ mod simulation;
 pub(crate) mod staging;
 pub(crate) mod state_files;
 pub mod storage;
-mod store;
+pub(crate) mod store;

@@ -32,19 +32,33 @@ pub(super) fn store(
     failpoint::hit("manifest.before")?;
     let bytes = create_manifest(job, &manifest)?;
     failpoint::hit("manifest.after")?;
-    match job.storage.read(&Manifest::name(parent))? {
-        Some(stored) if sha256(&stored) == parent_digest => {}
-        _ => {
-            return Err(Error::fenced(format!(
-                "checkpoint {parent} is gone or changed: another process owns this job; this one stops"
-            )));
-        }
-    }
+    check_parent(job.storage.as_ref(), parent, parent_digest)?;
     Ok((manifest, sha256(&bytes)))
+}
+
+/// Reads M(n) again behind the creation of M(n+1): where both had been cleaned up meanwhile, what was created decides
+/// nothing (P7).
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::Fenced`] when M(n) is gone or changed.
+pub(crate) fn check_parent(
+    storage: &dyn CheckpointStorage,
+    parent: CheckpointId,
+    digest: &str,
+) -> Result<()> {
+    match storage.read(&Manifest::name(parent))? {
+        Some(stored) if sha256(&stored) == digest => Ok(()),
+        _ => Err(Error::fenced(format!(
+            "checkpoint {parent} is gone or changed: another process owns this job; this one stops"
+        ))),
+    }
 }
 
 /// Deletes expired manifests one by one, ascending, and state files that no retained manifest names (P7). `spent` is
 /// what sinks had staged for the checkpoint before `head`.
+///
+/// Looking for such state files reads all retained manifests, so it is done once in as many checkpoints, and once in 16 at
+/// least.
 ///
 /// It may be behind: later checkpoints are finished and their garbage collected meanwhile. Of the files up to `head` a later
 /// manifest names only what `head` names, so nothing is known to be of no use unless `head` itself can be read.
@@ -54,18 +68,21 @@ pub(super) fn collect_garbage(
     keep: u64,
     spent: &[StagedBytes],
 ) -> Result<()> {
+    let delete = |what: &str, path: &str| {
+        failpoint::hit_at("gc.delete", what)?;
+        storage.delete(path)
+    };
     for staged in spent {
-        storage.delete(&staged.path)?;
+        delete("staged", &staged.path)?;
     }
     let numbers: Vec<CheckpointId> =
         storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
     let gone = expired(&numbers, head, keep);
     // Manifests expire one at a time once a job is under way; the state files follow now and then.
     for number in &gone {
-        failpoint::hit("gc.delete")?;
-        storage.delete(&Manifest::name(*number))?;
+        delete("manifest", &Manifest::name(*number))?;
     }
-    if gone.is_empty() || !head.0.is_multiple_of(16) {
+    if gone.is_empty() || !head.0.is_multiple_of(keep.clamp(2, 16)) {
         return Ok(());
     }
     if storage.read(&Manifest::name(head))?.is_none() {
@@ -88,7 +105,7 @@ pub(super) fn collect_garbage(
         let written = name.get(..20).and_then(|n| n.parse::<u64>().ok());
         // Files of checkpoints that are still being taken are named by no manifest yet.
         if written.is_some_and(|n| n <= head.0) && !named.contains(&path) {
-            storage.delete(&path)?;
+            delete("state", &path)?;
         }
     }
     Ok(())
@@ -101,7 +118,8 @@ pub(super) fn tell_sources(job: &JobContext, sources: &[SourceSnapshot]) -> Opti
         let node = job.graph.nodes().iter().find(|n| n.uid == snapshot.uid);
         let Some(NodeKind::Source(source)) = node.map(|n| &n.kind) else { continue };
         let splits: Vec<_> = snapshot.splits.iter().map(|s| s.split.clone()).collect();
-        if let Err(error) = source.source.committed(&splits) {
+        let told = failpoint::hit("group.commit").and_then(|()| source.source.committed(&splits));
+        if let Err(error) = told {
             tracing::debug!(source = %snapshot.uid, %error, "positions could not be published");
         }
         lag = lag.zip(source.source.lag(&splits)).map(|(sum, rows)| sum + rows);

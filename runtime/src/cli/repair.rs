@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::PendingCommit;
-use thalweg_core::{CheckpointId, Error, Result};
+use thalweg_core::{CheckpointId, Error, ErrorKind, Result};
 
 use super::checkpoints::{manifests, no_such};
 use crate::checkpoint::recover::{JobContext, read_newest, roll_forward};
 use crate::checkpoint::state_files::sha256;
 use crate::checkpoint::storage::create_resolved;
+use crate::checkpoint::store::check_parent;
 
 /// Gives up the rows of the checkpoint that waits, for one sink: M(head+1) decides it and takes over all that waits, so
 /// that dying anywhere behind it, or asking again, changes nothing (P15). It is the one manifest whose parent need not be
@@ -36,7 +37,7 @@ pub(super) async fn resolve(
     };
     if !pending.void {
         refuse_committed(context, &head, pending).await?;
-        give_up(context, &head, sha256(&bytes), pending)?;
+        give_up(context, &head, &sha256(&bytes), pending)?;
     }
     let (rows, files, path) = (pending.rows, pending.staged.len(), &pending.path);
     roll_forward(context).await?;
@@ -69,13 +70,13 @@ async fn refuse_committed(
 fn give_up(
     context: &JobContext,
     head: &Manifest,
-    digest: String,
+    digest: &str,
     given_up: &PendingCommit,
 ) -> Result<()> {
     let mut resolved = Manifest {
         number: head.number.next(),
         attempt: uuid::Uuid::new_v4().simple().to_string(),
-        parent: Some(digest),
+        parent: Some(digest.to_owned()),
         created_at: context.clock.now_micros(),
         ..head.clone()
     };
@@ -87,8 +88,27 @@ fn give_up(
         resolved.kind =
             ManifestKind::Resolved { void: given_up.checkpoint, sink: sink.uid.clone() };
     }
-    let name = Manifest::name(resolved.number);
-    create_resolved(context.storage.as_ref(), &name, &resolved.encode()?)
+    decide(context, head.number, digest, &resolved)
+}
+
+/// Creates M(head+1) where M(head) still is what was read. A job that runs beside this may have gone on, and where it has
+/// cleaned up behind itself the name is free again: only the head, read again, tells (P7).
+fn decide(
+    context: &JobContext,
+    head: CheckpointId,
+    digest: &str,
+    decision: &Manifest,
+) -> Result<()> {
+    let (storage, name) = (context.storage.as_ref(), Manifest::name(decision.number));
+    create_resolved(storage, &name, &decision.encode()?)
+        .and_then(|()| check_parent(storage, head, digest))
+        .map_err(|error| match error.kind() {
+            ErrorKind::Fenced => Error::fenced(format!(
+                "the job has gone on from checkpoint {head} meanwhile, and nothing was decided: stop the job, then give this command again"
+            ))
+            .with_source(error),
+            _ => error,
+        })
 }
 
 /// M(head+1) with the positions and state of M(m); numbers never go back (P4).
@@ -106,7 +126,7 @@ pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<Str
     let rewound = Manifest {
         number: head.number.next(),
         attempt: uuid::Uuid::new_v4().simple().to_string(),
-        parent: Some(digest),
+        parent: Some(digest.clone()),
         kind: ManifestKind::Rewind { from: to },
         finished: target.finished,
         created_at: context.clock.now_micros(),
@@ -117,7 +137,7 @@ pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<Str
         pending: Vec::new(),
         ..head.clone()
     };
-    create_resolved(context.storage.as_ref(), &Manifest::name(rewound.number), &rewound.encode()?)?;
+    decide(context, head.number, &digest, &rewound)?;
     let mut text = format!(
         "checkpoint {} goes back to {to}; the next run reads on from there.\n",
         rewound.number
