@@ -61,7 +61,7 @@ pub(crate) async fn finish(
     }
     if !manifest.pending.is_empty() {
         failpoint::hit("cut.before")?;
-        publish(committers, manifest, &versions).await?;
+        publish(committers, manifest, decided, &versions).await?;
         failpoint::hit("cut.after")?;
     }
     Ok(versions)
@@ -72,6 +72,7 @@ pub(crate) async fn finish(
 async fn publish(
     committers: &Committers,
     manifest: &Manifest,
+    decided: &Arc<dyn DecidedCheckpoint>,
     committed: &BTreeMap<String, u64>,
 ) -> Result<()> {
     for (kind, committer) in &committers.0 {
@@ -85,15 +86,14 @@ async fn publish(
             let newest = versions.entry(sink.target.path.clone()).or_insert(version);
             *newest = version.max(*newest);
         }
-        committer
-            .publish_cut(&Cut {
-                job: manifest.job.clone(),
-                chain: manifest.chain.clone(),
-                checkpoint: manifest.number,
-                created_at: manifest.created_at,
-                versions,
-            })
-            .await?;
+        let cut = Cut {
+            job: manifest.job.clone(),
+            chain: manifest.chain.clone(),
+            checkpoint: manifest.number,
+            created_at: manifest.created_at,
+            versions,
+        };
+        committer.publish_cut(&cut, decided).await?;
     }
     Ok(())
 }
