@@ -1,5 +1,5 @@
 //! One try at running a job: restore, deploy, run, tear down. When it returns, nothing of it is left: no actor, no
-//! reader, no storage work (P6).
+//! reader, no storage work, no commit (P6). A commit that hangs is waited for until its committer gives it up.
 
 use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;

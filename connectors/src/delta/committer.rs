@@ -307,7 +307,11 @@ impl Committer for DeltaCommitter {
         count::rows(&self.storage, path).boxed()
     }
 
-    fn publish_cut<'a>(&'a self, cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
+    fn publish_cut<'a>(
+        &'a self,
+        cut: &'a Cut,
+        _checkpoint: &'a Arc<dyn DecidedCheckpoint>,
+    ) -> BoxFuture<'a, Result<()>> {
         async move { self.publish(cut).await.map(drop) }.boxed()
     }
 }

@@ -1,9 +1,18 @@
-//! Brokers that die while checkpoints are committed.
+//! Brokers that die, or hang, while checkpoints are committed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, Producer};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip};
-use thalweg_core::CheckpointId;
+use thalweg_core::connector::sink::Committer;
+use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
+use thalweg_core::testing::MemoryStaging;
+use thalweg_core::{CheckpointId, ErrorKind, Result};
 
-use crate::job::{Job, all, known};
+use crate::job::{Job, TEN, all, known};
 
 #[test]
 fn commits_while_the_broker_dies_again_and_again_are_in_the_topic_once() {
@@ -60,4 +69,69 @@ fn commits_go_on_while_each_of_three_brokers_dies_in_turn() {
     }
     assert_eq!(job.read("read_committed"), all(0..900));
     assert_eq!(job.copy().open(&known(9)).unwrap().txn, Some(CheckpointId(9)));
+}
+
+/// Longer than three sessions wait for a broker, each a minute.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// What is staged. Before its second part is read, with the first on its way, the broker hangs.
+#[derive(Debug)]
+struct Hanging {
+    staging: Arc<MemoryStaging>,
+    kafka: Arc<KafkaServer>,
+    topic: String,
+    reads: AtomicUsize,
+}
+
+impl DecidedCheckpoint for Hanging {
+    fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
+        if self.reads.fetch_add(1, Ordering::Relaxed) == 1 {
+            // Unlike a consumer's, its end waits for nobody.
+            let asking: BaseProducer = ClientConfig::new()
+                .set("bootstrap.servers", self.kafka.bootstrap_servers())
+                .create()
+                .unwrap();
+            let ask =
+                |patience: Duration| asking.client().fetch_watermarks(&self.topic, 0, patience);
+            ask(TEN).unwrap();
+            self.kafka.freeze().unwrap();
+            // It takes a moment until it answers nobody.
+            while ask(Duration::from_secs(1)).is_ok() {}
+        }
+        self.staging.read(staged)
+    }
+
+    fn is_newest(&self) -> Result<bool> {
+        Ok(true)
+    }
+}
+
+#[test]
+fn a_commit_to_a_broker_that_hangs_ends_and_is_made_up_for() {
+    let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
+    let kafka = Arc::new(kafka);
+    let job = Job::begin(&kafka, 1).with(|config| config.transaction_timeout = TEN);
+    job.commit(&job.stage(1, 0..10)).unwrap();
+    let mut pending = job.stage(2, 10..20);
+    pending.staged.extend(job.stage(2, 20..30).staged);
+    let checkpoint: Arc<dyn DecidedCheckpoint> = Arc::new(Hanging {
+        staging: Arc::clone(&job.staging),
+        kafka: Arc::clone(&kafka),
+        topic: job.topic.clone(),
+        reads: AtomicUsize::new(0),
+    });
+    let commit = job.cluster.commit(&pending, &checkpoint);
+    let ended = job.runtime.block_on(async { tokio::time::timeout(LIMIT, commit).await });
+    kafka.thaw().unwrap();
+    let error = ended.expect("the commit does not end").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    // As the restart strategy would: the next attempt finishes the same checkpoint.
+    let mut tries = 0;
+    while let Err(error) = job.commit(&pending) {
+        assert!(error.kind().is_retryable(), "{error}");
+        tries += 1;
+        assert!(tries < 10, "{error}");
+    }
+    assert_eq!(job.read("read_committed"), all(0..30));
+    assert_eq!(job.copy().open(&known(2)).unwrap().txn, Some(CheckpointId(2)));
 }

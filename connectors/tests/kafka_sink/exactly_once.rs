@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rdkafka::producer::Producer;
 use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
-use thalweg_core::connector::sink::{Committer, Cut, TargetExpectation};
-use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
-use thalweg_core::testing::MemoryStaging;
-use thalweg_core::{CheckpointId, ErrorKind, Result};
+use thalweg_core::connector::sink::{Committer, TargetExpectation};
+use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::{CheckpointId, ErrorKind};
 
-use crate::job::{Job, Row, TEN, all, known, read};
+use crate::job::{Believed, Job, Row, TEN, all, known, read};
 
 #[test]
 fn a_checkpoint_is_sent_once_however_often_it_is_finished() {
@@ -84,30 +82,16 @@ fn an_instance_that_wakes_up_late_is_fenced_and_takes_nothing_from_the_owner() {
     zombie.staging.supersede();
     assert_eq!(zombie.commit(&late).unwrap_err().kind(), ErrorKind::Fenced);
     let staged = owner.stage(4, 30..40);
-    let newest: Arc<dyn DecidedCheckpoint> = Arc::new(Copied(Arc::clone(&owner.staging)));
+    let newest: Arc<dyn DecidedCheckpoint> = Arc::new(Believed(Arc::clone(&owner.staging)));
     let committed = owner.runtime.block_on(owner.cluster.commit(&staged, &newest)).unwrap();
     assert!(!committed.replayed, "the owner's session was left alone");
     assert_eq!(owner.read("read_committed"), all(0..40));
     // Even one that believes its manifest the newest finds the marker ahead.
     let believer = owner.copy();
-    let newest: Arc<dyn DecidedCheckpoint> = Arc::new(Copied(Arc::clone(&owner.staging)));
+    let newest: Arc<dyn DecidedCheckpoint> = Arc::new(Believed(Arc::clone(&owner.staging)));
     let error = believer.runtime.block_on(believer.cluster.commit(&late, &newest)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced);
     assert_eq!(owner.read("read_committed"), all(0..40));
-}
-
-/// What is staged, in a store where the asker's manifest always is the newest.
-#[derive(Debug)]
-struct Copied(Arc<MemoryStaging>);
-
-impl DecidedCheckpoint for Copied {
-    fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
-        DecidedCheckpoint::read(self.0.as_ref(), staged)
-    }
-
-    fn is_newest(&self) -> Result<bool> {
-        Ok(true)
-    }
 }
 
 #[test]
@@ -121,28 +105,6 @@ fn a_marker_that_is_gone_stops_the_job_before_it_sends_anything_twice() {
     let error = job.copy().open(&known(1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DataLoss);
     assert!(error.to_string().contains("--fresh"), "{error}");
-}
-
-#[test]
-fn the_marker_of_a_quiet_sink_is_written_again_beside_the_commits_of_others() {
-    let Some(kafka) = KafkaServer::shared() else { return };
-    let job = Job::begin(kafka, 1).with(|config| config.marker_refresh = Duration::ZERO);
-    job.commit(&job.stage(1, 0..10)).unwrap();
-    job.forget_marker();
-    assert!(job.copy().open(&known(1)).is_err());
-    let cut = Cut {
-        job: "job".to_owned(),
-        chain: "chain".to_owned(),
-        checkpoint: CheckpointId(7),
-        created_at: 0,
-        versions: BTreeMap::new(),
-    };
-    job.runtime.block_on(job.cluster.publish_cut(&cut)).unwrap();
-    assert_eq!(job.copy().open(&known(1)).unwrap().txn, Some(CheckpointId(1)));
-    assert_eq!(job.read("read_committed"), all(0..10));
-    // And the session still commits.
-    assert!(!job.commit(&job.stage(8, 10..20)).unwrap().replayed);
-    assert_eq!(job.read("read_committed"), all(0..20));
 }
 
 #[test]

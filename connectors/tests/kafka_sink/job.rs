@@ -1,5 +1,6 @@
 //! A job with one Kafka sink, and an independent reader of its topic.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use thalweg_connectors::kafka::{KafkaCommitter, KafkaSink, KafkaSinkConfig};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
 use thalweg_core::connector::sink::{
-    Committed, Committer, IoHandle, PendingCommit, Sink, SinkWriter, Staged, Target,
+    Committed, Committer, Cut, IoHandle, PendingCommit, Sink, SinkWriter, Staged, Target,
     TargetExpectation, TargetStatus, WriterContext,
 };
-use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{Attempt, CheckpointId, Result, SubtaskIndex};
 use tokio::runtime::Runtime;
@@ -123,8 +124,24 @@ impl Job {
     }
 
     pub(crate) fn commit(&self, pending: &PendingCommit) -> Result<Committed> {
-        let checkpoint: Arc<dyn DecidedCheckpoint> = Arc::clone(&self.staging) as _;
-        self.runtime.block_on(self.cluster.commit(pending, &checkpoint))
+        self.runtime.block_on(self.cluster.commit(pending, &self.decided()))
+    }
+
+    /// Tells its committer that checkpoint `n` is finished, of whose rows none need be this sink's.
+    pub(crate) fn publish(&self, n: u64, checkpoint: &Arc<dyn DecidedCheckpoint>) {
+        let cut = Cut {
+            job: "job".to_owned(),
+            chain: "chain".to_owned(),
+            checkpoint: CheckpointId(n),
+            created_at: 0,
+            versions: BTreeMap::new(),
+        };
+        self.runtime.block_on(self.cluster.publish_cut(&cut, checkpoint)).unwrap();
+    }
+
+    /// What it staged, as a committer asks for it.
+    pub(crate) fn decided(&self) -> Arc<dyn DecidedCheckpoint> {
+        Arc::clone(&self.staging) as Arc<dyn DecidedCheckpoint>
     }
 
     pub(crate) fn read(&self, isolation: &str) -> Vec<i64> {
@@ -169,6 +186,20 @@ impl Job {
         let group = group.group_metadata().unwrap();
         producer.send_offsets_to_transaction(&marker, &group, TEN).unwrap();
         producer
+    }
+}
+
+/// What is staged, in a store where the asker's manifest always is the newest.
+#[derive(Debug)]
+pub(crate) struct Believed(pub(crate) Arc<MemoryStaging>);
+
+impl DecidedCheckpoint for Believed {
+    fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
+        DecidedCheckpoint::read(self.0.as_ref(), staged)
+    }
+
+    fn is_newest(&self) -> Result<bool> {
+        Ok(true)
     }
 }
 

@@ -12,6 +12,8 @@ mod job;
 #[cfg(test)]
 mod late_end;
 #[cfg(test)]
+mod markers;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod timeouts;

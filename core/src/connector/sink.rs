@@ -144,9 +144,14 @@ pub trait Committer: Send + Sync + Debug {
     }
 
     /// Tells readers which versions of all targets belong to one instant; after every commit of the checkpoint.
-    /// Publishing a cut again does nothing.
-    fn publish_cut<'a>(&'a self, cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
-        let _ = cut;
+    /// Publishing a cut again does nothing. `checkpoint` is the one that was finished, for who has to know whether it
+    /// still is the newest.
+    fn publish_cut<'a>(
+        &'a self,
+        cut: &'a Cut,
+        checkpoint: &'a Arc<dyn DecidedCheckpoint>,
+    ) -> BoxFuture<'a, Result<()>> {
+        let _ = (cut, checkpoint);
         Box::pin(std::future::ready(Ok(())))
     }
 }

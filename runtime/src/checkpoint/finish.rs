@@ -2,9 +2,11 @@
 //! live path and recovery (P11).
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::FutureExt;
+use futures::future::join_all;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::{Committer, Cut, PendingCommit};
 use thalweg_core::connector::staging::DecidedCheckpoint;
@@ -44,27 +46,47 @@ pub(crate) async fn finish(
     }
     let mut versions = BTreeMap::new();
     for commits in by_rank.into_values() {
-        let done = try_join_all(commits.into_iter().map(|pending| async move {
-            failpoint::hit_at("commit.before", &pending.sink)?;
-            let committer = committers.get(&pending.kind)?;
-            let committed = if pending.void {
-                committer.void(pending).await
-            } else {
-                committer.commit(pending, decided).await
-            };
-            let committed = committed.map_err(|e| e.at(format!("sink `{}`", pending.sink)))?;
-            failpoint::hit_at("commit.after", &pending.sink)?;
-            Ok::<_, Error>((pending.sink.clone(), committed.version))
-        }))
-        .await?;
-        versions.extend(done);
+        versions.extend(commit_all(committers, commits, decided).await?);
     }
     if !manifest.pending.is_empty() {
         failpoint::hit("cut.before")?;
-        publish(committers, manifest, &versions).await?;
+        publish(committers, manifest, decided, &versions).await?;
         failpoint::hit("cut.after")?;
     }
     Ok(versions)
+}
+
+/// Commits side by side. Whoever fails, the others come to their ends first: what blocks a thread cannot be called off,
+/// and would go on beside the next attempt (P6). How long one may take is for its committer to limit.
+async fn commit_all(
+    committers: &Committers,
+    rank: Vec<&PendingCommit>,
+    decided: &Arc<dyn DecidedCheckpoint>,
+) -> Result<Vec<(String, u64)>> {
+    let done = join_all(
+        rank.into_iter()
+            .map(|pending| AssertUnwindSafe(commit(committers, pending, decided)).catch_unwind()),
+    );
+    let done = done.await.into_iter();
+    done.map(|one| one.unwrap_or_else(|_| Err(Error::internal("a commit panicked")))).collect()
+}
+
+/// The sink, and the version that its target then has.
+async fn commit(
+    committers: &Committers,
+    pending: &PendingCommit,
+    decided: &Arc<dyn DecidedCheckpoint>,
+) -> Result<(String, u64)> {
+    failpoint::hit_at("commit.before", &pending.sink)?;
+    let committer = committers.get(&pending.kind)?;
+    let committed = if pending.void {
+        committer.void(pending).await
+    } else {
+        committer.commit(pending, decided).await
+    };
+    let committed = committed.map_err(|e| e.at(format!("sink `{}`", pending.sink)))?;
+    failpoint::hit_at("commit.after", &pending.sink)?;
+    Ok((pending.sink.clone(), committed.version))
 }
 
 /// Only this job appends rows to its tables, and the next epoch is not committed before this returns: so each table's
@@ -72,6 +94,7 @@ pub(crate) async fn finish(
 async fn publish(
     committers: &Committers,
     manifest: &Manifest,
+    decided: &Arc<dyn DecidedCheckpoint>,
     committed: &BTreeMap<String, u64>,
 ) -> Result<()> {
     for (kind, committer) in &committers.0 {
@@ -85,15 +108,104 @@ async fn publish(
             let newest = versions.entry(sink.target.path.clone()).or_insert(version);
             *newest = version.max(*newest);
         }
-        committer
-            .publish_cut(&Cut {
-                job: manifest.job.clone(),
-                chain: manifest.chain.clone(),
-                checkpoint: manifest.number,
-                created_at: manifest.created_at,
-                versions,
-            })
-            .await?;
+        let cut = Cut {
+            job: manifest.job.clone(),
+            chain: manifest.chain.clone(),
+            checkpoint: manifest.number,
+            created_at: manifest.created_at,
+            versions,
+        };
+        committer.publish_cut(&cut, decided).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use thalweg_core::connector::sink::{
+        BoxFuture, Committed, Target, TargetExpectation, TargetStatus,
+    };
+    use thalweg_core::testing::MemoryStaging;
+    use thalweg_core::{CheckpointId, ErrorKind};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// One commit ends when it is let go, the others as their sinks are called.
+    #[derive(Debug, Default)]
+    struct Fake {
+        go: Notify,
+        ended: AtomicBool,
+    }
+
+    impl Committer for Fake {
+        fn kind(&self) -> &'static str {
+            "fake"
+        }
+
+        fn open<'a>(
+            &'a self,
+            _: &'a Target,
+            _: &'a str,
+            _: &'a TargetExpectation,
+            _: bool,
+        ) -> BoxFuture<'a, Result<TargetStatus>> {
+            Box::pin(ready(Err(Error::internal("nobody opens it"))))
+        }
+
+        fn commit<'a>(
+            &'a self,
+            pending: &'a PendingCommit,
+            _: &'a Arc<dyn DecidedCheckpoint>,
+        ) -> BoxFuture<'a, Result<Committed>> {
+            Box::pin(async move {
+                match pending.sink.as_str() {
+                    "waits" => self.go.notified().await,
+                    "fails" => return Err(Error::transient("refused")),
+                    _ => panic!("as a bug would"),
+                }
+                self.ended.store(true, Ordering::Relaxed);
+                Ok(Committed { version: 1, replayed: false })
+            })
+        }
+
+        fn version<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<u64>> {
+            Box::pin(ready(Ok(0)))
+        }
+    }
+
+    fn pending(sink: &str) -> PendingCommit {
+        PendingCommit {
+            sink: sink.into(),
+            kind: "fake".into(),
+            path: "t".into(),
+            target_id: "t".into(),
+            app_id: "a".into(),
+            checkpoint: CheckpointId(1),
+            rank: 0,
+            rows: 1,
+            staged: Vec::new(),
+            void: false,
+        }
+    }
+
+    #[test]
+    fn whoever_fails_the_commits_beside_it_come_to_their_ends_first() {
+        for (other, kind) in [("fails", ErrorKind::Transient), ("panics", ErrorKind::Internal)] {
+            let fake = Arc::new(Fake::default());
+            let committers = Committers([("fake", Arc::clone(&fake) as Arc<dyn Committer>)].into());
+            let decided: Arc<dyn DecidedCheckpoint> = Arc::new(MemoryStaging::default());
+            let (other, waits) = (pending(other), pending("waits"));
+            let mut all = pin!(commit_all(&committers, vec![&other, &waits], &decided));
+            assert!(all.as_mut().now_or_never().is_none(), "a commit is left alone");
+            fake.go.notify_one();
+            let done = all.as_mut().now_or_never().expect("nobody is waited for any more");
+            assert_eq!(done.unwrap_err().kind(), kind);
+            assert!(fake.ended.load(Ordering::Relaxed));
+        }
+    }
 }

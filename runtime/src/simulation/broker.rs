@@ -8,6 +8,10 @@ use super::world::Mutation;
 /// How long a transaction may be open.
 const OPEN: Duration = Duration::from_mins(1);
 
+/// Published checkpoints behind which a marker that was not written meanwhile is forgotten. No measure of time: a job may
+/// be dead for as long as its seed likes.
+const LIFE: u64 = 20;
+
 /// Why it does not do what it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -48,6 +52,9 @@ pub(super) struct Broker {
     log: Vec<(Vec<i64>, Outcome)>,
     /// Where the marker of each id was, one after the other.
     markers: BTreeMap<String, Vec<u64>>,
+    /// The newest published checkpoint, now and when each marker was last written.
+    published: u64,
+    written: BTreeMap<String, u64>,
     producers: BTreeMap<String, Producer>,
 }
 
@@ -73,7 +80,10 @@ impl Broker {
             match transaction.shows {
                 Some(shows) if shows <= now => {
                     end(&mut self.log, &transaction, Outcome::Committed);
-                    self.markers.entry(id.clone()).or_default().extend(transaction.marker);
+                    if let Some(marker) = transaction.marker {
+                        self.markers.entry(id.clone()).or_default().push(marker);
+                        self.written.insert(id.clone(), self.published);
+                    }
                 }
                 None if transaction.began + OPEN <= now => {
                     end(&mut self.log, &transaction, Outcome::Aborted);
@@ -163,7 +173,14 @@ impl Broker {
         if stable && transaction.is_some_and(|t| t.marker.is_some()) {
             return Err(Refusal::Busy);
         }
-        Ok(self.markers.get(id).and_then(|all| all.last().copied()))
+        let written = self.written.get(id).copied().unwrap_or(self.published);
+        let last = self.markers.get(id).and_then(|all| all.last().copied());
+        Ok(last.filter(|_| self.published - written <= LIFE))
+    }
+
+    /// The job has published this checkpoint.
+    pub(super) fn published(&mut self, number: u64) {
+        self.published = self.published.max(number);
     }
 
     /// What a reader of committed messages sees: nothing behind one whose transaction is open.

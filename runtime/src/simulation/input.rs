@@ -26,6 +26,8 @@ pub(super) const PARTITIONS: i64 = 5;
 /// Rows of each partition.
 pub(super) const ROWS: i64 = 480;
 pub(super) const KEYS: i64 = 7;
+/// Rows of each partition that the quiet sink gets, too.
+pub(super) const EARLY: i64 = 8;
 /// A row every so often; a window holds a few.
 pub(super) const PACE: Duration = Duration::from_millis(200);
 const WINDOW: i64 = 2_000_000;
@@ -255,7 +257,9 @@ pub(super) fn graph(world: &Arc<World>, process: u64) -> JobGraph {
         .watermarks(strategy)
         .apply("watch-rows", Watch(Arc::clone(world)));
     rows.sink("raw", Table("raw", hand.clone()));
-    rows.sink("topic", Topic::new(hand.clone()));
+    let topic = Topic::new(hand.clone());
+    rows.sink("quiet", topic.quiet());
+    rows.sink("topic", topic);
     rows.key_by(Row::KEY)
         .process("count", CountWindows)
         .apply("watch-counts", Watch(Arc::clone(world)))

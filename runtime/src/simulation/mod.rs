@@ -107,3 +107,8 @@ fn a_producer_that_leaves_a_transaction_open_is_noticed() {
 fn a_producer_that_fences_nobody_is_noticed() {
     is_noticed(Mutation::NoProducerFence);
 }
+
+#[test]
+fn a_marker_that_only_sessions_of_commits_keep_alive_is_noticed() {
+    is_noticed(Mutation::NoMemory);
+}

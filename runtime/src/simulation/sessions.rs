@@ -32,18 +32,19 @@ const REFRESH: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Sessions {
     hand: Hand,
-    /// The session of each sink, by application id; none after an error.
+    /// What is known of each sink, by application id.
     kept: Mutex<BTreeMap<String, Kept>>,
 }
 
-/// A session between two commits.
+/// One sink between two commits.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
-    epoch: u64,
+    /// Its session's; none behind a start or an error.
+    epoch: Option<u64>,
     /// Where its marker stands.
     marker: CheckpointId,
-    /// When the marker was written.
-    written: Duration,
+    /// From when on the marker is to be written again.
+    due: Duration,
 }
 
 fn later_is_there() -> Error {
@@ -59,9 +60,23 @@ impl Sessions {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, id: &str, epoch: u64, marker: CheckpointId) {
-        let kept = Kept { epoch, marker, written: self.hand.world.monotonic() };
-        self.kept().insert(id.to_owned(), kept);
+    /// `written`: by this session, now.
+    fn keep(&self, id: &str, epoch: u64, marker: CheckpointId, written: bool) {
+        let later = self.hand.world.monotonic() + REFRESH;
+        let due = if written { later } else { Duration::ZERO };
+        self.kept().insert(id.to_owned(), Kept { epoch: Some(epoch), marker, due });
+    }
+
+    /// Where a start found the marker.
+    fn found(&self, id: &str, marker: CheckpointId) {
+        if self.hand.world.mutation == Mutation::NoMemory {
+            return;
+        }
+        let knows = |kept: &Kept| kept.epoch.is_some() && kept.marker >= marker;
+        let mut all = self.kept();
+        if !all.get(id).is_some_and(knows) {
+            all.insert(id.to_owned(), Kept { epoch: None, marker, due: Duration::ZERO });
+        }
     }
 
     /// One call to the broker: done or not, answered or not, and again while a transaction is being ended.
@@ -146,16 +161,25 @@ impl Sessions {
     ) -> Result<(u64, Option<CheckpointId>, bool)> {
         // Taken out: whatever ends the commit early ends the session as well.
         let kept = self.kept().remove(id);
-        if let Some(kept) = kept {
-            return Ok((kept.epoch, Some(kept.marker), false));
+        if let Some(Kept { epoch: Some(epoch), marker, .. }) = kept {
+            return Ok((epoch, Some(marker), false));
         }
+        let (epoch, marker) = self.begin_as_newest(id, checkpoint).await?;
+        Ok((epoch, marker, true))
+    }
+
+    async fn begin_as_newest(
+        &self,
+        id: &str,
+        checkpoint: &Arc<dyn DecidedCheckpoint>,
+    ) -> Result<(u64, Option<CheckpointId>)> {
         let asked = Arc::clone(checkpoint);
         let newest = blocking("asking for the newest manifest", move || asked.is_newest()).await;
         if !newest.flatten()? {
             return Err(later_is_there());
         }
         let epoch = self.begin(id).await?;
-        Ok((epoch, self.marker(id, true).await?, true))
+        Ok((epoch, self.marker(id, true).await?))
     }
 
     async fn try_commit(
@@ -171,7 +195,7 @@ impl Sessions {
         match standing(marker, n) {
             Standing::Done => {
                 self.hand.world.count(|c| c.marked += u64::from(is_new));
-                self.keep(id, epoch, n);
+                self.keep(id, epoch, n, !is_new);
                 return Ok(Committed { version: n.0, replayed: true });
             }
             Standing::Fenced => return Err(later_is_there()),
@@ -194,7 +218,7 @@ impl Sessions {
                 Standing::Missing => return Err(Error::config("the marker was not kept")),
             }
         }
-        self.keep(id, epoch, n);
+        self.keep(id, epoch, n, true);
         Ok(Committed { version: n.0, replayed: false })
     }
 
@@ -227,26 +251,48 @@ impl Sessions {
         if txn < expected.txn {
             return Err(Error::data_loss("the marker is behind"));
         }
+        if let Some(marker) = txn {
+            self.found(id, marker);
+        }
         let version = txn.unwrap_or_default().0;
         Ok(TargetStatus { id: target.path.clone(), txn, version })
     }
 
-    /// Writes markers again that are old.
-    pub(super) async fn refresh(&self) {
+    /// Writes markers again that are old, behind checkpoint `n`.
+    pub(super) async fn refresh(&self, n: CheckpointId, checkpoint: &Arc<dyn DecidedCheckpoint>) {
+        self.hand.world.inner().broker.published(n.0);
         let now = self.hand.world.monotonic();
-        let mut stale: Vec<(String, Kept)> = Vec::new();
-        self.kept().retain(|id, kept| {
-            let old = now.saturating_sub(kept.written) >= REFRESH;
-            if old {
-                stale.push((id.clone(), *kept));
-            }
-            !old
-        });
-        for (id, kept) in stale {
-            // The next commit begins a session of its own, should this one be over.
-            if self.end(kept.epoch, &id, kept.marker).await.is_ok() {
-                self.keep(&id, kept.epoch, kept.marker);
+        let all: Vec<(String, Kept)> =
+            self.kept().iter().map(|(id, kept)| (id.clone(), *kept)).collect();
+        for (id, kept) in all.into_iter().filter(|(_, kept)| kept.due <= now) {
+            self.kept().remove(&id);
+            match self.write_again(&id, kept, checkpoint).await {
+                Ok(epoch) => self.keep(&id, epoch, kept.marker, true),
+                // It stays due.
+                Err(_) => {
+                    self.kept().insert(id, Kept { epoch: None, ..kept });
+                }
             }
         }
+    }
+
+    /// A commit without rows. The session's epoch.
+    async fn write_again(
+        &self,
+        id: &str,
+        kept: Kept,
+        checkpoint: &Arc<dyn DecidedCheckpoint>,
+    ) -> Result<u64> {
+        let epoch = if let Some(epoch) = kept.epoch {
+            epoch
+        } else {
+            let (epoch, found) = self.begin_as_newest(id, checkpoint).await?;
+            if standing(found, kept.marker) == Standing::Fenced {
+                return Err(later_is_there());
+            }
+            epoch
+        };
+        self.end(epoch, id, kept.marker).await?;
+        Ok(epoch)
     }
 }

@@ -13,34 +13,46 @@ use thalweg_core::connector::sink::{
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagingArea};
 use thalweg_core::{CheckpointId, Error, Result};
 
+use super::input::EARLY;
 use super::sessions::Sessions;
 use super::tables::{Hand, rows};
 use crate::placement::blocking;
 
 const KIND: &str = "topic";
+const QUIET: &str = "quiet";
 /// Rows of one part; an epoch seldom has more.
 const PART_ROWS: usize = 64;
 
-/// The sink and its committer. Copies share the sessions.
+/// A sink and its committer. Those of one process share the sessions.
 #[derive(Debug, Clone)]
-pub(super) struct Topic(Arc<Sessions>);
+pub(super) struct Topic {
+    path: &'static str,
+    /// Rows at or behind this position are not for it.
+    end: i64,
+    sessions: Arc<Sessions>,
+}
 
 impl Topic {
     pub(super) fn new(hand: Hand) -> Self {
-        Self(Arc::new(Sessions::new(hand)))
+        Self { path: KIND, end: i64::MAX, sessions: Arc::new(Sessions::new(hand)) }
+    }
+
+    /// A sink of the same topic and process, which gets rows at the beginning only: markers must outlive that.
+    pub(super) fn quiet(&self) -> Self {
+        Self { path: QUIET, end: EARLY, ..self.clone() }
     }
 }
 
 impl Sink for Topic {
     fn describe(&self) -> String {
-        KIND.to_owned()
+        self.path.to_owned()
     }
     fn target(&self, _: &SchemaRef) -> Result<Target> {
-        Ok(Target { kind: KIND.into(), path: KIND.into(), definition: Value::Null })
+        Ok(Target { kind: KIND.into(), path: self.path.into(), definition: Value::Null })
     }
     fn writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>> {
         let next = context.staging.first_checkpoint();
-        Ok(Box::new(Writer { area: context.staging, next, rows: Vec::new() }))
+        Ok(Box::new(Writer { area: context.staging, next, end: self.end, rows: Vec::new() }))
     }
     fn committer(&self) -> Arc<dyn Committer> {
         Arc::new(self.clone())
@@ -51,12 +63,14 @@ struct Writer {
     area: Arc<dyn StagingArea>,
     /// The checkpoint of the open epoch.
     next: CheckpointId,
+    end: i64,
     rows: Vec<Vec<i64>>,
 }
 
 impl SinkWriter for Writer {
     fn write(&mut self, batch: RecordBatch) -> BoxFuture<'_, Result<()>> {
-        self.rows.extend(rows(&batch));
+        let end = self.end;
+        self.rows.extend(rows(&batch).into_iter().filter(|row| row[1] < end));
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -102,7 +116,8 @@ impl Committer for Topic {
         expected: &'a TargetExpectation,
         _adopt: bool,
     ) -> BoxFuture<'a, Result<TargetStatus>> {
-        let (sessions, target, id) = (Arc::clone(&self.0), target.clone(), app_id.to_owned());
+        let (sessions, target, id) =
+            (Arc::clone(&self.sessions), target.clone(), app_id.to_owned());
         let expected = expected.clone();
         detached(async move { sessions.open(&target, &id, &expected).await })
     }
@@ -112,7 +127,7 @@ impl Committer for Topic {
         pending: &'a PendingCommit,
         checkpoint: &'a Arc<dyn DecidedCheckpoint>,
     ) -> BoxFuture<'a, Result<Committed>> {
-        let (sessions, pending) = (Arc::clone(&self.0), pending.clone());
+        let (sessions, pending) = (Arc::clone(&self.sessions), pending.clone());
         let checkpoint = Arc::clone(checkpoint);
         detached(async move { sessions.commit(&pending, &checkpoint).await })
     }
@@ -121,10 +136,15 @@ impl Committer for Topic {
         Box::pin(std::future::ready(Ok(0)))
     }
 
-    fn publish_cut<'a>(&'a self, _: &'a Cut) -> BoxFuture<'a, Result<()>> {
-        let sessions = Arc::clone(&self.0);
+    fn publish_cut<'a>(
+        &'a self,
+        cut: &'a Cut,
+        checkpoint: &'a Arc<dyn DecidedCheckpoint>,
+    ) -> BoxFuture<'a, Result<()>> {
+        let (sessions, n) = (Arc::clone(&self.sessions), cut.checkpoint);
+        let checkpoint = Arc::clone(checkpoint);
         detached(async move {
-            sessions.refresh().await;
+            sessions.refresh(n, &checkpoint).await;
             Ok(())
         })
     }

@@ -30,6 +30,8 @@ pub(super) enum Mutation {
     NoAbort,
     /// A new producer does not fence the ones before it.
     NoProducerFence,
+    /// A start does not remember where it found a marker.
+    NoMemory,
 }
 
 /// What goes wrong with one request.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use rdkafka::config::ClientConfig;
@@ -11,16 +11,15 @@ use thalweg_core::connector::sink::{
 };
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::connector::standing::{Standing, standing};
-use thalweg_core::time::micros;
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::KIND;
 use super::config::KafkaSinkConfig;
 use super::decide::{check_kept, check_marker, fenced};
 use super::messages::messages;
-use super::session::{Marker, Session};
+use super::session::Marker;
+use super::sessions::{Sessions, locked};
 use super::staged::unpack;
-use crate::clock::now_micros;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::topic::TopicClient;
 use crate::kafka::{admin, client, producer};
@@ -37,26 +36,16 @@ pub struct KafkaCommitter {
 
 struct Shared {
     config: KafkaSinkConfig,
-    /// The session of each sink, by application id; none after an error.
-    sessions: Mutex<HashMap<String, Kept>>,
+    sessions: Sessions,
     /// The longest message of each topic that was opened.
     limits: Mutex<HashMap<String, usize>>,
-}
-
-/// A session between two commits.
-struct Kept {
-    session: Session,
-    /// Where its marker stands.
-    marker: CheckpointId,
-    /// When the marker was written, µs.
-    written: i64,
 }
 
 impl KafkaCommitter {
     /// Serves the topics of a cluster. Brokers are not contacted yet.
     pub fn new(config: KafkaSinkConfig) -> Self {
-        let (sessions, limits) = Default::default();
-        Self { shared: Arc::new(Shared { config, sessions, limits }) }
+        let sessions = Sessions::new(config.clone());
+        Self { shared: Arc::new(Shared { config, sessions, limits: Mutex::default() }) }
     }
 
     /// The longest message that `topic` takes, once it has been opened.
@@ -74,6 +63,7 @@ impl KafkaCommitter {
         client::base(&config.bootstrap_servers, &tuning, &config.properties)
     }
 
+    /// Work that nobody can call off: whoever began it waits for its end (P6). Its calls have limits.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
@@ -120,6 +110,9 @@ impl Shared {
             locked(&self.limits).insert(topic.clone(), limit);
         }
         let txn = if exactly_once { self.marker(topic, app_id, expected)? } else { None };
+        if let Some(marker) = txn {
+            self.sessions.found(topic, app_id, marker);
+        }
         Ok(TargetStatus { id, txn, version: txn.unwrap_or_default().0 })
     }
 
@@ -165,25 +158,16 @@ impl Shared {
     ) -> Result<Committed> {
         let (topic, app_id, n) = (&pending.path, &pending.app_id, pending.checkpoint);
         let keep = |session, replayed| {
-            let kept = Kept { session, marker: n, written: now_micros() };
-            locked(&self.sessions).insert(app_id.clone(), kept);
+            self.sessions.keep(topic, app_id, session, n);
             Ok(Committed { version: n.0, replayed })
         };
-        // Taken out: whatever ends this early ends the session as well. A strict sink begins a new one at once.
-        let kept = locked(&self.sessions).remove(app_id);
-        let kept = kept.filter(|kept| !self.config.strict && kept.session.is_settled());
+        let kept = self.sessions.take(app_id);
         let is_new = kept.is_none();
-        let (mut session, marker) = if let Some(kept) = kept {
+        let (mut session, marker) = if let Some((session, marker)) = kept {
             // While it is not fenced nobody else moves the marker. An attempt that failed behind its commit comes again.
-            (kept.session, Some(kept.marker))
+            (session, Some(marker))
         } else {
-            // A copy that wakes up late must not take the transactions from the job's owner.
-            if !checkpoint.map_or(Ok(true), DecidedCheckpoint::is_newest)? {
-                return Err(fenced(pending));
-            }
-            let session = Session::begin(&self.config, topic, app_id)?;
-            let marker = session.marker()?;
-            (session, marker)
+            self.sessions.begin(topic, app_id, checkpoint)?
         };
         match standing(marker, n) {
             Standing::Done => return keep(session, true),
@@ -209,32 +193,6 @@ impl Shared {
             check_kept(&self.config.bootstrap_servers, pending, session.marker()?)?;
         }
         keep(session, false)
-    }
-}
-
-impl Shared {
-    /// Writes markers again that a sink without rows would let expire.
-    fn refresh(&self, now: i64) {
-        let after = micros(self.config.marker_refresh);
-        let mut sessions = locked(&self.sessions);
-        let stale: Vec<String> = sessions
-            .iter()
-            .filter(|(_, kept)| now.saturating_sub(kept.written) >= after)
-            .map(|(app_id, _)| app_id.clone())
-            .collect();
-        let taken: Vec<_> =
-            stale.into_iter().filter_map(|id| sessions.remove(&id).map(|k| (id, k))).collect();
-        drop(sessions);
-        for (app_id, mut kept) in taken {
-            match kept.session.commit(kept.marker, |_| Ok(())) {
-                Ok(()) => {
-                    let kept = Kept { written: now, ..kept };
-                    locked(&self.sessions).insert(app_id, kept);
-                }
-                // The next commit begins a session of its own.
-                Err(error) => tracing::warn!(group = app_id, %error, "a marker was not refreshed"),
-            }
-        }
     }
 }
 
@@ -273,10 +231,15 @@ impl Committer for KafkaCommitter {
         std::future::ready(Ok(0)).boxed()
     }
 
-    fn publish_cut<'a>(&'a self, _cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
+    fn publish_cut<'a>(
+        &'a self,
+        _cut: &'a Cut,
+        checkpoint: &'a Arc<dyn DecidedCheckpoint>,
+    ) -> BoxFuture<'a, Result<()>> {
+        let checkpoint = Arc::clone(checkpoint);
         // Between two checkpoints nobody else uses the sessions.
-        self.blocking(|shared| {
-            shared.refresh(now_micros());
+        self.blocking(move |shared| {
+            shared.sessions.refresh(checkpoint.as_ref());
             Ok(())
         })
         .boxed()
@@ -289,9 +252,4 @@ impl fmt::Debug for KafkaCommitter {
             .field("config", &self.shared.config)
             .finish_non_exhaustive()
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half-done in these maps by a panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -37,7 +37,8 @@ pub struct KafkaSinkConfig {
     /// died while committing and is not started again, and how long sending one checkpoint may take: one that was cut
     /// off is sent again, from its beginning.
     pub transaction_timeout: Duration,
-    /// After how long a sink's marker is written again although the sink had no rows; a day by default. Must be less
+    /// After how long a sink's marker is written again although the sink had no rows, beside a commit of the job; a day by
+    /// default. Behind a start the job's first commit does, behind an error one after a 24th of this time. Must be less
     /// than the broker's `offsets.retention.minutes`, a week by default.
     pub marker_refresh: Duration,
     /// Whether each checkpoint is sent by a producer of its own; not by default. The broker then refuses whatever the

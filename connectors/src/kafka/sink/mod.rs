@@ -11,6 +11,7 @@ mod decide;
 mod direct;
 mod messages;
 mod session;
+mod sessions;
 mod staged;
 
 use std::sync::Arc;

@@ -118,6 +118,11 @@ impl Session {
         self.marker.read()
     }
 
+    /// Whether it has written the marker: one that has not found it as old as may be.
+    pub(super) fn has_written(&self) -> bool {
+        self.transactions > 0
+    }
+
     /// Whether nothing of its transactions can be on its way any more: what would harm a later one was sent once for each.
     /// Blocking, until the library has reported.
     pub(super) fn is_settled(&self) -> bool {

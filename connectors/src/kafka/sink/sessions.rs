@@ -1,0 +1,140 @@
+//! What a process knows of its sinks between two commits: their sessions, and markers that must not expire.
+//!
+//! A broker forgets the offsets of a group that nothing is written for during its `offsets.retention.minutes`. So the
+//! marker of a sink without rows is written again beside the commits of others: by the session that is there or, behind
+//! a start or an error, by a new one. That is a commit without rows, and as safe as one (P28). Only whose manifest
+//! still is the newest begins a session, so a copy that wakes up late fences no owner. It moves no marker back either:
+//! a session reads the marker when all earlier producers are fenced and their transactions ended, writes nothing where
+//! it is ahead, and cannot write once a later session has begun.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::connector::standing::{Standing, standing};
+use thalweg_core::time::micros;
+use thalweg_core::{CheckpointId, Error, Result};
+
+use super::config::KafkaSinkConfig;
+use super::session::Session;
+use crate::clock::now_micros;
+
+/// A refresh that failed is tried again after this part of the time between two.
+const AGAIN: u32 = 24;
+
+/// One sink between two commits.
+struct Kept {
+    topic: String,
+    /// None behind a start or an error.
+    session: Option<Session>,
+    /// Where the marker stands.
+    marker: CheckpointId,
+    /// From when on the marker is to be written again, µs.
+    due: i64,
+}
+
+/// The sinks of one cluster, by application id.
+pub(super) struct Sessions {
+    config: KafkaSinkConfig,
+    kept: Mutex<HashMap<String, Kept>>,
+}
+
+impl Sessions {
+    pub(super) fn new(config: KafkaSinkConfig) -> Self {
+        Self { config, kept: Mutex::default() }
+    }
+
+    /// The session that goes on, and where its marker stands. Taken out: whatever ends a commit early ends the session
+    /// as well. A strict sink begins a new one at once.
+    pub(super) fn take(&self, app_id: &str) -> Option<(Session, CheckpointId)> {
+        let kept = locked(&self.kept).remove(app_id)?;
+        Some((self.settled(kept.session)?, kept.marker))
+    }
+
+    fn settled(&self, session: Option<Session>) -> Option<Session> {
+        session.filter(|session| !self.config.strict && session.is_settled())
+    }
+
+    /// A new session, and where its marker stands. A copy that wakes up late must not take the transactions from the
+    /// job's owner: without a `checkpoint` nobody is asked.
+    pub(super) fn begin(
+        &self,
+        topic: &str,
+        app_id: &str,
+        checkpoint: Option<&dyn DecidedCheckpoint>,
+    ) -> Result<(Session, Option<CheckpointId>)> {
+        if !checkpoint.map_or(Ok(true), DecidedCheckpoint::is_newest)? {
+            return Err(Error::fenced(format!(
+                "a later checkpoint than the one that is finished stands, so nothing is sent to topic `{topic}`: \
+                 another instance owns this job"
+            )));
+        }
+        let session = Session::begin(&self.config, topic, app_id)?;
+        let marker = session.marker()?;
+        Ok((session, marker))
+    }
+
+    /// Until the next commit. A session that found the checkpoint done does not know when: the marker is due.
+    pub(super) fn keep(&self, topic: &str, app_id: &str, session: Session, marker: CheckpointId) {
+        let later = || now_micros().saturating_add(micros(self.config.marker_refresh));
+        let due = if session.has_written() { later() } else { i64::MIN };
+        let kept = Kept { topic: topic.to_owned(), session: Some(session), marker, due };
+        locked(&self.kept).insert(app_id.to_owned(), kept);
+    }
+
+    /// Where a start found the marker. Nobody knows when it was written, so it is due. A session that is here knows
+    /// better, unless others have gone on.
+    pub(super) fn found(&self, topic: &str, app_id: &str, marker: CheckpointId) {
+        let knows = |kept: &Kept| kept.session.is_some() && kept.marker >= marker;
+        let mut all = locked(&self.kept);
+        if !all.get(app_id).is_some_and(knows) {
+            let kept = Kept { topic: topic.to_owned(), session: None, marker, due: i64::MIN };
+            all.insert(app_id.to_owned(), kept);
+        }
+    }
+
+    /// Writes markers again that would expire. What fails is tried again, though not at every commit of the job: each try
+    /// may wait for a broker.
+    pub(super) fn refresh(&self, checkpoint: &dyn DecidedCheckpoint) {
+        let now = now_micros();
+        let due: Vec<_> = locked(&self.kept).extract_if(|_, kept| kept.due <= now).collect();
+        for (app_id, kept) in due {
+            let Kept { topic, session, marker, .. } = kept;
+            match self.write_again(&topic, &app_id, session, marker, checkpoint) {
+                Ok(session) => self.keep(&topic, &app_id, session, marker),
+                Err(error) => {
+                    tracing::warn!(group = app_id, %error, "a marker was not refreshed");
+                    let due = now.saturating_add(micros(self.config.marker_refresh / AGAIN));
+                    let kept = Kept { topic, session: None, marker, due };
+                    locked(&self.kept).insert(app_id, kept);
+                }
+            }
+        }
+    }
+
+    fn write_again(
+        &self,
+        topic: &str,
+        app_id: &str,
+        session: Option<Session>,
+        marker: CheckpointId,
+        checkpoint: &dyn DecidedCheckpoint,
+    ) -> Result<Session> {
+        let mut session = if let Some(session) = self.settled(session) {
+            session
+        } else {
+            let (session, found) = self.begin(topic, app_id, Some(checkpoint))?;
+            if standing(found, marker) == Standing::Fenced {
+                return Err(Error::fenced("it is ahead: another instance owns this job"));
+            }
+            session
+        };
+        session.commit(marker, |_| Ok(()))?;
+        Ok(session)
+    }
+}
+
+/// Nothing is left half-done by a panic in the maps that are locked here.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
