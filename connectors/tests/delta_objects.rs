@@ -18,7 +18,7 @@ use thalweg_core::connector::sink::{
     Committed, Committer, PendingCommit, Sink, Staged, TargetExpectation,
 };
 use thalweg_core::{CheckpointId, ErrorKind, Result};
-use thalweg_objects::testing::{Emulator, Fault};
+use thalweg_objects::testing::{Emulator, Fault, Store};
 use thalweg_objects::{Access, Place, Remote};
 
 struct Lake {
@@ -96,9 +96,17 @@ impl Lake {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn commits_on_every_store_cost_no_listing_and_a_new_instance_goes_on() {
-    for emulator in [Emulator::s3(), Emulator::azure(), Emulator::gcs()].into_iter().flatten() {
+/// Runs `test` on each of these stores, side by side.
+fn on_each(stores: &[Store], test: impl AsyncFn(&Emulator) + Sync) {
+    Emulator::on_each(stores, move |emulator| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(test(emulator));
+    });
+}
+
+#[test]
+fn commits_on_every_store_cost_no_listing_and_a_new_instance_goes_on() {
+    on_each(&Store::ALL, async |emulator| {
         let plan = Plan::new();
         let with = |committer: DeltaCommitter| plan.apply()(committer).checkpoint_every(4);
         let lake = Lake::new(emulator.place("lake"), emulator.access(), with).await;
@@ -125,14 +133,14 @@ async fn commits_on_every_store_cost_no_listing_and_a_new_instance_goes_on() {
         assert_eq!(lake.committer.count_rows(TABLE).await.unwrap(), Some(50));
         let late = lake.append(3, 0..1).await.unwrap_err();
         assert_eq!(late.kind(), ErrorKind::Fenced);
-    }
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_entry_of_others_is_never_overwritten() {
+#[test]
+fn an_entry_of_others_is_never_overwritten() {
     let entry = r#"{"commitInfo":{"operation":"SOMETHING","timestamp":1}}"#;
-    for emulator in [Emulator::s3(), Emulator::azure(), Emulator::gcs()].into_iter().flatten() {
-        let lake = Lake::on(&emulator).await;
+    on_each(&Store::SERVICES, async |emulator| {
+        let lake = Lake::on(emulator).await;
         lake.append(1, 0..10).await.unwrap();
         let store = lake.place.open(&lake.access).unwrap();
         let log = format!("{}/{TABLE}/_delta_log", lake.place.prefix());
@@ -141,131 +149,148 @@ async fn an_entry_of_others_is_never_overwritten() {
         assert_eq!(lake.append(2, 10..20).await.unwrap().version, 3, "{}", lake.place);
         assert_eq!(store.get(&theirs).await.unwrap().bytes().await.unwrap(), entry);
         assert_eq!(lake.ids().await, (0..20).collect::<Vec<_>>());
-    }
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_to_the_request_of_an_entry_it_is_committed_once() {
-    let Some(s3) = Emulator::s3() else { return };
-    let lake = Lake::on(&s3).await;
-    let faults = [
-        &[Fault::LoseAnswer][..],
-        &[Fault::FailAfter],
-        &[Fault::FailAfter, Fault::LoseAnswer],
-        &[Fault::Answer(503), Fault::Answer(500)],
-        &[Fault::Answer(409)],
-        &[Fault::Answer(409), Fault::Answer(409), Fault::LoseAnswer],
-    ];
-    let mut n = 0;
-    for faults in faults {
-        n += 1;
-        for fault in faults {
-            s3.proxy().next("PUT", &format!("_delta_log/{n:020}.json"), *fault);
+#[test]
+fn whatever_happens_to_the_request_of_an_entry_it_is_committed_once() {
+    on_each(&Store::SERVICES, async |emulator| {
+        let lake = Lake::on(emulator).await;
+        let faults = [
+            &[Fault::LoseAnswer][..],
+            &[Fault::FailAfter],
+            &[Fault::FailAfter, Fault::LoseAnswer],
+            &[Fault::Answer(503), Fault::Answer(500)],
+            &[Fault::Answer(409)],
+            &[Fault::Answer(409), Fault::Answer(409), Fault::LoseAnswer],
+        ];
+        let mut n = 0;
+        for faults in faults {
+            n += 1;
+            for fault in faults {
+                emulator.proxy().next("PUT", &format!("_delta_log/{n:020}.json"), *fault);
+            }
+            let committed = lake.append(n, n as i64 * 10 - 10..n as i64 * 10).await.unwrap();
+            assert_eq!(committed.version, n, "{faults:?}");
         }
-        let committed = lake.append(n, n as i64 * 10 - 10..n as i64 * 10).await.unwrap();
-        assert_eq!(committed.version, n, "{faults:?}");
-    }
-    assert_eq!(s3.proxy().met(), 10);
-    assert_eq!(lake.ids().await, (0..n as i64 * 10).collect::<Vec<_>>());
+        assert_eq!(emulator.proxy().met(), 10);
+        assert_eq!(lake.ids().await, (0..n as i64 * 10).collect::<Vec<_>>());
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_hangs_ends_is_read_and_tried_again() {
-    let Some(s3) = Emulator::s3() else { return };
-    let access = s3.access().request_timeout(Duration::from_secs(2));
-    let lake = Lake::new(s3.place("lake"), access, |c| c).await;
-    // Never done; done after we have looked; and one that never works.
-    s3.proxy().next("PUT", "_delta_log/00000000000000000001.json", Fault::Hang);
-    lake.append(1, 0..10).await.unwrap();
-    s3.proxy().next("PUT", "_delta_log/00000000000000000002.json", Fault::Late);
-    lake.append(2, 10..20).await.unwrap();
-    s3.proxy().release();
-    while s3.proxy().late() == 0 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(lake.ids().await, (0..20).collect::<Vec<_>>());
+#[test]
+fn a_commit_that_hangs_ends_is_read_and_tried_again() {
+    on_each(&Store::SERVICES, async |emulator| {
+        let proxy = emulator.proxy();
+        let access = emulator.access().request_timeout(Duration::from_secs(2));
+        let lake = Lake::new(emulator.place("lake"), access, |c| c).await;
+        // Never done; done after we have looked; and one that never works.
+        proxy.next("PUT", "_delta_log/00000000000000000001.json", Fault::Hang);
+        lake.append(1, 0..10).await.unwrap();
+        proxy.next("PUT", "_delta_log/00000000000000000002.json", Fault::Late);
+        lake.append(2, 10..20).await.unwrap();
+        proxy.release();
+        while proxy.late() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(lake.ids().await, (0..20).collect::<Vec<_>>());
 
-    let lake = Lake { access: lake.access.clone().retry_for(Duration::ZERO), ..lake }.again();
-    for _ in 0..10 {
-        s3.proxy().next("PUT", "_delta_log/00000000000000000003.json", Fault::Answer(503));
-    }
-    let error = lake.append(3, 20..30).await.unwrap_err();
-    assert!(error.kind().is_retryable(), "{error}");
-    assert!(error.to_string().contains("cannot create log entry 3"), "{error}");
+        let lake = Lake { access: lake.access.clone().retry_for(Duration::ZERO), ..lake }.again();
+        for _ in 0..10 {
+            proxy.next("PUT", "_delta_log/00000000000000000003.json", Fault::Answer(503));
+        }
+        let error = lake.append(3, 20..30).await.unwrap_err();
+        assert!(error.kind().is_retryable(), "{error}");
+        assert!(error.to_string().contains("cannot create log entry 3"), "{error}");
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn reads_and_data_files_survive_broken_requests_and_a_missing_file_is_terminal() {
-    let Some(s3) = Emulator::s3() else { return };
-    let lake = Lake::on(&s3).await;
-    for (method, part) in [
-        ("PUT", ".parquet"),
-        ("HEAD", ".parquet"),
-        ("GET", ".parquet"),
-        ("HEAD", "_delta_log/00000000000000000000.json"),
-        ("GET", "_last_checkpoint"),
-    ] {
-        s3.proxy().next(method, part, Fault::LoseAnswer);
-    }
-    lake.append(1, 0..10).await.unwrap();
-    assert_eq!(s3.proxy().met(), 5, "every fault was met");
+#[test]
+fn reads_and_data_files_survive_broken_requests_and_a_missing_file_is_terminal() {
+    on_each(&Store::SERVICES, async |emulator| {
+        let lake = Lake::on(emulator).await;
+        for (method, part) in [
+            ("PUT", ".parquet"),
+            ("HEAD", ".parquet"),
+            ("GET", ".parquet"),
+            ("HEAD", "_delta_log/00000000000000000000.json"),
+            ("GET", "_last_checkpoint"),
+        ] {
+            emulator.proxy().next(method, part, Fault::LoseAnswer);
+        }
+        lake.append(1, 0..10).await.unwrap();
+        assert_eq!(emulator.proxy().met(), 5, "every fault was met");
 
-    let staged = lake.stage(10..20).await;
-    let name = delta_support::add(&staged.items[0]).path;
-    let store = lake.place.open(&lake.access).unwrap();
-    store.delete(&lake.place.join(TABLE).join(&name).prefix()).await.unwrap();
-    let gone = lake.committer.commit(&lake.pending(2, staged), &decided()).await.unwrap_err();
-    assert_eq!(gone.kind(), ErrorKind::DataLoss);
-    assert_eq!(lake.ids().await, (0..10).collect::<Vec<_>>());
+        let staged = lake.stage(10..20).await;
+        let name = delta_support::add(&staged.items[0]).path;
+        let store = lake.place.open(&lake.access).unwrap();
+        store.delete(&lake.place.join(TABLE).join(&name).prefix()).await.unwrap();
+        let gone = lake.committer.commit(&lake.pending(2, staged), &decided()).await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::DataLoss);
+        assert_eq!(lake.ids().await, (0..10).collect::<Vec<_>>());
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_instances_that_commit_the_same_checkpoint_at_once_commit_it_once() {
-    let Some(s3) = Emulator::s3() else { return };
-    let lake = Lake::on(&s3).await;
-    for n in 1..6 {
-        let staged = lake.stage(n * 10 - 10..n * 10).await;
-        let pending = lake.pending(n as u64, staged);
-        let (a, b) = (lake.again(), lake.again());
-        let decided = decided();
-        let (a, b) = tokio::join!(
-            a.committer.commit(&pending, &decided),
-            b.committer.commit(&pending, &decided)
-        );
-        assert_eq!(a.unwrap().version, b.unwrap().version);
-    }
-    assert_eq!(lake.ids().await, (0..50).collect::<Vec<_>>());
+#[test]
+fn two_instances_that_commit_the_same_checkpoint_at_once_commit_it_once() {
+    on_each(&Store::SERVICES, async |emulator| {
+        let lake = Lake::on(emulator).await;
+        for n in 1..6 {
+            let staged = lake.stage(n * 10 - 10..n * 10).await;
+            let pending = lake.pending(n as u64, staged);
+            let (a, b) = (lake.again(), lake.again());
+            let decided = decided();
+            let (a, b) = tokio::join!(
+                a.committer.commit(&pending, &decided),
+                b.committer.commit(&pending, &decided)
+            );
+            assert_eq!(a.unwrap().version, b.unwrap().version);
+        }
+        assert_eq!(lake.ids().await, (0..50).collect::<Vec<_>>());
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_many_parts_is_uploaded_whole() {
-    let Some(s3) = Emulator::s3() else { return };
-    let lake = Lake::on(&s3).await;
+#[test]
+fn a_file_of_many_parts_is_uploaded_whole() {
     let columns = Arc::new(Schema::new(vec![Field::new("payload", DataType::Binary, false)]));
-    let sink = DeltaSink::append(&lake.committer, "bronze/large").uncompressed(["payload"]);
-    let target = sink.target(&columns).unwrap();
-    let expected = TargetExpectation::default();
-    let id = lake.committer.open(&target, APP, &expected, false).await.unwrap().id;
-    let mut writer = delta_support::writer(&sink, Arc::clone(&columns));
     // Bytes that no encoding shortens: 32 MiB, four parts and more.
     let mut state = 1_u64;
     let mut random = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 56) as u8
     };
-    for _ in 0..8 {
+    let mut batch = || {
         let rows: Vec<Vec<u8>> = (0..4).map(|_| (0..1 << 20).map(|_| random()).collect()).collect();
         let payload = Arc::new(BinaryArray::from_iter_values(&rows));
         assert_eq!(payload.len(), 4);
-        let batch = RecordBatch::try_new(Arc::clone(&columns), vec![payload]).unwrap();
-        writer.write(batch).await.unwrap();
-    }
-    s3.proxy().next("PUT", "partNumber=", Fault::LoseAnswer);
-    s3.proxy().next("PUT", "partNumber=", Fault::FailAfter);
-    let staged = writer.close_epoch(CheckpointId(1)).await.unwrap();
-    let pending =
-        PendingCommit { path: "bronze/large".to_owned(), target_id: id, ..lake.pending(1, staged) };
-    lake.committer.commit(&pending, &decided()).await.unwrap();
-    assert_eq!(lake.committer.count_rows("bronze/large").await.unwrap(), Some(32));
-    assert_eq!(s3.proxy().met(), 2);
+        RecordBatch::try_new(Arc::clone(&columns), vec![payload]).unwrap()
+    };
+    let batches: Vec<RecordBatch> = (0..8).map(|_| batch()).collect();
+    on_each(&Store::SERVICES, async |emulator| {
+        // Parts that are many times as long as other requests, to three stores at once.
+        let access = emulator.access().request_timeout(Duration::from_secs(30));
+        let lake = Lake::new(emulator.place("lake"), access, |c| c).await;
+        let sink = DeltaSink::append(&lake.committer, "bronze/large").uncompressed(["payload"]);
+        let target = sink.target(&columns).unwrap();
+        let expected = TargetExpectation::default();
+        let id = lake.committer.open(&target, APP, &expected, false).await.unwrap().id;
+        // S3 and GCS number the parts, Azure names its blocks.
+        for part in ["partNumber=", "blockid="] {
+            emulator.proxy().next("PUT", part, Fault::LoseAnswer);
+            emulator.proxy().next("PUT", part, Fault::FailAfter);
+        }
+        let mut writer = delta_support::writer(&sink, Arc::clone(&columns));
+        for batch in &batches {
+            writer.write(batch.clone()).await.unwrap();
+        }
+        let staged = writer.close_epoch(CheckpointId(1)).await.unwrap();
+        let pending = PendingCommit {
+            path: "bronze/large".to_owned(),
+            target_id: id,
+            ..lake.pending(1, staged)
+        };
+        lake.committer.commit(&pending, &decided()).await.unwrap();
+        assert_eq!(lake.committer.count_rows("bronze/large").await.unwrap(), Some(32));
+        assert_eq!(emulator.proxy().met(), 2);
+    });
 }

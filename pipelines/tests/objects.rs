@@ -24,7 +24,7 @@ use support::{
 };
 use tempfile::TempDir;
 use thalweg_objects::Remote;
-use thalweg_objects::testing::{Emulator, Fault};
+use thalweg_objects::testing::{Emulator, Fault, Store};
 
 const KILLS: u32 = 6;
 
@@ -175,9 +175,9 @@ fn of_two_copies_on_one_bucket_one_is_fenced() {
 }
 
 #[test]
-fn the_job_and_its_tools_work_on_azure_and_gcs() {
+fn the_job_and_its_tools_work_on_adls_and_gcs() {
     let calm = Calm::new(20_000, 13);
-    for emulator in [Emulator::azure(), Emulator::gcs()].into_iter().flatten() {
+    for emulator in [Store::Adls, Store::Gcs].into_iter().filter_map(Emulator::start) {
         let place = emulator.place("job");
         let mut child = start(&mut run(&emulator, &place, &calm.input()));
         ended_within(&mut child, Duration::from_millis(1_500));

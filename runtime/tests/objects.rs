@@ -7,7 +7,7 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use thalweg_core::ErrorKind;
-use thalweg_objects::testing::{Emulator, Fault};
+use thalweg_objects::testing::{Emulator, Fault, Store};
 use thalweg_runtime::checkpoint::storage::{Created, create_resolved};
 use thalweg_runtime::{CheckpointStorage, ObjectStorage};
 
@@ -43,9 +43,7 @@ fn keeps_the_contract(storage: &dyn CheckpointStorage) {
 
 #[test]
 fn every_store_keeps_the_contract() {
-    for emulator in [Emulator::s3(), Emulator::azure(), Emulator::gcs()].into_iter().flatten() {
-        keeps_the_contract(&open(&emulator));
-    }
+    Emulator::on_each(&Store::ALL, |emulator| keeps_the_contract(&open(emulator)));
     let memory = Arc::new(InMemory::new());
     let storage = ObjectStorage::over(memory, Path::from("a/b"), "memory".to_owned()).unwrap();
     keeps_the_contract(&storage);
@@ -64,8 +62,6 @@ fn thousands_of_objects_are_listed_to_the_last() {
 
 #[test]
 fn what_a_broken_request_did_is_found_by_reading() {
-    let Some(s3) = Emulator::s3() else { return };
-    let storage = open(&s3);
     let faults = [
         // Done, and the client's own second try meets what the first one stored.
         &[Fault::LoseAnswer][..],
@@ -77,47 +73,52 @@ fn what_a_broken_request_did_is_found_by_reading() {
         &[Fault::Answer(409)],
         &[Fault::Answer(409), Fault::FailAfter],
     ];
-    for (i, faults) in faults.into_iter().enumerate() {
-        let name = format!("m-{i}");
-        for fault in faults {
-            s3.proxy().next("PUT", &name, *fault);
+    Emulator::on_each(&Store::SERVICES, |emulator| {
+        let storage = open(emulator);
+        for (i, faults) in faults.into_iter().enumerate() {
+            let name = format!("m-{i}");
+            for fault in faults {
+                emulator.proxy().next("PUT", &name, *fault);
+            }
+            create_resolved(&storage, &name, b"ours").unwrap();
+            assert_eq!(storage.read(&name).unwrap().as_deref(), Some(&b"ours"[..]), "{faults:?}");
+            let other = create_resolved(&storage, &name, b"theirs").unwrap_err();
+            assert_eq!(other.kind(), ErrorKind::Fenced, "{faults:?}");
         }
-        create_resolved(&storage, &name, b"ours").unwrap();
-        assert_eq!(storage.read(&name).unwrap().as_deref(), Some(&b"ours"[..]), "{faults:?}");
-        let other = create_resolved(&storage, &name, b"theirs").unwrap_err();
-        assert_eq!(other.kind(), ErrorKind::Fenced, "{faults:?}");
-    }
-    assert_eq!(s3.proxy().met(), 10, "every fault was met");
+        assert_eq!(emulator.proxy().met(), 10, "every fault was met");
+    });
 }
 
 #[test]
 fn a_request_that_hangs_is_given_up_read_and_sent_again() {
-    let Some(s3) = Emulator::s3() else { return };
-    let access = s3.access().request_timeout(Duration::from_secs(2));
-    let storage = ObjectStorage::open_read_only(&s3.place("checkpoints"), &access).unwrap();
-    s3.proxy().next("PUT", "m-hang", Fault::Hang);
-    create_resolved(&storage, "m-hang", b"ours").unwrap();
+    Emulator::on_each(&Store::SERVICES, |emulator| {
+        let (place, proxy) = (emulator.place("checkpoints"), emulator.proxy());
+        let access = emulator.access().request_timeout(Duration::from_secs(2));
+        let storage = ObjectStorage::open_read_only(&place, &access).unwrap();
+        proxy.next("PUT", "m-hang", Fault::Hang);
+        create_resolved(&storage, "m-hang", b"ours").unwrap();
 
-    // Done long after we have given up: it finds our second try there.
-    s3.proxy().next("PUT", "m-late", Fault::Late);
-    create_resolved(&storage, "m-late", b"ours").unwrap();
-    s3.proxy().release();
-    while s3.proxy().late() == 0 {
-        std::thread::yield_now();
-    }
-    for name in ["m-hang", "m-late"] {
-        assert_eq!(storage.read(name).unwrap().as_deref(), Some(&b"ours"[..]));
-    }
+        // Done long after we have given up: it finds our second try there.
+        proxy.next("PUT", "m-late", Fault::Late);
+        create_resolved(&storage, "m-late", b"ours").unwrap();
+        proxy.release();
+        while proxy.late() == 0 {
+            std::thread::yield_now();
+        }
+        for name in ["m-hang", "m-late"] {
+            assert_eq!(storage.read(name).unwrap().as_deref(), Some(&b"ours"[..]));
+        }
 
-    // It never works: the attempt ends with an error that says so, and may be tried again.
-    for _ in 0..40 {
-        s3.proxy().next("PUT", "m-never", Fault::Answer(503));
-    }
-    let access = access.retry_for(Duration::from_millis(500));
-    let storage = ObjectStorage::open_read_only(&s3.place("checkpoints"), &access).unwrap();
-    let error = create_resolved(&storage, "m-never", b"ours").unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Transient);
-    assert!(error.to_string().ends_with("the store answered 503"), "{error}");
+        // It never works: the attempt ends with an error that says so, and may be tried again.
+        for _ in 0..40 {
+            proxy.next("PUT", "m-never", Fault::Answer(503));
+        }
+        let access = access.retry_for(Duration::from_millis(500));
+        let storage = ObjectStorage::open_read_only(&place, &access).unwrap();
+        let error = create_resolved(&storage, "m-never", b"ours").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert!(error.to_string().ends_with("the store answered 503"), "{error}");
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! An HTTP proxy before an emulator: it makes conditional puts atomic, and loses, delays or forges answers on request.
+//! An HTTP proxy before an emulator: it loses, delays or forges answers on request, and makes conditional puts atomic
+//! where the emulator does not.
 //!
-//! One request a connection. Writes go one after another: moto looks and stores in two steps.
+//! One request a connection. What goes to Azurite passes as it is, since it may be signed.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,6 +26,15 @@ pub enum Fault {
     Hang,
     /// It is done when [`Proxy::release`] is called; the client's timeout is shorter, so nobody hears the answer.
     Late,
+}
+
+/// Who is behind a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upstream {
+    /// It looks and stores in two steps, so writes go one after another; it wants S3's words.
+    Moto,
+    /// It looks and stores in one.
+    Azurite,
 }
 
 struct Rule {
@@ -62,17 +72,17 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    /// Passes on to `upstream` (`host:port`).
-    pub fn start(upstream: &str) -> Self {
+    /// Passes on to `upstream` at `address` (`host:port`).
+    pub(super) fn start(address: &str, upstream: Upstream) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
         let plan = Arc::new(Plan::default());
-        let (shared, upstream) = (Arc::clone(&plan), upstream.to_owned());
+        let (shared, address) = (Arc::clone(&plan), address.to_owned());
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (plan, upstream) = (Arc::clone(&shared), upstream.clone());
+                let (plan, address) = (Arc::clone(&shared), address.clone());
                 // A client that goes away is no concern of the test's.
-                std::thread::spawn(move || drop(serve(client, &upstream, &plan)));
+                std::thread::spawn(move || drop(serve(client, &address, upstream, &plan)));
             }
         });
         Self { endpoint, plan }
@@ -99,7 +109,7 @@ impl Proxy {
         self.plan.pause.store(pause.as_millis() as u64, Ordering::SeqCst);
     }
 
-    /// A store that does not know conditional put: the header is dropped.
+    /// A store that does not know conditional put: the header is dropped. A request must not be signed for that.
     pub fn ignore_conditions(&self, ignore: bool) {
         self.plan.ignore_conditions.store(ignore, Ordering::SeqCst);
     }
@@ -167,7 +177,7 @@ struct Request {
     body: Vec<u8>,
 }
 
-fn serve(mut client: TcpStream, upstream: &str, plan: &Plan) -> io::Result<()> {
+fn serve(mut client: TcpStream, address: &str, upstream: Upstream, plan: &Plan) -> io::Result<()> {
     let request = receive(&mut client)?;
     plan.requests.fetch_add(1, Ordering::SeqCst);
     let mut words = request.lines[0].split(' ');
@@ -183,9 +193,10 @@ fn serve(mut client: TcpStream, upstream: &str, plan: &Plan) -> io::Result<()> {
         Some(Fault::Late) => plan.wait(),
         _ => {}
     }
-    let raw = request.raw(plan.ignore_conditions.load(Ordering::SeqCst));
-    let turn = (method != "GET" && method != "HEAD").then(|| plan.writes.lock().unwrap());
-    let done = ask(upstream, &raw).map_err(io::Error::other)?;
+    let raw = request.raw(upstream, plan.ignore_conditions.load(Ordering::SeqCst));
+    let in_turn = upstream == Upstream::Moto && method != "GET" && method != "HEAD";
+    let turn = in_turn.then(|| plan.writes.lock().unwrap());
+    let done = ask(address, &raw).map_err(io::Error::other)?;
     drop(turn);
     match fault {
         Some(Fault::LoseAnswer) => Ok(()),
@@ -199,8 +210,8 @@ fn serve(mut client: TcpStream, upstream: &str, plan: &Plan) -> io::Result<()> {
 }
 
 impl Request {
-    /// For the upstream: one request a connection, the condition in S3's words, and some name for who is asking.
-    fn raw(&self, ignore_conditions: bool) -> Vec<u8> {
+    /// For the upstream: one request a connection; for moto the condition in S3's words, and some name for who is asking.
+    fn raw(&self, upstream: Upstream, ignore_conditions: bool) -> Vec<u8> {
         let mut head = String::new();
         let mut signed = false;
         for line in &self.lines {
@@ -216,7 +227,7 @@ impl Request {
             head.push_str(if condition { "If-None-Match: *" } else { line });
             head.push_str("\r\n");
         }
-        if !signed {
+        if upstream == Upstream::Moto && !signed {
             head.push_str(
                 "Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, \
                  SignedHeaders=host, Signature=0\r\n",
