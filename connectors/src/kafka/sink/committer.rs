@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use futures::FutureExt;
 use rdkafka::config::ClientConfig;
@@ -11,7 +12,6 @@ use thalweg_core::connector::sink::{
 };
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::connector::standing::{Standing, standing};
-use thalweg_core::time::micros;
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::KIND;
@@ -20,7 +20,7 @@ use super::decide::{check_kept, check_marker, fenced};
 use super::messages::messages;
 use super::session::{Marker, Session};
 use super::staged::unpack;
-use crate::clock::now_micros;
+use crate::clock::instant;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::topic::TopicClient;
 use crate::kafka::{admin, client, producer};
@@ -48,8 +48,8 @@ struct Kept {
     session: Session,
     /// Where its marker stands.
     marker: CheckpointId,
-    /// When the marker was written, µs.
-    written: i64,
+    /// When the marker was written.
+    written: Instant,
 }
 
 impl KafkaCommitter {
@@ -165,7 +165,7 @@ impl Shared {
     ) -> Result<Committed> {
         let (topic, app_id, n) = (&pending.path, &pending.app_id, pending.checkpoint);
         let keep = |session, replayed| {
-            let kept = Kept { session, marker: n, written: now_micros() };
+            let kept = Kept { session, marker: n, written: instant() };
             locked(&self.sessions).insert(app_id.clone(), kept);
             Ok(Committed { version: n.0, replayed })
         };
@@ -214,12 +214,12 @@ impl Shared {
 
 impl Shared {
     /// Writes markers again that a sink without rows would let expire.
-    fn refresh(&self, now: i64) {
-        let after = micros(self.config.marker_refresh);
+    fn refresh(&self, now: Instant) {
+        let after = self.config.marker_refresh;
         let mut sessions = locked(&self.sessions);
         let stale: Vec<String> = sessions
             .iter()
-            .filter(|(_, kept)| now.saturating_sub(kept.written) >= after)
+            .filter(|(_, kept)| now.saturating_duration_since(kept.written) >= after)
             .map(|(app_id, _)| app_id.clone())
             .collect();
         let taken: Vec<_> =
@@ -276,7 +276,7 @@ impl Committer for KafkaCommitter {
     fn publish_cut<'a>(&'a self, _cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
         // Between two checkpoints nobody else uses the sessions.
         self.blocking(|shared| {
-            shared.refresh(now_micros());
+            shared.refresh(instant());
             Ok(())
         })
         .boxed()
