@@ -2,23 +2,19 @@
 #![cfg(feature = "delta")]
 
 mod delta_support;
+mod long_support;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use delta_support::faults::Plan;
 use delta_support::{Lake, open_table, read_files};
+use long_support::{Times, now};
 use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
 use thalweg_core::CheckpointId;
 use thalweg_core::connector::sink::{Committer, Cut};
-
-#[expect(clippy::disallowed_methods, reason = "the test measures")]
-fn now() -> std::time::Instant {
-    std::time::Instant::now()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_lists_nothing_and_asks_the_store_the_same_each_time() {
@@ -50,16 +46,10 @@ async fn a_thousand_commits_are_flat_and_the_log_is_checkpointed_beside_them() {
         assert_eq!(committed.version, n as u64);
     }
     lake.committer.maintained().await;
-    let p50 = |times: &[Duration]| {
-        let mut times = times.to_vec();
-        times.sort_unstable();
-        (times[times.len() / 2], times[times.len() * 99 / 100])
-    };
-    let (first, last) = (p50(&times[..200]), p50(&times[800..]));
-    for chunk in times.chunks(200) {
-        println!("200 commits with fsync: p50/p99 {:?}", p50(chunk));
-    }
-    assert!(last.0 < first.0 * 5 + Duration::from_millis(20), "{first:?} {last:?}");
+    let fifths: Vec<Times> =
+        times.chunks(200).map(|fifth| Times::take(&mut fifth.to_vec())).collect();
+    println!("200 commits with fsync each: {fifths:?}");
+    fifths[4].assert_as_short_as(fifths[1]);
     let hint = std::fs::read(lake.table_folder().join("_delta_log/_last_checkpoint")).unwrap();
     let hint: serde_json::Value = serde_json::from_slice(&hint).unwrap();
     assert!(hint["version"].as_u64().unwrap() >= 800, "{hint}");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
 use rdkafka::consumer::Consumer;
@@ -21,11 +21,11 @@ use super::source::partition_of;
 use super::stall::Stall;
 use super::topic::TopicClient;
 use super::trouble::Health;
-use crate::clock::now_micros;
+use crate::clock::{instant, now_micros};
 use crate::provenance::MessageBatcher;
 
 /// How long the first row of a batch waits for more when the broker has nothing ready.
-const LINGER_MICROS: i64 = 2_000;
+const LINGER: Duration = Duration::from_millis(2);
 
 pub(super) struct KafkaReader {
     pub(super) config: Arc<KafkaConfig>,
@@ -50,8 +50,8 @@ pub(super) struct Partition {
     pub(super) position: i64,
     pub(super) end: Option<i64>,
     rows: MessageBatcher,
-    /// When the first of `rows` was read, in µs.
-    since: i64,
+    /// When the first of `rows` was read, if there are any.
+    since: Instant,
 }
 
 impl Partition {
@@ -74,7 +74,7 @@ impl SourceReader for KafkaReader {
                 position: split.position,
                 end: split.end,
                 rows: MessageBatcher::new(&self.config.topic, number, Arc::clone(&self.schema)),
-                since: 0,
+                since: instant(),
             };
             if self.partitions.insert(number, partition).is_some() {
                 return Err(Error::internal(format!("partition {number} was assigned twice")));
@@ -93,23 +93,22 @@ impl SourceReader for KafkaReader {
         if self.bounded && self.partitions.is_empty() {
             return Ok(Polled::Exhausted);
         }
-        let max_wait = max_wait.min(Duration::from_hours(1)).as_micros() as i64;
-        let started = now_micros();
+        let max_wait = max_wait.min(Duration::from_hours(1));
+        let started = instant();
         let oldest = self.partitions.values().filter(|p| p.rows.rows() > 0).map(|p| p.since).min();
         let mut first = oldest;
         let deadline = oldest.unwrap_or(started).min(started) + max_wait;
         let mut asked = false;
         loop {
-            let now = now_micros();
-            // A clock that was set back ends the wait too.
-            let over = asked && !(started..deadline).contains(&now);
-            if over || !self.ready.is_empty() {
+            let now = instant();
+            if (asked && now >= deadline) || !self.ready.is_empty() {
                 break;
             }
             asked = true;
-            let until = first.map_or(deadline, |first| deadline.min(first + LINGER_MICROS));
+            let until = first.map_or(deadline, |first| deadline.min(first + LINGER));
             // In whole milliseconds: the client spins through the rest of one.
-            let timeout = Duration::from_millis(until.saturating_sub(now).max(0) as u64 / 1_000);
+            let timeout = until.saturating_duration_since(now).as_millis() as u64;
+            let timeout = Duration::from_millis(timeout);
             match self.consumer.poll(timeout) {
                 None => {
                     self.nothing_came(now)?;
@@ -214,12 +213,12 @@ impl KafkaReader {
     /// those that an earlier poll left behind, so that a busy partition cannot hold back a quiet one.
     fn hand_out_old(&mut self) -> Result<()> {
         let all = self.ready.is_empty();
-        let now = now_micros();
+        let now = instant();
         let old: Vec<i32> = self
             .partitions
             .iter()
             .filter(|(_, p)| {
-                p.rows.rows() > 0 && (all || !(0..LINGER_MICROS).contains(&(now - p.since)))
+                p.rows.rows() > 0 && (all || now.saturating_duration_since(p.since) >= LINGER)
             })
             .map(|(&number, _)| number)
             .collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
 use thalweg_core::connector::decode::Format;
@@ -16,14 +16,14 @@ use super::config::{KafkaConfig, Start};
 use super::loss::{Loss, created_again, deleted, no_partition};
 use super::reader::KafkaReader;
 use super::topic::{Ask, PATIENCE, TopicClient};
-use crate::clock::now_micros;
+use crate::clock::instant;
 use crate::provenance::source_schema;
 
 /// What the identity calls the topic's id.
 const TOPIC_ID: &str = "topic_id";
 
 /// How old the ends may be from which [`Source::lag`] is computed.
-const LAG_MEMORY_MICROS: i64 = 1_000_000;
+const LAG_MEMORY: Duration = Duration::from_secs(1);
 
 /// How long asking for the ends may take.
 const LAG_PATIENCE: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub struct KafkaSource {
     schema: SchemaRef,
     bounded: bool,
     client: Mutex<Option<Arc<TopicClient>>>,
-    ends: Mutex<Option<(i64, BTreeMap<i32, i64>)>>,
+    ends: Mutex<Option<(Instant, BTreeMap<i32, i64>)>>,
     resets: Arc<AtomicU64>,
 }
 
@@ -258,9 +258,9 @@ impl Source for KafkaSource {
         let partitions: Vec<i32> = splits.iter().flat_map(|s| partition_of(&s.id)).collect();
         // Whoever asks the broker already will know soon; nobody queues up for it.
         let mut ends = self.ends.try_lock().ok()?;
-        let now = now_micros();
+        let now = instant();
         let fresh = ends.as_ref().is_some_and(|(at, ends)| {
-            (0..LAG_MEMORY_MICROS).contains(&(now - at))
+            now.saturating_duration_since(*at) < LAG_MEMORY
                 && partitions.iter().all(|partition| ends.contains_key(partition))
         });
         if !fresh {

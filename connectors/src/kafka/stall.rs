@@ -5,7 +5,7 @@
 //! broker is asked by a client of its own, and another consumer goes on at the positions.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -16,25 +16,25 @@ use super::consumer::GroupConsumer;
 use super::reader::KafkaReader;
 use super::topic::Ask;
 
-/// For how long nothing may come until it is looked at, µs.
-const QUIET: i64 = 10_000_000;
+/// For how long nothing may come until it is looked at.
+const QUIET: Duration = Duration::from_secs(10);
 /// How long the broker may take to answer: stopping waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Since when nothing has come.
 #[derive(Debug, Default)]
 pub(super) struct Stall {
-    since: Option<i64>,
+    since: Option<Instant>,
     /// Where the partitions ended when it was looked at last.
     ends: BTreeMap<i32, i64>,
 }
 
 impl KafkaReader {
-    /// Nothing came at `now`, µs. What was there at one look and has not come until the next one does not come any more;
+    /// Nothing came at `now`. What was there at one look and has not come until the next one does not come any more;
     /// true when another consumer reads on.
-    pub(super) fn nothing_came(&mut self, now: i64) -> Result<bool> {
+    pub(super) fn nothing_came(&mut self, now: Instant) -> Result<bool> {
         let since = *self.stall.since.get_or_insert(now);
-        if (0..QUIET).contains(&(now - since)) || self.partitions.is_empty() {
+        if now.saturating_duration_since(since) < QUIET || self.partitions.is_empty() {
             return Ok(false);
         }
         self.stall.since = Some(now);
@@ -80,6 +80,7 @@ mod tests {
     use thalweg_core::testing::NoColumns;
 
     use super::*;
+    use crate::clock::instant;
     use crate::kafka::{DemoBroker, KafkaConfig, KafkaSource, TopicWriter};
 
     /// The positions behind the messages that come until `last` has.
@@ -114,14 +115,15 @@ mod tests {
         write(3);
         assert_eq!(read(&mut reader, 3), [1, 2, 3]);
         // There is nothing: however often it is looked at.
+        let first = instant();
         for look in 0..4 {
-            assert!(!reader.nothing_came(look * QUIET).unwrap());
+            assert!(!reader.nothing_came(first + QUIET * look).unwrap());
         }
         write(4);
         // What has come since the last look may be on its way.
-        assert!(!reader.nothing_came(4 * QUIET).unwrap());
-        assert!(!reader.nothing_came(5 * QUIET - 1).unwrap());
-        assert!(reader.nothing_came(5 * QUIET).unwrap());
+        assert!(!reader.nothing_came(first + QUIET * 4).unwrap());
+        assert!(!reader.nothing_came(first + QUIET * 5 - Duration::from_micros(1)).unwrap());
+        assert!(reader.nothing_came(first + QUIET * 5).unwrap());
         assert_eq!(read(&mut reader, 7), [4, 5, 6, 7]);
     }
 }

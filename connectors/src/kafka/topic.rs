@@ -14,7 +14,7 @@ use super::client;
 use super::config::KafkaConfig;
 use super::consumer::GroupConsumer;
 use super::topic_id::topic_id;
-use crate::clock::now_micros;
+use crate::clock::instant;
 
 /// How long a broker may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ impl TopicClient {
     /// # Errors
     /// When no broker answers.
     pub(super) fn partitions(&self) -> Result<Option<Vec<i32>>> {
-        let started = now_micros();
+        let started = instant();
         let mut denials = 0;
         loop {
             let slice = Duration::from_secs(1);
@@ -115,8 +115,7 @@ impl TopicClient {
                     self.servers
                 )));
             }
-            let waited = now_micros().saturating_sub(started);
-            if waited < 0 || waited as u128 >= PATIENCE.as_micros() {
+            if started.elapsed() >= PATIENCE {
                 return Err(match problem {
                     None => return Ok(None),
                     Some(_) => match reason {
@@ -143,11 +142,10 @@ impl TopicClient {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let started = now_micros();
+        let started = instant();
         loop {
             let answer = self.ask(partitions, ask, patience);
-            let waited = now_micros() - started;
-            let over = !(0..patience.as_micros() as i64).contains(&waited);
+            let over = started.elapsed() >= patience;
             match answer {
                 // A leader that is just changing.
                 Err(error) if error.kind().is_retryable() && !over => self.pause(),
@@ -197,11 +195,11 @@ impl TopicClient {
 
     /// The id that the topic got when it was created; `None` from brokers that give none.
     pub(super) fn id(&self) -> Result<Option<String>> {
-        let started = now_micros();
+        let started = instant();
         let mut turn = 0;
         loop {
             let answer = self.ask_id(turn).map_err(|e| self.failed("read the id", &e));
-            let over = !(0..PATIENCE.as_micros() as i64).contains(&(now_micros() - started));
+            let over = started.elapsed() >= PATIENCE;
             match answer {
                 Err(error) if error.kind().is_retryable() && !over => self.pause(),
                 answer => return answer,

@@ -6,6 +6,8 @@ mod at_least_once;
 #[cfg(test)]
 mod brokers;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod exactly_once;
 #[cfg(test)]
 mod job;

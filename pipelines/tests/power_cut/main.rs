@@ -14,6 +14,7 @@ mod disk;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -99,6 +100,20 @@ fn a_power_cut_at_any_step_loses_and_doubles_nothing() {
     }
 }
 
+/// The most syncs that one thread made, as `strace` wrote them into the file `calls`.
+fn most_syncs(calls: &Path) -> u32 {
+    let mut syncs: HashMap<String, u32> = HashMap::new();
+    for line in fs::read_to_string(calls).unwrap().lines() {
+        // The end of a call that another thread's interrupted has a line of its own, which begins otherwise.
+        if let Some((thread, call)) = line.split_once(' ')
+            && call.trim_start().starts_with("fsync(")
+        {
+            *syncs.entry(thread.to_owned()).or_default() += 1;
+        }
+    }
+    syncs.into_values().max().unwrap_or(0)
+}
+
 #[test]
 fn a_sync_that_fails_once_ends_an_attempt_and_nothing_else() {
     if !can_trace() {
@@ -107,15 +122,29 @@ fn a_sync_that_fails_once_ends_an_attempt_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("events.jsonl");
     write_events(&input, EVENTS, 32);
-    let calm = folder.path().join("calm");
-    succeed(&mut run_file(&calm, &input));
-    // Of each thread the n-th sync fails; the job's threads have so many.
-    for n in [1, 5, 17] {
+    let (calm, calls) = (folder.path().join("calm"), folder.path().join("calls"));
+    let to = calls.to_str().unwrap();
+    succeed(&mut traced(&["-o", to, "-e", "trace=fsync"], &calm, &input));
+    let most = most_syncs(&calls);
+    assert!(most > 8, "only {most} syncs: the trace is not understood");
+    // Of each thread the n-th sync fails: at the start, and while it is at work.
+    for n in [1, most / 4, most / 2] {
         let data = folder.path().join(format!("failing-{n}"));
         let inject = format!("inject=fsync:error=EIO:when={n}");
-        let output = traced(&["-o", "/dev/null", "-e", &inject], &data, &input).output().unwrap();
-        // A job that has not begun says so; one that has begun restarts by itself.
-        assert!(matches!(output.status.code(), Some(0 | 1)), "{n}: {}", shown(&output));
+        let mut run = traced(&["-o", to, "-e", "trace=fsync", "-e", &inject], &data, &input);
+        let output = run.env("THALWEG_LOG", "warn").output().unwrap();
+        let failed = fs::read_to_string(&calls).unwrap();
+        let failed = failed.lines().filter(|call| call.ends_with("(INJECTED)")).count();
+        assert!(failed > 0, "{n}: no sync failed: {}", shown(&output));
+        // A job that has not begun says so; one that has begun restarts by itself, and says that. None goes on as if
+        // nothing had been.
+        let told = String::from_utf8_lossy(&output.stderr);
+        let said = match output.status.code() {
+            Some(0) => told.contains("attempt failed; restarting"),
+            Some(1) => told.lines().any(|line| line.starts_with("error: ")),
+            _ => false,
+        };
+        assert!(said, "{n}, {failed} syncs failed: {}", shown(&output));
         succeed(&mut run_file(&data, &input));
         assert_same_tables(&calm, &data);
     }

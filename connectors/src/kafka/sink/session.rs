@@ -14,7 +14,7 @@ use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
 use super::config::KafkaSinkConfig;
 use super::messages::Message;
-use crate::clock::now_micros;
+use crate::clock::instant;
 use crate::kafka::client;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::consumer::GroupConsumer;
@@ -137,13 +137,13 @@ impl Session {
         n: CheckpointId,
         send: impl FnOnce(&mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
-        let begun = now_micros();
+        let begun = instant();
         let Err(error) = self.transaction(n, send) else {
             self.transactions += 1;
             self.report = self.writer.requests().newest();
             return Ok(());
         };
-        let open = Duration::from_micros(now_micros().saturating_sub(begun).max(0) as u64);
+        let open = begun.elapsed();
         drop(self.writer.producer().abort_transaction(ABORT));
         Err(if open < self.timeout {
             error

@@ -9,15 +9,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::connector::standing::{Standing, standing};
-use thalweg_core::time::micros;
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::config::KafkaSinkConfig;
 use super::session::Session;
-use crate::clock::now_micros;
+use crate::clock::instant;
 
 /// A refresh that failed is tried again after this part of the time between two.
 const AGAIN: u32 = 24;
@@ -29,8 +29,8 @@ struct Kept {
     session: Option<Session>,
     /// Where the marker stands.
     marker: CheckpointId,
-    /// From when on the marker is to be written again, µs.
-    due: i64,
+    /// From when on the marker is to be written again: at once when nobody knows when it was.
+    due: Option<Instant>,
 }
 
 /// The sinks of one cluster, by application id.
@@ -76,8 +76,7 @@ impl Sessions {
 
     /// Until the next commit. A session that found the checkpoint done does not know when: the marker is due.
     pub(super) fn keep(&self, topic: &str, app_id: &str, session: Session, marker: CheckpointId) {
-        let later = || now_micros().saturating_add(micros(self.config.marker_refresh));
-        let due = if session.has_written() { later() } else { i64::MIN };
+        let due = session.has_written().then(|| instant() + self.config.marker_refresh);
         let kept = Kept { topic: topic.to_owned(), session: Some(session), marker, due };
         locked(&self.kept).insert(app_id.to_owned(), kept);
     }
@@ -88,7 +87,7 @@ impl Sessions {
         let knows = |kept: &Kept| kept.session.is_some() && kept.marker >= marker;
         let mut all = locked(&self.kept);
         if !all.get(app_id).is_some_and(knows) {
-            let kept = Kept { topic: topic.to_owned(), session: None, marker, due: i64::MIN };
+            let kept = Kept { topic: topic.to_owned(), session: None, marker, due: None };
             all.insert(app_id.to_owned(), kept);
         }
     }
@@ -96,15 +95,16 @@ impl Sessions {
     /// Writes markers again that would expire. What fails is tried again, though not at every commit of the job: each try
     /// may wait for a broker.
     pub(super) fn refresh(&self, checkpoint: &dyn DecidedCheckpoint) {
-        let now = now_micros();
-        let due: Vec<_> = locked(&self.kept).extract_if(|_, kept| kept.due <= now).collect();
+        let now = instant();
+        let is_due = |kept: &Kept| kept.due.is_none_or(|due| due <= now);
+        let due: Vec<_> = locked(&self.kept).extract_if(|_, kept| is_due(kept)).collect();
         for (app_id, kept) in due {
             let Kept { topic, session, marker, .. } = kept;
             match self.write_again(&topic, &app_id, session, marker, checkpoint) {
                 Ok(session) => self.keep(&topic, &app_id, session, marker),
                 Err(error) => {
                     tracing::warn!(group = app_id, %error, "a marker was not refreshed");
-                    let due = now.saturating_add(micros(self.config.marker_refresh / AGAIN));
+                    let due = Some(now + self.config.marker_refresh / AGAIN);
                     let kept = Kept { topic, session: None, marker, due };
                     locked(&self.kept).insert(app_id, kept);
                 }

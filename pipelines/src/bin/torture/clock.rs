@@ -8,10 +8,10 @@ use thalweg_runtime::SystemClock;
 
 use crate::told::note;
 
-/// Told each time that the job reads a time that jumped.
+/// Told each time that somebody in the process reads a time that jumped.
 pub(crate) const JUMPED: &str = "the clock jumped";
 
-/// Jumps by `by` seconds forward and back again every few seconds. Monotonic time does not.
+/// Jumps by `by` seconds forward and back again every 700 ms. Monotonic time does not.
 #[derive(Debug)]
 pub(crate) struct JumpingClock {
     clock: SystemClock,

@@ -82,7 +82,7 @@ pub(crate) struct Counts {
     pub(crate) column: u64,
     /// Writes that found no room.
     pub(crate) disk: u64,
-    /// Jumps of the clock that the job saw.
+    /// Jumps of the clock that the job, its sources or its sinks saw.
     pub(crate) clock: u64,
     /// Workers that found another owner and gave way.
     pub(crate) fenced: u64,

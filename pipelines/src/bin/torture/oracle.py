@@ -4,12 +4,14 @@ INPUT holds the messages of TOPIC as lines "partition offset timestamp-in-millis
 mirror topic as lines of JSON. Recomputes from INPUT alone, with no code of the pipeline's, every row of bronze, quarantine,
 silver, late, gold and the mirror. Not compared: `ingested_at`, and what is encrypted but for its length and that no two
 rows have the same. Alerts are not recomputed; that each has a cause in INPUT and goes its way without a gap or a
-repetition is checked. So is that each row of meta/checkpoints names versions that hold that checkpoint and no later one.
+repetition is checked. So is that each row of meta/checkpoints names versions that hold that checkpoint and no later one,
+but for versions that a clean-up has removed from the logs.
 
 Prints findings, and last the rows lost and the rows duplicated or wrong. A wrong row is one of each. No finding tells a
 value of a record.
 """
 import array
+import bisect
 import collections
 import datetime
 import json
@@ -19,6 +21,7 @@ import sys
 
 import deltalake
 import pyarrow as pa
+import pyarrow.parquet
 
 DATA, TOPIC, INPUT, MIRROR = sys.argv[1:]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -356,26 +359,44 @@ def goes_its_way(opened, rows):
 
 
 class Log:
-    """A table's log: the rows that it has at each version, and the version that each checkpoint came with."""
+    """A table's log: the rows that it has at each version, and the version that each checkpoint came with.
+
+    It begins with the table's first version, or with that of a log checkpoint if a clean-up has removed entries before it."""
 
     def __init__(self, name):
         folder = f"{DATA}/{name}/_delta_log"
-        entries = sorted(file for file in os.listdir(folder) if re.fullmatch(r"\d{20}\.json", file))
-        self.first, self.rows, self.checkpoints, files, rows = int(entries[0][:20]), [], {}, {}, 0
-        self.repeated = self.gaps = 0
-        for version, entry in enumerate(entries, self.first):
-            self.gaps += int(entry[:20]) != version
-            for line in open(f"{folder}/{entry}", encoding="utf-8"):
+        found = os.listdir(folder)
+        entries = sorted(int(file[:20]) for file in found if re.fullmatch(r"\d{20}\.json", file))
+        written = {int(file[:20]): file for file in found if re.fullmatch(r"\d{20}\.checkpoint\.parquet", file)}
+
+        def is_whole(first):
+            kept = entries[bisect.bisect_left(entries, first) :]
+            return kept != [] and kept == list(range(first, entries[-1] + 1))
+
+        # A clean-up that was killed has removed some entries before a log checkpoint, none behind it.
+        begins = [first for first in (0, *sorted(written)) if is_whole(first)]
+        self.first, self.gaps, self.repeated = (begins or entries)[0], int(not begins), 0
+        self.rows, self.checkpoints, files = [], {}, {}
+        stands = self.first in written
+        if stands:
+            for add in pa.parquet.read_table(f"{folder}/{written[self.first]}", columns=["add"])["add"].to_pylist():
+                if add is not None:
+                    files[add["path"]] = json.loads(add["stats"])["numRecords"]
+        rows = sum(files.values())
+        for version in entries[bisect.bisect_left(entries, self.first) :]:
+            for line in open(f"{folder}/{version:020}.json", encoding="utf-8"):
                 action = json.loads(line)
-                if "add" in action:
+                if "txn" in action:
+                    at = (action["txn"]["appId"].split("/")[1], action["txn"]["version"])
+                    self.repeated += at in self.checkpoints
+                    self.checkpoints[at] = version
+                elif stands and version == self.first:
+                    continue
+                elif "add" in action:
                     files[action["add"]["path"]] = json.loads(action["add"]["stats"])["numRecords"]
                     rows += files[action["add"]["path"]]
                 elif "remove" in action:
                     rows -= files.pop(action["remove"]["path"])
-                elif "txn" in action:
-                    at = (action["txn"]["appId"].split("/")[1], action["txn"]["version"])
-                    self.repeated += at in self.checkpoints
-                    self.checkpoints[at] = version
             self.rows.append(rows)
 
     def at(self, version):
@@ -397,19 +418,25 @@ def compare_checkpoints(mirrored):
     names = {sink["target"]["path"]: sink["rows"] for sink in newest["sinks"]}
     logs = {name: Log(name) for name, sink in names.items() if os.path.isdir(f"{DATA}/{name}/_delta_log")}
     cuts = list(table("meta/checkpoints", ["chain", "checkpoint", "tables", "versions"]))
-    published = Log("meta/checkpoints").checkpoints
+    log = Log("meta/checkpoints")
+    published = log.checkpoints
     numbers = [(chain, number) for chain, number, _, _ in cuts]
     # In the order of the log they ascend, and each row came with an entry of its own.
     order = [at for at in published if at[1] > 0]
+    since = min((number for _, number in order), default=0) if log.first > 0 else 0
     repeated = len(numbers) - len(set(numbers)) + sum(log.repeated + log.gaps for log in logs.values())
-    wrong = (order != sorted(order)) + (set(order) != set(numbers)) + (len(set(chain for chain, _ in numbers)) != 1)
-    bad = 0
+    wrong = (order != sorted(order)) + (set(order) != {at for at in numbers if at[1] >= since})
+    wrong += len(set(chain for chain, _ in numbers)) != 1
+    bad = cleaned = 0
     ordered = {name: sorted((n, version) for (_, n), version in log.checkpoints.items()) for name, log in logs.items()}
     ascending = all([v for _, v in pairs] == sorted(v for _, v in pairs) for pairs in ordered.values())
     wrong += not ascending
     position = dict.fromkeys(logs, 0)
     for _, number, tables, versions in sorted(cuts, key=lambda cut: cut[1]):
         cut = dict(zip(tables, versions))
+        if any(name in logs and version < logs[name].first for name, version in cut.items()):
+            cleaned += 1
+            continue
         fits = len(tables) == len(versions) and tables == sorted(logs) and all(logs[t].has(v) for t, v in cut.items())
         for name, pairs in ordered.items() if fits else ():
             # It holds what came with this checkpoint and earlier ones, and nothing later.
@@ -422,13 +449,16 @@ def compare_checkpoints(mirrored):
             fits = rows["bronze/events"] == rows["silver/events"] + rows["quarantine/events"]
             fits &= rows["late/events"] <= rows["silver/events"]
         bad += not fits
+    # What the newest one names is never cleaned up.
+    wrong += 0 < len(cuts) == cleaned
     # The newest checkpoint is published, and every table has as many rows as it says.
     wrong += (newest["chain"], newest["number"]) not in published
     counted = {name: log.rows[-1] for name, log in logs.items()} | {name: mirrored for name in names if name not in logs}
     uncounted = sum(counted[name] != rows for name, rows in names.items())
     print(
-        f"meta/checkpoints: {len(cuts)} rows, {repeated} repeated, {bad} name versions of other checkpoints, {uncounted} "
-        f"tables of other lengths than the newest checkpoint says, {wrong} otherwise wrong"
+        f"meta/checkpoints: {len(cuts)} rows, {repeated} repeated, {bad} name versions of other checkpoints, {cleaned} "
+        f"versions that are cleaned up, {uncounted} tables of other lengths than the newest checkpoint says, {wrong} "
+        "otherwise wrong"
     )
     return 0, repeated + bad + uncounted + wrong
 

@@ -1,8 +1,9 @@
 //! Runs the batch oracle over what the broker and the tables hold.
 //!
 //! It compares each row but for: `ingested_at`; the bytes of encrypted payloads, of which it knows the length and that no
-//! two are alike; and alerts, which have a cause among the events and whose changes follow one another without a gap, but
-//! which it does not recompute (`pipelines/tests/alerts.rs` does). An alert that is missing as a whole it does not miss.
+//! two are alike; versions in `meta/checkpoints` whose log entries were cleaned up; and alerts, which have a cause among the
+//! events and whose changes follow one another without a gap, but which it does not recompute (`pipelines/tests/alerts.rs`
+//! does). An alert that is missing as a whole it does not miss.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -93,7 +94,7 @@ mod tests {
     use std::fs;
     use std::sync::Arc;
 
-    use thalweg_connectors::delta::DeltaCommitter;
+    use thalweg_connectors::delta::{CUTS, DeltaCommitter, DeltaMaintenance};
     use thalweg_connectors::file::JsonLinesSource;
     use thalweg_core::connector::source::Source;
     use thalweg_core::crypto::MasterKey;
@@ -144,6 +145,20 @@ mod tests {
         summary.written["silver"]
     }
 
+    /// A clean-up when everything has expired: a log checkpoint and its entry are left.
+    fn clean_up(data: &Path, table: &str) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let tables = DeltaMaintenance::new(data).unwrap();
+        runtime.block_on(tables.checkpoint_log(table)).unwrap();
+        let files = fs::read_dir(data.join(table).join("_delta_log")).unwrap();
+        let mut entries: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        entries.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        entries.sort_unstable();
+        entries.pop().unwrap();
+        assert!(!entries.is_empty(), "{table} has nothing to clean up");
+        entries.into_iter().for_each(|entry| fs::remove_file(entry).unwrap());
+    }
+
     #[test]
     fn the_oracle_finds_what_is_lost_repeated_and_changed() {
         let python = match Python::find() {
@@ -172,6 +187,10 @@ mod tests {
         let lines = dumped(&messages);
         assert!(valid > 2_000);
         assert_eq!(judged(&lines), Verdict { lost: valid, duplicated: 0 });
+        for table in ["silver/events", CUTS] {
+            clean_up(&data, table);
+            assert_eq!(judged(&lines), Verdict { lost: valid, duplicated: 0 }, "{table}");
+        }
 
         let more = judged(lines.get(1..).unwrap());
         assert!(more.duplicated > 0, "a message that was not there: {more:?}");

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use thalweg_connectors::clock;
 use thalweg_connectors::delta::DeltaCommitter;
 use thalweg_connectors::kafka::KafkaSource;
 use thalweg_core::Result;
 use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
+use thalweg_core::time::Clock;
 use thalweg_objects::Place;
 use thalweg_pipelines::healthcare::config::HealthcareConfig;
 use thalweg_pipelines::healthcare::topics::Topics;
@@ -21,6 +23,8 @@ use crate::disk::{Disk, FullCheckpoints, FullStore};
 
 /// Time between checkpoints: short, so that every fault meets one.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
+/// Entries between two clean-ups of a table's log while the clock jumps: it is away for about half of them.
+const CLEAN_UP: u64 = 10;
 /// No partition counts as idle, or the set of late events would depend on how long a broker was away.
 const NEVER_IDLE: Duration = Duration::from_hours(24);
 
@@ -88,19 +92,27 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
         tables = tables
             .decorate_stores(move |inner| Arc::new(FullStore { inner, disk: Arc::clone(&disk) }));
     }
+    if args.clock_jumps.is_some() {
+        tables = tables.checkpoint_every(CLEAN_UP);
+    }
+    let clock: Arc<dyn Clock> = match args.clock_jumps {
+        Some(seconds) => Arc::new(JumpingClock::new(seconds)),
+        None => Arc::new(SystemClock::default()),
+    };
+    // What sources and sinks write down, and what they clean up by it, jumps with the job's own times.
+    clock::read_from(Arc::clone(&clock));
     let key: Arc<MasterKey> =
         Arc::new(keys::load_or_create(&Place::Folder(args.data_dir.clone()), None)?.0);
     let format = Arc::new(HealthcareFormat::new(&config.decoding));
     let source: Arc<dyn Source> = Arc::new(KafkaSource::new(config.kafka.source()?, format));
     let topics = Topics::of(&config)?;
     let graph = healthcare_graph(&config, source, &Arc::new(tables), topics.as_ref(), &key)?;
-    let job = JobBuilder::new(graph, storage, key)
+    JobBuilder::new(graph, storage, key)
         .settings(config.runtime)
         .events(args.events)
-        .drain_at_end(args.events.is_some());
-    let job = match args.clock_jumps {
-        Some(seconds) => job.clock(Arc::new(JumpingClock::new(seconds))),
-        None => job.clock(Arc::new(SystemClock::default())),
-    };
-    job.start()?.join().map(drop)
+        .drain_at_end(args.events.is_some())
+        .clock(clock)
+        .start()?
+        .join()
+        .map(drop)
 }
