@@ -1,14 +1,11 @@
 //! Wall clocks that are set while a sink is at work. Nothing else of it reads them, so the other tests do not notice.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use thalweg_connectors::clock;
 use thalweg_connectors::testing::kafka_server::KafkaServer;
-use thalweg_core::CheckpointId;
-use thalweg_core::connector::sink::{Committer, Cut};
 use thalweg_core::time::Clock;
 
 use crate::job::{Job, all, known};
@@ -39,16 +36,9 @@ fn a_clock_that_is_set_back_does_not_let_the_marker_of_a_quiet_sink_expire() {
     job.commit(&job.stage(1, 0..10)).unwrap();
     job.forget_marker();
     hands.0.store(30 * DAY, Ordering::SeqCst);
-    let cut = Cut {
-        job: "job".to_owned(),
-        chain: "chain".to_owned(),
-        checkpoint: CheckpointId(7),
-        created_at: 0,
-        versions: BTreeMap::new(),
-    };
     let written = (0..50).any(|_| {
         std::thread::park_timeout(refresh);
-        job.runtime.block_on(job.cluster.publish_cut(&cut)).unwrap();
+        job.publish(7, &job.decided());
         job.copy().open(&known(1)).is_ok()
     });
     assert!(written, "the marker waits for the clock to be where it was");

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thalweg_connectors::testing::kafka_server::KafkaServer;
+use thalweg_core::connector::sink::Committer;
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{CheckpointId, Error, ErrorKind, Result};

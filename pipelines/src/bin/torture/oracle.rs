@@ -156,7 +156,9 @@ mod tests {
         entries.sort_unstable();
         entries.pop().unwrap();
         assert!(!entries.is_empty(), "{table} has nothing to clean up");
-        entries.into_iter().for_each(|entry| fs::remove_file(entry).unwrap());
+        for entry in entries {
+            fs::remove_file(entry).unwrap();
+        }
     }
 
     #[test]
