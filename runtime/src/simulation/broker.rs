@@ -8,9 +8,9 @@ use super::world::Mutation;
 /// How long a transaction may be open.
 const OPEN: Duration = Duration::from_mins(1);
 
-/// Published checkpoints behind which a marker that was not written meanwhile is forgotten. No measure of time: a job may
-/// be dead for as long as its seed likes.
-const LIFE: u64 = 20;
+/// Published checkpoints behind which a marker is forgotten that nobody has tried to write meanwhile. No measure of time: a
+/// job may be dead for as long as its seed likes, and a seed is over long before a day of failures is.
+const LIFE: u64 = 4;
 
 /// Why it does not do what it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) struct Broker {
     log: Vec<(Vec<i64>, Outcome)>,
     /// Where the marker of each id was, one after the other.
     markers: BTreeMap<String, Vec<u64>>,
-    /// The newest published checkpoint, now and when each marker was last written.
+    /// The newest published checkpoint, now and when each marker was last written, or tried to be.
     published: u64,
     written: BTreeMap<String, u64>,
     producers: BTreeMap<String, Producer>,
@@ -181,6 +181,11 @@ impl Broker {
     /// The job has published this checkpoint.
     pub(super) fn published(&mut self, number: u64) {
         self.published = self.published.max(number);
+    }
+
+    /// A marker could not be written.
+    pub(super) fn tried(&mut self, id: &str) {
+        self.written.insert(id.to_owned(), self.published);
     }
 
     /// What a reader of committed messages sees: nothing behind one whose transaction is open.

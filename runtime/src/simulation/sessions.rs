@@ -270,6 +270,7 @@ impl Sessions {
                 Ok(epoch) => self.keep(&id, epoch, kept.marker, true),
                 // It stays due.
                 Err(_) => {
+                    self.hand.world.inner().broker.tried(&id);
                     self.kept().insert(id, Kept { epoch: None, ..kept });
                 }
             }
