@@ -260,6 +260,10 @@ fn the_job_looks_after_its_tables_itself_and_survives_when_that_fails() {
     let often = "interval = \"100ms\"";
     let data = demo(folder.path(), "on", often, |data, _| merges(data) > 2);
     verify(&data);
+    // Merging alone, long before anything else is due.
+    let merging = "merge_interval = \"100ms\"";
+    let data = demo(folder.path(), "merging", merging, |data, _| merges(data) > 2);
+    verify(&data);
     // No table remembers removed files that long.
     let never = format!("{often}\nretention = \"30days\"");
     let failed = |_: &Path, log: &str| log.contains("maintenance failed for some tables");

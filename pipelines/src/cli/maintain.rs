@@ -82,7 +82,7 @@ fn run(args: &MaintainArgs) -> Result<Maintained, Failure> {
     let options = MaintainOptions {
         tables: args.tables.clone(),
         compaction: Compaction { min_files, dry_run: args.dry_run, ..Compaction::default() },
-        vacuum: Vacuum { retention, force: args.force, dry_run: args.dry_run },
+        vacuum: Some(Vacuum { retention, force: args.force, dry_run: args.dry_run }),
     };
     let checkpoints = args.data.checkpoints_read_only()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -25,7 +25,8 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Starts it, unless the interval is zero. The first run comes after one interval: short runs never see it.
+    /// Starts it, unless the interval is zero. Small files are merged more often than the rest is done: readers open
+    /// each. The first run comes after one interval: short runs never see it.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -36,16 +37,16 @@ impl Schedule {
         let options = MaintainOptions {
             tables: Vec::new(),
             compaction: Compaction { min_files: settings.min_files, ..Compaction::default() },
-            vacuum: Vacuum {
+            vacuum: Some(Vacuum {
                 retention: settings.retention.max(SAFE_RETENTION),
                 ..Vacuum::default()
-            },
+            }),
         };
-        let (data, interval) = (data.clone(), settings.interval);
+        let (data, pace) = (data.clone(), Pace::of(settings));
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("thalweg-maintain".to_owned())
-            .spawn(move || run(&data, interval, &options, stopped))
+            .spawn(move || run(&data, pace, &options, stopped))
             .map_err(|e| error::io("start the maintenance thread", e))?;
         Ok(Some(Self { stop: Some(stop), thread: Some(thread) }))
     }
@@ -61,12 +62,32 @@ impl Drop for Schedule {
     }
 }
 
-fn run(
-    data: &DataArgs,
-    interval: Duration,
-    options: &MaintainOptions,
-    stopped: oneshot::Receiver<()>,
-) {
+/// When what is done.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Time between two runs.
+    step: Duration,
+    /// One in so many does everything, the others merge.
+    whole: u128,
+}
+
+impl Pace {
+    fn of(settings: &MaintenanceSection) -> Self {
+        let MaintenanceSection { interval, merge_interval, .. } = *settings;
+        if merge_interval.is_zero() || merge_interval >= interval {
+            return Self { step: interval, whole: 1 };
+        }
+        let whole = interval.as_nanos().div_ceil(merge_interval.as_nanos());
+        Self { step: merge_interval, whole }
+    }
+
+    /// The one that comes after `before` others.
+    fn is_whole(self, before: u128) -> bool {
+        (before + 1).is_multiple_of(self.whole)
+    }
+}
+
+fn run(data: &DataArgs, pace: Pace, options: &MaintainOptions, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -83,16 +104,18 @@ fn run(
     runtime.block_on(async {
         tokio::select! {
             _ = stopped => {}
-            () = repeat(data, interval, options) => {}
+            () = repeat(data, pace, options) => {}
         }
     });
     // A log that is being read just now would panic if its runtime went. The process is about to end: leave it that.
     std::mem::forget(runtime);
 }
 
-async fn repeat(data: &DataArgs, interval: Duration, options: &MaintainOptions) {
-    loop {
-        tokio::time::sleep(interval).await;
+async fn repeat(data: &DataArgs, pace: Pace, options: &MaintainOptions) {
+    let merging = MaintainOptions { vacuum: None, ..options.clone() };
+    for before in 0.. {
+        tokio::time::sleep(pace.step).await;
+        let options = if pace.is_whole(before) { options } else { &merging };
         match once(data, options).await {
             Ok(done) if done.failed > 0 => tracing::warn!(
                 failed = done.failed,
@@ -116,4 +139,24 @@ async fn once(data: &DataArgs, options: &MaintainOptions) -> Result<Maintained> 
     let checkpoints = data.checkpoints_read_only()?;
     let tell = |line: &str| tracing::debug!("{line}");
     maintain(&data.data_dir, checkpoints.as_ref(), options, &tell).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_run_in_an_interval_does_everything() {
+        let pace = |interval, merge_interval| {
+            let (interval, merge_interval) =
+                (Duration::from_secs(interval), Duration::from_secs(merge_interval));
+            Pace::of(&MaintenanceSection { interval, merge_interval, ..Default::default() })
+        };
+        let whole = |pace: Pace| (0..10).filter(|run| pace.is_whole(*run)).collect::<Vec<_>>();
+        let often = pace(20, 5);
+        assert_eq!((often.step, whole(often)), (Duration::from_secs(5), vec![3, 7]));
+        for alike in [pace(20, 0), pace(20, 20), pace(20, 90)] {
+            assert_eq!((alike.step, whole(alike).len()), (Duration::from_secs(20), 10));
+        }
+    }
 }

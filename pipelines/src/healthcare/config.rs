@@ -207,6 +207,9 @@ pub struct MaintenanceSection {
     /// Time between two runs; zero: never.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
+    /// Time between two runs that merge small files; zero: with the rest.
+    #[serde(with = "humantime_serde")]
+    pub merge_interval: Duration,
     /// How long files that are no longer in a table stay for readers of older versions.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
@@ -218,6 +221,7 @@ impl Default for MaintenanceSection {
     fn default() -> Self {
         Self {
             interval: Duration::from_hours(1),
+            merge_interval: Duration::from_mins(5),
             retention: Vacuum::default().retention,
             min_files: Compaction::default().min_files,
         }

@@ -19,8 +19,8 @@ pub struct MaintainOptions {
     pub tables: Vec<String>,
     /// How small files are merged.
     pub compaction: Compaction,
-    /// Which files are removed.
-    pub vacuum: Vacuum,
+    /// Which files are removed; `None`: small files are merged and nothing else is done.
+    pub vacuum: Option<Vacuum>,
 }
 
 /// What was done, over all tables. Its names are those of the command's last line.
@@ -83,7 +83,7 @@ pub async fn maintain(
         tables.insert(CUTS.to_owned());
     }
     let tables = chosen(tables, &options.tables)?;
-    let mut done = Maintained { dry_run: options.vacuum.dry_run, ..Maintained::default() };
+    let mut done = Maintained { dry_run: options.compaction.dry_run, ..Maintained::default() };
     for table in &tables {
         done.tables += 1;
         if let Err(problem) = one(&service, table, options, &manifests, &mut done, tell).await {
@@ -112,16 +112,17 @@ async fn one(
         done.skipped += 1;
         tell(why);
     }
+    let Some(vacuum) = &options.vacuum else { return Ok(()) };
     if !options.compaction.dry_run {
         let log = service.checkpoint_log(table).await?;
         done.log_checkpoints += u64::from(log.checkpoint.is_some());
         done.log_entries_removed += log.removed;
     }
-    let gone = service.vacuum(table, &options.vacuum, &|| manifests.pending()).await?;
+    let gone = service.vacuum(table, vacuum, &|| manifests.pending()).await?;
     done.vacuumed_files += gone.files;
     done.vacuumed_bytes += gone.bytes;
     let (would, verb) =
-        if options.vacuum.dry_run { (" would become", "to remove") } else { (" ->", "removed") };
+        if vacuum.dry_run { (" would become", "to remove") } else { (" ->", "removed") };
     tell(&format!(
         "{table}: {} files{would} {}, {} {verb} ({} bytes)",
         merged.files_before, merged.files_after, gone.files, gone.bytes

@@ -186,6 +186,10 @@ const SECTIONS: &[Section] = &[
                 "Time between two runs, the first of which comes after it; 0s: never.",
             ),
             entry(
+                "merge_interval",
+                "Time between two runs that merge small files and do nothing else; 0s: with the rest.",
+            ),
+            entry(
                 "retention",
                 "How long files that are no longer in a table stay for readers of older versions: 1h to 7days.",
             ),
