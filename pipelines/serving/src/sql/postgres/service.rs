@@ -18,7 +18,7 @@ use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::response::TransactionStatus;
 use pgwire::types::format::FormatOptions;
 
-use super::answer::{Asking, admit, note, session_of};
+use super::answer::{Asking, admit, session_of};
 use super::cursors::described;
 use super::failure::Told;
 use super::prepared::{Prepared, store_of};
@@ -53,7 +53,7 @@ impl SimpleQueryHandler for Service {
         };
         let statements = match admit(&session, text).await {
             Ok(statements) => statements,
-            Err(told) => return Err(note(&session, text, told).await.into()),
+            Err(told) => return Err(asking.note(told).await.into()),
         };
         let mut answers = Vec::new();
         for statement in statements {
