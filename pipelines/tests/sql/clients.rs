@@ -169,6 +169,54 @@ with psycopg.connect(os.environ['DSN']) as c:
 }
 
 #[test]
+fn psycopg_reads_by_named_cursors_what_it_reads_at_once() {
+    let Some(python) = or_skip(python()) else { return };
+    let world = &*WORLD;
+    let script = "
+import os, psycopg
+sql = 'select event_id, patient_id, event_time, heart_rate from silver_events where patient_id > %s'
+with psycopg.connect(os.environ['DSN']) as c:
+    plain = sorted(c.execute(sql, (1000,)).fetchall(), key=repr)
+    assert len(plain) > 1000, len(plain)
+    for binary in (False, True):
+        with c.cursor(name='by pieces', binary=binary) as cur:
+            cur.itersize = 100
+            cur.execute(sql, (1000,))
+            assert [d.name for d in cur.description] == ['event_id', 'patient_id', 'event_time', 'heart_rate']
+            first = [cur.fetchone(), *cur.fetchmany(7)]
+            rows = first + list(cur)
+            assert len(first) == 8 and sorted(rows, key=repr) == plain, (binary, len(rows))
+    with c.cursor(name='held', withhold=True) as cur:
+        cur.execute(sql, (1000,))
+        rows = cur.fetchmany(10)
+        c.commit()
+        rows += cur.fetchall()
+        assert sorted(rows, key=repr) == plain, len(rows)
+    c.rollback()
+    try:
+        c.execute('fetch 1 from held')
+        raise SystemExit('it is still there')
+    except psycopg.errors.InvalidCursorName:
+        c.rollback()
+    try:
+        c.cursor(name='back', scrollable=True).execute('select 1')
+        raise SystemExit('it was allowed')
+    except psycopg.errors.FeatureNotSupported:
+        c.rollback()
+    print(len(plain))
+";
+    let token = world.token("clinician");
+    let dsn = format!(
+        "host=127.0.0.1 port={} dbname=healthcare user=clinician password={token}",
+        world.port()
+    );
+    let output = done(Command::new(python).args(["-c", script]).env("DSN", dsn)).unwrap();
+    let mut client = world.connect("clinician");
+    let sql = "select count(*) from silver_events where patient_id > 1000";
+    assert_eq!(output.trim(), count(&mut client, sql).to_string());
+}
+
+#[test]
 fn a_version_holds_what_delta_lake_in_python_says() {
     let Some(python) = or_skip(python()) else { return };
     let world = &*WORLD;
@@ -340,6 +388,53 @@ print(n)
     let mut client = world.connect("clinician");
     let expected = count(&mut client, "select count(*) from silver_events");
     assert_eq!(output.trim(), expected.to_string());
+}
+
+#[test]
+fn odbc_fetches_by_cursors_what_it_reads_at_once() {
+    let world = &*WORLD;
+    let script = "
+import os, pyodbc
+sql = ('select event_id, patient_id, event_time, heart_rate, event_type from silver_events '
+       'where patient_id >= ? and event_type = ?')
+def rows(options, autocommit=False):
+    with pyodbc.connect(os.environ['DSN'] + options, autocommit=autocommit) as c:
+        assert 'silver_events' in [row.table_name for row in c.cursor().tables(schema='public')]
+        # Another one is read in the meantime, and one is left.
+        left = c.cursor().execute('select event_id from silver_events')
+        left.fetchmany(150)
+        cursor = c.execute(sql, 1000, 'vitals')
+        found = [tuple(row) for row in cursor.fetchmany(120)]
+        other = c.execute('select patient_id from silver_events').fetchall()
+        found += [tuple(row) for row in cursor.fetchall()]
+        assert c.execute('select count(*) from silver_events').fetchval() == len(other)
+        if not autocommit:
+            c.commit()
+        assert c.execute('select 1').fetchval() == 1
+        # Once more on a statement that had a cursor.
+        assert len(cursor.execute(sql, 1000, 'vitals').fetchall()) == len(found)
+        return sorted(found, key=repr)
+plain = rows('UseDeclareFetch=0')
+assert len(plain) > 500, len(plain)
+for options in ['', 'UseServerSidePrepare=0;']:
+    for autocommit in (False, True):
+        assert rows('UseDeclareFetch=1;Fetch=100;' + options, autocommit) == plain, (options, autocommit)
+with pyodbc.connect(os.environ['DSN'] + 'UseDeclareFetch=1;Fetch=100') as c:
+    for _ in range(2):
+        try:
+            c.execute('select * from bronze_events')
+            raise SystemExit('it was allowed')
+        except pyodbc.Error as error:
+            assert error.args[0] == '42P01', error
+        c.rollback()
+        assert c.execute('select count(*) from silver_events').fetchval() > 0
+print(len(plain))
+";
+    let Some(output) = or_skip(odbc(world, "clinician", "", script)) else { return };
+    let mut client = world.connect("clinician");
+    let sql =
+        "select count(*) from silver_events where patient_id >= 1000 and event_type = 'vitals'";
+    assert_eq!(output.trim(), count(&mut client, sql).to_string());
 }
 
 #[test]

@@ -15,6 +15,7 @@
 mod bounds;
 mod clients;
 mod command;
+mod cursors;
 mod npgsql;
 mod queries;
 mod roles;

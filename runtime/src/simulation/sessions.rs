@@ -266,13 +266,12 @@ impl Sessions {
             self.kept().iter().map(|(id, kept)| (id.clone(), *kept)).collect();
         for (id, kept) in all.into_iter().filter(|(_, kept)| kept.due <= now) {
             self.kept().remove(&id);
-            match self.write_again(&id, kept, checkpoint).await {
-                Ok(epoch) => self.keep(&id, epoch, kept.marker, true),
+            if let Ok(epoch) = self.write_again(&id, kept, checkpoint).await {
+                self.keep(&id, epoch, kept.marker, true);
+            } else {
                 // It stays due.
-                Err(_) => {
-                    self.hand.world.inner().broker.tried(&id);
-                    self.kept().insert(id, Kept { epoch: None, ..kept });
-                }
+                self.hand.world.inner().broker.tried(&id);
+                self.kept().insert(id, Kept { epoch: None, ..kept });
             }
         }
     }

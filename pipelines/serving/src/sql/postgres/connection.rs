@@ -11,6 +11,7 @@ use pgwire::api::{
     ClientInfo, ClientPortalStore, DefaultClient, NoopHandler, PgWireConnectionState,
 };
 use pgwire::error::{ErrorInfo, PgWireError};
+use pgwire::messages::response::TransactionStatus;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +21,8 @@ use tokio_util::codec::Framed;
 
 use super::failure::Told;
 use super::login::{Login, Sessions, refused};
-use super::service::{Prepared, Service};
+use super::prepared::Prepared;
+use super::service::Service;
 use super::session::Session;
 use super::wire::{Carrier, Wire};
 
@@ -123,6 +125,7 @@ impl Desk {
                 if fatal {
                     return Ok(());
                 }
+                roll_back(&socket);
             }
             if cancels {
                 return Ok(());
@@ -195,6 +198,15 @@ fn room(socket: &Socket, message: &PgWireFrontendMessage) -> Result<(), Told> {
     match socket.session_extensions().get::<Arc<Session>>() {
         Some(session) => session.held.note(socket.portal_store(), message),
         None => Ok(()),
+    }
+}
+
+/// An error outside of a transaction ends what belongs to none. One inside waits for `ROLLBACK`.
+fn roll_back(socket: &Socket) {
+    if socket.transaction_status() == TransactionStatus::Idle
+        && let Some(session) = socket.session_extensions().get::<Arc<Session>>()
+    {
+        session.held.end(socket.portal_store(), false);
     }
 }
 

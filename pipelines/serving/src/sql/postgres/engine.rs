@@ -42,7 +42,7 @@ use super::roles::RoleInfo;
 use super::session::Session;
 use super::system::{self, System};
 use super::tables::RoleTables;
-use super::tokens::{time_travel, tokens};
+use super::tokens::{fetch, time_travel, tokens};
 use crate::access::{Directory, Policy, Role, Roles};
 use crate::audit::{AuditLog, Event};
 use crate::catalog::Catalog;
@@ -147,10 +147,24 @@ impl Engine {
 
     /// The statements in a text.
     pub(super) fn parse(&self, sql: &str) -> Result<Vec<Statement>, Told> {
-        let text = time_travel(sql, &tokens(sql)?);
+        let words = tokens(sql)?;
+        let text = fetch(&words).unwrap_or_else(|| time_travel(sql, &words));
         let parsed = self.parser.parse(&text);
         let statements = parsed.map_err(|error| Told::new("42601", error.to_string()))?;
-        Ok(statements.into_iter().map(plannable).collect())
+        Ok(statements.into_iter().map(|statement| self.plannable(statement)).collect())
+    }
+
+    /// What `PostgreSQL` answers and `DataFusion` would not plan.
+    fn plannable(&self, mut statement: Statement) -> Statement {
+        let Statement::Declare { stmts } = &mut statement else { return plannable(statement) };
+        for query in stmts.iter_mut().filter_map(|declare| declare.for_query.as_mut()) {
+            // The parser has done this to statements that are queries themselves.
+            let inside = self.parser.rewrite(Statement::Query(query.clone()));
+            if let Statement::Query(inside) = plannable(inside) {
+                *query = inside;
+            }
+        }
+        statement
     }
 
     /// What queries of a user begin with.
@@ -235,7 +249,6 @@ impl Engine {
     }
 }
 
-/// What `PostgreSQL` answers and `DataFusion` would not plan.
 fn plannable(statement: Statement) -> Statement {
     let mut statement = keyless(&statement).unwrap_or(statement);
     distinct(&mut statement);

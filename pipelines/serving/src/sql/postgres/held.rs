@@ -18,6 +18,8 @@ use super::wire::LONGEST_INSIDE;
 const MOST: usize = 512;
 /// So many bytes of all: the longest statement and its parameters have room.
 const MOST_BYTES: usize = 2 * LONGEST_INSIDE;
+/// How they are told of.
+const PORTALS: &str = "portals and cursors: close some";
 /// A name is a key here and in the store.
 const KEYS: usize = 2;
 /// The type that a client gives a parameter.
@@ -26,9 +28,14 @@ const TYPE: usize = size_of::<Option<Type>>();
 const PARAMETER: usize = 64;
 
 /// A statement as it is kept.
-pub(super) trait Weight {
+pub(super) trait Kept {
     /// About how many bytes it holds.
     fn weight(&self) -> usize;
+
+    /// Whether a portal of it stays when the transaction ends, which is committed or not.
+    fn outlives(&self, _committed: bool) -> bool {
+        false
+    }
 }
 
 /// What one connection keeps. The store has it; here are its names.
@@ -46,7 +53,7 @@ impl Held {
     pub(super) fn note<S>(&self, store: &S, message: &PgWireFrontendMessage) -> Result<(), Told>
     where
         S: PortalStore,
-        S::Statement: Weight,
+        S::Statement: Kept,
     {
         let mut names = self.names();
         match message {
@@ -61,10 +68,39 @@ impl Held {
             }
             PgWireFrontendMessage::Bind(bind) => {
                 let bytes = names.bytes(store) + of_bind(bind);
-                add(&mut names.portals, bind.portal_name.as_deref(), bytes, "portals: close some")
+                add(&mut names.portals, bind.portal_name.as_deref(), bytes, PORTALS)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Notes the name under which a cursor will be kept, whose statement holds `bytes`, if there is room for it.
+    pub(super) fn open<S>(&self, store: &S, name: &str, bytes: usize) -> Result<(), Told>
+    where
+        S: PortalStore,
+        S::Statement: Kept,
+    {
+        let mut names = self.names();
+        let bytes = names.bytes(store) + (KEYS + 1) * name.len() + bytes;
+        add(&mut names.portals, Some(name), bytes, PORTALS)
+    }
+
+    /// A transaction ends, and with it its portals.
+    pub(super) fn end<S>(&self, store: &S, committed: bool)
+    where
+        S: PortalStore,
+        S::Statement: Kept,
+    {
+        self.names().portals.retain(|name| {
+            let found = store.get_portal(name);
+            let portal = found.as_ref().and_then(Entry::value);
+            let stays = portal.is_some_and(|it| it.statement.statement.outlives(committed));
+            if !stays {
+                store.rm_portal(name);
+            }
+            stays
+        });
+        store.rm_portal(DEFAULT_NAME);
     }
 
     /// Forgets a statement, or all of them.
@@ -90,7 +126,7 @@ impl Names {
     fn bytes<S>(&mut self, store: &S) -> usize
     where
         S: PortalStore,
-        S::Statement: Weight,
+        S::Statement: Kept,
     {
         let mut sum = Sum { bytes: 0, seen: HashSet::new() };
         self.statements.retain(|name| {
@@ -116,7 +152,7 @@ struct Sum<T> {
     seen: HashSet<*const StoredStatement<T>>,
 }
 
-impl<T: Weight> Sum<T> {
+impl<T: Kept> Sum<T> {
     fn statement(&mut self, name: &str, found: Option<&Entry<StoredStatement<T>>>) {
         self.bytes += KEYS * name.len();
         if let Some(Entry::Value(statement)) = found {
@@ -195,10 +231,14 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// A statement that holds so much.
-    impl Weight for usize {
+    /// A statement that holds so much; one of an odd number outlives its transaction.
+    impl Kept for usize {
         fn weight(&self) -> usize {
             *self
+        }
+
+        fn outlives(&self, committed: bool) -> bool {
+            committed && *self % 2 == 1
         }
     }
 
@@ -276,5 +316,27 @@ mod tests {
         client.store.rm_statement("7");
         client.parse("one more", 10, 10).unwrap();
         assert!(refusal(client.bind(&"p".repeat(3 * MIB), "1", 10)).contains("bytes"));
+    }
+
+    #[test]
+    fn cursors_have_a_portals_place_and_end_with_the_transaction_unless_they_outlive_it() {
+        let client = Connection::default();
+        client.parse("even", 10, 10).unwrap();
+        client.parse("odd", 10, 11).unwrap();
+        let open = |name: &str, bytes| client.held.open(&client.store, name, bytes);
+        assert!(refusal(open("c", 8 * MIB)).contains("bytes"));
+        for (portal, statement) in [("goes", "even"), ("stays", "odd")] {
+            client.bind(portal, statement, 10).unwrap();
+        }
+        for name in 2..MOST {
+            client.bind(&name.to_string(), "even", 10).unwrap();
+        }
+        assert!(refusal(open("c", 10)).contains("512 portals and cursors"));
+        client.held.end(&client.store, true);
+        assert!(client.store.get_portal("goes").is_none());
+        assert!(client.store.get_portal("stays").is_some());
+        open("c", 10).unwrap();
+        client.held.end(&client.store, false);
+        assert!(client.store.get_portal("stays").is_none());
     }
 }

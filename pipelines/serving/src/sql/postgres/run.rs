@@ -8,34 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::execute_stream;
-use futures::{Stream, StreamExt, stream};
+use futures::StreamExt;
 use pgwire::api::portal::Format;
 use pgwire::api::results::{FieldInfo, QueryResponse};
-use pgwire::error::{PgWireError, PgWireResult};
+use pgwire::error::PgWireError;
 use pgwire::messages::data::DataRow;
 use pgwire::types::format::FormatOptions;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
+use super::demand::{Demand, Piece, demand, rows, stopped};
 use super::failure::Told;
 use super::query::Query;
-use super::session::{Session, called_off, internal, timed_out};
+use super::session::{Session, called_off, internal};
 use crate::audit::{Action, Event, Outcome};
 
-/// Batches that wait for a slow client; then the query waits.
-const WAITING: usize = 2;
 /// A network's packets are small: so are the pieces of an answer.
 const ROWS_AT_ONCE: usize = 1024;
 
-/// What comes out of the queue. Without an end the query has died, and what came is not all.
-enum Piece {
-    Rows(Vec<DataRow>),
-    Failed(Told),
-    End,
-}
-
-/// Begins to run `query`, whose text is `text`.
+/// Runs `query`, whose text is `text`.
 pub(super) async fn run(
     session: &Arc<Session>,
     query: Query,
@@ -43,44 +37,51 @@ pub(super) async fn run(
     format: &Format,
     options: FormatOptions,
 ) -> Result<QueryResponse, Told> {
+    let fields = fields(&query.schema(), format, options)?;
+    let subject = session.engine.parts.audit.digest(text);
+    let (all, pieces) = demand(session, &fields, u64::MAX);
+    // Nobody will ask for more.
+    let (_, more) = mpsc::channel(1);
+    begin(session, query, subject, all, more).await?;
+    Ok(QueryResponse::new(fields, rows(pieces, |_| ())))
+}
+
+/// Begins to run `query`, whose text has the digest `subject`, for what is demanded first; more is demanded by `more`.
+pub(super) async fn begin(
+    session: &Arc<Session>,
+    query: Query,
+    subject: String,
+    demand: Demand,
+    more: mpsc::Receiver<Demand>,
+) -> Result<(), Told> {
     let engine = &session.engine;
-    let fields = fields(&query, format, options)?;
     let mut event = session.event(Action::Query, Outcome::Done);
     "select".clone_into(&mut event.kind);
     event.tables.clone_from(&query.tables);
-    event.columns = fields.len() as u64;
-    event.subject = engine.parts.audit.digest(text);
-    let (rows, waiting) = mpsc::channel(WAITING);
+    event.columns = demand.fields.len() as u64;
+    event.subject = subject;
     let (begun, begin) = oneshot::channel();
-    // The clock runs on the connections' thread: a query that computes leaves its own threads no time for timers.
-    let (ring, expired) = oneshot::channel();
-    let limit = engine.timeout(session);
-    drop(tokio::spawn(time_is_up(limit, ring)));
     let work = Work {
         session: Arc::clone(session),
-        cancelled: session.cancelled(),
-        expired,
         began: engine.clock().monotonic(),
-        fields: Arc::clone(&fields),
         event,
         held: Vec::new(),
         announced: false,
-        rows,
+        demand,
+        more,
     };
     drop(engine.queries.spawn(Box::pin(work.run(query, begun))));
-    begin.await.unwrap_or_else(|_| Err(internal()))?;
-    Ok(QueryResponse::new(fields, flat(waiting)))
+    begin.await.unwrap_or_else(|_| Err(internal()))
 }
 
-/// How the columns are sent.
+/// How columns are sent.
 pub(super) fn fields(
-    query: &Query,
+    schema: &SchemaRef,
     format: &Format,
     options: FormatOptions,
 ) -> Result<Arc<Vec<FieldInfo>>, Told> {
-    let schema = query.schema();
     check_format(format, schema.fields().len())?;
-    arrow_schema_to_pg_fields(&schema, format, Some(Arc::new(options)))
+    arrow_schema_to_pg_fields(schema, format, Some(Arc::new(options)))
         .map(Arc::new)
         .map_err(|_| Told::new("0A000", "a column has a type that the protocol cannot carry"))
 }
@@ -95,44 +96,18 @@ pub(super) fn check_format(format: &Format, columns: usize) -> Result<(), Told> 
     }
 }
 
-fn flat(waiting: mpsc::Receiver<Piece>) -> impl Stream<Item = PgWireResult<DataRow>> + Send {
-    let pieces = stream::unfold(Some(waiting), |waiting| async move {
-        let mut waiting = waiting?;
-        match waiting.recv().await {
-            Some(Piece::Rows(rows)) => Some((Ok(rows), Some(waiting))),
-            Some(Piece::End) => None,
-            Some(Piece::Failed(told)) => Some((Err(told), None)),
-            None => Some((Err(internal()), None)),
-        }
-    });
-    pieces.flat_map(|rows: Result<Vec<DataRow>, Told>| {
-        stream::iter(match rows {
-            Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(told) => vec![Err(told.into())],
-        })
-    })
-}
-
-/// Its end is the ringing: once the time is over, or when the query has ended and nobody listens any more.
-async fn time_is_up(limit: Duration, mut ring: oneshot::Sender<()>) {
-    tokio::select! {
-        () = tokio::time::sleep(limit) => {}
-        () = ring.closed() => {}
-    }
-}
-
 struct Work {
     session: Arc<Session>,
-    cancelled: watch::Receiver<u64>,
-    expired: oneshot::Receiver<()>,
     began: Duration,
-    fields: Arc<Vec<FieldInfo>>,
     event: Event,
     /// The first rows, as long as they may be all.
     held: Vec<DataRow>,
     /// Whether it is written down that rows leave.
     announced: bool,
-    rows: mpsc::Sender<Piece>,
+    /// What is asked for now.
+    demand: Demand,
+    /// And then.
+    more: mpsc::Receiver<Demand>,
 }
 
 /// How a query ended that did not end well.
@@ -160,7 +135,7 @@ impl Work {
                     Ok(()) => match self.end(None).await {
                         Ok(()) => {
                             let rows = std::mem::take(&mut self.held);
-                            drop(self.rows.send(Piece::Rows(rows)).await);
+                            drop(self.demand.rows.send(Piece::Rows(rows)).await);
                             Piece::End
                         }
                         Err(told) => Piece::Failed(told),
@@ -174,7 +149,7 @@ impl Work {
                         Piece::Failed(self.end(Some(&told)).await.err().unwrap_or(told))
                     }
                 };
-                drop(self.rows.send(last).await);
+                drop(self.demand.rows.send(last).await);
             }
         }
     }
@@ -202,66 +177,129 @@ impl Work {
         };
         tokio::select! {
             done = planning => done,
-            _ = &mut self.expired => Err(timed_out()),
-            _ = self.cancelled.changed() => Err(called_off()),
+            told = stopped(&mut self.demand.stop) => Err(told),
         }
     }
 
+    /// Does what is asked for until there are no more rows.
     async fn stream(&mut self, mut batches: SendableRecordBatchStream) -> Result<(), Ended> {
-        let most = self.session.engine.limits.rows;
+        let mut wanted = self.demand.most;
+        let mut kept: Option<RecordBatch> = None;
         loop {
-            let next = tokio::select! {
-                next = batches.next() => next,
-                _ = &mut self.expired => return Err(Ended::Failed(timed_out())),
-                _ = self.cancelled.changed() => return Err(Ended::Failed(called_off())),
-                () = self.rows.closed() => return Err(Ended::Gone),
+            if wanted == 0 {
+                self.rest().await?;
+                wanted = self.demand.most;
+            }
+            let batch = match kept.take() {
+                Some(batch) => batch,
+                None => match self.next(&mut batches).await? {
+                    Some(batch) => batch,
+                    None => return Ok(()),
+                },
             };
-            let Some(batch) = next else { return Ok(()) };
-            let batch = batch.map_err(|error| Ended::Failed(Told::execution(&error)))?;
-            if self.event.rows + batch.num_rows() as u64 > most {
-                return Err(Ended::Failed(Told::new(
-                    "54000",
-                    format!("the query has more than {most} rows: add a LIMIT or a condition"),
-                )));
+            let now = usize::try_from(wanted).unwrap_or(usize::MAX).min(batch.num_rows());
+            if now < batch.num_rows() {
+                kept = Some(batch.slice(now, batch.num_rows() - now));
             }
-            let mut rows = encode_recordbatch(Arc::clone(&self.fields), batch);
-            loop {
-                let piece: Result<Vec<DataRow>, PgWireError> =
-                    rows.by_ref().take(ROWS_AT_ONCE).collect();
-                let piece = piece.map_err(|_| {
-                    Ended::Failed(Told::new(
-                        "22000",
-                        "a value cannot be sent in the format asked for",
-                    ))
-                })?;
-                if piece.is_empty() {
-                    break;
-                }
-                self.event.rows += piece.len() as u64;
-                self.hand(piece).await?;
+            self.send(batch.slice(0, now)).await?;
+            wanted -= now as u64;
+        }
+    }
+
+    /// Waits until more is asked for, which is no time of a statement's. A connection that is silent for as long ends, and
+    /// so does this: whoever asks other things in the meantime may have forgotten it.
+    async fn rest(&mut self) -> Result<(), Ended> {
+        self.announce().await?;
+        let longest = self.session.engine.limits.idle;
+        self.demand.stop.close();
+        let next = async {
+            drop(self.demand.rows.send(Piece::Enough).await);
+            self.more.recv().await
+        };
+        let asked = tokio::time::timeout(longest, next).await;
+        self.demand = match asked {
+            Ok(Some(demand)) => demand,
+            Ok(None) => return Err(Ended::Gone),
+            Err(_) => {
+                // What has come at the last moment is done all the same.
+                self.more.close();
+                self.more.try_recv().map_err(|_| Ended::Failed(rested()))?
             }
+        };
+        Ok(())
+    }
+
+    async fn next(
+        &mut self,
+        batches: &mut SendableRecordBatchStream,
+    ) -> Result<Option<RecordBatch>, Ended> {
+        let next = tokio::select! {
+            next = batches.next() => next,
+            told = stopped(&mut self.demand.stop) => return Err(Ended::Failed(told)),
+            () = self.demand.rows.closed() => return Err(Ended::Gone),
+        };
+        next.transpose().map_err(|error| Ended::Failed(Told::execution(&error)))
+    }
+
+    async fn send(&mut self, batch: RecordBatch) -> Result<(), Ended> {
+        let most = self.session.engine.limits.rows;
+        if self.event.rows + batch.num_rows() as u64 > most {
+            return Err(Ended::Failed(Told::new(
+                "54000",
+                format!("the query has more than {most} rows: add a LIMIT or a condition"),
+            )));
+        }
+        let mut rows = encode_recordbatch(Arc::clone(&self.demand.fields), batch);
+        loop {
+            let piece: Result<Vec<DataRow>, PgWireError> =
+                rows.by_ref().take(ROWS_AT_ONCE).collect();
+            let piece = piece.map_err(|_| {
+                Ended::Failed(Told::new("22000", "a value cannot be sent in the format asked for"))
+            })?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+            self.event.rows += piece.len() as u64;
+            self.hand(piece).await?;
         }
     }
 
     /// Hands rows over, once they cannot be all or are too many to be held.
     async fn hand(&mut self, mut rows: Vec<DataRow>) -> Result<(), Ended> {
-        if !self.announced {
-            self.held.append(&mut rows);
-            if self.held.len() <= ROWS_AT_ONCE {
-                return Ok(());
-            }
-            self.event.outcome = Outcome::Begun;
-            self.audit().await.map_err(Ended::Failed)?;
-            self.announced = true;
-            rows = std::mem::take(&mut self.held);
+        if self.announced {
+            return self.pass(rows).await;
         }
+        self.held.append(&mut rows);
+        if self.held.len() > ROWS_AT_ONCE { self.announce().await } else { Ok(()) }
+    }
+
+    /// Writes down that rows leave, and lets those go that were held.
+    async fn announce(&mut self) -> Result<(), Ended> {
+        if self.announced {
+            return Ok(());
+        }
+        self.event.outcome = Outcome::Begun;
+        self.audit().await.map_err(Ended::Failed)?;
+        self.announced = true;
+        let rows = std::mem::take(&mut self.held);
+        self.pass(rows).await
+    }
+
+    async fn pass(&mut self, rows: Vec<DataRow>) -> Result<(), Ended> {
         let sent = tokio::select! {
-            sent = self.rows.send(Piece::Rows(rows)) => sent,
-            _ = &mut self.expired => return Err(Ended::Failed(timed_out())),
-            _ = self.cancelled.changed() => return Err(Ended::Failed(called_off())),
+            sent = self.demand.rows.send(Piece::Rows(rows)) => sent,
+            told = stopped(&mut self.demand.stop) => return Err(Ended::Failed(told)),
         };
         sent.map_err(|_| Ended::Gone)
     }
+}
+
+/// A cursor that was forgotten.
+pub(super) fn rested() -> Told {
+    Told::new(
+        "57014",
+        "the cursor was not fetched from for too long: CLOSE it and DECLARE it again",
+    )
 }
 
 pub(super) fn outcome_of(told: &Told) -> Outcome {

@@ -3,14 +3,23 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Query, Reset, Set, SetExpr, Statement, Value, Visit, Visitor,
+    CloseCursor, Declare, Expr, FetchDirection, Ident, ObjectName, Query, Reset, Set, SetExpr,
+    Statement, Value, Visit, Visitor,
 };
+
+use super::names::folded;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
     /// Rows.
     Rows,
+    /// A cursor for rows.
+    Declare(Declared),
+    /// So many more rows of a cursor, or all that are left.
+    Fetch(String, Option<u64>),
+    /// This cursor ends, or all of them.
+    Close(Option<String>),
     /// The value of a setting.
     Show(String),
     /// Another value for a setting.
@@ -29,8 +38,20 @@ pub(super) enum Asked {
     Nothing(&'static str),
     /// Something that would change data.
     Change,
+    /// Something that is refused for a reason of its own: SQLSTATE and words.
+    Refused(&'static str, &'static str),
     /// Something that is not known here.
     Unknown,
+}
+
+/// A cursor as it is declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Declared {
+    pub(super) name: String,
+    /// Whether its values are sent in binary where nothing else is asked for.
+    pub(super) binary: bool,
+    /// Whether it outlives its transaction.
+    pub(super) hold: bool,
 }
 
 /// Sorts a statement.
@@ -59,17 +80,60 @@ pub(super) fn asked(statement: &Statement) -> Asked {
             None if name.value.eq_ignore_ascii_case("all") => None,
             None => Some(name.value.to_lowercase()),
         }),
-        Statement::Close { .. } => Asked::Nothing("CLOSE CURSOR"),
+        Statement::Declare { stmts } => declare(stmts),
+        Statement::Fetch { name, direction, into: None, .. } => fetch(name, direction),
+        Statement::Close { cursor: CloseCursor::All } => Asked::Close(None),
+        Statement::Close { cursor: CloseCursor::Specific { name } } => {
+            Asked::Close(Some(folded(name)))
+        }
         Statement::UNLISTEN { .. } => Asked::Nothing("UNLISTEN"),
         Statement::Explain { .. }
         | Statement::ExplainTable { .. }
         | Statement::Prepare { .. }
         | Statement::Execute { .. }
-        | Statement::Declare { .. }
         | Statement::Fetch { .. }
         | Statement::LISTEN { .. } => Asked::Unknown,
         _ => Asked::Change,
     }
+}
+
+/// The query in a statement: the statement itself, or what a cursor is declared for.
+pub(super) fn query_of(mut statement: Statement) -> Statement {
+    let inside = match &mut statement {
+        Statement::Declare { stmts } => stmts.first_mut().and_then(|it| it.for_query.take()),
+        _ => None,
+    };
+    inside.map_or(statement, Statement::Query)
+}
+
+fn declare(declares: &[Declare]) -> Asked {
+    let [Declare { names, binary, scroll, hold, for_query: Some(query), .. }] = declares else {
+        return Asked::Unknown;
+    };
+    let [name] = names.as_slice() else { return Asked::Unknown };
+    if !only_reads(query) {
+        return Asked::Change;
+    }
+    if *scroll == Some(true) {
+        return Asked::Refused("0A000", "cursors only go forward: leave out SCROLL");
+    }
+    let (binary, hold) = (*binary == Some(true), *hold == Some(true));
+    Asked::Declare(Declared { name: folded(name), binary, hold })
+}
+
+fn fetch(name: &Ident, direction: &FetchDirection) -> Asked {
+    let most = match direction {
+        FetchDirection::Next | FetchDirection::Forward { limit: None } => Some(Some(1)),
+        FetchDirection::All | FetchDirection::ForwardAll => Some(None),
+        FetchDirection::Count { limit } | FetchDirection::Forward { limit: Some(limit) } => {
+            limit.to_string().parse::<u64>().ok().filter(|rows| *rows > 0).map(Some)
+        }
+        _ => None,
+    };
+    most.map_or(
+        Asked::Refused("55000", "cursors only go forward: FETCH a number of rows, or ALL"),
+        |most| Asked::Fetch(folded(name), most),
+    )
 }
 
 fn setting(set: &Set) -> Asked {
@@ -160,6 +224,7 @@ mod tests {
             "select * from (select * from t for share) x",
             "set role admin",
             "grant select on t to ada",
+            "declare c cursor for select * from t for update",
             "vacuum",
             "call f()",
         ] {
@@ -176,11 +241,60 @@ mod tests {
             Asked::Set("extra_float_digits".to_owned(), "3".to_owned())
         );
         assert_eq!(sorted("discard all"), Asked::Discard);
+        assert_eq!(sorted("close C"), Asked::Close(Some("c".to_owned())));
+        assert_eq!(sorted("close all"), Asked::Close(None));
         assert_eq!(sorted("reset all"), Asked::Reset);
         assert_eq!(sorted("deallocate prepare all"), Asked::Deallocate(None));
         assert_eq!(sorted("deallocate S1"), Asked::Deallocate(Some("s1".to_owned())));
         assert_eq!(sorted("deallocate \"All\""), Asked::Deallocate(Some("All".to_owned())));
         assert_eq!(sorted("begin"), Asked::Begin);
         assert_eq!(sorted("rollback"), Asked::End("ROLLBACK"));
+    }
+
+    #[test]
+    fn cursors_go_forward() {
+        for (sql, binary, hold) in [
+            ("declare \"C\" cursor for select 1", false, false),
+            (
+                "declare \"C\" binary insensitive no scroll cursor with hold for select 1",
+                true,
+                true,
+            ),
+            ("declare \"C\" cursor without hold for values (1)", false, false),
+        ] {
+            let declared = Declared { name: "C".to_owned(), binary, hold };
+            assert_eq!(sorted(sql), Asked::Declare(declared), "{sql}");
+        }
+        let scroll = sorted("declare c scroll cursor for select 1");
+        assert!(matches!(scroll, Asked::Refused("0A000", _)), "{scroll:?}");
+        for (sql, most) in [
+            ("fetch next from C", Some(1)),
+            ("fetch 7 in c", Some(7)),
+            ("fetch forward 100 from \"c\"", Some(100)),
+            ("fetch all from c", None),
+            ("fetch forward all from c", None),
+        ] {
+            assert_eq!(sorted(sql), Asked::Fetch("c".to_owned(), most), "{sql}");
+        }
+        for sql in [
+            "fetch prior from c",
+            "fetch first from c",
+            "fetch backward 1 from c",
+            "fetch backward all from c",
+            "fetch absolute 1 from c",
+            "fetch relative 1 from c",
+            "fetch 0 from c",
+            "fetch $1 from c",
+        ] {
+            assert!(matches!(sorted(sql), Asked::Refused("55000", _)), "{sql}");
+        }
+    }
+
+    #[test]
+    fn the_query_of_a_cursor_is_a_statement() {
+        for sql in ["declare c cursor for select 1", "select 1"] {
+            let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
+            assert_eq!(query_of(statements.remove(0)).to_string(), "SELECT 1");
+        }
     }
 }

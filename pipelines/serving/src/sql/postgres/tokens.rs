@@ -1,4 +1,5 @@
-//! The words and signs of a text: how many there may be, and `VERSION AS OF`, which is no SQL of PostgreSQL's.
+//! The words and signs of a text: how many there may be, `VERSION AS OF`, which is no SQL of PostgreSQL's, and a `FETCH`
+//! that leaves words out.
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -73,6 +74,31 @@ pub(super) fn time_travel(sql: &str, tokens: &[Token]) -> String {
     text
 }
 
+/// Spells a `FETCH` out as the parser takes it: `FETCH c`, `FETCH 5 c` and `FETCH FORWARD FROM c` are as good for
+/// PostgreSQL. `None`: the text is something else.
+pub(super) fn fetch(tokens: &[Token]) -> Option<String> {
+    let solid: Vec<&Token> = tokens.iter().filter(|token| is_solid(token)).collect();
+    let last = solid.iter().rposition(|token| **token != Token::SemiColon)?;
+    let [first, between @ .., Token::Word(name)] = solid.get(..=last)? else { return None };
+    if !is_word(first, "fetch") || between.contains(&&Token::SemiColon) {
+        return None;
+    }
+    let direction = match between {
+        [direction @ .., from] if is_word(from, "from") || is_word(from, "in") => direction,
+        all => all,
+    };
+    let mut direction: Vec<String> = direction.iter().map(ToString::to_string).collect();
+    match direction.as_slice() {
+        [] => direction.push("NEXT".to_owned()),
+        [way] if ["forward", "backward"].contains(&way.to_ascii_lowercase().as_str()) => {
+            direction.push("1".to_owned());
+        }
+        _ => {}
+    }
+    let name = if name.quote_style.is_some() { quoted(&name.value) } else { name.value.clone() };
+    Some(format!("FETCH {} FROM {name}", direction.join(" ")))
+}
+
 fn append(text: &mut String, tokens: &[Token]) {
     for token in tokens {
         text.push_str(&token.to_string());
@@ -125,6 +151,24 @@ mod tests {
         assert!(tokens(&format!("select{}1", " ".repeat(MOST))).is_err());
         assert!(tokens(&format!("select{}1", " ".repeat(MOST / 2))).is_ok());
         assert!(tokens(&"1,".repeat(MOST_SOLID)).is_err());
+    }
+
+    #[test]
+    fn a_fetch_is_spelled_out() {
+        let spelled = |sql: &str| fetch(&tokens(sql).unwrap());
+        for (sql, expected) in [
+            ("fetch c", "FETCH NEXT FROM c"),
+            ("fetch from c;", "FETCH NEXT FROM c"),
+            ("FETCH 5 \"a \"\"C\";", "FETCH 5 FROM \"a \"\"C\""),
+            ("fetch forward in c", "FETCH forward 1 FROM c"),
+            ("fetch backward c", "FETCH backward 1 FROM c"),
+            ("fetch forward all from c", "FETCH forward all FROM c"),
+        ] {
+            assert_eq!(spelled(sql).as_deref(), Some(expected), "{sql}");
+        }
+        for sql in ["fetch 5 from c; commit", "select c", "fetch", ";", "", "fetch 5 from 6"] {
+            assert_eq!(spelled(sql), None, "{sql}");
+        }
     }
 
     #[test]

@@ -1,0 +1,143 @@
+//! What is answered to one statement, in either way of asking.
+
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::ast::Statement;
+use futures::stream;
+use pgwire::api::portal::Format;
+use pgwire::api::results::{DataRowEncoder, FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::{ClientInfo, Type};
+use pgwire::types::format::FormatOptions;
+
+use super::cursors::{close, declare, fetch, may_declare};
+use super::failure::Told;
+use super::prepared::Store;
+use super::query::Query;
+use super::run::{check_format, outcome_of, run};
+use super::session::{Session, internal};
+use super::statement::Asked;
+use crate::audit::Action;
+
+/// Longer texts are refused before they are parsed.
+const LONGEST_TEXT: usize = 1 << 20;
+
+/// The session of a connection that has come in.
+pub(super) fn session_of<C: ClientInfo>(client: &C) -> Result<Arc<Session>, Told> {
+    let found = client.session_extensions().get::<Arc<Session>>();
+    found.map(|session| session.as_ref().clone()).ok_or_else(internal)
+}
+
+/// Writes down what never came to be run.
+pub(super) async fn note(session: &Arc<Session>, text: &str, told: Told) -> Told {
+    let mut event = session.event(Action::Query, outcome_of(&told));
+    event.subject = session.engine.parts.audit.digest(text);
+    told.code.clone_into(&mut event.reason);
+    session.engine.tell(event).await.err().unwrap_or(told)
+}
+
+/// Before anything: the text is of a bearable length, the user still exists, the audit log can be written.
+pub(super) async fn admit(session: &Arc<Session>, text: &str) -> Result<Vec<Statement>, Told> {
+    if text.len() > LONGEST_TEXT {
+        return Err(Told::new("54000", "the statement is longer than 1 MiB"));
+    }
+    session.still()?;
+    session.engine.can_tell().await?;
+    session.engine.parse(text)
+}
+
+/// Who asks, and what is known besides the statement.
+pub(super) struct Asking<'a> {
+    pub(super) session: &'a Arc<Session>,
+    pub(super) store: &'a Store,
+    pub(super) text: &'a str,
+    /// How values are sent; `None`: as texts, or as a cursor was declared.
+    pub(super) format: Option<&'a Format>,
+    pub(super) options: FormatOptions,
+    /// Whether a transaction has begun.
+    pub(super) inside: bool,
+}
+
+impl Asking<'_> {
+    /// What needs no plan; `None`: rows are asked for, or a cursor for them.
+    pub(super) fn simple(&self, asked: &Asked) -> Result<Option<Response>, Told> {
+        let Self { session, store, .. } = *self;
+        Ok(Some(match asked {
+            Asked::Rows => return Ok(None),
+            Asked::Declare(declared) => {
+                may_declare(store, declared, self.inside)?;
+                return Ok(None);
+            }
+            Asked::Fetch(name, most) => {
+                session.still()?;
+                fetch(session, store, name, *most, self.format, self.options.clone())?
+            }
+            Asked::Close(name) => close(store, name.as_deref())?,
+            Asked::Show(name) => {
+                Response::Query(shown(name, &session.show(name)?, self.written())?)
+            }
+            Asked::Set(name, value) => {
+                session.set(name, value)?;
+                Response::Execution(Tag::new("SET"))
+            }
+            Asked::Reset => {
+                session.reset();
+                Response::Execution(Tag::new("RESET"))
+            }
+            Asked::Discard => {
+                session.reset();
+                session.held.forget(store, None);
+                Response::Execution(Tag::new("DISCARD ALL"))
+            }
+            Asked::Deallocate(name) => {
+                session.held.forget(store, name.as_deref());
+                Response::Execution(Tag::new("DEALLOCATE"))
+            }
+            Asked::Begin => Response::TransactionStart(Tag::new("BEGIN")),
+            Asked::End(tag) => {
+                session.held.end(store, *tag == "COMMIT");
+                Response::TransactionEnd(Tag::new(tag))
+            }
+            Asked::Nothing(tag) => Response::Execution(Tag::new(tag)),
+            Asked::Change => return Err(Told::read_only()),
+            Asked::Refused(code, why) => return Err(Told::new(code, *why)),
+            Asked::Unknown => {
+                return Err(Told::new("0A000", "this statement is not supported here"));
+            }
+        }))
+    }
+
+    /// What asks for rows once it is planned: they come, or a cursor has them.
+    pub(super) async fn planned(&self, asked: &Asked, query: Query) -> Result<Response, Told> {
+        let Asked::Declare(declared) = asked else {
+            let run = run(self.session, query, self.text, self.written(), self.options.clone());
+            return run.await.map(Response::Query);
+        };
+        match declare(self.session, self.store, declared, self.inside, query, self.text) {
+            Ok(answer) => Ok(answer),
+            Err(told) => Err(self.note(told).await),
+        }
+    }
+
+    /// Writes down what never came to be run.
+    pub(super) async fn note(&self, told: Told) -> Told {
+        note(self.session, self.text, told).await
+    }
+
+    fn written(&self) -> &Format {
+        self.format.unwrap_or(&Format::UnifiedText)
+    }
+}
+
+fn shown(name: &str, value: &str, format: &Format) -> Result<QueryResponse, Told> {
+    check_format(format, 1)?;
+    let fields = Arc::new(vec![setting_field(name, format)]);
+    let mut row = DataRowEncoder::new(Arc::clone(&fields));
+    row.encode_field(&value).map_err(|_| internal())?;
+    let mut response = QueryResponse::new(fields, stream::iter([Ok(row.take_row())]));
+    response.set_command_tag("SHOW");
+    Ok(response)
+}
+
+pub(super) fn setting_field(name: &str, format: &Format) -> FieldInfo {
+    FieldInfo::new(name.to_owned(), None, None, Type::TEXT, format.format_for(0))
+}

@@ -1,0 +1,100 @@
+//! What a connection asks of a running query: so many rows, in a form, within the time of a statement. A query that is
+//! asked once gives all its rows; a cursor's is asked again by each `FETCH`. The rows wait in a short queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use pgwire::api::results::FieldInfo;
+use pgwire::error::PgWireResult;
+use pgwire::messages::data::DataRow;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::failure::Told;
+use super::session::{Session, called_off, internal, timed_out};
+
+/// Batches that wait for a slow client; then the query waits.
+const WAITING: usize = 2;
+
+/// What comes out of the queue. Without an end the query has died, and what came is not all.
+pub(super) enum Piece {
+    Rows(Vec<DataRow>),
+    Failed(Told),
+    /// As many rows as were asked for: there may be more.
+    Enough,
+    /// The query has no more rows.
+    End,
+}
+
+/// What is asked for.
+pub(super) struct Demand {
+    /// How columns are sent.
+    pub(super) fields: Arc<Vec<FieldInfo>>,
+    /// So many rows, if there are as many.
+    pub(super) most: u64,
+    pub(super) rows: mpsc::Sender<Piece>,
+    /// Why the query has to end before.
+    pub(super) stop: oneshot::Receiver<Told>,
+}
+
+/// At most `most` rows for a session. Their time begins now; they come out of the other end.
+pub(super) fn demand(
+    session: &Session,
+    fields: &Arc<Vec<FieldInfo>>,
+    most: u64,
+) -> (Demand, mpsc::Receiver<Piece>) {
+    let (rows, pieces) = mpsc::channel(WAITING);
+    // The clock runs on the connections' thread: a query that computes leaves its own threads no time for timers.
+    let (ring, stop) = oneshot::channel();
+    drop(tokio::spawn(watch_over(session.engine.timeout(session), session.cancelled(), ring)));
+    (Demand { fields: Arc::clone(fields), most, rows, stop }, pieces)
+}
+
+/// Rings once the time is over or the statement is called off, unless nobody listens any more.
+async fn watch_over(
+    limit: Duration,
+    mut cancelled: watch::Receiver<u64>,
+    mut ring: oneshot::Sender<Told>,
+) {
+    let told = tokio::select! {
+        () = tokio::time::sleep(limit) => timed_out(),
+        _ = cancelled.changed() => called_off(),
+        () = ring.closed() => return,
+    };
+    drop(ring.send(told));
+}
+
+/// Waits until a query has to end, and tells why.
+pub(super) async fn stopped(stop: &mut oneshot::Receiver<Told>) -> Told {
+    // Who would have rung has ended with the server.
+    stop.await.unwrap_or_else(|_| called_off())
+}
+
+/// The rows that were asked for. `ended` hears whether there may be more, or what failed, unless the rows are not read to
+/// their end.
+pub(super) fn rows<F>(
+    pieces: mpsc::Receiver<Piece>,
+    ended: F,
+) -> impl Stream<Item = PgWireResult<DataRow>> + Send + 'static
+where
+    F: FnOnce(&Result<bool, Told>) + Send + 'static,
+{
+    let pieces = stream::unfold(Some((pieces, ended)), |reading| async move {
+        let (mut pieces, ended) = reading?;
+        let how = match pieces.recv().await {
+            Some(Piece::Rows(rows)) => return Some((Ok(rows), Some((pieces, ended)))),
+            Some(Piece::Enough) => Ok(true),
+            Some(Piece::End) => Ok(false),
+            Some(Piece::Failed(told)) => Err(told),
+            None => Err(internal()),
+        };
+        ended(&how);
+        how.err().map(|told| (Err(told), None))
+    });
+    pieces.flat_map(|rows: Result<Vec<DataRow>, Told>| {
+        stream::iter(match rows {
+            Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(told) => vec![Err(told.into())],
+        })
+    })
+}

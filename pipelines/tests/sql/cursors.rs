@@ -1,0 +1,263 @@
+//! Cursors by `DECLARE`: read piece by piece in both ways of asking, as lazily as anybody fetches, within the bounds of
+//! other queries.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use postgres::{Client, NoTls, SimpleQueryMessage};
+use serde_json::Value;
+use thalweg_serving::sql::Limits;
+
+use super::world::{WORLD, World, code, count};
+
+/// Never has a row.
+const ENDLESS: &str = "select max(a.value * b.value % 7) from generate_series(1, 100000) a \
+                       cross join generate_series(1, 100000000) b";
+/// Has more rows than anybody would wait for.
+const LONG: &str = "select value from generate_series(1, 1000000000)";
+
+fn empty(name: &str, limits: Limits) -> World {
+    let data = WORLD.data.parent().unwrap().with_file_name(name).join("data");
+    drop(std::fs::remove_dir_all(data.parent().unwrap()));
+    World::over(data, limits, None)
+}
+
+/// A piece of a cursor of numbers, in binary.
+fn fetched(client: &mut Client, fetch: &str) -> Vec<i64> {
+    client.query(fetch, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+/// And as texts, with its tag's number.
+fn said(client: &mut Client, fetch: &str) -> (Vec<String>, u64) {
+    let (mut rows, mut tag) = (Vec::new(), 0);
+    for message in client.simple_query(fetch).unwrap() {
+        match message {
+            SimpleQueryMessage::Row(row) => rows.push(row.get(0).unwrap().to_owned()),
+            SimpleQueryMessage::CommandComplete(count) => tag = count,
+            _ => {}
+        }
+    }
+    (rows, tag)
+}
+
+fn told<T: std::fmt::Debug>(asked: Result<T, postgres::Error>) -> (String, String) {
+    let error = asked.unwrap_err();
+    let told = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
+    (told.code().code().to_owned(), told.message().to_owned())
+}
+
+#[test]
+fn a_cursor_gives_the_rows_of_its_query_one_piece_after_another() {
+    let mut client = WORLD.connect("viewer");
+    let sql = "select value from generate_series(1, 20000) order by 1";
+    let all = fetched(&mut client, sql);
+    client.batch_execute(&format!("begin; declare C no scroll cursor for {sql}")).unwrap();
+    let mut rows = fetched(&mut client, "fetch 100 from c");
+    assert_eq!(rows.len(), 100);
+    let (next, tag) = said(&mut client, "fetch c");
+    assert_eq!((next.len(), tag), (1, 1));
+    rows.extend(next.iter().map(|row| row.parse::<i64>().unwrap()));
+    rows.extend(fetched(&mut client, "fetch forward from c"));
+    let (several, _) =
+        said(&mut client, "fetch 9000 in c; select -1; fetch forward 100 from \"c\"");
+    assert_eq!((several.len(), several[9000].as_str()), (9101, "-1"));
+    rows.extend(several.iter().map(|row| row.parse::<i64>().unwrap()).filter(|row| *row > 0));
+    rows.extend(fetched(&mut client, "fetch all from c"));
+    assert_eq!(rows, all);
+    assert!(fetched(&mut client, "fetch 5 from c").is_empty());
+    client.batch_execute("close c; commit").unwrap();
+
+    // Values in binary, if it is declared so, and else as each FETCH wants them.
+    let mut wire = WORLD.wire("viewer");
+    wire.send(
+        Some(b'Q'),
+        b"begin; declare c binary cursor for select 7::bigint; fetch next in c\0",
+    );
+    let answers = wire.until_ready();
+    let row = answers.iter().find(|message| message.kind == b'D').unwrap();
+    assert_eq!(row.body, [&[0, 1, 0, 0, 0, 8][..], &7_i64.to_be_bytes()[..]].concat());
+}
+
+#[test]
+fn a_cursor_computes_no_more_than_is_fetched() {
+    let mut client = WORLD.connect("viewer");
+    let mut transaction = client.transaction().unwrap();
+    for name in ["a", "b"] {
+        // The first is never fetched from.
+        transaction.batch_execute(&format!("declare {name} cursor for {ENDLESS}")).unwrap();
+        transaction.batch_execute(&format!("declare {name}2 cursor for {LONG}")).unwrap();
+    }
+    let rows = transaction.query("fetch 3000 from b2", &[]).unwrap();
+    assert_eq!(rows.len(), 3000);
+    transaction.rollback().unwrap();
+    assert_eq!(count(&mut client, "select 1::bigint"), 1);
+}
+
+#[test]
+fn what_a_cursor_cannot_do_is_told_in_a_line() {
+    let mut client = WORLD.connect("viewer");
+    let declare = "declare c cursor for select 1";
+    assert_eq!(code(client.simple_query(declare)), "25P01");
+    assert_eq!(code(client.query(declare, &[])), "25P01");
+    for (sql, expected) in [
+        (declare, "42P03"),
+        ("declare d scroll cursor for select 1", "0A000"),
+        ("declare d cursor for select * from gold_kpis for update", "25006"),
+        ("declare d cursor for select * from bronze_events", "42P01"),
+        ("fetch 1 from d", "34000"),
+        ("close d", "34000"),
+        ("fetch prior from c", "55000"),
+        ("fetch backward c", "55000"),
+        ("fetch absolute 1 from c", "55000"),
+        ("fetch 0 from c", "55000"),
+    ] {
+        client.batch_execute(&format!("begin; {declare}")).unwrap();
+        assert_eq!(code(client.simple_query(sql)), expected, "{sql}");
+        assert_eq!(code(client.query(sql, &[])), expected, "{sql}");
+        client.batch_execute("rollback").unwrap();
+    }
+}
+
+#[test]
+fn a_cursor_ends_with_its_transaction_unless_it_is_held_beyond_a_commit() {
+    let mut client = WORLD.connect("viewer");
+    let held =
+        "declare held cursor with hold for select value from generate_series(1, 9) order by 1";
+    for end in ["commit", "rollback"] {
+        client.batch_execute("begin; declare c cursor for select 1").unwrap();
+        client.batch_execute(&format!("fetch 1 from c; {end}")).unwrap();
+        assert_eq!(code(client.simple_query("fetch 1 from c")), "34000", "{end}");
+    }
+    client.batch_execute(&format!("begin; {held}; fetch 2 from held; rollback")).unwrap();
+    assert_eq!(code(client.simple_query("fetch 1 from held")), "34000");
+
+    client.batch_execute(&format!("begin; {held}; fetch 2 from held; commit")).unwrap();
+    client.batch_execute("begin; rollback").unwrap();
+    assert_eq!(fetched(&mut client, "fetch 2 from held"), [3, 4]);
+    client.batch_execute("close held").unwrap();
+    // By itself it is its own transaction.
+    client.batch_execute(held).unwrap();
+    assert_eq!(fetched(&mut client, "fetch all from held").len(), 9);
+    client.batch_execute("close all").unwrap();
+    assert_eq!(code(client.simple_query("fetch 1 from held")), "34000");
+
+    // A text that fails halfway leaves nothing behind.
+    let fails = "begin; declare c cursor with hold for select cast(concat('x', value) as bigint) \
+                 from generate_series(1, 3); fetch 1 from c";
+    assert_eq!(code(client.simple_query(fails)), "22P02");
+    client.batch_execute("begin; declare c cursor for select 1; rollback").unwrap();
+}
+
+#[test]
+fn cursors_and_portals_share_their_places() {
+    let mut client = WORLD.connect("viewer");
+    client.batch_execute("begin").unwrap();
+    for name in 0..512 {
+        client.batch_execute(&format!("declare c{name} cursor for select 1")).unwrap();
+    }
+    let one_more = "declare one_more cursor for select 1";
+    assert_eq!(code(client.simple_query(one_more)), "54000");
+    client.batch_execute(&format!("close c7; {one_more}")).unwrap();
+    assert_eq!(code(client.simple_query("declare another cursor for select 1")), "54000");
+    client.batch_execute(&format!("rollback; begin; {one_more}; commit")).unwrap();
+}
+
+#[test]
+fn the_rows_of_a_cursor_are_bounded_as_those_of_a_query() {
+    let world = empty("cursor-rows", Limits { rows: 100, ..Limits::default() });
+    let mut client = world.connect("viewer");
+    let declare = "begin; declare c cursor for select value from generate_series(1, 150)";
+    client.batch_execute(declare).unwrap();
+    assert_eq!(fetched(&mut client, "fetch 100 from c").len(), 100);
+    assert_eq!(code(client.query("fetch 1 from c", &[])), "54000");
+}
+
+#[test]
+fn each_fetch_has_the_time_of_a_statement_and_none_follows_one_that_failed() {
+    let mut client = WORLD.connect("viewer");
+    client.batch_execute("set statement_timeout = '3s'; begin").unwrap();
+    client.batch_execute(&format!("declare c cursor for {LONG}")).unwrap();
+    assert_eq!(fetched(&mut client, "fetch 10 from c").len(), 10);
+    // More time than one statement has goes by with others.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        client.simple_query("show timezone").unwrap();
+    }
+    assert_eq!(fetched(&mut client, "fetch 10 from c").len(), 10);
+    client.batch_execute(&format!("close c; declare c cursor for {ENDLESS}")).unwrap();
+    client.batch_execute("set statement_timeout = '150ms'").unwrap();
+    let late = ("57014".to_owned(), "canceling statement due to statement timeout".to_owned());
+    assert_eq!(told(client.query("fetch 1 from c", &[])), late);
+    let (code, message) = told(client.query("fetch 1 from c", &[]));
+    assert_eq!(code, "24000");
+    assert!(message.contains("57014") && message.contains("DECLARE"), "{message}");
+    client.batch_execute("rollback").unwrap();
+    assert_eq!(count(&mut client, "select 1::bigint"), 1);
+}
+
+#[test]
+fn a_fetch_that_is_called_off_ends_its_cursor() {
+    let mut client = WORLD.connect("viewer");
+    client.batch_execute(&format!("begin; declare c cursor for {ENDLESS}")).unwrap();
+    let token = client.cancel_token();
+    let over = AtomicBool::new(false);
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Before the statement begins there is nothing to call off: until it has ended.
+            while !over.load(Ordering::SeqCst) {
+                token.cancel_query(NoTls).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let ended = client.simple_query("fetch 1 from c");
+        over.store(true, Ordering::SeqCst);
+        told(ended)
+    });
+    let called_off = "canceling statement due to user request".to_owned();
+    assert_eq!(ended, ("57014".to_owned(), called_off));
+    // A FETCH of what has ended computes nothing that a late request could call off.
+    assert_eq!(code(client.simple_query("fetch 1 from c")), "24000");
+}
+
+#[test]
+fn a_cursor_that_is_forgotten_ends() {
+    let idle = Duration::from_secs(2);
+    let world = empty("cursor-idle", Limits { idle, ..Limits::default() });
+    let mut client = world.connect("viewer");
+    client.batch_execute(&format!("begin; declare c cursor for {LONG}; fetch 1 from c")).unwrap();
+    // The connection is busy all the time.
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let limited = || {
+        let log = std::fs::read_to_string(world.audit_path()).unwrap();
+        log.contains("\"outcome\":\"limited\",\"reason\":\"57014\"")
+    };
+    while !limited() {
+        assert!(Instant::now() < deadline, "it is still there");
+        client.simple_query("show timezone").unwrap();
+    }
+    let (code, message) = told(client.simple_query("fetch 1 from c"));
+    assert_eq!(code, "57014");
+    assert!(message.contains("not fetched from for too long"), "{message}");
+}
+
+#[test]
+fn a_cursor_has_the_entries_of_one_query_in_the_audit_log() {
+    let world = empty("cursor-audited", Limits::default());
+    let mut client = world.connect("viewer");
+    client.batch_execute("begin; declare unread cursor for select 1").unwrap();
+    let declare = "declare c cursor for select value from generate_series(1, 250)";
+    client.batch_execute(declare).unwrap();
+    for expected in [100, 100, 50] {
+        assert_eq!(fetched(&mut client, "fetch 100 from c").len(), expected);
+    }
+    client.batch_execute("commit").unwrap();
+    assert_eq!(code(client.query("fetch 1 from c", &[])), "34000");
+    let log = std::fs::read_to_string(world.audit_path()).unwrap();
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let queries: Vec<&Value> = entries.iter().filter(|it| it["action"] == "query").collect();
+    let outcomes: Vec<&Value> = queries.iter().map(|it| &it["outcome"]).collect();
+    assert_eq!(outcomes, ["begun", "done", "failed"], "{log}");
+    assert_eq!(queries[1]["rows"], 250);
+    assert_eq!(queries[0]["subject"], queries[1]["subject"]);
+    assert_eq!(queries[2]["reason"], "34000");
+}
