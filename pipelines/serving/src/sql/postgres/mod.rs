@@ -2,10 +2,10 @@
 //!
 //! A connection (`connection.rs`, its bytes in `wire.rs`) comes in with TLS and SCRAM (`login.rs`, `scram.rs`) and
 //! becomes a session (`session.rs`), which has a role and keeps statements (`held.rs`). Each statement is taken apart
-//! (`tokens.rs`), made plannable where clients expect more than `DataFusion` plans (`keys.rs`, `names.rs`, `booleans.rs`),
-//! sorted (`statement.rs`), planned over the newest versions of the tables that the role may see (`engine.rs`,
-//! `query.rs`, `tables.rs`), and run within bounds of time, rows and memory on threads of its own (`run.rs`). What does
-//! not only read is refused.
+//! (`tokens.rs`), made plannable where clients expect more than `DataFusion` plans (`keys.rs`, `lookups.rs`, `names.rs`,
+//! `booleans.rs`), sorted (`statement.rs`), planned over the newest versions of the tables that the role may see
+//! (`engine.rs`, `query.rs`, `tables.rs`), and run within bounds of time, rows and memory on threads of its own
+//! (`run.rs`). What does not only read is refused.
 
 mod booleans;
 mod connection;
@@ -15,6 +15,7 @@ mod held;
 mod information;
 mod keys;
 mod login;
+mod lookups;
 mod names;
 mod query;
 mod roles;
