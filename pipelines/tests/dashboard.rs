@@ -130,6 +130,41 @@ fn the_pages_show_what_the_tables_hold_and_everybody_can_use_them() {
     assert!(output.status.success() && said.trim() == "ok", "{said}{problems}");
 }
 
+/// Two patients' heart rates: by minute its start (ms), mean, least, greatest.
+fn courses(data: &Path) -> BTreeMap<String, Vec<[f64; 4]>> {
+    let mut courses: BTreeMap<String, Vec<[f64; 4]>> = BTreeMap::new();
+    for row in gold(data, "gold/patient_vitals", Some("patient_id")) {
+        let [mean, least, greatest] =
+            ["heart_rate_mean", "heart_rate_min", "heart_rate_max"].map(|name| row.number(name));
+        courses.entry(row.key).or_default().push([row.minute as f64, mean, least, greatest]);
+    }
+    while courses.len() > 2 {
+        courses.pop_last();
+    }
+    for course in courses.values_mut() {
+        course.sort_by(|one, other| one[0].total_cmp(&other[0]));
+    }
+    courses
+}
+
+#[test]
+fn a_page_of_a_patient_asks_until_it_has_every_minute_that_is_committed() {
+    let Some(browser) = Browser::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = tables(folder.path(), 40_000);
+    let wanted = folder.path().join("expected.json");
+    let expected = json!({ "minute": expected(&data)["minute"], "courses": courses(&data) });
+    fs::write(&wanted, expected.to_string()).unwrap();
+    let serving = Serving::start(
+        healthcare().args(["serve", "--http", "127.0.0.1:0", "--data-dir"]).arg(&data),
+    );
+    let output =
+        browser.script(&script("gaps.mjs")).arg(&serving.link).arg(&wanted).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let problems = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim() == "ok", "{said}{problems}");
+}
+
 fn now_millis() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }

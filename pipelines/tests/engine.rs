@@ -134,18 +134,19 @@ fn a_stalled_sink_stalls_the_source_and_loses_nothing() {
 #[test]
 fn a_job_is_stopped_and_resumed_without_loss() {
     let bench = Bench::new();
-    let mut runs = 0;
-    loop {
-        let handle = job(&bench, source(40_000), 1 + runs % 3).start().unwrap();
-        let stopper = handle.stopper();
-        std::thread::park_timeout(Duration::from_millis(40));
-        stopper.stop();
-        runs += 1;
-        if handle.join().unwrap().finished {
-            break;
+    for parallelism in [1, 2, 3] {
+        // However fast it is, it cannot end before it is stopped, and has something to commit until then.
+        let input = source(40_000).hold_at("a", 10_000 * i64::from(parallelism));
+        let before = bench.store.rows("all");
+        let handle = job(&bench, input, parallelism).start().unwrap();
+        while bench.store.rows("all") == before {
+            assert!(!handle.is_finished());
+            std::thread::park_timeout(Duration::from_millis(1));
         }
+        handle.stopper().stop();
+        assert!(!handle.join().unwrap().finished);
     }
-    assert!(runs > 1);
+    assert!(job(&bench, source(40_000), 2).start().unwrap().join().unwrap().finished);
     assert_eq!(bench.store.rows("all"), 120_000);
     assert_eq!(gold(&bench).iter().map(|r| r.2).sum::<i64>(), 120_000);
 }

@@ -1,5 +1,6 @@
 //! The operator: readings of many keys in, changes of their alerts out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -122,14 +123,14 @@ struct Watching {
     columns: Columns,
     schema: SchemaRef,
     rules: Rules,
-    keys: KeyTable<Box<[u8]>, Watched>,
+    keys: KeyTable<Arc<[u8]>, Watched>,
 }
 
 impl Watching {
     /// A row of time `at`, when event time has reached `now`.
     fn observe(
         &mut self,
-        (hash, key): (u64, &[u8]),
+        (hash, key): (u64, &Arc<[u8]>),
         (at, now): (EventTime, Option<EventTime>),
         value_of: impl Fn(usize) -> Option<f64>,
         told: &mut Vec<Told>,
@@ -139,7 +140,7 @@ impl Watching {
         if now.is_some_and(|now| at <= now.saturating_sub(rules.forget_after)) {
             return;
         }
-        let mut entry = self.keys.entry(hash, key.into());
+        let mut entry = self.keys.entry(hash, Arc::clone(key));
         let mut nearer = entry.sleeps();
         if let Some(now) = now.filter(|now| entry.is_due(*now)) {
             entry.stop_timer();
@@ -158,12 +159,12 @@ impl Watching {
     /// Commands about keys that are not known, or no longer, mean nothing.
     fn obey(
         &mut self,
-        (hash, key): (u64, &[u8]),
+        (hash, key): (u64, &Arc<[u8]>),
         command: Command<'_>,
         now: Watermark,
         told: &mut Vec<Told>,
     ) {
-        let Some(mut entry) = self.keys.find(hash, key.into()) else { return };
+        let Some(mut entry) = self.keys.find(hash, Arc::clone(key)) else { return };
         // Behind the end of the input there is no time by which anything could be said.
         let now = if now == Watermark::MAX { EventTime::MIN } else { now.0 };
         entry.value().obey(&self.rules, now, command, told);
@@ -187,14 +188,14 @@ impl Operator for Watching {
                 Row::Readings(at) => {
                     let now = rows.watermark(row, context.watermark);
                     let value_of = |rule| rows.value(row, rule);
-                    self.observe((hash, &*key), (at, now), value_of, &mut told);
+                    self.observe((hash, &key), (at, now), value_of, &mut told);
                 }
                 Row::Command(command) => {
-                    self.obey((hash, &*key), command, context.watermark, &mut told);
+                    self.obey((hash, &key), command, context.watermark, &mut told);
                 }
                 Row::Nothing => dropped += 1,
             }
-            changes.extend(told.drain(..).map(|told| (key.clone(), told)));
+            changes.extend(told.drain(..).map(|told| (Arc::clone(&key), told)));
         }
         out.leave_out(LeftOut { late: 0, dropped });
         self.columns.emit(&self.schema, &changes, out)
@@ -213,7 +214,7 @@ impl Operator for Watching {
         let rules = &self.rules;
         self.keys.wake(watermark.0, |key, watched| {
             let stays = watched.pass(rules, watermark.0, &mut told);
-            changes.extend(told.drain(..).map(|told| (key.clone(), told)));
+            changes.extend(told.drain(..).map(|told| (Arc::clone(key), told)));
             stays.then(|| watched.due(rules))
         });
         self.columns.emit(&self.schema, &changes, out)

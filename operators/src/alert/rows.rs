@@ -130,7 +130,7 @@ impl Columns {
     pub(super) fn emit(
         &self,
         schema: &SchemaRef,
-        changes: &[(Box<[u8]>, Told)],
+        changes: &[(Arc<[u8]>, Told)],
         out: &mut Collector,
     ) -> Result<()> {
         if changes.is_empty() {
@@ -167,8 +167,8 @@ impl Columns {
 
 /// A batch's rows.
 pub(super) struct Rows<'a> {
-    /// Hash and canonical bytes of each row's key.
-    pub(super) keys: Vec<(u64, Box<[u8]>)>,
+    /// Hash and canonical bytes of each row's key: made once, whoever keeps them.
+    pub(super) keys: Vec<(u64, Arc<[u8]>)>,
     times: &'a TimestampMicrosecondArray,
     values: Vec<Float64Array>,
     watermarks: Option<&'a Int64Array>,

@@ -291,6 +291,25 @@ public class Main {
                     m.getIndexInfo(null, "public", "silver_events", false, true) }) {
                 if (r.next()) throw new IllegalStateException("a key");
             }
+            StringBuilder types = new StringBuilder(" ");
+            try (ResultSet r = m.getTypeInfo()) {
+                while (r.next()) types.append(r.getString("TYPE_NAME")).append('=').append(r.getInt("DATA_TYPE")).append(' ');
+            }
+            System.out.println(types);
+            // Who may do what is not told: whoever sees a table may read it. No function lies beside the tables.
+            for (ResultSet r : new ResultSet[] {
+                    m.getTablePrivileges(null, "public", "silver_events"),
+                    m.getColumnPrivileges(null, "public", "silver_events", "%"),
+                    m.getFunctions(null, "public", "%") }) {
+                if (r.next()) throw new IllegalStateException("a privilege or a function");
+            }
+            try (ResultSet r = m.getFunctions(null, null, "array_in")) {
+                r.next();
+                System.out.println(r.getString("FUNCTION_SCHEM") + ' ' + r.getShort("FUNCTION_TYPE"));
+            }
+            try (ResultSet r = m.getFunctionColumns(null, null, "pg_get_keywords", "%")) {
+                if (!r.next()) throw new IllegalStateException("it returns something");
+            }
             c.setReadOnly(true);
             c.setAutoCommit(false);
             try (PreparedStatement s = c.prepareStatement(
@@ -324,9 +343,11 @@ public class Main {
     let output = done(&mut java).unwrap();
     let lines: Vec<&str> = output.lines().collect();
     assert!(lines[0].contains("silver_events ") && !lines[0].contains("bronze"), "{output}");
+    // As java.sql.Types has them: BIGINT, TIMESTAMP.
+    assert!(lines[1].contains(" int8=-5 ") && lines[1].contains(" timestamptz=93 "), "{output}");
     let mut client = world.connect("clinician");
     let expected = count(&mut client, "select count(*) from silver_events");
-    assert_eq!(lines[1..], [expected.to_string().as_str(), "25006"]);
+    assert_eq!(lines[2..], ["pg_catalog 1", expected.to_string().as_str(), "25006"]);
 }
 
 /// Runs a script against pyodbc; `options` are its driver's.

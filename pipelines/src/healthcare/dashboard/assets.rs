@@ -26,6 +26,7 @@ assets! {
     "/theme.js" = JS "theme.js",
     "/app.js" = JS "app.js",
     "/store.js" = JS "store.js",
+    "/courses.js" = JS "courses.js",
     "/dom.js" = JS "dom.js",
     "/format.js" = JS "format.js",
     "/charts.js" = JS "charts.js",

@@ -150,6 +150,8 @@ async fn list(site: Site, visitor: Extension<Visitor>, Query(search): Query<Sear
 struct Course {
     id: PatientId,
     rows: Vec<Row>,
+    /// Start of the newest committed minute of all patients, ms: the rows reach that far.
+    committed: i64,
 }
 
 async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) -> Response {
@@ -166,7 +168,7 @@ async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) 
         rows.extend(tap.patient(patient, committed, Instant::now()));
     }
     match site.looks.note(&visitor, sight, rows.len()).await {
-        Ok(()) => Json(Course { id: PatientId(patient), rows }).into_response(),
+        Ok(()) => Json(Course { id: PatientId(patient), rows, committed }).into_response(),
         Err(problem) => unwritten(&problem),
     }
 }

@@ -36,6 +36,7 @@ use super::booleans::Booleans;
 use super::failure::Told;
 use super::information::Information;
 use super::keys::keyless;
+use super::lookups::aggregated;
 use super::names::distinct;
 use super::query::Query;
 use super::roles::RoleInfo;
@@ -94,7 +95,8 @@ impl Engine {
         config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
         let mut context = SessionContext::new_with_config_rt(config, environment);
         setup_pg_catalog(&context, database, EmptyContextProvider).map_err(|e| broken(*e))?;
-        context.register_udf(text_function("version", VERSION));
+        context.register_udf(text_function("version", &[], Some(VERSION)));
+        context.register_udf(text_function("pg_get_function_result", &[DataType::Int64], None));
         context.register_udf(create_has_privilege_udf("has_function_privilege"));
         context.register_expr_planner(Arc::new(Booleans)).map_err(broken)?;
         let statics = Arc::new(PgCatalogStaticTables::try_new().map_err(broken)?);
@@ -176,7 +178,7 @@ impl Engine {
                     .values()
                     .filter(|function| !BOUNDLESS.contains(&function.name()))
                     .cloned()
-                    .chain([Arc::new(text_function("session_user", user))])
+                    .chain([Arc::new(text_function("session_user", &[], Some(user)))])
                     .collect(),
             )
             .build()
@@ -251,6 +253,7 @@ impl Engine {
 
 fn plannable(statement: Statement) -> Statement {
     let mut statement = keyless(&statement).unwrap_or(statement);
+    aggregated(&mut statement);
     distinct(&mut statement);
     statement
 }
@@ -263,16 +266,20 @@ const BOUNDLESS: [&str; 7] =
 /// Clients look for `PostgreSQL` and a number.
 const VERSION: &str = concat!("PostgreSQL 16.6 (Thalweg ", env!("CARGO_PKG_VERSION"), ")");
 
-/// A function without arguments that says the same thing always.
-fn text_function(name: &str, text: &str) -> datafusion::logical_expr::ScalarUDF {
-    let text = text.to_owned();
+/// A function that says the same thing always, or nothing.
+fn text_function(
+    name: &str,
+    arguments: &[DataType],
+    text: Option<&str>,
+) -> datafusion::logical_expr::ScalarUDF {
+    let text = text.map(str::to_owned);
     create_udf(
         name,
-        Vec::new(),
+        arguments.to_vec(),
         DataType::Utf8,
         Volatility::Stable,
         Arc::new(move |_: &[ColumnarValue]| {
-            Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(text.clone()))))
+            Ok(ColumnarValue::Scalar(ScalarValue::Utf8(text.clone())))
         }),
     )
 }

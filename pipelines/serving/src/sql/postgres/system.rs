@@ -1,6 +1,7 @@
 //! `pg_catalog`: the library's, with `pg_type` as clients join it. There its columns that are functions hold names, in
 //! `PostgreSQL` they hold numbers of `pg_proc`: Npgsql finds the arrays by `pg_proc.oid = pg_type.typreceive`. And with
-//! the one setting in `pg_settings` without which JDBC asks for no foreign key.
+//! the one setting in `pg_settings` without which JDBC asks for no foreign key. What it has no words for is null: who may do
+//! what with a table, which JDBC asks for, and arrays about functions, which the library writes in Python's way.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,12 +13,18 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::common::{ScalarValue, TableReference};
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion_pg_catalog::pg_catalog::PgCatalogStaticTables;
 
 const TYPES: &str = "pg_type";
 const SETTINGS: &str = "pg_settings";
 const FUNCTIONS: [&str; 4] = ["typinput", "typoutput", "typreceive", "typsend"];
+/// Columns that are null, whether the library's tables have them or not.
+const NULLS: [(&str, &[&str]); 2] =
+    [("pg_class", &["relacl"]), ("pg_proc", &["proallargtypes", "proargmodes", "proargnames"])];
 
 /// One role's.
 pub(super) struct System {
@@ -47,11 +54,14 @@ impl SchemaProvider for System {
         if name == TYPES {
             return Ok(Some(Arc::clone(&self.types)));
         }
-        let table = self.library.table(name).await?;
+        let Some(table) = self.library.table(name).await? else { return Ok(None) };
         if name == SETTINGS {
-            return table.map(|table| settings(&table)).transpose();
+            return settings(&table).map(Some);
         }
-        Ok(table)
+        match NULLS.iter().find(|(of, _)| *of == name) {
+            Some((_, columns)) => with_nulls(name, table, columns).map(Some),
+            None => Ok(Some(table)),
+        }
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -74,6 +84,22 @@ fn settings(table: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
     let arrays = schema.fields().iter().map(column).collect();
     let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?;
     Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
+}
+
+/// A table of which these columns are null.
+fn with_nulls(
+    name: &str,
+    table: Arc<dyn TableProvider>,
+    columns: &[&str],
+) -> Result<Arc<dyn TableProvider>> {
+    let name = TableReference::partial("pg_catalog", name);
+    let scan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
+    let others = scan.schema().columns().into_iter();
+    let others = others.filter(|column| !columns.contains(&column.name.as_str()));
+    let others: Vec<Expr> = others.map(Expr::Column).collect();
+    let nulls = columns.iter().map(|column| lit(ScalarValue::Utf8(None)).alias(*column));
+    let plan = scan.project(others.into_iter().chain(nulls))?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
 /// `pg_type` with numbers of functions.

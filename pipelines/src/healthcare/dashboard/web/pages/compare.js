@@ -1,9 +1,10 @@
 // Up to four patients side by side.
 
 import { color, lines } from "../charts.js";
+import { courses } from "../courses.js";
 import { card, el, hint, svg } from "../dom.js";
 import { number, VITALS } from "../format.js";
-import { AGAIN, finder, rowsOf } from "./patient.js";
+import { finder } from "./patient.js";
 
 const MOST = 4;
 const DASHES = ["", "8 4", "2 3", "10 3 2 3"];
@@ -28,14 +29,8 @@ export function compare({ store, body, argument, minutes }) {
   const table = el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Newest figures" });
   body.append(...[ids.length ? chips : null, add ? card("Patients", "seen in the last hour", add) : null].filter(Boolean));
   if (ids.length) body.append(card("Newest figures", "", table), el("div", { class: "grid two" }, charts.map((chart) => chart.root)));
-  let data = null;
-  let seen = null;
-  let asked = 0;
-  let timer = null;
-  let closed = false;
 
-  function draw() {
-    if (!data || closed) return;
+  function draw(data) {
     const steady = data.map((rows) => rows.filter((row) => !row.live));
     const newest = Math.max(...steady.flat().map((row) => row.t), 0);
     const kept = steady.map((rows) => rows.filter((row) => row.t > newest - minutes() * 60_000));
@@ -59,32 +54,16 @@ export function compare({ store, body, argument, minutes }) {
     table.replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, body)));
   }
 
-  async function read() {
-    asked = Date.now();
-    seen = store.committed;
-    const found = await Promise.all(ids.map(rowsOf));
-    data = found.map((rows, at) => rows ?? data?.[at] ?? []);
-    draw();
-  }
-
-  const page = {
+  const following = courses(store, ids, (known) => draw(known.map((course) => course?.rows ?? [])));
+  return {
     update() {
-      if (!ids.length) return;
-      if (seen === store.committed && data && store.running === null) return;
-      const wait = Math.max(0, asked + AGAIN - Date.now());
-      timer ??= setTimeout(async () => {
-        try { await read(); } finally { timer = null; }
-        // One that was committed meanwhile has found a timer.
-        if (!closed && seen !== store.committed) page.update();
-      }, wait);
+      if (ids.length) following.update();
     },
     close() {
-      closed = true;
-      clearTimeout(timer);
+      following.close();
       for (const chart of charts) chart.drawn?.close();
     },
   };
-  return page;
 }
 
 function swatch(at) {

@@ -1,12 +1,10 @@
 // One patient: the vitals of the last hour, minute by minute, and of the minute that is running.
 
 import { trend } from "../charts.js";
+import { courses } from "../courses.js";
 import { card, el, hint, say } from "../dom.js";
 import { number, time, VITALS } from "../format.js";
 import { alertList, inOrder } from "./alerts.js";
-
-/** No page asks more often, ms. */
-export const AGAIN = 1000;
 
 /** A field that finds patients by the beginning of their number and hands one to `choose`. */
 export function finder(choose, text = "Find a patient by number") {
@@ -29,16 +27,6 @@ export function finder(choose, text = "Find a patient by number") {
   return el("div", { class: "finder" }, el("label", { for: "find" }, text), input, list);
 }
 
-/** The minutes of a patient; null when the server does not answer, or breaks off. */
-export async function rowsOf(id) {
-  try {
-    const response = await fetch(`/api/patient/${id}`);
-    return response.ok ? (await response.json()).rows : null;
-  } catch {
-    return null;
-  }
-}
-
 export function patient({ store, body, argument, minutes }) {
   if (!store.me?.patients) {
     body.append(hint("Your role does not include single patients."));
@@ -58,12 +46,8 @@ export function patient({ store, body, argument, minutes }) {
       el("a", { href: "#/patient" }, "Another patient"), " ", el("a", { href: `#/compare/${id}` }, "Compare")),
     lead, about, el("div", { class: "grid two" }, charts.map((chart) => chart.root)));
   let rows = null;
-  let asked = 0;
-  let seen = null;
-  let timer = null;
-  let closed = false;
   function draw() {
-    if (!rows || closed) return;
+    if (!rows) return;
     // Running minutes may be ahead; what is shown is measured from what is committed.
     const from = ((rows.findLast((row) => !row.live) ?? rows.at(-1))?.t ?? 0) - minutes() * 60_000;
     for (const chart of charts) chart.update(rows.filter((row) => row.t > from));
@@ -72,29 +56,18 @@ export function patient({ store, body, argument, minutes }) {
     const own = inOrder(store.rows("alerts").filter((alert) => alert.patient === id && alert.state !== "resolved"));
     about.replaceChildren(...(own.length ? [card("Alerts", "", alertList(own))] : []));
   }
-  async function read() {
-    asked = Date.now();
-    seen = store.committed;
-    rows = (await rowsOf(id)) ?? rows ?? [];
+  const following = courses(store, [id], ([course]) => {
+    rows = course.rows;
     draw();
-  }
-  const page = {
+  });
+  return {
     update() {
       draw();
-      // A minute was committed or is running: ask again, but neither at each step of a fast run nor twice at once.
-      if (seen === store.committed && rows && store.running === null) return;
-      const wait = Math.max(0, asked + AGAIN - Date.now());
-      timer ??= setTimeout(async () => {
-        try { await read(); } finally { timer = null; }
-        // One that was committed meanwhile has found a timer.
-        if (!closed && seen !== store.committed) page.update();
-      }, wait);
+      following.update();
     },
     close() {
-      closed = true;
-      clearTimeout(timer);
+      following.close();
       for (const chart of charts) chart.close();
     },
   };
-  return page;
 }

@@ -1,0 +1,55 @@
+// What is known of single patients, asked for until it reaches what is committed.
+
+/** No page asks more often, ms. */
+const AGAIN = 1000;
+
+/** Of a number that no patient can have: there is nothing to ask for again. */
+const NOBODY = { rows: [], committed: Infinity };
+
+/** The course of a patient; null when the server does not answer, or breaks off. */
+async function courseOf(id) {
+  try {
+    const response = await fetch(`/api/patient/${id}`);
+    if (response.ok) return await response.json();
+    return response.status === 400 ? NOBODY : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Keeps the courses of patients up to date. `show` gets them in the order of `ids`, null for one that is not known yet,
+ * once any is known.
+ *
+ * How far a course reaches is what the server said with it, not when it was asked for: after a request that failed, or whose
+ * answer was older than what is committed by now, it is asked for again.
+ */
+export function courses(store, ids, show) {
+  let known = ids.map(() => null);
+  let asked = 0;
+  let timer = null;
+  let closed = false;
+  const isBehind = () => known.some((course) => !course || course.committed < store.committed);
+
+  async function read() {
+    asked = Date.now();
+    const found = await Promise.all(ids.map(courseOf));
+    known = found.map((course, at) => course ?? known[at]);
+    if (!closed && known.some(Boolean)) show(known);
+  }
+
+  /** Asks if a minute was committed or is running, but neither at each step of a fast run nor twice at once. */
+  function update() {
+    if (closed || timer !== null || (!isBehind() && store.running === null)) return;
+    timer = setTimeout(async () => {
+      try { await read(); } finally { timer = null; }
+      if (isBehind()) update();
+    }, Math.max(0, asked + AGAIN - Date.now()));
+  }
+
+  function close() {
+    closed = true;
+    clearTimeout(timer);
+  }
+  return { update, close };
+}
