@@ -80,7 +80,8 @@ fn a_cursor_gives_the_rows_of_its_query_one_piece_after_another() {
 
 #[test]
 fn a_cursor_computes_no_more_than_is_fetched() {
-    let mut client = WORLD.connect("viewer");
+    let world = empty("cursor-lazy", Limits::default());
+    let mut client = world.connect("viewer");
     let mut transaction = client.transaction().unwrap();
     for name in ["a", "b"] {
         // The first is never fetched from.
@@ -89,8 +90,49 @@ fn a_cursor_computes_no_more_than_is_fetched() {
     }
     let rows = transaction.query("fetch 3000 from b2", &[]).unwrap();
     assert_eq!(rows.len(), 3000);
+    // It would fail at a row that nobody fetches.
+    let fails = "select 1 / (5000000 - value) from generate_series(1, 1000000000)";
+    transaction.batch_execute(&format!("declare c cursor for {fails}")).unwrap();
+    assert_eq!(transaction.query("fetch 10 from c", &[]).unwrap().len(), 10);
     transaction.rollback().unwrap();
+    // Both that were fetched from are closed, and the others never began.
+    let queries = || {
+        let log = std::fs::read_to_string(world.audit_path()).unwrap();
+        let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let queries = entries.filter(|entry| entry["action"] == "query");
+        let mut queries: Vec<(String, u64)> = queries
+            .map(|entry| {
+                (entry["outcome"].as_str().unwrap().to_owned(), entry["rows"].as_u64().unwrap())
+            })
+            .collect();
+        queries.sort_unstable();
+        queries
+    };
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while queries().len() < 4 {
+        assert!(Instant::now() < deadline, "{:?}", queries());
+        std::thread::yield_now();
+    }
+    let entry = |outcome: &str, rows| (outcome.to_owned(), rows);
+    let expected = [
+        entry("begun", 10),
+        entry("begun", 3000),
+        entry("cancelled", 10),
+        entry("cancelled", 3000),
+    ];
+    assert_eq!(queries(), expected);
     assert_eq!(count(&mut client, "select 1::bigint"), 1);
+}
+
+#[test]
+fn a_fetch_that_is_executed_for_as_many_rows_leaves_the_rest_to_the_next() {
+    let mut client = WORLD.connect("viewer");
+    let mut transaction = client.transaction().unwrap();
+    transaction.batch_execute(&format!("declare c cursor for {LONG}")).unwrap();
+    let portal = transaction.bind("fetch 10 from c", &[]).unwrap();
+    assert_eq!(transaction.query_portal(&portal, 10).unwrap().len(), 10);
+    let next = transaction.query("fetch 2 from c", &[]).unwrap();
+    assert_eq!(next.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [11, 12]);
 }
 
 #[test]
@@ -141,6 +183,16 @@ fn a_cursor_ends_with_its_transaction_unless_it_is_held_beyond_a_commit() {
     client.batch_execute("close all").unwrap();
     assert_eq!(code(client.simple_query("fetch 1 from held")), "34000");
 
+    // What has failed is not committed.
+    client.batch_execute(&format!("begin; {held}")).unwrap();
+    assert_eq!(code(client.simple_query("fetch prior from held")), "55000");
+    client.batch_execute("commit").unwrap();
+    assert_eq!(code(client.simple_query("fetch 1 from held")), "34000");
+    // Who has the connection next finds none.
+    client.batch_execute(held).unwrap();
+    client.batch_execute("discard all").unwrap();
+    assert_eq!(code(client.simple_query("fetch 1 from held")), "34000");
+
     // A text that fails halfway leaves nothing behind.
     let fails = "begin; declare c cursor with hold for select cast(concat('x', value) as bigint) \
                  from generate_series(1, 3); fetch 1 from c";
@@ -152,11 +204,24 @@ fn a_cursor_ends_with_its_transaction_unless_it_is_held_beyond_a_commit() {
 fn cursors_and_portals_share_their_places() {
     let mut client = WORLD.connect("viewer");
     client.batch_execute("begin").unwrap();
-    for name in 0..512 {
-        client.batch_execute(&format!("declare c{name} cursor for select 1")).unwrap();
+    // Each keeps a plan, which has weight.
+    let small = |name: usize| format!("declare c{name} cursor for select 1");
+    let room = (0..512).take_while(|name| client.batch_execute(&small(*name)).is_ok()).count();
+    assert!((64..256).contains(&room), "{room}");
+    client.batch_execute("rollback; begin").unwrap();
+    let wide = (0..150).map(|name| format!("gold_kpis t{name}")).collect::<Vec<_>>().join(", ");
+    let wide = format!("declare wide cursor for select 1 from {wide}");
+    assert_eq!(code(client.simple_query(&wide)), "54000");
+    client.batch_execute("rollback; begin").unwrap();
+    for name in 0..room {
+        client.batch_execute(&small(name)).unwrap();
     }
     let one_more = "declare one_more cursor for select 1";
     assert_eq!(code(client.simple_query(one_more)), "54000");
+    client.batch_execute("rollback; begin").unwrap();
+    for name in 0..room {
+        client.batch_execute(&small(name)).unwrap();
+    }
     client.batch_execute(&format!("close c7; {one_more}")).unwrap();
     assert_eq!(code(client.simple_query("declare another cursor for select 1")), "54000");
     client.batch_execute(&format!("rollback; begin; {one_more}; commit")).unwrap();
@@ -238,6 +303,19 @@ fn a_cursor_that_is_forgotten_ends() {
     let (code, message) = told(client.simple_query("fetch 1 from c"));
     assert_eq!(code, "57014");
     assert!(message.contains("not fetched from for too long"), "{message}");
+}
+
+#[test]
+fn a_server_that_stops_writes_down_what_was_fetched() {
+    let world = empty("cursor-stopped", Limits::default());
+    let mut client = world.connect("viewer");
+    client.batch_execute(&format!("begin; declare c cursor for {LONG}; fetch 10 from c")).unwrap();
+    assert_eq!(fetched(&mut client, "fetch 2000 from c").len(), 2000);
+    let path = world.audit_path();
+    drop(world);
+    let log = std::fs::read_to_string(path).unwrap();
+    let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["outcome"], &last["rows"]), (&"cancelled".into(), &2010.into()), "{log}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use futures::stream;
 use pgwire::api::portal::Format;
 use pgwire::api::results::{DataRowEncoder, FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientInfo, Type};
 use pgwire::types::format::FormatOptions;
 
@@ -29,8 +30,13 @@ pub(super) fn session_of<C: ClientInfo>(client: &C) -> Result<Arc<Session>, Told
 
 /// Writes down what never came to be run.
 pub(super) async fn note(session: &Arc<Session>, text: &str, told: Told) -> Told {
+    note_of(session, session.engine.parts.audit.digest(text), told).await
+}
+
+/// As [`note`], of a text with the digest `subject`.
+pub(super) async fn note_of(session: &Arc<Session>, subject: String, told: Told) -> Told {
     let mut event = session.event(Action::Query, outcome_of(&told));
-    event.subject = session.engine.parts.audit.digest(text);
+    event.subject = subject;
     told.code.clone_into(&mut event.reason);
     session.engine.tell(event).await.err().unwrap_or(told)
 }
@@ -55,6 +61,8 @@ pub(super) struct Asking<'a> {
     pub(super) options: FormatOptions,
     /// Whether a transaction has begun.
     pub(super) inside: bool,
+    /// Whether something in it has failed.
+    pub(super) failed: bool,
 }
 
 impl Asking<'_> {
@@ -86,6 +94,8 @@ impl Asking<'_> {
             Asked::Discard => {
                 session.reset();
                 session.held.forget(store, None);
+                // Whoever has the connection next is not to meet the cursors of whoever had it before.
+                store.clear_portals();
                 Response::Execution(Tag::new("DISCARD ALL"))
             }
             Asked::Deallocate(name) => {
@@ -94,7 +104,9 @@ impl Asking<'_> {
             }
             Asked::Begin => Response::TransactionStart(Tag::new("BEGIN")),
             Asked::End(tag) => {
-                session.held.end(store, *tag == "COMMIT");
+                // What has failed is not committed, whatever is asked for.
+                let tag = if self.failed { "ROLLBACK" } else { *tag };
+                session.held.end(store, tag == "COMMIT");
                 Response::TransactionEnd(Tag::new(tag))
             }
             Asked::Nothing(tag) => Response::Execution(Tag::new(tag)),

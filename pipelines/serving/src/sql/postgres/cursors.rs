@@ -16,6 +16,7 @@ use pgwire::error::PgWireResult;
 use pgwire::types::format::FormatOptions;
 use tokio::sync::{Mutex, mpsc};
 
+use super::answer::note_of;
 use super::demand::{Demand, demand, rows};
 use super::failure::Told;
 use super::held::Kept;
@@ -64,10 +65,19 @@ impl Cursor {
         fields: Arc<Vec<FieldInfo>>,
         most: u64,
     ) -> PgWireResult<SendableRowStream> {
+        // What was asked for in front of it may have taken long.
+        let may = async {
+            session.still()?;
+            session.engine.can_tell().await
+        };
+        if let Err(told) = may.await {
+            return Err(note_of(&session, self.subject.clone(), told).await.into());
+        }
         let Ok(mut state) = Arc::clone(&self.state).try_lock_owned() else {
             let told =
                 "a FETCH of this cursor is not read to its end: read it, or CLOSE the cursor";
-            return Err(Told::new("55006", told).into());
+            let told = Told::new("55006", told);
+            return Err(note_of(&session, self.subject.clone(), told).await.into());
         };
         // Unless this comes to a good end nothing more comes.
         let left = State::Failed(Told::new("24000", "a FETCH of this cursor was given up"));
@@ -92,11 +102,11 @@ impl Cursor {
             State::Failed(before) => {
                 let told = again(&before);
                 *state = State::Failed(before);
-                return Err(told.into());
+                return Err(note_of(&session, self.subject.clone(), told).await.into());
             }
         };
         match begun {
-            Ok((more, pieces)) => Ok(Box::pin(rows(pieces, move |how| {
+            Ok((more, pieces)) => Ok(Box::pin(rows(pieces, most, move |how| {
                 *state = match how {
                     Ok(true) => State::Running(more),
                     Ok(false) => State::Over,
@@ -147,7 +157,7 @@ pub(super) fn declare(
     text: &str,
 ) -> Result<Response, Told> {
     let name = &declared.name;
-    let schema = query.schema();
+    let (schema, plan) = (query.schema(), query.weight());
     let cursor = Cursor {
         schema: Arc::clone(&schema),
         subject: session.engine.parts.audit.digest(text),
@@ -160,6 +170,7 @@ pub(super) fn declare(
         asked: Asked::Fetch(name.clone(), None),
         schema: Some(schema),
         parameters: Vec::new(),
+        plan,
         cursor: Some(Arc::new(cursor)),
     });
     session.held.open(store, name, prepared.weight())?;

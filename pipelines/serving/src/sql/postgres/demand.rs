@@ -70,26 +70,42 @@ pub(super) async fn stopped(stop: &mut oneshot::Receiver<Told>) -> Told {
     stop.await.unwrap_or_else(|_| called_off())
 }
 
-/// The rows that were asked for. `ended` hears whether there may be more, or what failed, unless the rows are not read to
-/// their end.
+/// The rows that were asked for, at most `most`. `ended` hears whether there may be more, or what failed, unless the rows
+/// are not read to their end: with the last of so many it has heard.
 pub(super) fn rows<F>(
     pieces: mpsc::Receiver<Piece>,
+    most: u64,
     ended: F,
 ) -> impl Stream<Item = PgWireResult<DataRow>> + Send + 'static
 where
     F: FnOnce(&Result<bool, Told>) + Send + 'static,
 {
-    let pieces = stream::unfold(Some((pieces, ended)), |reading| async move {
-        let (mut pieces, ended) = reading?;
-        let how = match pieces.recv().await {
-            Some(Piece::Rows(rows)) => return Some((Ok(rows), Some((pieces, ended)))),
-            Some(Piece::Enough) => Ok(true),
-            Some(Piece::End) => Ok(false),
-            Some(Piece::Failed(told)) => Err(told),
-            None => Err(internal()),
+    let pieces = stream::unfold(Some((pieces, most, ended)), |reading| async move {
+        let (mut pieces, mut left, ended) = reading?;
+        let mut last = None;
+        let how = loop {
+            break match pieces.recv().await {
+                Some(Piece::Rows(rows)) => {
+                    left = left.saturating_sub(rows.len() as u64);
+                    if left > 0 {
+                        return Some((Ok(rows), Some((pieces, left, ended))));
+                    }
+                    // Whoever asked for so many does not look further; what comes next is on its way.
+                    last = Some(rows);
+                    continue;
+                }
+                Some(Piece::Enough) => Ok(true),
+                Some(Piece::End) => Ok(false),
+                Some(Piece::Failed(told)) => Err(told),
+                None => Err(internal()),
+            };
         };
         ended(&how);
-        how.err().map(|told| (Err(told), None))
+        match (last, how) {
+            (_, Err(told)) => Some((Err(told), None)),
+            (Some(rows), Ok(_)) => Some((Ok(rows), None)),
+            (None, Ok(_)) => None,
+        }
     });
     pieces.flat_map(|rows: Result<Vec<DataRow>, Told>| {
         stream::iter(match rows {

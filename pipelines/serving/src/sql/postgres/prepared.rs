@@ -43,6 +43,8 @@ pub(super) struct Prepared {
     /// Of its rows, if it has any.
     pub(super) schema: Option<SchemaRef>,
     pub(super) parameters: Vec<Option<DataType>>,
+    /// About how many bytes the plan of a cursor's query takes.
+    pub(super) plan: usize,
     /// What the portal of a cursor reads from: that one is planned once, and its rows are asked for as by `FETCH ALL`.
     pub(super) cursor: Option<Arc<Cursor>>,
 }
@@ -54,7 +56,7 @@ impl Kept for Arc<Prepared> {
             Some(data_type) => data_type.size(),
             None => size_of::<Option<DataType>>(),
         };
-        self.text.len() + columns + self.parameters.iter().map(size).sum::<usize>()
+        self.text.len() + columns + self.plan + self.parameters.iter().map(size).sum::<usize>()
     }
 
     fn outlives(&self, committed: bool) -> bool {
@@ -123,5 +125,5 @@ async fn prepare(session: &Arc<Session>, text: &str) -> Result<Option<Prepared>,
     let parameters = query.as_ref().map(Query::parameters).transpose()?.unwrap_or_default();
     // A declaration has no rows: its cursor has.
     let schema = query.as_ref().filter(|_| asked == Asked::Rows).map(Query::schema);
-    Ok(Some(Prepared { text: text.to_owned(), asked, schema, parameters, cursor: None }))
+    Ok(Some(Prepared { text: text.to_owned(), asked, schema, parameters, plan: 0, cursor: None }))
 }

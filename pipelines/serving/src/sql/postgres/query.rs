@@ -13,6 +13,11 @@ use super::failure::Told;
 /// As many as a message of the protocol can hold.
 const MOST_PARAMETERS: usize = 65_535;
 
+/// About what a state takes: the names of all functions.
+const STATE: usize = 64 << 10;
+/// And a column of a node's schema.
+const COLUMN: usize = 128;
+
 /// A planned query.
 #[derive(Debug, Clone)]
 pub(super) struct Query {
@@ -66,6 +71,22 @@ impl Query {
 
     pub(super) fn schema(&self) -> SchemaRef {
         Arc::clone(self.plan.schema().inner())
+    }
+
+    /// About how many bytes it takes while it is kept.
+    pub(super) fn weight(&self) -> usize {
+        let mut bytes = STATE;
+        let walked = self.plan.apply_with_subqueries(|node| {
+            bytes += COLUMN * node.schema().fields().len();
+            for expression in node.expressions() {
+                expression.apply(|_| {
+                    bytes += size_of::<Expr>();
+                    Ok(TreeNodeRecursion::Continue)
+                })?;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        walked.map_or(usize::MAX / 2, |_| bytes)
     }
 
     /// The query with values for its parameters.

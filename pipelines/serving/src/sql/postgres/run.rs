@@ -43,7 +43,7 @@ pub(super) async fn run(
     // Nobody will ask for more.
     let (_, more) = mpsc::channel(1);
     begin(session, query, subject, all, more).await?;
-    Ok(QueryResponse::new(fields, rows(pieces, |_| ())))
+    Ok(QueryResponse::new(fields, rows(pieces, u64::MAX, |_| ())))
 }
 
 /// Begins to run `query`, whose text has the digest `subject`, for what is demanded first; more is demanded by `more`.

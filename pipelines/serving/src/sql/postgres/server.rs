@@ -1,8 +1,9 @@
 //! The server: a thread for connections, threads for queries.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -24,6 +25,10 @@ use crate::sql::{Served, SqlSettings};
 /// A statement may be nested as deeply as its length allows. Only what is used of it is memory.
 const STACK: usize = 128 << 20;
 
+/// How long a server that stops waits for entries of the audit log, and how often it looks, ms.
+const ENDING: u64 = 2000;
+const LOOK: u64 = 5;
+
 /// A thread of queries steps back for all that is more urgent on this machine, such as the job whose tables it reads: the
 /// next answer may wait, the next checkpoint had better not.
 fn step_back() {
@@ -41,6 +46,8 @@ pub struct SqlServer {
     stop: watch::Sender<bool>,
     connections: Option<JoinHandle<()>>,
     queries: Option<Runtime>,
+    /// Whoever serves or runs a query has it.
+    engine: Weak<Engine>,
 }
 
 impl SqlServer {
@@ -73,6 +80,7 @@ impl SqlServer {
         };
         let handle = queries.handle().clone();
         let engine = Arc::new(Engine::new(parts, &settings.database, settings.limits, handle)?);
+        let weak = Arc::downgrade(&engine);
         let mut secret = [0; 32];
         OsRng
             .try_fill_bytes(&mut secret)
@@ -100,7 +108,7 @@ impl SqlServer {
             .stack_size(STACK)
             .spawn(move || connections.block_on(accept(listener, desk, most, stopped)))
             .map_err(failed)?;
-        Ok(Self { address, stop, connections: Some(thread), queries: Some(queries) })
+        Ok(Self { address, stop, connections: Some(thread), queries: Some(queries), engine: weak })
     }
 
     /// Where it listens.
@@ -128,7 +136,7 @@ async fn accept(
             Err(error) => {
                 tracing::warn!(kind = ?error.kind(), "a connection could not be accepted");
                 // Files may have run out: they come back when connections end.
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
@@ -157,6 +165,13 @@ impl Drop for SqlServer {
             drop(thread.join());
         }
         if let Some(queries) = self.queries.take() {
+            // Queries whose clients are gone write down how they ended: each has the engine until then.
+            for _ in 0..ENDING / LOOK {
+                if self.engine.strong_count() == 0 {
+                    break;
+                }
+                std::thread::park_timeout(Duration::from_millis(LOOK));
+            }
             queries.shutdown_background();
         }
     }

@@ -33,6 +33,10 @@ fn is_inside<C: ClientInfo>(client: &C) -> bool {
     client.transaction_status() != TransactionStatus::Idle
 }
 
+fn has_failed<C: ClientInfo>(client: &C) -> bool {
+    client.transaction_status() == TransactionStatus::Error
+}
+
 #[async_trait]
 impl SimpleQueryHandler for Service {
     async fn do_query<C>(&self, client: &mut C, text: &str) -> PgWireResult<Vec<Response>>
@@ -50,6 +54,7 @@ impl SimpleQueryHandler for Service {
             format: None,
             options: FormatOptions::from_client_metadata(client.metadata()),
             inside: is_inside(client),
+            failed: has_failed(client),
         };
         let statements = match admit(&session, text).await {
             Ok(statements) => statements,
@@ -66,10 +71,9 @@ impl SimpleQueryHandler for Service {
                     Ok(query) => asking.planned(&asked, query).await,
                 },
             };
-            match asked {
-                Asked::Begin => asking.inside = true,
-                Asked::End(_) => asking.inside = false,
-                _ => {}
+            if matches!(asked, Asked::Begin | Asked::End(_)) {
+                asking.inside = asked == Asked::Begin;
+                asking.failed = false;
             }
             match answer {
                 Ok(answer) => answers.push(answer),
@@ -156,6 +160,7 @@ impl ExtendedQueryHandler for Service {
             format: Some(&portal.result_column_format),
             options: FormatOptions::from_client_metadata(client.metadata()),
             inside: is_inside(client),
+            failed: has_failed(client),
         };
         match asking.simple(&prepared.asked) {
             Ok(Some(answer)) => return Ok(answer),

@@ -3,7 +3,10 @@
 /** No page asks more often, ms. */
 const AGAIN = 1000;
 
-/** Of a number that no patient can have: there is nothing to ask for again. */
+/** The newest minute may have rows of others alone: answers that change nothing are asked for no more than so often. */
+const ANSWERS = 5;
+
+/** Of a number that no patient can have, or that is not for this user: there is nothing to ask for again. */
 const NOBODY = { rows: [], committed: Infinity };
 
 /** The course of a patient; null when the server does not answer, or breaks off. */
@@ -11,7 +14,8 @@ async function courseOf(id) {
   try {
     const response = await fetch(`/api/patient/${id}`);
     if (response.ok) return await response.json();
-    return response.status === 400 ? NOBODY : null;
+    if (response.status === 401) location.reload();
+    return [400, 403].includes(response.status) ? NOBODY : null;
   } catch {
     return null;
   }
@@ -29,11 +33,16 @@ export function courses(store, ids, show) {
   let asked = 0;
   let timer = null;
   let closed = false;
+  // Answers since the store's newest minute.
+  let minute = null;
+  let answers = 0;
   const isBehind = () => known.some((course) => !course || course.committed < store.committed);
 
   async function read() {
     asked = Date.now();
+    if (minute !== store.committed) [minute, answers] = [store.committed, 0];
     const found = await Promise.all(ids.map(courseOf));
+    if (found.every(Boolean)) answers += 1;
     known = found.map((course, at) => course ?? known[at]);
     if (!closed && known.some(Boolean)) show(known);
   }
@@ -43,7 +52,7 @@ export function courses(store, ids, show) {
     if (closed || timer !== null || (!isBehind() && store.running === null)) return;
     timer = setTimeout(async () => {
       try { await read(); } finally { timer = null; }
-      if (isBehind()) update();
+      if (isBehind() && answers < ANSWERS) update();
     }, Math.max(0, asked + AGAIN - Date.now()));
   }
 
