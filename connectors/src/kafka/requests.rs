@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub(super) const REPORTS: (&str, &str) = ("statistics.interval.ms", "50");
 
 /// Reports that do not come for so long are not waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the library has reported so far.
 #[derive(Debug, Default)]

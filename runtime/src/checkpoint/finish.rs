@@ -57,7 +57,8 @@ pub(crate) async fn finish(
 }
 
 /// Commits side by side. Whoever fails, the others come to their ends first: what blocks a thread cannot be called off,
-/// and would go on beside the next attempt (P6). How long one may take is for its committer to limit.
+/// and would go on beside the next attempt (P6). How long one may take is for its committer to limit. Of several errors the
+/// first is returned that another attempt would not mend.
 async fn commit_all(
     committers: &Committers,
     rank: Vec<&PendingCommit>,
@@ -67,8 +68,20 @@ async fn commit_all(
         rank.into_iter()
             .map(|pending| AssertUnwindSafe(commit(committers, pending, decided)).catch_unwind()),
     );
-    let done = done.await.into_iter();
-    done.map(|one| one.unwrap_or_else(|_| Err(Error::internal("a commit panicked")))).collect()
+    let (mut committed, mut worst) = (Vec::new(), None::<Error>);
+    for one in done.await {
+        match one.unwrap_or_else(|_| Err(Error::internal("a commit panicked"))) {
+            Ok(one) => committed.push(one),
+            Err(error) => {
+                tracing::warn!(%error, "a commit failed");
+                let mends = |error: &Error| error.kind().is_retryable();
+                if worst.as_ref().is_none_or(|worst| mends(worst) && !mends(&error)) {
+                    worst = Some(error);
+                }
+            }
+        }
+    }
+    worst.map_or(Ok(committed), Err)
 }
 
 /// The sink, and the version that its target then has.
@@ -166,6 +179,7 @@ mod tests {
                 match pending.sink.as_str() {
                     "waits" => self.go.notified().await,
                     "fails" => return Err(Error::transient("refused")),
+                    "lost" => return Err(Error::data_loss("gone")),
                     _ => panic!("as a bug would"),
                 }
                 self.ended.store(true, Ordering::Relaxed);
@@ -206,6 +220,18 @@ mod tests {
             let done = all.as_mut().now_or_never().expect("nobody is waited for any more");
             assert_eq!(done.unwrap_err().kind(), kind);
             assert!(fake.ended.load(Ordering::Relaxed));
+        }
+    }
+
+    #[test]
+    fn an_error_that_another_attempt_would_not_mend_is_the_one_that_is_told() {
+        for order in [["fails", "lost"], ["lost", "fails"]] {
+            let fake = Arc::new(Fake::default()) as Arc<dyn Committer>;
+            let committers = Committers([("fake", fake)].into());
+            let decided: Arc<dyn DecidedCheckpoint> = Arc::new(MemoryStaging::default());
+            let all = order.map(pending);
+            let done = commit_all(&committers, all.iter().collect(), &decided).now_or_never();
+            assert_eq!(done.unwrap().unwrap_err().kind(), ErrorKind::DataLoss);
         }
     }
 }

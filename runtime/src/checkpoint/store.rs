@@ -61,7 +61,8 @@ pub(crate) fn check_parent(
 /// least.
 ///
 /// It may be behind: later checkpoints are finished and their garbage collected meanwhile. Of the files up to `head` a later
-/// manifest names only what `head` names, so nothing is known to be of no use unless `head` itself can be read.
+/// manifest names only what `head` names, or, behind a rewind, an older one that is still there: so nothing is known to be
+/// of no use unless `head` and all that is listed behind the deletions can be read.
 pub(super) fn collect_garbage(
     storage: &dyn CheckpointStorage,
     head: CheckpointId,
@@ -85,18 +86,19 @@ pub(super) fn collect_garbage(
     if gone.is_empty() || !head.0.is_multiple_of(keep.clamp(2, 16)) {
         return Ok(());
     }
-    if storage.read(&Manifest::name(head))?.is_none() {
+    let numbers: Vec<CheckpointId> =
+        storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
+    if !numbers.contains(&head) {
         return Ok(());
     }
     let mut named = BTreeSet::new();
-    for number in numbers.iter().filter(|n| !gone.contains(n)) {
-        if let Some(bytes) = storage.read(&Manifest::name(*number))? {
-            let manifest = Manifest::decode(&bytes)?;
-            if *number == head {
-                named.extend(staged(&manifest).into_iter().map(|s| s.path));
-            }
-            named.extend(manifest.state.into_iter().map(|s| s.path));
+    for number in numbers {
+        let Some(bytes) = storage.read(&Manifest::name(number))? else { return Ok(()) };
+        let manifest = Manifest::decode(&bytes)?;
+        if number == head {
+            named.extend(staged(&manifest).into_iter().map(|s| s.path));
         }
+        named.extend(manifest.state.into_iter().map(|s| s.path));
     }
     let mut files = storage.list("state")?;
     files.sort();
@@ -129,8 +131,93 @@ pub(super) fn tell_sources(job: &JobContext, sources: &[SourceSnapshot]) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::checkpoint::ManifestKind;
+    use thalweg_core::checkpoint::manifest::StateFile;
+    use thalweg_core::key::KeyGroupRange;
+    use thalweg_core::{OperatorUid, SubtaskIndex};
+
     use super::*;
     use crate::checkpoint::storage::{Created, MemoryStorage};
+
+    /// A store in which somebody goes back to what is being deleted, just before it is.
+    #[derive(Debug, Default)]
+    struct Rewound {
+        storage: MemoryStorage,
+        /// What is created then.
+        rewind: Option<Manifest>,
+    }
+
+    impl CheckpointStorage for Rewound {
+        fn describe(&self) -> String {
+            self.storage.describe()
+        }
+        fn create(&self, name: &str, bytes: &[u8]) -> Created {
+            self.storage.create(name, bytes)
+        }
+        fn sync(&self, name: &str) -> Result<()> {
+            self.storage.sync(name)
+        }
+        fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+            self.storage.read(name)
+        }
+        fn list(&self, folder: &str) -> Result<Vec<String>> {
+            self.storage.list(folder)
+        }
+        fn delete(&self, name: &str) -> Result<()> {
+            if let Some(rewind) = &self.rewind {
+                self.create(&Manifest::name(rewind.number), &rewind.encode()?);
+            }
+            self.storage.delete(name)
+        }
+    }
+
+    /// With one state file, if any.
+    fn manifest(number: u64, file: Option<&str>) -> Manifest {
+        let file = file.map(|path| StateFile {
+            uid: OperatorUid::new("count").unwrap(),
+            subtask: SubtaskIndex(0),
+            key_groups: KeyGroupRange { start: 0, end: 1 },
+            path: path.to_owned(),
+            sha256: String::new(),
+            bytes: 1,
+        });
+        Manifest {
+            format: 1,
+            job: "job".into(),
+            chain: "chain".into(),
+            shard: "0 of 1".into(),
+            number: CheckpointId(number),
+            attempt: "token".into(),
+            parent: None,
+            kind: ManifestKind::Checkpoint,
+            finished: false,
+            created_at: 0,
+            max_parallelism: 8,
+            fingerprint: Vec::new(),
+            key_ids: Vec::new(),
+            sources: Vec::new(),
+            state: file.into_iter().collect(),
+            sinks: Vec::new(),
+            pending: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn state_that_a_rewind_has_named_again_meanwhile_stays() {
+        let file = format!("state/{:020}-token-count-0", 1);
+        for rewound in [false, true] {
+            let rewind = rewound.then(|| manifest(17, Some(&file)));
+            let store = Rewound { rewind, ..Rewound::default() };
+            store.create(&file, b"x");
+            for (number, file) in [(1, Some(file.as_str())), (15, None), (16, None)] {
+                let bytes = manifest(number, file).encode().unwrap();
+                store.create(&Manifest::name(CheckpointId(number)), &bytes);
+            }
+            collect_garbage(&store, CheckpointId(16), 2, &[]).unwrap();
+            assert!(store.read(&Manifest::name(CheckpointId(1))).unwrap().is_none());
+            assert_eq!(store.read(&file).unwrap().is_some(), rewound);
+        }
+    }
 
     #[test]
     fn a_collection_that_is_behind_deletes_no_state_that_a_later_manifest_names() {

@@ -138,6 +138,12 @@ pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<Str
         ..head.clone()
     };
     decide(context, head.number, &digest, &rewound)?;
+    // Until now a copy that is awake may have deleted it, and its state with it.
+    if context.storage.read(&Manifest::name(to))?.is_none() {
+        return Err(Error::data_loss(format!(
+            "checkpoint {to} was deleted meanwhile: stop the job, and go back to one that is still listed"
+        )));
+    }
     let mut text = format!(
         "checkpoint {} goes back to {to}; the next run reads on from there.\n",
         rewound.number

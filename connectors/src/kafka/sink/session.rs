@@ -4,7 +4,7 @@
 //! the next session's first step, and read from the marker (P28). So is one whose transactions went well at a second
 //! attempt of the library's: the broker takes what arrives late of the first for the transaction that is open then.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -83,6 +83,8 @@ pub(super) struct Session {
     timeout: Duration,
     /// Transactions that went well.
     transactions: i64,
+    /// When the last of them began.
+    written: Option<Instant>,
     /// The library's newest report when the last of them ended.
     report: u64,
 }
@@ -111,16 +113,16 @@ impl Session {
         attempts(topic, || writer.producer().init_transactions(CALL))?;
         let marker = Marker::new(config, topic, app_id)?;
         let timeout = config.transaction_timeout;
-        Ok(Self { writer, marker, timeout, transactions: 0, report: 0 })
+        Ok(Self { writer, marker, timeout, transactions: 0, written: None, report: 0 })
     }
 
     pub(super) fn marker(&self) -> Result<Option<CheckpointId>> {
         self.marker.read()
     }
 
-    /// Whether it has written the marker: one that has not found it as old as may be.
-    pub(super) fn has_written(&self) -> bool {
-        self.transactions > 0
+    /// When it has written the marker; one that has not found it as old as may be.
+    pub(super) fn written(&self) -> Option<Instant> {
+        self.written
     }
 
     /// Whether nothing of its transactions can be on its way any more: what would harm a later one was sent once for each.
@@ -140,6 +142,7 @@ impl Session {
         let begun = instant();
         let Err(error) = self.transaction(n, send) else {
             self.transactions += 1;
+            self.written = Some(begun);
             self.report = self.writer.requests().newest();
             return Ok(());
         };

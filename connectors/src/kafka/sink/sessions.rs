@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::connector::standing::{Standing, standing};
@@ -21,6 +21,9 @@ use crate::clock::instant;
 
 /// A refresh that failed is tried again after this part of the time between two.
 const AGAIN: u32 = 24;
+
+/// Longer is never, and a time as long can still be added to an instant.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
 
 /// One sink between two commits.
 struct Kept {
@@ -76,15 +79,16 @@ impl Sessions {
 
     /// Until the next commit. A session that found the checkpoint done does not know when: the marker is due.
     pub(super) fn keep(&self, topic: &str, app_id: &str, session: Session, marker: CheckpointId) {
-        let due = session.has_written().then(|| instant() + self.config.marker_refresh);
+        let due = session.written().map(|at| at + self.config.marker_refresh.min(LONGEST));
         let kept = Kept { topic: topic.to_owned(), session: Some(session), marker, due };
         locked(&self.kept).insert(app_id.to_owned(), kept);
     }
 
     /// Where a start found the marker. Nobody knows when it was written, so it is due. A session that is here knows
-    /// better, unless others have gone on.
+    /// better, unless others have gone on; and one that could not be written has its time already.
     pub(super) fn found(&self, topic: &str, app_id: &str, marker: CheckpointId) {
-        let knows = |kept: &Kept| kept.session.is_some() && kept.marker >= marker;
+        let knows =
+            |kept: &Kept| kept.marker >= marker && (kept.session.is_some() || kept.due.is_some());
         let mut all = locked(&self.kept);
         if !all.get(app_id).is_some_and(knows) {
             let kept = Kept { topic: topic.to_owned(), session: None, marker, due: None };
@@ -98,14 +102,21 @@ impl Sessions {
         let now = instant();
         let is_due = |kept: &Kept| kept.due.is_none_or(|due| due <= now);
         let due: Vec<_> = locked(&self.kept).extract_if(|_, kept| is_due(kept)).collect();
+        let mut silent = false;
         for (app_id, kept) in due {
+            let later = Some(now + self.config.marker_refresh.min(LONGEST) / AGAIN);
+            // The same brokers: they are waited for once, not for each sink.
+            if silent {
+                locked(&self.kept).insert(app_id, Kept { due: later, ..kept });
+                continue;
+            }
             let Kept { topic, session, marker, .. } = kept;
             match self.write_again(&topic, &app_id, session, marker, checkpoint) {
                 Ok(session) => self.keep(&topic, &app_id, session, marker),
                 Err(error) => {
                     tracing::warn!(group = app_id, %error, "a marker was not refreshed");
-                    let due = Some(now + self.config.marker_refresh / AGAIN);
-                    let kept = Kept { topic, session: None, marker, due };
+                    silent = error.kind().is_retryable();
+                    let kept = Kept { topic, session: None, marker, due: later };
                     locked(&self.kept).insert(app_id, kept);
                 }
             }
@@ -126,6 +137,13 @@ impl Sessions {
             let (session, found) = self.begin(topic, app_id, Some(checkpoint))?;
             if standing(found, marker) == Standing::Fenced {
                 return Err(Error::fenced("it is ahead: another instance owns this job"));
+            }
+            if found.is_none() {
+                tracing::warn!(
+                    topic,
+                    group = app_id,
+                    "the marker was gone and is written again: it expired, or the topic was deleted and created again"
+                );
             }
             session
         };

@@ -434,17 +434,19 @@ def compare_checkpoints(mirrored):
     position = dict.fromkeys(logs, 0)
     for _, number, tables, versions in sorted(cuts, key=lambda cut: cut[1]):
         cut = dict(zip(tables, versions))
-        if any(name in logs and version < logs[name].first for name, version in cut.items()):
-            cleaned += 1
-            continue
-        fits = len(tables) == len(versions) and tables == sorted(logs) and all(logs[t].has(v) for t, v in cut.items())
+        old = {name for name, version in cut.items() if name in logs and version < logs[name].first}
+        cleaned += bool(old)
+        fits = len(tables) == len(versions) and tables == sorted(logs)
+        fits = fits and all(logs[t].has(v) for t, v in cut.items() if t not in old)
         for name, pairs in ordered.items() if fits else ():
+            if name in old:
+                continue
             # It holds what came with this checkpoint and earlier ones, and nothing later.
             while position[name] < len(pairs) and pairs[position[name]][0] <= number:
                 position[name] += 1
             upto, behind = pairs[: position[name]][-1:], pairs[position[name] :][:1]
             fits &= all(version <= cut[name] for _, version in upto) and all(version > cut[name] for _, version in behind)
-        if fits:
+        if fits and not old:
             rows = {name: logs[name].at(cut[name]) for name in cut}
             fits = rows["bronze/events"] == rows["silver/events"] + rows["quarantine/events"]
             fits &= rows["late/events"] <= rows["silver/events"]
