@@ -239,13 +239,15 @@ fn the_rows_of_a_cursor_are_bounded_as_those_of_a_query() {
 
 #[test]
 fn each_fetch_has_the_time_of_a_statement_and_none_follows_one_that_failed() {
-    let mut client = WORLD.connect("viewer");
-    client.batch_execute("set statement_timeout = '3s'; begin").unwrap();
+    // Queries of other tests keep the threads of theirs busy.
+    let world = empty("cursor-time", Limits::default());
+    let mut client = world.connect("viewer");
+    client.batch_execute("set statement_timeout = '5s'; begin").unwrap();
     client.batch_execute(&format!("declare c cursor for {LONG}")).unwrap();
     assert_eq!(fetched(&mut client, "fetch 10 from c").len(), 10);
     // More time than one statement has goes by with others.
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(4) {
+    while began.elapsed() < Duration::from_secs(6) {
         client.simple_query("show timezone").unwrap();
     }
     assert_eq!(fetched(&mut client, "fetch 10 from c").len(), 10);
@@ -286,7 +288,7 @@ fn a_fetch_that_is_called_off_ends_its_cursor() {
 
 #[test]
 fn a_cursor_that_is_forgotten_ends() {
-    let idle = Duration::from_secs(2);
+    let idle = Duration::from_secs(4);
     let world = empty("cursor-idle", Limits { idle, ..Limits::default() });
     let mut client = world.connect("viewer");
     client.batch_execute(&format!("begin; declare c cursor for {LONG}; fetch 1 from c")).unwrap();
