@@ -113,14 +113,10 @@ fn a_cursor_computes_no_more_than_is_fetched() {
         assert!(Instant::now() < deadline, "{:?}", queries());
         std::thread::yield_now();
     }
-    let entry = |outcome: &str, rows| (outcome.to_owned(), rows);
-    let expected = [
-        entry("begun", 10),
-        entry("begun", 3000),
-        entry("cancelled", 10),
-        entry("cancelled", 3000),
-    ];
-    assert_eq!(queries(), expected);
+    let all = queries();
+    let (began, ended) = all.split_at(2);
+    assert!(began.iter().all(|(outcome, _)| outcome == "begun"), "{began:?}");
+    assert_eq!(ended, [("cancelled".to_owned(), 10), ("cancelled".to_owned(), 3000)]);
     assert_eq!(count(&mut client, "select 1::bigint"), 1);
 }
 
