@@ -113,6 +113,17 @@ fn expected(data: &Path) -> Value {
     })
 }
 
+/// The dashboards over `data` show this script what is wanted.
+fn assert_shows(browser: &Browser, name: &str, data: &Path, wanted: &Path) {
+    let serving = Serving::start(
+        healthcare().args(["serve", "--http", "127.0.0.1:0", "--data-dir"]).arg(data),
+    );
+    let output = browser.script(&script(name)).arg(&serving.link).arg(wanted).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let problems = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim() == "ok", "{said}{problems}");
+}
+
 #[test]
 fn the_pages_show_what_the_tables_hold_and_everybody_can_use_them() {
     let Some(browser) = Browser::find() else { return };
@@ -120,14 +131,7 @@ fn the_pages_show_what_the_tables_hold_and_everybody_can_use_them() {
     let data = tables(folder.path(), 100_000);
     let wanted = folder.path().join("expected.json");
     fs::write(&wanted, expected(&data).to_string()).unwrap();
-    let serving = Serving::start(
-        healthcare().args(["serve", "--http", "127.0.0.1:0", "--data-dir"]).arg(&data),
-    );
-    let output =
-        browser.script(&script("pages.mjs")).arg(&serving.link).arg(&wanted).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let problems = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.trim() == "ok", "{said}{problems}");
+    assert_shows(&browser, "pages.mjs", &data, &wanted);
 }
 
 /// Two patients' heart rates: by minute its start (ms), mean, least, greatest.
@@ -155,14 +159,7 @@ fn a_page_of_a_patient_asks_until_it_has_every_minute_that_is_committed() {
     let wanted = folder.path().join("expected.json");
     let expected = json!({ "minute": expected(&data)["minute"], "courses": courses(&data) });
     fs::write(&wanted, expected.to_string()).unwrap();
-    let serving = Serving::start(
-        healthcare().args(["serve", "--http", "127.0.0.1:0", "--data-dir"]).arg(&data),
-    );
-    let output =
-        browser.script(&script("gaps.mjs")).arg(&serving.link).arg(&wanted).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let problems = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.trim() == "ok", "{said}{problems}");
+    assert_shows(&browser, "gaps.mjs", &data, &wanted);
 }
 
 fn now_millis() -> i64 {

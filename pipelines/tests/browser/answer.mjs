@@ -2,7 +2,7 @@
 // Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard, and waits until the job has
 // written it down; the one of patient 8 waits, and has no buttons. Then looks at the patient.
 import { readFileSync } from "node:fs";
-import { AXE, check, open, visit } from "./browser.mjs";
+import { AXE, check, judge, open, visit } from "./browser.mjs";
 
 const [link, token] = process.argv.slice(2);
 const origin = new URL(link).origin;
@@ -18,7 +18,7 @@ async function accessible(page, context) {
   check(result.value === "", result.value);
 }
 
-try {
+await judge(browser, async () => {
   const { page, context, wrong } = await visit(browser, origin, { viewport: { width: 390, height: 844 } });
   await page.goto(origin);
   await page.fill("input[name=token]", token);
@@ -49,10 +49,4 @@ try {
   await page.goto(`${origin}/#/patient/7`);
   await page.waitForFunction(() => document.querySelector(".lead") && !document.querySelector("main").textContent.includes("Reading…"));
   check(wrong.length === 0, wrong.join("; "));
-  console.log("ok");
-} catch (error) {
-  console.log(error.message);
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+});

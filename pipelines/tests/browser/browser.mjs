@@ -15,6 +15,19 @@ export function check(condition, text) {
   if (!condition) throw new Error(text);
 }
 
+/** Does `work` in `browser` and prints `ok`, or what was wrong. */
+export async function judge(browser, work) {
+  try {
+    await work();
+    console.log("ok");
+  } catch (error) {
+    console.log(error.message);
+    process.exitCode = 1;
+  } finally {
+    await browser.close();
+  }
+}
+
 /** A page that counts what must not happen: requests to elsewhere, errors, refusals by the policy. */
 export async function visit(browser, origin, options) {
   const context = await browser.newContext({ timezoneId: "UTC", ...options });

@@ -3,7 +3,7 @@
 // the third one with what was committed a minute before. Nothing is committed meanwhile, and no minute runs: all the same
 // every point has to come. Prints `ok`, or what is wrong.
 import { readFileSync } from "node:fs";
-import { check, open, visit } from "./browser.mjs";
+import { check, judge, open, visit } from "./browser.mjs";
 
 const [link, file] = process.argv.slice(2);
 const { minute, courses } = JSON.parse(readFileSync(file, "utf8"));
@@ -44,7 +44,7 @@ async function turn(page, name, shown, wanted) {
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "UTC" });
 const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
-try {
+await judge(browser, async () => {
   const { page } = await visit(browser, origin, {});
   await page.goto(link);
   await page.locator("#status[data-status=live]").waitFor();
@@ -65,10 +65,4 @@ try {
     const found = rows.map(({ cells }) => [cells[0].textContent.trim(), cells[2].textContent]);
     return JSON.stringify(found) === JSON.stringify(newest);
   }, newest);
-  console.log("ok");
-} catch (error) {
-  console.log(error.message);
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+});

@@ -5,7 +5,7 @@
 // With THALWEG_SHOTS=FOLDER it takes pictures, too: README's are dashboard-{monitoring,kpis,alerts}.png. Without
 // EXPECTED.json it takes those three of whatever runs behind the link, and does nothing else.
 import { readFileSync } from "node:fs";
-import { AXE, check, figures, open, visit } from "./browser.mjs";
+import { AXE, check, figures, judge, open, visit } from "./browser.mjs";
 
 const [link, file] = process.argv.slice(2);
 const expected = file && JSON.parse(readFileSync(file, "utf8"));
@@ -89,16 +89,10 @@ async function everything(desk) {
   check(answer.status() === 401 && (await stranger.page.locator("input[name=token]").count()) === 1, "a stranger gets no form to sign in");
 }
 
-try {
+await judge(browser, async () => {
   const desk = await visit(browser, origin, { viewport: { width: 1280, height: 860 }, colorScheme: "light" });
   await desk.page.goto(link);
   await desk.page.locator("#status[data-status=live]").waitFor();
   if (shot) await pictures(desk.page);
   if (expected) await everything(desk);
-  console.log("ok");
-} catch (error) {
-  console.log(error.message);
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+});

@@ -132,6 +132,14 @@ fn psql_lists_describes_and_reads() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("read-only"), "{}", shown(&refused));
 }
 
+/// What a script prints that finds the clinician's connection in `DSN`.
+fn psycopg(python: &Path, world: &World, script: &str) -> String {
+    let (port, token) = (world.port(), world.token("clinician"));
+    let dsn =
+        format!("host=127.0.0.1 port={port} dbname=healthcare user=clinician password={token}");
+    done(Command::new(python).args(["-c", script]).env("DSN", dsn)).unwrap()
+}
+
 #[test]
 fn psycopg_reads_with_parameters_cursors_and_transactions() {
     let Some(python) = or_skip(python()) else { return };
@@ -157,12 +165,7 @@ with psycopg.connect(os.environ['DSN']) as c:
     assert c.execute('select 1').fetchone() == (1,)
     print(n)
 ";
-    let token = world.token("clinician");
-    let dsn = format!(
-        "host=127.0.0.1 port={} dbname=healthcare user=clinician password={token}",
-        world.port()
-    );
-    let output = done(Command::new(python).args(["-c", script]).env("DSN", dsn)).unwrap();
+    let output = psycopg(&python, world, script);
     let mut client = world.connect("clinician");
     let expected = count(&mut client, "select count(*) from silver_events");
     assert_eq!(output.trim(), expected.to_string());
@@ -205,12 +208,7 @@ with psycopg.connect(os.environ['DSN']) as c:
         c.rollback()
     print(len(plain))
 ";
-    let token = world.token("clinician");
-    let dsn = format!(
-        "host=127.0.0.1 port={} dbname=healthcare user=clinician password={token}",
-        world.port()
-    );
-    let output = done(Command::new(python).args(["-c", script]).env("DSN", dsn)).unwrap();
+    let output = psycopg(&python, world, script);
     let mut client = world.connect("clinician");
     let sql = "select count(*) from silver_events where patient_id > 1000";
     assert_eq!(output.trim(), count(&mut client, sql).to_string());

@@ -73,10 +73,12 @@ async fn commit_all(
         match one.unwrap_or_else(|_| Err(Error::internal("a commit panicked"))) {
             Ok(one) => committed.push(one),
             Err(error) => {
-                tracing::warn!(%error, "a commit failed");
                 let mends = |error: &Error| error.kind().is_retryable();
-                if worst.as_ref().is_none_or(|worst| mends(worst) && !mends(&error)) {
-                    worst = Some(error);
+                let is_worse = worst.as_ref().is_none_or(|worst| mends(worst) && !mends(&error));
+                // Whoever hears of one tells of it; of the others nobody would.
+                let other = if is_worse { worst.replace(error) } else { Some(error) };
+                if let Some(error) = other {
+                    tracing::warn!(%error, "another commit failed as well");
                 }
             }
         }

@@ -34,31 +34,13 @@ impl Lineage {
 
 #[cfg(test)]
 mod tests {
-    use thalweg_core::checkpoint::ManifestKind;
-    use thalweg_core::{CheckpointId, ErrorKind};
+    use thalweg_core::ErrorKind;
 
     use super::*;
+    use crate::checkpoint::sample::manifest;
 
     fn by(token: &str) -> Manifest {
-        Manifest {
-            format: 1,
-            job: "job".into(),
-            chain: "chain".into(),
-            shard: "0 of 1".into(),
-            number: CheckpointId(4),
-            attempt: token.into(),
-            parent: None,
-            kind: ManifestKind::Checkpoint,
-            finished: false,
-            created_at: 0,
-            max_parallelism: 8,
-            fingerprint: Vec::new(),
-            key_ids: Vec::new(),
-            sources: Vec::new(),
-            state: Vec::new(),
-            sinks: Vec::new(),
-            pending: Vec::new(),
-        }
+        Manifest { attempt: token.into(), ..manifest(4) }
     }
 
     #[test]

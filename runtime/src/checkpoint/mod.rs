@@ -9,6 +9,8 @@ pub(crate) mod lineage;
 pub mod objects;
 pub(crate) mod recover;
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 #[allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

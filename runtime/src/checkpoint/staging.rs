@@ -77,33 +77,14 @@ pub(super) fn staged(manifest: &Manifest) -> Vec<StagedBytes> {
 #[cfg(test)]
 mod tests {
     use thalweg_core::ErrorKind;
-    use thalweg_core::checkpoint::ManifestKind;
     use thalweg_core::crypto::MasterKey;
 
     use super::*;
+    use crate::checkpoint::sample::manifest;
     use crate::checkpoint::storage::{CheckpointStorage, Created, MemoryStorage};
 
-    fn manifest(number: u64) -> Vec<u8> {
-        let manifest = Manifest {
-            format: 1,
-            job: "job".into(),
-            chain: "chain".into(),
-            shard: "0 of 1".into(),
-            number: CheckpointId(number),
-            attempt: "token".into(),
-            parent: None,
-            kind: ManifestKind::Checkpoint,
-            finished: false,
-            created_at: 0,
-            max_parallelism: 8,
-            fingerprint: Vec::new(),
-            key_ids: Vec::new(),
-            sources: Vec::new(),
-            state: Vec::new(),
-            sinks: Vec::new(),
-            pending: Vec::new(),
-        };
-        manifest.encode().unwrap()
+    fn stored(number: u64) -> Vec<u8> {
+        manifest(number).encode().unwrap()
     }
 
     #[test]
@@ -111,7 +92,7 @@ mod tests {
         let storage = Arc::new(MemoryStorage::default());
         let create = |number: u64| {
             let name = Manifest::name(CheckpointId(number));
-            assert!(matches!(storage.create(&name, &manifest(number)), Created::Yes));
+            assert!(matches!(storage.create(&name, &stored(number)), Created::Yes));
         };
         create(4);
         let store = StateStore {
@@ -121,7 +102,7 @@ mod tests {
             token: "token".into(),
         };
         let staged = store.seal("state/4".into(), b"rows").unwrap();
-        let digest = sha256(&manifest(4));
+        let digest = sha256(&stored(4));
         let decided = Decided { store, number: CheckpointId(4), digest };
         assert_eq!(decided.read(&staged).unwrap(), b"rows");
         storage.delete("state/4").unwrap();

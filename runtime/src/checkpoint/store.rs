@@ -76,9 +76,10 @@ pub(super) fn collect_garbage(
     for staged in spent {
         delete("staged", &staged.path)?;
     }
-    let numbers: Vec<CheckpointId> =
-        storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
-    let gone = expired(&numbers, head, keep);
+    let manifests = || -> Result<Vec<CheckpointId>> {
+        Ok(storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect())
+    };
+    let gone = expired(&manifests()?, head, keep);
     // Manifests expire one at a time once a job is under way; the state files follow now and then.
     for number in &gone {
         delete("manifest", &Manifest::name(*number))?;
@@ -86,8 +87,7 @@ pub(super) fn collect_garbage(
     if gone.is_empty() || !head.0.is_multiple_of(keep.clamp(2, 16)) {
         return Ok(());
     }
-    let numbers: Vec<CheckpointId> =
-        storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
+    let numbers = manifests()?;
     if !numbers.contains(&head) {
         return Ok(());
     }
@@ -131,12 +131,12 @@ pub(super) fn tell_sources(job: &JobContext, sources: &[SourceSnapshot]) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use thalweg_core::checkpoint::ManifestKind;
     use thalweg_core::checkpoint::manifest::StateFile;
     use thalweg_core::key::KeyGroupRange;
     use thalweg_core::{OperatorUid, SubtaskIndex};
 
     use super::*;
+    use crate::checkpoint::sample::manifest;
     use crate::checkpoint::storage::{Created, MemoryStorage};
 
     /// A store in which somebody goes back to what is being deleted, just before it is.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     /// With one state file, if any.
-    fn manifest(number: u64, file: Option<&str>) -> Manifest {
+    fn naming(number: u64, file: Option<&str>) -> Manifest {
         let file = file.map(|path| StateFile {
             uid: OperatorUid::new("count").unwrap(),
             subtask: SubtaskIndex(0),
@@ -181,36 +181,18 @@ mod tests {
             sha256: String::new(),
             bytes: 1,
         });
-        Manifest {
-            format: 1,
-            job: "job".into(),
-            chain: "chain".into(),
-            shard: "0 of 1".into(),
-            number: CheckpointId(number),
-            attempt: "token".into(),
-            parent: None,
-            kind: ManifestKind::Checkpoint,
-            finished: false,
-            created_at: 0,
-            max_parallelism: 8,
-            fingerprint: Vec::new(),
-            key_ids: Vec::new(),
-            sources: Vec::new(),
-            state: file.into_iter().collect(),
-            sinks: Vec::new(),
-            pending: Vec::new(),
-        }
+        Manifest { state: file.into_iter().collect(), ..manifest(number) }
     }
 
     #[test]
     fn state_that_a_rewind_has_named_again_meanwhile_stays() {
         let file = format!("state/{:020}-token-count-0", 1);
         for rewound in [false, true] {
-            let rewind = rewound.then(|| manifest(17, Some(&file)));
+            let rewind = rewound.then(|| naming(17, Some(&file)));
             let store = Rewound { rewind, ..Rewound::default() };
             store.create(&file, b"x");
             for (number, file) in [(1, Some(file.as_str())), (15, None), (16, None)] {
-                let bytes = manifest(number, file).encode().unwrap();
+                let bytes = naming(number, file).encode().unwrap();
                 store.create(&Manifest::name(CheckpointId(number)), &bytes);
             }
             collect_garbage(&store, CheckpointId(16), 2, &[]).unwrap();

@@ -141,7 +141,8 @@ pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<Str
     // Until now a copy that is awake may have deleted it, and its state with it.
     if context.storage.read(&Manifest::name(to))?.is_none() {
         return Err(Error::data_loss(format!(
-            "checkpoint {to} was deleted meanwhile: stop the job, and go back to one that is still listed"
+            "checkpoint {} goes back to {to}, which was deleted meanwhile: stop the job, and go back to one that is still listed",
+            rewound.number
         )));
     }
     let mut text = format!(

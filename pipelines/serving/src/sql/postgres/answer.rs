@@ -7,12 +7,13 @@ use futures::stream;
 use pgwire::api::portal::Format;
 use pgwire::api::results::{DataRowEncoder, FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::store::PortalStore;
-use pgwire::api::{ClientInfo, Type};
+use pgwire::api::{ClientInfo, ClientPortalStore, Type};
+use pgwire::messages::response::TransactionStatus;
 use pgwire::types::format::FormatOptions;
 
 use super::cursors::{close, declare, fetch, may_declare};
 use super::failure::Told;
-use super::prepared::Store;
+use super::prepared::{Store, store_of};
 use super::query::Query;
 use super::run::{check_format, outcome_of, run};
 use super::session::{Session, internal};
@@ -65,7 +66,29 @@ pub(super) struct Asking<'a> {
     pub(super) failed: bool,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    /// The client asks with `text`.
+    pub(super) fn of<C>(
+        client: &'a C,
+        session: &'a Arc<Session>,
+        text: &'a str,
+        format: Option<&'a Format>,
+    ) -> Result<Self, Told>
+    where
+        C: ClientInfo + ClientPortalStore,
+        C::PortalStore: PortalStore,
+    {
+        Ok(Self {
+            session,
+            store: store_of(client)?,
+            text,
+            format,
+            options: FormatOptions::from_client_metadata(client.metadata()),
+            inside: client.transaction_status() != TransactionStatus::Idle,
+            failed: client.transaction_status() == TransactionStatus::Error,
+        })
+    }
+
     /// What needs no plan; `None`: rows are asked for, or a cursor for them.
     pub(super) fn simple(&self, asked: &Asked) -> Result<Option<Response>, Told> {
         let Self { session, store, .. } = *self;
@@ -76,7 +99,6 @@ impl Asking<'_> {
                 return Ok(None);
             }
             Asked::Fetch(name, most) => {
-                session.still()?;
                 fetch(session, store, name, *most, self.format, self.options.clone())?
             }
             Asked::Close(name) => close(store, name.as_deref())?,

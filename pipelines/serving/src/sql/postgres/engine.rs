@@ -158,11 +158,11 @@ impl Engine {
 
     /// What `PostgreSQL` answers and `DataFusion` would not plan.
     fn plannable(&self, mut statement: Statement) -> Statement {
-        let Statement::Declare { stmts } = &mut statement else { return plannable(statement) };
+        let Statement::Declare { stmts } = &mut statement else { return rewritten(statement) };
         for query in stmts.iter_mut().filter_map(|declare| declare.for_query.as_mut()) {
             // The parser has done this to statements that are queries themselves.
             let inside = self.parser.rewrite(Statement::Query(query.clone()));
-            if let Statement::Query(inside) = plannable(inside) {
+            if let Statement::Query(inside) = rewritten(inside) {
                 *query = inside;
             }
         }
@@ -251,7 +251,7 @@ impl Engine {
     }
 }
 
-fn plannable(statement: Statement) -> Statement {
+fn rewritten(statement: Statement) -> Statement {
     let mut statement = keyless(&statement).unwrap_or(statement);
     aggregated(&mut statement);
     distinct(&mut statement);

@@ -15,8 +15,6 @@ use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientInfo, ClientPortalStore, Type};
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
-use pgwire::messages::response::TransactionStatus;
-use pgwire::types::format::FormatOptions;
 
 use super::answer::{Asking, admit, session_of};
 use super::cursors::described;
@@ -29,14 +27,6 @@ use super::statement::{Asked, asked, query_of};
 #[derive(Debug)]
 pub(super) struct Service;
 
-fn is_inside<C: ClientInfo>(client: &C) -> bool {
-    client.transaction_status() != TransactionStatus::Idle
-}
-
-fn has_failed<C: ClientInfo>(client: &C) -> bool {
-    client.transaction_status() == TransactionStatus::Error
-}
-
 #[async_trait]
 impl SimpleQueryHandler for Service {
     async fn do_query<C>(&self, client: &mut C, text: &str) -> PgWireResult<Vec<Response>>
@@ -47,15 +37,7 @@ impl SimpleQueryHandler for Service {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let session = session_of(client)?;
-        let mut asking = Asking {
-            session: &session,
-            store: store_of(client)?,
-            text,
-            format: None,
-            options: FormatOptions::from_client_metadata(client.metadata()),
-            inside: is_inside(client),
-            failed: has_failed(client),
-        };
+        let mut asking = Asking::of(&*client, &session, text, None)?;
         let statements = match admit(&session, text).await {
             Ok(statements) => statements,
             Err(told) => return Err(asking.note(told).await.into()),
@@ -153,15 +135,7 @@ impl ExtendedQueryHandler for Service {
         let session = session_of(client)?;
         let prepared = &portal.statement.statement;
         let text = &prepared.text;
-        let asking = Asking {
-            session: &session,
-            store: store_of(client)?,
-            text,
-            format: Some(&portal.result_column_format),
-            options: FormatOptions::from_client_metadata(client.metadata()),
-            inside: is_inside(client),
-            failed: has_failed(client),
-        };
+        let asking = Asking::of(&*client, &session, text, Some(&portal.result_column_format))?;
         match asking.simple(&prepared.asked) {
             Ok(Some(answer)) => return Ok(answer),
             Ok(None) => {}
