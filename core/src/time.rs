@@ -21,6 +21,38 @@ pub fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// The earliest of some times; `None` where there are none.
+///
+/// ```
+/// use thalweg_core::time::{earliest, latest};
+/// assert_eq!((earliest(&[7, -2, 9, 9, 3]), latest(&[7, -2, 9, 9, 3])), (Some(-2), Some(9)));
+/// assert_eq!((earliest(&[]), latest(&[])), (None, None));
+/// ```
+pub fn earliest(times: &[EventTime]) -> Option<EventTime> {
+    reduce(times, EventTime::min)
+}
+
+/// The latest of some times; `None` where there are none.
+pub fn latest(times: &[EventTime]) -> Option<EventTime> {
+    reduce(times, EventTime::max)
+}
+
+#[inline]
+fn reduce(
+    times: &[EventTime],
+    choose: impl Fn(EventTime, EventTime) -> EventTime,
+) -> Option<EventTime> {
+    // Several at once, none of which waits for the one before.
+    let (chunks, rest) = times.as_chunks::<4>();
+    let mut lanes = [*times.first()?; 4];
+    for chunk in chunks {
+        for (lane, time) in lanes.iter_mut().zip(chunk) {
+            *lane = choose(*lane, *time);
+        }
+    }
+    lanes.into_iter().chain(rest.iter().copied()).reduce(choose)
+}
+
 /// Where the runtime takes processing time from; tests hand in one they move themselves.
 pub trait Clock: Send + Sync + Debug {
     /// Microseconds since the Unix epoch, UTC. May jump, since people set clocks.

@@ -330,14 +330,18 @@ fn running_before(
         unknown += 1;
         *watermark = time.map(|time| time.saturating_sub(bound));
     }
-    if let Some(running) = watermark {
+    if let Some(watermark) = watermark {
+        let mut running = *watermark;
+        // The same as a saturating difference, and less to work out.
+        let lowest = EventTime::MIN.saturating_add(bound);
         before.extend(times.map(|time| {
-            let before = *running;
+            let before = running;
             if let Some(time) = time {
-                *running = before.max(time.saturating_sub(bound));
+                running = before.max(time.max(lowest) - bound);
             }
             before
         }));
+        *watermark = running;
     }
     let nulls = (unknown > 0).then(|| (0..rows).map(|row| row >= unknown).collect());
     Int64Array::new(before.into(), nulls)

@@ -17,7 +17,7 @@ use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, OutputTag, SideOutput,
 };
 use thalweg_core::record::{ColumnName, Untyped};
-use thalweg_core::time::micros;
+use thalweg_core::time::{earliest, latest, micros};
 use thalweg_core::watermark::ROW_WATERMARK;
 use thalweg_core::window::{
     SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowAssigner,
@@ -135,8 +135,8 @@ impl Judge {
     /// Which rows are late; `None` when none is.
     fn late(&self, times: &[i64], watermarks: &Int64Array) -> Option<BooleanBuffer> {
         // Mostly none is, and two passes that compare nothing but numbers tell. What stands under a null is some number.
-        let (first, furthest) = (times.iter().min()?, watermarks.values().iter().max()?);
-        if self.panes.window_of(*first).closes_at(self.allowed_lateness) > *furthest {
+        let (first, furthest) = (earliest(times)?, latest(watermarks.values())?);
+        if self.panes.window_of(first).closes_at(self.allowed_lateness) > furthest {
             return None;
         }
         // Neighbours mostly share a window, and comparing is cheaper than dividing.

@@ -12,6 +12,29 @@ use super::pages::Pages;
 /// The start of no window: the last instant belongs to the window before it.
 const FREE: EventTime = EventTime::MAX;
 
+/// The groups of one key group.
+#[derive(Debug, Clone)]
+struct Owned {
+    groups: Vec<u32>,
+    last: EventTime,
+    /// By their windows.
+    ascending: bool,
+}
+
+impl Default for Owned {
+    fn default() -> Self {
+        Self { groups: Vec::new(), last: EventTime::MIN, ascending: true }
+    }
+}
+
+impl Owned {
+    fn push(&mut self, group: u32, start: EventTime) {
+        self.ascending &= self.last <= start;
+        self.last = start;
+        self.groups.push(group);
+    }
+}
+
 /// Windows and keys by group.
 #[derive(Debug)]
 pub(super) struct GroupColumns {
@@ -105,19 +128,23 @@ impl GroupColumns {
 
     /// The groups in use by key group, windows ascending within one.
     pub(super) fn by_key_group(&self, max_parallelism: u16) -> Vec<Vec<u32>> {
-        let mut owned = vec![Vec::new(); usize::from(max_parallelism)];
+        let mut owned = vec![Owned::default(); usize::from(max_parallelism)];
         let names = self.starts.iter().zip(self.hashes.iter());
         for (group, (start, hash)) in (0_u32..).zip(names) {
             let KeyGroup(key_group) = key_group_of(*hash, max_parallelism);
             if *start != FREE
-                && let Some(groups) = owned.get_mut(usize::from(key_group))
+                && let Some(owned) = owned.get_mut(usize::from(key_group))
             {
-                groups.push(group);
+                owned.push(group, *start);
             }
         }
-        for groups in &mut owned {
-            groups.sort_by_key(|group| self.starts.get(*group as usize).copied());
-        }
-        owned
+        let owned = owned.into_iter().map(|mut owned| {
+            // The starts of a key group's groups are all over the memory: not looked at where that can be spared.
+            if !owned.ascending {
+                owned.groups.sort_by_key(|group| self.starts.get(*group as usize).copied());
+            }
+            owned.groups
+        });
+        owned.collect()
     }
 }

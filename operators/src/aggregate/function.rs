@@ -10,6 +10,7 @@ use super::accumulate::{
     Accumulator, Count, Deviation, Distinct, Extreme, Greatest, Least, Mean, Percentile, Sum,
     distinct_item, is_numeric,
 };
+use super::rows::Layout;
 
 /// One aggregate function.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,21 +129,27 @@ impl Function {
         expected.iter().map(plain).eq(state.iter().map(plain))
     }
 
-    /// An empty accumulator for these state columns.
-    pub(super) fn accumulator(self, state: &[Field]) -> Result<Box<dyn Accumulator>> {
+    /// An empty accumulator for these state columns, with the next part of a row.
+    pub(super) fn accumulator(
+        self,
+        state: &[Field],
+        layout: &mut Layout,
+    ) -> Result<Box<dyn Accumulator>> {
         Ok(match (self, Self::input_type(state)) {
-            (Self::Count, _) => Box::<Count>::default(),
+            (Self::Count, _) => Box::new(Count::new(layout)),
             (Self::CountDistinct, DataType::Int64) => Box::new(Distinct::integers()),
             (Self::CountDistinct, DataType::Utf8) => Box::new(Distinct::texts()),
-            (Self::Sum, _) => Box::<Sum>::default(),
-            (Self::Mean, _) => Box::<Mean>::default(),
-            (Self::Min, DataType::Float64) => Box::<Extreme<Float64Type, Least>>::default(),
-            (Self::Min, DataType::Int64) => Box::<Extreme<Int64Type, Least>>::default(),
-            (Self::Min, DataType::Int32) => Box::<Extreme<Int32Type, Least>>::default(),
-            (Self::Max, DataType::Float64) => Box::<Extreme<Float64Type, Greatest>>::default(),
-            (Self::Max, DataType::Int64) => Box::<Extreme<Int64Type, Greatest>>::default(),
-            (Self::Max, DataType::Int32) => Box::<Extreme<Int32Type, Greatest>>::default(),
-            (Self::StdDev, _) => Box::<Deviation>::default(),
+            (Self::Sum, _) => Box::new(Sum::new(layout)),
+            (Self::Mean, _) => Box::new(Mean::new(layout)),
+            (Self::Min, DataType::Float64) => Box::new(Extreme::<Float64Type, Least>::new(layout)),
+            (Self::Min, DataType::Int64) => Box::new(Extreme::<Int64Type, Least>::new(layout)),
+            (Self::Min, DataType::Int32) => Box::new(Extreme::<Int32Type, Least>::new(layout)),
+            (Self::Max, DataType::Float64) => {
+                Box::new(Extreme::<Float64Type, Greatest>::new(layout))
+            }
+            (Self::Max, DataType::Int64) => Box::new(Extreme::<Int64Type, Greatest>::new(layout)),
+            (Self::Max, DataType::Int32) => Box::new(Extreme::<Int32Type, Greatest>::new(layout)),
+            (Self::StdDev, _) => Box::new(Deviation::new(layout)),
             (Self::Percentile(q), _) => Box::new(Percentile::new(q)),
             (Self::CountDistinct | Self::Min | Self::Max, _) => {
                 return Err(Error::graph(format!("{} over a column of unknown type", self.name())));

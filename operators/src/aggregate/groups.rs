@@ -11,12 +11,14 @@ use thalweg_core::{Error, Result};
 
 use super::columns::GroupColumns;
 use super::keys::{KeyColumn, KeyValues, local_hash};
-use super::latest::Latest;
+use super::latest::{Latest, WindowNumber};
 
 /// The groups of all open windows.
 #[derive(Debug)]
 pub(super) struct GroupTable {
     windows: BTreeMap<EventTime, Window>,
+    /// Of the window that was opened last.
+    opened: WindowNumber,
     pub(super) columns: GroupColumns,
     numbers: Numbers,
     latest: Latest,
@@ -39,9 +41,20 @@ struct Wanted<'a> {
     row: usize,
 }
 
+/// Rows beside each other whose windows are one. Mostly they all are, which one pass tells that stops for nothing.
+fn runs(starts: &[EventTime]) -> impl Iterator<Item = &[EventTime]> {
+    let first = starts.first().copied().unwrap_or_default();
+    let differing = starts.iter().fold(0, |differing, start| differing | (start ^ first));
+    let (whole, parted) = if differing == 0 { (starts, &[][..]) } else { (&[][..], starts) };
+    let whole = Some(whole).filter(|whole| !whole.is_empty());
+    whole.into_iter().chain(parted.chunk_by(|a, b| a == b))
+}
+
 /// The groups of one open window.
 #[derive(Debug, Default)]
 struct Window {
+    /// 0 until the first of its keys is looked for among the latest. Four billion windows later another has it.
+    number: WindowNumber,
     index: HashTable<Entry>,
     /// In the order in which they were met.
     groups: Vec<u32>,
@@ -71,6 +84,7 @@ impl GroupTable {
     pub(super) fn new(keys: Vec<KeyColumn>) -> Self {
         Self {
             windows: BTreeMap::new(),
+            opened: 0,
             columns: GroupColumns::new(keys),
             numbers: Numbers::default(),
             latest: Latest::default(),
@@ -88,7 +102,7 @@ impl GroupTable {
         groups.clear();
         groups.reserve(starts.len());
         let mut rows = hashes.iter().copied().enumerate();
-        for run in starts.chunk_by(|a, b| a == b) {
+        for run in runs(starts) {
             let Some(start) = run.first().copied() else { continue };
             let window = self.windows.entry(start).or_default();
             // Rows come in runs when there are few keys; with no key all are one run.
@@ -119,22 +133,33 @@ impl GroupTable {
         groups: &mut Vec<u32>,
     ) -> Result<()> {
         groups.clear();
-        groups.reserve(starts.len());
+        groups.resize(starts.len(), 0);
         let values = &[KeyValues::Int64(keys)];
-        let mut rows = keys.iter().copied().enumerate();
-        for run in starts.chunk_by(|a, b| a == b) {
-            let Some(start) = run.first().copied() else { continue };
+        let (mut rest, mut found, mut from) = (keys, groups.as_mut_slice(), 0);
+        for run in runs(starts) {
+            let (Some(start), Some(keys), Some(found)) = (
+                run.first().copied(),
+                rest.split_off(..run.len()),
+                found.split_off_mut(..run.len()),
+            ) else {
+                return Err(Error::internal("an aggregate was given fewer keys than windows"));
+            };
             let window = self.windows.entry(start).or_default();
-            for (row, key) in rows.by_ref().take(run.len()) {
-                if let Some(group) = self.latest.get(start, key) {
-                    groups.push(group);
+            if window.number == 0 {
+                self.opened = self.opened.wrapping_add(1);
+                window.number = self.opened;
+            }
+            let number = window.number;
+            for ((row, key), found) in (from..).zip(keys.iter().copied()).zip(found) {
+                if let Some(group) = self.latest.get(number, key) {
+                    *found = group;
                     continue;
                 }
                 let wanted = Wanted { start, hash: local_hash(0, key), values, row };
-                let group = window.find_or_add(&wanted, &mut self.columns, &mut self.numbers)?;
-                self.latest.put(start, key, group);
-                groups.push(group);
+                *found = window.find_or_add(&wanted, &mut self.columns, &mut self.numbers)?;
+                self.latest.put(number, key, *found);
             }
+            from += run.len();
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use thalweg_core::key::{KeyGroup, hash_keys, key_group_of};
 use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
 };
-use thalweg_core::time::EventTime;
+use thalweg_core::time::{EventTime, earliest};
 use thalweg_core::{Error, Result};
 
 use super::Aggregate;
@@ -74,12 +74,12 @@ impl Merge {
             )
         };
         let starts = WindowStore::starts(batch)?.values();
-        let Some(earliest) = starts.iter().min() else { return Ok(()) };
-        if self.plan.pane_is_closed(*earliest, self.fired) {
+        let Some(earliest) = earliest(starts) else { return Ok(()) };
+        if self.plan.pane_is_closed(earliest, self.fired) {
             return Err(again());
         }
         let furthest = self.restored.iter().map(|(_, watermark)| *watermark).max();
-        if !furthest.is_some_and(|watermark| self.plan.pane_is_closed(*earliest, watermark)) {
+        if !furthest.is_some_and(|watermark| self.plan.pane_is_closed(earliest, watermark)) {
             return Ok(());
         }
         let keys = batch.columns().iter().skip(1).take(self.plan.key_fields.len());

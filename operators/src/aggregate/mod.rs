@@ -12,10 +12,13 @@ mod groups;
 mod keys;
 mod latest;
 mod merge;
+mod page;
 mod pages;
 mod partial;
 mod plan;
+mod rows;
 mod snapshot;
+mod spare;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -3,59 +3,23 @@
 //! Sharing costs a reference per page, however much the pages hold; a page that changes while a snapshot still holds it
 //! is copied then, alone. Growing never moves a value.
 
-use std::sync::Arc;
+use super::page::Page;
 
 /// Groups in a page: few enough to copy between two rows, many enough to make the references few.
 const GROUPS: usize = 512;
 
 /// Of a known number, so that no access within them is checked.
-type Values<T> = Box<[T; GROUPS]>;
+type Values<T> = [T; GROUPS];
 
-/// One of the two is there.
-#[derive(Debug)]
-struct Page<T> {
-    own: Option<Values<T>>,
-    /// With a snapshot, or with what is left of one.
-    shared: Option<Arc<Values<T>>>,
-}
-
-impl<T: Clone + Default> Page<T> {
-    fn new() -> Self {
-        let values: Box<[T]> = std::iter::repeat_with(T::default).take(GROUPS).collect();
-        Self { own: values.try_into().ok(), shared: None }
-    }
-
-    #[inline]
-    fn values(&self) -> Option<&Values<T>> {
-        self.own.as_ref().or(self.shared.as_deref())
-    }
-
-    /// Nobody else's: copied if a snapshot needs it.
-    #[inline]
-    fn own(&mut self) -> Option<&mut Values<T>> {
-        if self.own.is_none() {
-            self.unshare();
-        }
-        self.own.as_mut()
-    }
-
-    #[cold]
-    fn unshare(&mut self) {
-        self.own = self.shared.take().map(Arc::unwrap_or_clone);
-    }
-
-    fn share(&mut self) -> Self {
-        if let Some(own) = self.own.take() {
-            self.shared = Some(Arc::new(own));
-        }
-        Self { own: None, shared: self.shared.clone() }
-    }
+fn empty<T: Clone + Default>() -> Page<Values<T>> {
+    let values: Box<[T]> = std::iter::repeat_with(T::default).take(GROUPS).collect();
+    Page::new(values.try_into().ok())
 }
 
 /// A value per group.
 #[derive(Debug)]
 pub(super) struct Pages<T> {
-    pages: Vec<Page<T>>,
+    pages: Vec<Page<Values<T>>>,
     len: usize,
 }
 
@@ -75,7 +39,7 @@ impl<T: Clone + Default> Pages<T> {
     #[inline]
     pub(super) fn grow(&mut self, groups: usize) {
         while self.pages.len() * GROUPS < groups {
-            self.pages.push(Page::new());
+            self.pages.push(empty());
         }
         self.len = self.len.max(groups);
     }
@@ -87,7 +51,10 @@ impl<T: Clone + Default> Pages<T> {
 
     #[inline]
     pub(super) fn get_mut(&mut self, group: usize) -> Option<&mut T> {
-        self.pages.get_mut(group / GROUPS)?.own()?.get_mut(group % GROUPS)
+        self.pages
+            .get_mut(group / GROUPS)?
+            .own(|values| Box::new(values.clone()))?
+            .get_mut(group % GROUPS)
     }
 
     /// Sets the value of a group, which may be the first without one.
@@ -99,15 +66,6 @@ impl<T: Clone + Default> Pages<T> {
         }
     }
 
-    /// All values when they are few, for loops that are worth it.
-    #[inline]
-    pub(super) fn single_page(&mut self) -> Option<&mut [T]> {
-        match self.pages.as_mut_slice() {
-            [page] => page.own().map(|values| values.as_mut_slice()),
-            _ => None,
-        }
-    }
-
     /// The values of `groups`, in their order.
     pub(super) fn of<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = &'a T> {
         groups.iter().filter_map(|group| self.get(*group as usize))
@@ -115,7 +73,7 @@ impl<T: Clone + Default> Pages<T> {
 
     /// All values, by group.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().filter_map(Page::values).flat_map(|v| v.iter()).take(self.len)
+        self.pages.iter().filter_map(Page::values).flatten().take(self.len)
     }
 
     /// The values as they are now, whatever becomes of these.

@@ -15,7 +15,7 @@ use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use thalweg_core::element::Watermark;
 use thalweg_core::operator::{Collector, Context, LeftOut, OpenContext, Operator, OperatorFactory};
-use thalweg_core::time::EventTime;
+use thalweg_core::time::{EventTime, earliest, latest};
 use thalweg_core::watermark::ROW_WATERMARK;
 use thalweg_core::window::{TimeWindow, TumblingEventTimeWindows};
 use thalweg_core::{Error, Result};
@@ -175,9 +175,9 @@ impl Partial {
         self.starts.clear();
         // Neighbours mostly share a window, and comparing is cheaper than dividing; so do whole batches.
         let mut window = TimeWindow { start: 0, end: 0 };
-        if let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) {
-            window = self.panes.window_of(*first);
-            if window.contains(*last) {
+        if let (Some(first), Some(last)) = (earliest(times), latest(times)) {
+            window = self.panes.window_of(first);
+            if window.contains(last) {
                 self.starts.resize(times.len(), window.start);
                 return;
             }

@@ -21,6 +21,7 @@ use super::columns::GroupColumns;
 use super::groups::GroupTable;
 use super::keys::{KeyColumn, KeyValues, local_hashes};
 use super::plan::Plan;
+use super::rows::{Layout, Rows};
 
 /// Most rows in one emitted batch.
 const EMITTED_ROWS: usize = 8192;
@@ -32,6 +33,8 @@ const KEPT_SLOTS: usize = 4096;
 pub(super) struct WindowStore {
     plan: Arc<Plan>,
     groups: GroupTable,
+    /// What the accumulators keep in few words, by group.
+    kept: Rows,
     accumulators: Vec<Box<dyn Accumulator>>,
     /// Of the last batch, by row; kept for their memory.
     hashes: Vec<u64>,
@@ -42,9 +45,11 @@ impl WindowStore {
     pub(super) fn new(plan: Arc<Plan>) -> Result<Self> {
         let keys = plan.key_fields.iter().map(|f| KeyColumn::new(f.data_type()));
         let groups = GroupTable::new(keys.collect::<Result<_>>()?);
-        let accumulators = plan.calls.iter().map(|c| c.function.accumulator(&c.state));
+        let mut layout = Layout::default();
+        let accumulators = plan.calls.iter().map(|c| c.function.accumulator(&c.state, &mut layout));
         let accumulators = accumulators.collect::<Result<_>>()?;
-        Ok(Self { plan, groups, accumulators, hashes: Vec::new(), rows: Vec::new() })
+        let kept = Rows::new(&layout);
+        Ok(Self { plan, groups, kept, accumulators, hashes: Vec::new(), rows: Vec::new() })
     }
 
     /// Finds the groups of rows; `hash` gives hashes of their keys, of one kind in all of a store's life.
@@ -57,13 +62,22 @@ impl WindowStore {
         let values = keys.iter().map(KeyValues::new).collect::<Result<Vec<_>>>()?;
         hash(&values, &mut self.hashes)?;
         self.groups.intern(starts, &self.hashes, &values, &mut self.rows)?;
-        self.grow();
+        self.grow(self.groups.slots());
         Ok(())
     }
 
-    fn grow(&mut self) {
+    fn grow(&mut self, groups: usize) {
+        self.kept.grow(groups);
         for accumulator in &mut self.accumulators {
-            accumulator.grow(self.groups.slots());
+            accumulator.grow(groups);
+        }
+    }
+
+    /// Empties groups.
+    fn clear(&mut self, groups: &[u32]) {
+        self.kept.clear(groups);
+        for accumulator in &mut self.accumulators {
+            accumulator.clear(groups);
         }
     }
 
@@ -80,7 +94,7 @@ impl WindowStore {
         };
         if let Some(keys) = integers {
             self.groups.intern_integers(starts, keys.values(), &mut self.rows)?;
-            self.grow();
+            self.grow(self.groups.slots());
         } else {
             self.intern(starts, keys, |values, hashes| {
                 local_hashes(values, starts.len(), hashes);
@@ -88,7 +102,7 @@ impl WindowStore {
             })?;
         }
         for (accumulator, values) in self.accumulators.iter_mut().zip(values) {
-            accumulator.update(&self.rows, values)?;
+            accumulator.update(&mut self.kept, &self.rows, values)?;
         }
         Ok(())
     }
@@ -136,7 +150,7 @@ impl WindowStore {
         })?;
         for (accumulator, call) in self.accumulators.iter_mut().zip(&self.plan.calls) {
             let state = rest.split_off(..call.state.len()).ok_or_else(changed)?;
-            accumulator.merge(&self.rows, state)?;
+            accumulator.merge(&mut self.kept, &self.rows, state)?;
         }
         Ok(())
     }
@@ -152,7 +166,7 @@ impl WindowStore {
 
     /// `groups` as partial rows.
     fn partials(&self, groups: &[u32]) -> Result<RecordBatch> {
-        partials(&self.plan, &self.groups.columns, &self.accumulators, groups)
+        partials(&self.plan, &self.groups.columns, &self.kept, &self.accumulators, groups)
     }
 
     /// `groups` as rows of results.
@@ -165,7 +179,7 @@ impl WindowStore {
             vec![Arc::new(starts), Arc::new(ends.with_timezone("UTC"))];
         columns.extend(self.groups.columns.key_arrays(groups));
         for accumulator in &self.accumulators {
-            columns.push(accumulator.evaluate(groups)?);
+            columns.push(accumulator.evaluate(&self.kept, groups)?);
         }
         RecordBatch::try_new(Arc::clone(&self.plan.results), columns)
             .map_err(|_| Error::internal("an aggregate made results of another shape"))
@@ -185,12 +199,13 @@ impl WindowStore {
         let starts = TimestampMicrosecondArray::from_iter_values(starts.iter().copied());
         let mut columns: Vec<ArrayRef> = vec![Arc::new(starts.with_timezone("UTC"))];
         columns.extend(keys.iter().cloned());
+        self.grow(self.rows.len());
         for (accumulator, values) in self.accumulators.iter_mut().zip(values) {
-            accumulator.grow(self.rows.len());
-            accumulator.update(&self.rows, values)?;
-            columns.extend(accumulator.state(&self.rows)?);
+            accumulator.update(&mut self.kept, &self.rows, values)?;
+            columns.extend(accumulator.state(&self.kept, &self.rows)?);
             accumulator.clear(&self.rows);
         }
+        self.kept.clear(&self.rows);
         self.plan.partial_rows(columns)
     }
 
@@ -220,9 +235,7 @@ impl WindowStore {
         }
         for groups in taken.iter().rev() {
             self.groups.release(groups);
-            for accumulator in &mut self.accumulators {
-                accumulator.clear(groups);
-            }
+            self.clear(groups);
         }
         if self.groups.len() == 0 && self.groups.slots() > KEPT_SLOTS {
             *self = Self::new(plan)?;
@@ -240,13 +253,14 @@ impl WindowStore {
         SharedWindows {
             plan: Arc::clone(&self.plan),
             columns: self.groups.columns.share(),
+            kept: self.kept.share(),
             accumulators: self.accumulators.iter_mut().map(|a| a.share()).collect(),
         }
     }
 
     /// Roughly the memory taken.
     pub(super) fn bytes(&self) -> usize {
-        let fixed: usize = 24 * self.accumulators.len() * self.groups.slots();
+        let fixed = self.kept.row_bytes() * self.groups.slots();
         let heap: usize = self.accumulators.iter().map(|a| a.heap_bytes()).sum();
         self.groups.bytes() + fixed + heap
     }
@@ -267,6 +281,7 @@ impl WindowStore {
 pub(super) struct SharedWindows {
     plan: Arc<Plan>,
     columns: GroupColumns,
+    kept: Rows,
     accumulators: Vec<Box<dyn Accumulator>>,
 }
 
@@ -278,20 +293,21 @@ impl SharedWindows {
 
     /// `groups` as partial rows.
     pub(super) fn partials(&self, groups: &[u32]) -> Result<RecordBatch> {
-        partials(&self.plan, &self.columns, &self.accumulators, groups)
+        partials(&self.plan, &self.columns, &self.kept, &self.accumulators, groups)
     }
 }
 
 fn partials(
     plan: &Plan,
     columns: &GroupColumns,
+    kept: &Rows,
     accumulators: &[Box<dyn Accumulator>],
     groups: &[u32],
 ) -> Result<RecordBatch> {
     let mut arrays: Vec<ArrayRef> = vec![Arc::new(columns.starts(groups))];
     arrays.extend(columns.key_arrays(groups));
     for accumulator in accumulators {
-        arrays.extend(accumulator.state(groups)?);
+        arrays.extend(accumulator.state(kept, groups)?);
     }
     plan.partial_rows(arrays)
 }

@@ -10,17 +10,36 @@ use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{ArrayRef, Float64Array, Int64Array};
 use thalweg_core::Result;
 
-use super::{Accumulator, Slots, floats, primitive};
+use super::{Accumulator, Kept, Layout, Part, Rows, floats, primitive};
 
 /// Count, mean and sum of squared deviations per group.
-#[derive(Debug, Default)]
-pub(in super::super) struct Deviation(Slots<Moments>);
+#[derive(Debug)]
+pub(in super::super) struct Deviation(Part<Moments, 3>);
 
-#[derive(Debug, Default, Clone, Copy)]
+impl Deviation {
+    pub(in super::super) fn new(layout: &mut Layout) -> Self {
+        Self(layout.part())
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 struct Moments {
     count: i64,
     mean: f64,
     m2: f64,
+}
+
+impl Kept<3> for Moments {
+    #[inline]
+    fn from_words([count, mean, m2]: [u64; 3]) -> Self {
+        let [mean, m2] = [mean, m2].map(f64::from_bits);
+        Self { count: count.cast_signed(), mean, m2 }
+    }
+
+    #[inline]
+    fn into_words(self) -> [u64; 3] {
+        [self.count.cast_unsigned(), self.mean.to_bits(), self.m2.to_bits()]
+    }
 }
 
 impl Moments {
@@ -57,21 +76,17 @@ impl Moments {
 }
 
 impl Accumulator for Deviation {
-    fn grow(&mut self, groups: usize) {
-        self.0.grow(groups);
-    }
-
-    fn update(&mut self, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
+    fn update(&mut self, rows: &mut Rows, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
         let (values, nulls) = floats(values)?;
-        self.0.each(groups, &values, nulls, Moments::add);
+        self.0.each_value(rows, groups, &values, nulls, Moments::add);
         Ok(())
     }
 
-    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, rows: &mut Rows, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
         let counts = primitive::<Int64Type>(state, 0)?.values();
         let means = primitive::<Float64Type>(state, 1)?.values();
         let m2s = primitive::<Float64Type>(state, 2)?.values();
-        self.0.each_row(groups, |slot, row| {
+        self.0.each_row(rows, groups, |slot, row| {
             if let (Some(count), Some(mean), Some(m2)) =
                 (counts.get(row), means.get(row), m2s.get(row))
             {
@@ -81,24 +96,20 @@ impl Accumulator for Deviation {
         Ok(())
     }
 
-    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    fn state(&self, rows: &Rows, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         Ok(vec![
-            Arc::new(Int64Array::from_iter_values(self.0.of(groups).map(|m| m.count))),
-            Arc::new(Float64Array::from_iter_values(self.0.of(groups).map(|m| m.mean))),
-            Arc::new(Float64Array::from_iter_values(self.0.of(groups).map(|m| m.m2))),
+            Arc::new(Int64Array::from_iter_values(self.0.of(rows, groups).map(|m| m.count))),
+            Arc::new(Float64Array::from_iter_values(self.0.of(rows, groups).map(|m| m.mean))),
+            Arc::new(Float64Array::from_iter_values(self.0.of(rows, groups).map(|m| m.m2))),
         ])
     }
 
-    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let deviations = self.0.of(groups).map(|moments| moments.deviation());
+    fn evaluate(&self, rows: &Rows, groups: &[u32]) -> Result<ArrayRef> {
+        let deviations = self.0.of(rows, groups).map(|moments| moments.deviation());
         Ok(Arc::new(deviations.collect::<Float64Array>()))
     }
 
-    fn clear(&mut self, groups: &[u32]) {
-        self.0.clear(groups);
-    }
-
     fn share(&mut self) -> Box<dyn Accumulator> {
-        Box::new(Self(self.0.share()))
+        Box::new(Self(self.0))
     }
 }

@@ -15,7 +15,7 @@ use hashbrown::HashTable;
 use thalweg_core::{Error, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Accumulator, Slots, wrong_column};
+use super::{Accumulator, Rows, Slots, wrong_column};
 
 /// Longest set that is scanned.
 const SCANNED: usize = 8;
@@ -240,7 +240,12 @@ impl<V: Value> Accumulator for Distinct<V> {
         self.sets.grow(groups);
     }
 
-    fn update(&mut self, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
+    fn update(
+        &mut self,
+        _rows: &mut Rows,
+        groups: &[u32],
+        values: Option<&ArrayRef>,
+    ) -> Result<()> {
         let array = values.ok_or_else(wrong_column)?;
         let value = V::column(array).ok_or_else(wrong_column)?;
         let mut bytes = 0;
@@ -256,7 +261,7 @@ impl<V: Value> Accumulator for Distinct<V> {
         Ok(())
     }
 
-    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, _rows: &mut Rows, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
         let lists = state.first().and_then(|c| c.as_list_opt::<i32>()).ok_or_else(wrong_column)?;
         let value = V::column(lists.values()).ok_or_else(wrong_column)?;
         let offsets = lists.value_offsets();
@@ -270,7 +275,7 @@ impl<V: Value> Accumulator for Distinct<V> {
         Ok(())
     }
 
-    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    fn state(&self, _rows: &Rows, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         let total: usize = self.sets.of(groups).map(Set::len).sum();
         i32::try_from(total).map_err(|_| {
             Error::internal("the distinct values of an aggregate do not fit one batch")
@@ -285,7 +290,7 @@ impl<V: Value> Accumulator for Distinct<V> {
         Ok(vec![Arc::new(lists.map_err(|_| wrong_column())?)])
     }
 
-    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
+    fn evaluate(&self, _rows: &Rows, groups: &[u32]) -> Result<ArrayRef> {
         Ok(Arc::new(Int64Array::from_iter_values(self.sets.of(groups).map(|s| s.len() as i64))))
     }
 
@@ -299,6 +304,6 @@ impl<V: Value> Accumulator for Distinct<V> {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.bytes
+        self.bytes + size_of::<Set<V>>() * self.sets.0.len()
     }
 }

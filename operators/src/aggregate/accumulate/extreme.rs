@@ -9,10 +9,12 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray};
 use thalweg_core::Result;
 
-use super::{Accumulator, Slots, primitive, wrong_column};
+use super::{Accumulator, Kept, Layout, Part, Rows, primitive, wrong_column};
 
 /// A type whose values have a least one.
-pub(in super::super) trait Comparable: ArrowPrimitiveType + Debug {
+pub(in super::super) trait Comparable:
+    ArrowPrimitiveType<Native: Kept<1>> + Debug
+{
     /// The value as it is compared and kept; `None` for one that does not count.
     fn value(native: Self::Native) -> Option<Self::Native>;
 }
@@ -70,19 +72,17 @@ impl Side for Greatest {
 /// Least or greatest value per group.
 #[derive(Debug)]
 pub(in super::super) struct Extreme<T: Comparable, S> {
-    slots: Slots<Option<T::Native>>,
+    part: Part<Option<T::Native>, 2>,
     side: PhantomData<fn() -> S>,
 }
 
-impl<T: Comparable, S> Default for Extreme<T, S> {
-    fn default() -> Self {
-        Self { slots: Slots::default(), side: PhantomData }
-    }
-}
-
 impl<T: Comparable, S: Side> Extreme<T, S> {
-    fn add(&mut self, groups: &[u32], values: &PrimitiveArray<T>) {
-        self.slots.each(groups, values.values(), values.nulls(), |slot, value| {
+    pub(in super::super) fn new(layout: &mut Layout) -> Self {
+        Self { part: layout.part(), side: PhantomData }
+    }
+
+    fn add(&self, rows: &mut Rows, groups: &[u32], values: &PrimitiveArray<T>) {
+        self.part.each_value(rows, groups, values.values(), values.nulls(), |slot, value| {
             if let Some(value) = T::value(value)
                 && slot.is_none_or(|old| S::replaces(value, old))
             {
@@ -93,35 +93,27 @@ impl<T: Comparable, S: Side> Extreme<T, S> {
 }
 
 impl<T: Comparable, S: Side> Accumulator for Extreme<T, S> {
-    fn grow(&mut self, groups: usize) {
-        self.slots.grow(groups);
-    }
-
-    fn update(&mut self, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
+    fn update(&mut self, rows: &mut Rows, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
         let values = values.and_then(|v| v.as_primitive_opt::<T>()).ok_or_else(wrong_column)?;
-        self.add(groups, values);
+        self.add(rows, groups, values);
         Ok(())
     }
 
-    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
-        self.add(groups, primitive::<T>(state, 0)?);
+    fn merge(&mut self, rows: &mut Rows, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+        self.add(rows, groups, primitive::<T>(state, 0)?);
         Ok(())
     }
 
-    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(groups)?])
+    fn state(&self, rows: &Rows, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![self.evaluate(rows, groups)?])
     }
 
-    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let values = self.slots.of(groups).copied();
+    fn evaluate(&self, rows: &Rows, groups: &[u32]) -> Result<ArrayRef> {
+        let values = self.part.of(rows, groups);
         Ok(Arc::new(values.collect::<PrimitiveArray<T>>()))
     }
 
-    fn clear(&mut self, groups: &[u32]) {
-        self.slots.clear(groups);
-    }
-
     fn share(&mut self) -> Box<dyn Accumulator> {
-        Box::new(Self { slots: self.slots.share(), side: PhantomData })
+        Box::new(Self { part: self.part, side: PhantomData })
     }
 }

@@ -6,26 +6,40 @@ use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{ArrayRef, Float64Array, Int64Array};
 use thalweg_core::Result;
 
-use super::{Accumulator, Slots, floats, primitive};
+use super::{Accumulator, Kept, Layout, Part, Rows, floats, primitive};
 
 /// Count and sum per group, side by side.
-#[derive(Debug, Default)]
-pub(in super::super) struct Mean(Slots<Slot>);
+#[derive(Debug)]
+pub(in super::super) struct Mean(Part<Slot, 2>);
 
-#[derive(Debug, Default, Clone, Copy)]
+impl Mean {
+    pub(in super::super) fn new(layout: &mut Layout) -> Self {
+        Self(layout.part())
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 struct Slot {
     count: i64,
     sum: f64,
 }
 
-impl Accumulator for Mean {
-    fn grow(&mut self, groups: usize) {
-        self.0.grow(groups);
+impl Kept<2> for Slot {
+    #[inline]
+    fn from_words([count, sum]: [u64; 2]) -> Self {
+        Self { count: count.cast_signed(), sum: f64::from_bits(sum) }
     }
 
-    fn update(&mut self, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
+    #[inline]
+    fn into_words(self) -> [u64; 2] {
+        [self.count.cast_unsigned(), self.sum.to_bits()]
+    }
+}
+
+impl Accumulator for Mean {
+    fn update(&mut self, rows: &mut Rows, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
         let (values, nulls) = floats(values)?;
-        self.0.each(groups, &values, nulls, |slot, value| {
+        self.0.each_value(rows, groups, &values, nulls, |slot, value| {
             if !value.is_nan() {
                 slot.count += 1;
                 slot.sum += value;
@@ -34,10 +48,10 @@ impl Accumulator for Mean {
         Ok(())
     }
 
-    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, rows: &mut Rows, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
         let counts = primitive::<Int64Type>(state, 0)?.values();
         let sums = primitive::<Float64Type>(state, 1)?.values();
-        self.0.each_row(groups, |slot, row| {
+        self.0.each_row(rows, groups, |slot, row| {
             if let (Some(count), Some(sum)) = (counts.get(row), sums.get(row)) {
                 slot.count = slot.count.wrapping_add(*count);
                 slot.sum += sum;
@@ -46,23 +60,19 @@ impl Accumulator for Mean {
         Ok(())
     }
 
-    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    fn state(&self, rows: &Rows, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         Ok(vec![
-            Arc::new(Int64Array::from_iter_values(self.0.of(groups).map(|slot| slot.count))),
-            Arc::new(Float64Array::from_iter_values(self.0.of(groups).map(|slot| slot.sum))),
+            Arc::new(Int64Array::from_iter_values(self.0.of(rows, groups).map(|slot| slot.count))),
+            Arc::new(Float64Array::from_iter_values(self.0.of(rows, groups).map(|slot| slot.sum))),
         ])
     }
 
-    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let means = self.0.of(groups).map(|s| (s.count > 0).then(|| s.sum / s.count as f64));
+    fn evaluate(&self, rows: &Rows, groups: &[u32]) -> Result<ArrayRef> {
+        let means = self.0.of(rows, groups).map(|s| (s.count > 0).then(|| s.sum / s.count as f64));
         Ok(Arc::new(means.collect::<Float64Array>()))
     }
 
-    fn clear(&mut self, groups: &[u32]) {
-        self.0.clear(groups);
-    }
-
     fn share(&mut self) -> Box<dyn Accumulator> {
-        Box::new(Self(self.0.share()))
+        Box::new(Self(self.0))
     }
 }

@@ -1,4 +1,4 @@
-//! What is remembered per group for one aggregate of one column: plain values by group.
+//! What is remembered per group for one aggregate of one column.
 //!
 //! An accumulator is mergeable (its state leaves and enters as Arrow columns, in any order and any number of pieces)
 //! and forgets groups that have been emitted. Values that are null or NaN do not count.
@@ -30,37 +30,70 @@ pub(super) use percentile::Percentile;
 pub(super) use sum::Sum;
 
 use super::pages::Pages;
+use super::rows::{Kept, Layout, Part, Rows};
 
-/// State of one aggregate for every group.
+/// State of one aggregate for every group: a part of each group's row, or what it keeps itself where that is no few words.
 pub(super) trait Accumulator: Send + Sync + Debug {
-    /// Makes room for groups `0..groups`, new ones empty.
-    fn grow(&mut self, groups: usize);
+    /// Makes room beside the rows for groups `0..groups`, new ones empty.
+    fn grow(&mut self, _groups: usize) {}
 
     /// Adds each row's value to its group; `values` is `None` for an aggregate that needs none.
-    fn update(&mut self, groups: &[u32], values: Option<&ArrayRef>) -> Result<()>;
+    fn update(&mut self, rows: &mut Rows, groups: &[u32], values: Option<&ArrayRef>) -> Result<()>;
 
     /// Adds state that [`Self::state`] gave to the groups of its rows.
-    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()>;
+    fn merge(&mut self, rows: &mut Rows, groups: &[u32], state: &[ArrayRef]) -> Result<()>;
 
     /// The state of `groups`, in their order.
-    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>>;
+    fn state(&self, rows: &Rows, groups: &[u32]) -> Result<Vec<ArrayRef>>;
 
     /// The results of `groups`, in their order.
-    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef>;
+    fn evaluate(&self, rows: &Rows, groups: &[u32]) -> Result<ArrayRef>;
 
-    /// Empties `groups`.
-    fn clear(&mut self, groups: &[u32]);
+    /// Empties `groups` beside their rows.
+    fn clear(&mut self, _groups: &[u32]) {}
 
-    /// As it is now, whatever becomes of this.
+    /// As it is now beside the rows, whatever becomes of this.
     fn share(&mut self) -> Box<dyn Accumulator>;
 
-    /// Roughly the memory taken beside the fixed size per group.
+    /// Roughly the memory taken beside the rows.
     fn heap_bytes(&self) -> usize {
         0
     }
 }
 
-/// A value per group.
+impl<T: Kept<N>, const N: usize> Part<T, N> {
+    /// Calls `add` with the group's value and the row's, of every row that has one.
+    #[inline]
+    fn each_value<V: Copy>(
+        self,
+        rows: &mut Rows,
+        groups: &[u32],
+        values: &[V],
+        nulls: Option<&NullBuffer>,
+        mut add: impl FnMut(&mut T, V),
+    ) {
+        let add = |kept: &mut T, row: usize| {
+            if let Some(value) = values.get(row) {
+                add(kept, *value);
+            }
+        };
+        match nulls.filter(|nulls| nulls.null_count() > 0) {
+            None => self.each_row(rows, groups, add),
+            Some(nulls) => {
+                let valid = nulls.valid_indices();
+                self.each(rows, valid.filter_map(|row| Some((*groups.get(row)?, row))), add);
+            }
+        }
+    }
+
+    /// Calls `add` with the group's value and the number of every row.
+    #[inline]
+    fn each_row(self, rows: &mut Rows, groups: &[u32], add: impl FnMut(&mut T, usize)) {
+        self.each(rows, groups.iter().copied().zip(0..), add);
+    }
+}
+
+/// A value per group that takes memory of its own.
 #[derive(Debug)]
 struct Slots<T>(Pages<T>);
 
@@ -87,56 +120,13 @@ impl<T: Clone + Default> Slots<T> {
         Self(self.0.share())
     }
 
-    /// Calls `add` with the slot and the value of every row that has one.
-    #[inline]
-    fn each<V: Copy>(
-        &mut self,
-        groups: &[u32],
-        values: &[V],
-        nulls: Option<&NullBuffer>,
-        mut add: impl FnMut(&mut T, V),
-    ) {
-        match nulls.filter(|nulls| nulls.null_count() > 0) {
-            None => self.each_row(groups, |slot, row| {
-                if let Some(value) = values.get(row) {
-                    add(slot, *value);
-                }
-            }),
-            Some(nulls) => {
-                let rows = nulls.valid_indices();
-                self.rows(rows.filter_map(|row| Some((*groups.get(row)?, row))), |slot, row| {
-                    if let Some(value) = values.get(row) {
-                        add(slot, *value);
-                    }
-                });
-            }
-        }
-    }
-
     /// Calls `add` with the slot and the number of every row.
     #[inline]
-    fn each_row(&mut self, groups: &[u32], add: impl FnMut(&mut T, usize)) {
-        self.rows(groups.iter().copied().zip(0..), add);
-    }
-
-    /// Calls `add` with the slot of each group and what comes with it.
-    #[inline]
-    fn rows(
-        &mut self,
-        rows: impl Iterator<Item = (u32, usize)>,
-        mut add: impl FnMut(&mut T, usize),
-    ) {
-        match self.0.single_page() {
-            Some(slots) => rows.for_each(|(group, row)| {
-                if let Some(slot) = slots.get_mut(group as usize) {
-                    add(slot, row);
-                }
-            }),
-            None => rows.for_each(|(group, row)| {
-                if let Some(slot) = self.0.get_mut(group as usize) {
-                    add(slot, row);
-                }
-            }),
+    fn each_row(&mut self, groups: &[u32], mut add: impl FnMut(&mut T, usize)) {
+        for (row, group) in groups.iter().enumerate() {
+            if let Some(slot) = self.0.get_mut(*group as usize) {
+                add(slot, row);
+            }
         }
     }
 }

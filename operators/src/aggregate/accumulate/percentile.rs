@@ -13,7 +13,7 @@ use arrow_array::{Array, ArrayRef, BinaryArray, Float64Array};
 use sketches_ddsketch::{Config, DDSketch};
 use thalweg_core::{Error, Result};
 
-use super::{Accumulator, Slots, floats, wrong_column};
+use super::{Accumulator, Rows, Slots, floats, wrong_column};
 
 /// A sketch starts with 128 bins of 8 bytes and its head.
 const SKETCH_BYTES: usize = 1200;
@@ -48,11 +48,18 @@ impl Accumulator for Percentile {
         self.sketches.grow(groups);
     }
 
-    fn update(&mut self, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
+    fn update(
+        &mut self,
+        _rows: &mut Rows,
+        groups: &[u32],
+        values: Option<&ArrayRef>,
+    ) -> Result<()> {
         let (values, nulls) = floats(values)?;
         let live = &mut self.live;
-        self.sketches.each(groups, &values, nulls, |slot, value| {
-            if value.is_finite() {
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        self.sketches.each_row(groups, |slot, row| {
+            let value = values.get(row).copied().unwrap_or(f64::NAN);
+            if value.is_finite() && nulls.is_none_or(|nulls| nulls.is_valid(row)) {
                 let sketch = slot.get_or_insert_with(|| {
                     *live += 1;
                     Arc::new(DDSketch::new(Config::defaults()))
@@ -63,7 +70,7 @@ impl Accumulator for Percentile {
         Ok(())
     }
 
-    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+    fn merge(&mut self, _rows: &mut Rows, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
         let column =
             state.first().and_then(|c| c.as_binary_opt::<i32>()).ok_or_else(wrong_column)?;
         let unreadable = || Error::corrupt("a stored percentile sketch is damaged");
@@ -87,12 +94,12 @@ impl Accumulator for Percentile {
         outcome
     }
 
-    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    fn state(&self, _rows: &Rows, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         let sketches = self.sketches.of(groups).map(|s| s.as_ref().map(|s| s.to_java_bytes()));
         Ok(vec![Arc::new(sketches.collect::<BinaryArray>())])
     }
 
-    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
+    fn evaluate(&self, _rows: &Rows, groups: &[u32]) -> Result<ArrayRef> {
         let results = self.sketches.of(groups).map(|s| s.as_ref().and_then(|s| self.result(s)));
         Ok(Arc::new(results.collect::<Float64Array>()))
     }
@@ -107,7 +114,7 @@ impl Accumulator for Percentile {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.live * SKETCH_BYTES
+        self.live * SKETCH_BYTES + size_of::<usize>() * self.sketches.0.len()
     }
 }
 
@@ -116,21 +123,27 @@ mod tests {
     use arrow_array::types::Float64Type;
     use proptest::prelude::*;
 
+    use super::super::Layout;
     use super::*;
 
     fn column(values: &[f64]) -> ArrayRef {
         Arc::new(Float64Array::from(values.to_vec()))
     }
 
+    fn no_rows() -> Rows {
+        Rows::new(&Layout::default())
+    }
+
     fn sketch(quantile: f64, values: &[f64]) -> Percentile {
         let mut percentile = Percentile::new(quantile);
         percentile.grow(1);
-        percentile.update(&vec![0; values.len()], Some(&column(values))).unwrap();
+        let groups = vec![0; values.len()];
+        percentile.update(&mut no_rows(), &groups, Some(&column(values))).unwrap();
         percentile
     }
 
     fn result(percentile: &Percentile) -> Option<f64> {
-        let results = percentile.evaluate(&[0]).unwrap();
+        let results = percentile.evaluate(&no_rows(), &[0]).unwrap();
         let results = results.as_primitive::<Float64Type>();
         results.is_valid(0).then(|| results.value(0))
     }
@@ -139,7 +152,7 @@ mod tests {
     fn damaged_sketches_are_corrupt() {
         for bytes in [&b""[..], b"\x00", b"\xff\xff\xff", b"\x02"] {
             let column: ArrayRef = Arc::new(BinaryArray::from_vec(vec![bytes]));
-            let error = sketch(0.5, &[1.0]).merge(&[0], &[column]).unwrap_err();
+            let error = sketch(0.5, &[1.0]).merge(&mut no_rows(), &[0], &[column]).unwrap_err();
             assert_eq!(error.kind(), thalweg_core::ErrorKind::Corrupt);
         }
     }
@@ -154,7 +167,8 @@ mod tests {
             let whole = sketch(quantile, &values);
             let (a, b) = values.split_at(cut % values.len());
             let mut merged = sketch(quantile, a);
-            merged.merge(&[0], &sketch(quantile, b).state(&[0]).unwrap()).unwrap();
+            let state = sketch(quantile, b).state(&no_rows(), &[0]).unwrap();
+            merged.merge(&mut no_rows(), &[0], &state).unwrap();
             let ends = |p: &Percentile| p.sketches.0.get(0).unwrap().as_ref().map(|s| (s.count(), s.min(), s.max()));
             prop_assert_eq!(ends(&whole), ends(&merged));
             let finite = || values.iter().copied().filter(|v| v.is_finite());
@@ -173,7 +187,8 @@ mod tests {
             let whole = result(&sketch(quantile, &values));
             let (a, b) = values.split_at(cut % values.len());
             let mut merged = sketch(quantile, a);
-            merged.merge(&[0], &sketch(quantile, b).state(&[0]).unwrap()).unwrap();
+            let state = sketch(quantile, b).state(&no_rows(), &[0]).unwrap();
+            merged.merge(&mut no_rows(), &[0], &state).unwrap();
             prop_assert_eq!(result(&merged), whole);
             values.sort_by(f64::total_cmp);
             let exact = values[(quantile * (values.len() - 1) as f64) as usize];

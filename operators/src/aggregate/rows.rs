@@ -1,0 +1,293 @@
+//! What the aggregates of a group count up, as a row of words in one place: a row of the input touches that place alone,
+//! and when a snapshot shares it only few rows around it are copied.
+//!
+//! A row is all zeros until something is added to its group.
+
+use std::marker::PhantomData;
+
+use super::page::Page;
+use super::spare::Spare;
+
+/// Rows in a page: few enough to copy between two batches, many enough to make the references few.
+const GROUPS: usize = 64;
+/// Pages that are few: loops look at each only once.
+const FEW: usize = 64;
+
+/// A value that is kept as `N` words, which are zero for the one of an empty group.
+pub(super) trait Kept<const N: usize>: Copy {
+    fn from_words(words: [u64; N]) -> Self;
+    fn into_words(self) -> [u64; N];
+}
+
+impl Kept<1> for i64 {
+    #[inline]
+    fn from_words([word]: [u64; 1]) -> Self {
+        word.cast_signed()
+    }
+
+    #[inline]
+    fn into_words(self) -> [u64; 1] {
+        [self.cast_unsigned()]
+    }
+}
+
+impl Kept<1> for i32 {
+    #[inline]
+    fn from_words([word]: [u64; 1]) -> Self {
+        word as u32 as i32
+    }
+
+    #[inline]
+    fn into_words(self) -> [u64; 1] {
+        [self.cast_unsigned().into()]
+    }
+}
+
+impl Kept<1> for f64 {
+    #[inline]
+    fn from_words([word]: [u64; 1]) -> Self {
+        Self::from_bits(word)
+    }
+
+    #[inline]
+    fn into_words(self) -> [u64; 1] {
+        [self.to_bits()]
+    }
+}
+
+impl<T: Kept<1>> Kept<2> for Option<T> {
+    #[inline]
+    fn from_words([is_some, word]: [u64; 2]) -> Self {
+        (is_some != 0).then(|| T::from_words([word]))
+    }
+
+    #[inline]
+    fn into_words(self) -> [u64; 2] {
+        self.map_or([0, 0], |value| {
+            let [word] = value.into_words();
+            [1, word]
+        })
+    }
+}
+
+/// Where in each row one aggregate has its value.
+#[derive(Debug)]
+pub(super) struct Part<T, const N: usize> {
+    at: usize,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T, const N: usize> Clone for Part<T, N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, const N: usize> Copy for Part<T, N> {}
+
+/// How the parts of a row lie beside each other.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    width: usize,
+}
+
+impl Layout {
+    /// The next part.
+    pub(super) fn part<T: Kept<N>, const N: usize>(&mut self) -> Part<T, N> {
+        let at = self.width;
+        self.width += N;
+        Part { at, value: PhantomData }
+    }
+}
+
+/// A row per group.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pages: Vec<Page<[u64]>>,
+    /// Words in a row.
+    width: usize,
+    spare: Spare,
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        self.spare.give_back(self.pages.drain(..).filter_map(Page::into_memory));
+    }
+}
+
+impl Rows {
+    pub(super) fn new(layout: &Layout) -> Self {
+        Self { pages: Vec::new(), width: layout.width, spare: Spare::default() }
+    }
+
+    /// Makes room for groups `0..groups`, new ones empty.
+    #[inline]
+    pub(super) fn grow(&mut self, groups: usize) {
+        while self.pages.len() * GROUPS < groups {
+            self.pages.push(Page::new(Some(self.spare.zeros(GROUPS * self.width))));
+        }
+    }
+
+    /// Empties `groups`.
+    pub(super) fn clear(&mut self, groups: &[u32]) {
+        let width = self.width;
+        for group in groups {
+            let (page, at) = place(*group, width);
+            let page = self.pages.get_mut(page);
+            let page = page.and_then(|page| page.own(|page| self.spare.copy(page)));
+            // A loop: rows are too short to be worth a call for each.
+            page.into_iter()
+                .flat_map(|page| page.iter_mut().skip(at).take(width))
+                .for_each(|word| *word = 0);
+        }
+    }
+
+    /// The rows as they are now, whatever becomes of these.
+    pub(super) fn share(&mut self) -> Self {
+        Self {
+            pages: self.pages.iter_mut().map(Page::share).collect(),
+            width: self.width,
+            spare: self.spare.of_snapshot(),
+        }
+    }
+
+    /// Bytes of a group's row.
+    pub(super) fn row_bytes(&self) -> usize {
+        8 * self.width
+    }
+}
+
+/// The page of a group, and where its row begins in it.
+#[inline]
+fn place(group: u32, width: usize) -> (usize, usize) {
+    let group = group as usize;
+    (group / GROUPS, group % GROUPS * width)
+}
+
+impl<T: Kept<N>, const N: usize> Part<T, N> {
+    #[inline]
+    fn change(page: &mut [u64], at: usize, change: impl FnOnce(&mut T)) {
+        if let Some(words) = page.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>()) {
+            let mut value = T::from_words(*words);
+            change(&mut value);
+            *words = value.into_words();
+        }
+    }
+
+    /// Calls `add` with the value of each group and what comes with it.
+    #[inline]
+    pub(super) fn each(
+        self,
+        rows: &mut Rows,
+        groups: impl Iterator<Item = (u32, usize)>,
+        mut add: impl FnMut(&mut T, usize),
+    ) {
+        let width = rows.width;
+        let spare = &mut rows.spare;
+        if rows.pages.len() > FEW {
+            groups.for_each(|(group, row)| {
+                let (page, at) = place(group, width);
+                let page = rows.pages.get_mut(page);
+                if let Some(page) = page.and_then(|page| page.own(|page| spare.copy(page))) {
+                    Self::change(page, at + self.at, |value| add(value, row));
+                }
+            });
+            return;
+        }
+        let mut pages: Vec<&mut [u64]> =
+            rows.pages.iter_mut().filter_map(|page| page.own(|page| spare.copy(page))).collect();
+        groups.for_each(|(group, row)| {
+            let (page, at) = place(group, width);
+            if let Some(page) = pages.get_mut(page) {
+                Self::change(page, at + self.at, |value| add(value, row));
+            }
+        });
+    }
+
+    /// The values of `groups`, in their order.
+    pub(super) fn of(self, rows: &Rows, groups: &[u32]) -> impl Iterator<Item = T> {
+        groups.iter().filter_map(move |group| {
+            let (page, at) = place(*group, rows.width);
+            let words = rows.pages.get(page)?.values()?.get(at + self.at..)?.first_chunk::<N>()?;
+            Some(T::from_words(*words))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_zero_for_the_value_of_an_empty_group() {
+        assert_eq!(Option::<f64>::from_words([0, 0]), None);
+        assert_eq!(Some(-0.0_f64).into_words(), [1, 1 << 63]);
+        assert_eq!(i32::from_words((-7_i32).into_words()), -7);
+        assert_eq!(i64::from_words(i64::MIN.into_words()), i64::MIN);
+    }
+
+    #[test]
+    fn a_page_is_copied_only_while_a_snapshot_holds_it() {
+        let mut layout = Layout::default();
+        let part = layout.part::<i64, 1>();
+        let mut rows = Rows::new(&layout);
+        rows.grow(2 * GROUPS);
+        let address = |rows: &Rows, page: usize| rows.pages[page].values().unwrap().as_ptr();
+        let second = GROUPS as u32;
+        let (first_page, second_page) = (address(&rows, 0), address(&rows, 1));
+        let snapshot = rows.share();
+        part.each(&mut rows, [(0, 0)].into_iter(), |value, _| *value = 7);
+        assert_ne!(address(&rows, 0), first_page);
+        assert_eq!(address(&snapshot, 0), first_page);
+        assert!(part.of(&snapshot, &[0, second]).eq([0, 0]));
+        drop(snapshot);
+        part.each(&mut rows, [(second, 0)].into_iter(), |value, _| *value = 8);
+        assert_eq!(address(&rows, 1), second_page);
+        assert!(part.of(&rows, &[0, second]).eq([7, 8]));
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_vectors_and_a_snapshot_a_copy_of_them(
+            steps in proptest::collection::vec((0u8..5, 0u32..10_000, any::<i64>()), 1..60),
+        ) {
+            let mut layout = Layout::default();
+            let (counts, sums) = (layout.part::<i64, 1>(), layout.part::<Option<f64>, 2>());
+            let mut rows = Rows::new(&layout);
+            let mut model: Vec<(i64, Option<f64>)> = Vec::new();
+            let mut snapshots = Vec::new();
+            for (what, group, value) in steps {
+                if group as usize >= model.len() {
+                    model.resize(group as usize + 1, (0, None));
+                    rows.grow(model.len());
+                }
+                let slot = &mut model[group as usize];
+                let one = [(group, 0)].into_iter();
+                match what {
+                    0 => snapshots.push((rows.share(), model.clone())),
+                    1 => {
+                        rows.clear(&[group]);
+                        *slot = (0, None);
+                    }
+                    2 => {
+                        counts.each(&mut rows, one, |count, _| *count = count.wrapping_add(value));
+                        slot.0 = slot.0.wrapping_add(value);
+                    }
+                    3 => {
+                        sums.each(&mut rows, one, |sum, _| *sum = Some(value as f64));
+                        slot.1 = Some(value as f64);
+                    }
+                    _ => snapshots.truncate(3),
+                }
+            }
+            snapshots.push((rows, model));
+            for (rows, model) in &snapshots {
+                let groups: Vec<u32> = (0..model.len() as u32).collect();
+                let kept: Vec<_> = counts.of(rows, &groups).zip(sums.of(rows, &groups)).collect();
+                prop_assert_eq!(&kept, model);
+            }
+        }
+    }
+}
