@@ -20,8 +20,8 @@ impl Latest {
     /// The place of a key: neighbours do not share one, nor does a key with itself in the next window.
     #[inline]
     fn place(window: WindowNumber, key: i64) -> usize {
-        let spread = key.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53;
-        (spread as usize ^ (window as usize).wrapping_mul(797)) % SLOTS
+        let key = key.cast_unsigned();
+        (key ^ (key >> 11) ^ (key >> 32) ^ u64::from(window).wrapping_mul(797)) as usize % SLOTS
     }
 
     #[inline]
@@ -31,8 +31,11 @@ impl Latest {
     }
 
     pub(super) fn put(&mut self, window: WindowNumber, key: i64, group: u32) {
-        let slots = self.slots.get_or_insert_with(|| Box::new([(0, 0); SLOTS]));
-        if let Some(slot) = slots.get_mut(Self::place(window, key)) {
+        if self.slots.is_none() {
+            self.slots = vec![(0, 0); SLOTS].into_boxed_slice().try_into().ok();
+        }
+        let slot = self.slots.as_mut().and_then(|slots| slots.get_mut(Self::place(window, key)));
+        if let Some(slot) = slot {
             *slot = (key, u64::from(window) << 32 | u64::from(group));
         }
     }

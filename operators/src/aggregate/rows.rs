@@ -233,7 +233,8 @@ mod tests {
         let mut layout = Layout::default();
         let part = layout.part::<i64, 1>();
         let mut rows = Rows::new(&layout);
-        rows.grow(2 * GROUPS);
+        // Of few pages all are made one's own at once.
+        rows.grow((FEW + 1) * GROUPS);
         let address = |rows: &Rows, page: usize| rows.pages[page].values().unwrap().as_ptr();
         let second = GROUPS as u32;
         let (first_page, second_page) = (address(&rows, 0), address(&rows, 1));

@@ -32,7 +32,7 @@ impl Accumulator for Count {
     fn merge(&mut self, rows: &mut Rows, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
         let counts = primitive::<Int64Type>(state, 0)?;
         self.0.each_value(rows, groups, counts.values(), None, |count, more| {
-            *count = count.wrapping_add(more)
+            *count = count.wrapping_add(more);
         });
         Ok(())
     }

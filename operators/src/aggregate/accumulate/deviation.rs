@@ -105,7 +105,7 @@ impl Accumulator for Deviation {
     }
 
     fn evaluate(&self, rows: &Rows, groups: &[u32]) -> Result<ArrayRef> {
-        let deviations = self.0.of(rows, groups).map(|moments| moments.deviation());
+        let deviations = self.0.of(rows, groups).map(Moments::deviation);
         Ok(Arc::new(deviations.collect::<Float64Array>()))
     }
 
