@@ -60,3 +60,20 @@ pub trait Clock: Send + Sync + Debug {
     /// Time since an arbitrary start that never goes back: what intervals and idleness are measured with.
     fn monotonic(&self) -> Duration;
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_earliest_and_the_latest_are_the_least_and_the_greatest(
+            times in proptest::collection::vec(any::<EventTime>(), 0..40),
+        ) {
+            prop_assert_eq!(earliest(&times), times.iter().copied().min());
+            prop_assert_eq!(latest(&times), times.iter().copied().max());
+        }
+    }
+}

@@ -188,3 +188,19 @@ proptest::proptest! {
         proptest::prop_assert_eq!(parts.of_split("a"), whole.of_split("a"));
     }
 }
+
+#[test]
+fn at_the_ends_of_time_watermarks_saturate() {
+    let times = [EventTime::MIN, EventTime::MIN + 5, -1, 0, EventTime::MAX - 1, EventTime::MAX];
+    for bound in [0, 1, 7, EventTime::MAX - 1, EventTime::MAX] {
+        for first in [None, Some(EventTime::MIN), Some(0), Some(EventTime::MAX)] {
+            let (mut running, mut expected) = (first, first);
+            let before = running_before(&mut running, times.iter().copied().map(Some), bound);
+            for (at, time) in times.iter().enumerate() {
+                assert_eq!(before.is_valid(at).then(|| before.value(at)), expected, "{bound}");
+                expected = expected.max(Some(time.saturating_sub(bound)));
+            }
+            assert_eq!(running, expected);
+        }
+    }
+}

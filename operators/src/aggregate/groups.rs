@@ -53,7 +53,7 @@ fn runs(starts: &[EventTime]) -> impl Iterator<Item = &[EventTime]> {
 /// The groups of one open window.
 #[derive(Debug, Default)]
 struct Window {
-    /// 0 until the first of its keys is looked for among the latest. Four billion windows later another has it.
+    /// No other window's; 0 until the first of its keys is looked for among the latest.
     number: WindowNumber,
     index: HashTable<Entry>,
     /// In the order in which they were met.
@@ -144,9 +144,12 @@ impl GroupTable {
             ) else {
                 return Err(Error::internal("an aggregate was given fewer keys than windows"));
             };
+            if self.opened == WindowNumber::MAX {
+                self.number_anew();
+            }
             let window = self.windows.entry(start).or_default();
             if window.number == 0 {
-                self.opened = self.opened.wrapping_add(1);
+                self.opened += 1;
                 window.number = self.opened;
             }
             let number = window.number;
@@ -162,6 +165,13 @@ impl GroupTable {
             from += run.len();
         }
         Ok(())
+    }
+
+    /// All numbers of windows have been given: none of them may mean two.
+    fn number_anew(&mut self) {
+        self.latest.clear();
+        self.windows.values_mut().for_each(|window| window.number = 0);
+        self.opened = 0;
     }
 
     /// Groups in use.
@@ -187,10 +197,6 @@ impl GroupTable {
             && is_closed(*window.key())
         {
             taken.push(window.remove().groups);
-        }
-        if !taken.is_empty() {
-            // Their numbers will mean other groups.
-            self.latest.clear();
         }
         taken
     }
@@ -277,6 +283,27 @@ mod tests {
             table.release(&taken[0]);
             assert_eq!((table.len(), table.slots(), table.numbers.text_bytes), (0, 2, 0));
         }
+    }
+
+    #[test]
+    fn windows_and_their_keys_are_apart_when_all_numbers_have_been_given() {
+        let mut table = GroupTable::new(vec![KeyColumn::new(&DataType::Int64).unwrap()]);
+        table.opened = WindowNumber::MAX - 2;
+        let mut groups = Vec::new();
+        let mut intern = |table: &mut GroupTable, starts: &[i64], keys: &[i64]| {
+            table.intern_integers(starts, keys, &mut groups).unwrap();
+            groups.clone()
+        };
+        assert_eq!(intern(&mut table, &[0, 0, 10, 20], &[0, 5, 0, 0]), [0, 1, 2, 3]);
+        assert!(table.opened < 10);
+        assert_eq!(
+            intern(&mut table, &[30, 0, 0, 10, 20, 30], &[0, 0, 5, 0, 0, 0]),
+            [4, 0, 1, 2, 3, 4]
+        );
+        let taken = table.take(|start| start == 0);
+        table.release(&taken[0]);
+        // The group of a key that is gone is another's now, also where the key comes again.
+        assert_eq!(intern(&mut table, &[40, 0, 10], &[9, 0, 0]), [0, 1, 2]);
     }
 
     #[test]

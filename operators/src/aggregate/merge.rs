@@ -74,12 +74,12 @@ impl Merge {
             )
         };
         let starts = WindowStore::starts(batch)?.values();
-        let Some(earliest) = earliest(starts) else { return Ok(()) };
-        if self.plan.pane_is_closed(earliest, self.fired) {
+        let Some(first) = earliest(starts) else { return Ok(()) };
+        if self.plan.pane_is_closed(first, self.fired) {
             return Err(again());
         }
         let furthest = self.restored.iter().map(|(_, watermark)| *watermark).max();
-        if !furthest.is_some_and(|watermark| self.plan.pane_is_closed(earliest, watermark)) {
+        if !furthest.is_some_and(|watermark| self.plan.pane_is_closed(first, watermark)) {
             return Ok(());
         }
         let keys = batch.columns().iter().skip(1).take(self.plan.key_fields.len());

@@ -6,11 +6,13 @@
 use std::marker::PhantomData;
 
 use super::page::Page;
-use super::spare::Spare;
+use super::spare::{Returned, Spare};
 
-/// Rows in a page: few enough to copy between two batches, many enough to make the references few.
-const GROUPS: usize = 64;
-/// Pages that are few: loops look at each only once.
+/// Words in a page at most: few enough to copy between two batches, many enough to make the references few.
+const PAGE_WORDS: usize = 1024;
+/// Rows in a page at most.
+const PAGE_ROWS: usize = 512;
+/// Pages that are few: a loop over many rows looks at each of them only once.
 const FEW: usize = 64;
 
 /// A value that is kept as `N` words, which are zero for the one of an empty group.
@@ -104,64 +106,88 @@ impl Layout {
 #[derive(Debug)]
 pub(super) struct Rows {
     pages: Vec<Page<[u64]>>,
-    /// Words in a row.
-    width: usize,
+    shape: Shape,
     spare: Spare,
 }
 
-impl Drop for Rows {
-    fn drop(&mut self) {
-        self.spare.give_back(self.pages.drain(..).filter_map(Page::into_memory));
+/// The size of rows and pages.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    /// Words in a row.
+    width: usize,
+    /// Rows in a page are two to the power of this.
+    page_bits: u32,
+}
+
+impl Shape {
+    fn of(layout: &Layout) -> Self {
+        let rows = (PAGE_WORDS / layout.width.max(1)).clamp(1, PAGE_ROWS);
+        Self { width: layout.width, page_bits: rows.ilog2() }
+    }
+
+    fn page_rows(self) -> usize {
+        1 << self.page_bits
+    }
+
+    /// The page of a group, and where its row begins in it.
+    #[inline]
+    fn place(self, group: u32) -> (usize, usize) {
+        let group = group as usize;
+        (group >> self.page_bits, (group & (self.page_rows() - 1)) * self.width)
     }
 }
 
 impl Rows {
     pub(super) fn new(layout: &Layout) -> Self {
-        Self { pages: Vec::new(), width: layout.width, spare: Spare::default() }
+        Self { pages: Vec::new(), shape: Shape::of(layout), spare: Spare::default() }
     }
 
     /// Makes room for groups `0..groups`, new ones empty.
     #[inline]
     pub(super) fn grow(&mut self, groups: usize) {
-        while self.pages.len() * GROUPS < groups {
-            self.pages.push(Page::new(Some(self.spare.zeros(GROUPS * self.width))));
+        let Shape { width, .. } = self.shape;
+        while self.pages.len() * self.shape.page_rows() < groups && width > 0 {
+            let page = self.spare.zeros(self.shape.page_rows() * width);
+            self.pages.push(Page::new(Some(page)));
         }
     }
 
     /// Empties `groups`.
     pub(super) fn clear(&mut self, groups: &[u32]) {
-        let width = self.width;
         for group in groups {
-            let (page, at) = place(*group, width);
+            let (page, at) = self.shape.place(*group);
             let page = self.pages.get_mut(page);
             let page = page.and_then(|page| page.own(|page| self.spare.copy(page)));
             // A loop: rows are too short to be worth a call for each.
-            page.into_iter()
-                .flat_map(|page| page.iter_mut().skip(at).take(width))
-                .for_each(|word| *word = 0);
+            let words = page.into_iter().flat_map(|page| page.iter_mut().skip(at));
+            words.take(self.shape.width).for_each(|word| *word = 0);
         }
     }
 
     /// The rows as they are now, whatever becomes of these.
-    pub(super) fn share(&mut self) -> Self {
-        Self {
-            pages: self.pages.iter_mut().map(Page::share).collect(),
-            width: self.width,
-            spare: self.spare.of_snapshot(),
-        }
+    pub(super) fn share(&mut self) -> SharedRows {
+        let back = self.spare.of_snapshot();
+        let pages = self.pages.iter_mut().map(Page::share).collect();
+        SharedRows { rows: Self { pages, shape: self.shape, spare: Spare::default() }, back }
     }
 
     /// Bytes of a group's row.
     pub(super) fn row_bytes(&self) -> usize {
-        8 * self.width
+        8 * self.shape.width
     }
 }
 
-/// The page of a group, and where its row begins in it.
-#[inline]
-fn place(group: u32, width: usize) -> (usize, usize) {
-    let group = group as usize;
-    (group / GROUPS, group % GROUPS * width)
+/// The rows as of one instant.
+#[derive(Debug)]
+pub(super) struct SharedRows {
+    pub(super) rows: Rows,
+    back: Returned,
+}
+
+impl Drop for SharedRows {
+    fn drop(&mut self) {
+        self.back.give_back(self.rows.pages.drain(..).filter_map(Page::into_memory));
+    }
 }
 
 impl<T: Kept<N>, const N: usize> Part<T, N> {
@@ -182,22 +208,22 @@ impl<T: Kept<N>, const N: usize> Part<T, N> {
         groups: impl Iterator<Item = (u32, usize)>,
         mut add: impl FnMut(&mut T, usize),
     ) {
-        let width = rows.width;
-        let spare = &mut rows.spare;
-        if rows.pages.len() > FEW {
+        let Rows { pages, shape, spare } = rows;
+        let rows_at_most = groups.size_hint().1.unwrap_or(usize::MAX);
+        if pages.len() > FEW.min(rows_at_most) {
             groups.for_each(|(group, row)| {
-                let (page, at) = place(group, width);
-                let page = rows.pages.get_mut(page);
+                let (page, at) = shape.place(group);
+                let page = pages.get_mut(page);
                 if let Some(page) = page.and_then(|page| page.own(|page| spare.copy(page))) {
                     Self::change(page, at + self.at, |value| add(value, row));
                 }
             });
             return;
         }
-        let mut pages: Vec<&mut [u64]> =
-            rows.pages.iter_mut().filter_map(|page| page.own(|page| spare.copy(page))).collect();
+        let own = pages.iter_mut().map(|page| page.own(|page| spare.copy(page)));
+        let mut pages: Vec<&mut [u64]> = own.map(Option::unwrap_or_default).collect();
         groups.for_each(|(group, row)| {
-            let (page, at) = place(group, width);
+            let (page, at) = shape.place(group);
             if let Some(page) = pages.get_mut(page) {
                 Self::change(page, at + self.at, |value| add(value, row));
             }
@@ -207,7 +233,7 @@ impl<T: Kept<N>, const N: usize> Part<T, N> {
     /// The values of `groups`, in their order.
     pub(super) fn of(self, rows: &Rows, groups: &[u32]) -> impl Iterator<Item = T> {
         groups.iter().filter_map(move |group| {
-            let (page, at) = place(*group, rows.width);
+            let (page, at) = rows.shape.place(*group);
             let words = rows.pages.get(page)?.values()?.get(at + self.at..)?.first_chunk::<N>()?;
             Some(T::from_words(*words))
         })
@@ -233,16 +259,15 @@ mod tests {
         let mut layout = Layout::default();
         let part = layout.part::<i64, 1>();
         let mut rows = Rows::new(&layout);
-        // Of few pages all are made one's own at once.
-        rows.grow((FEW + 1) * GROUPS);
+        rows.grow(2 * PAGE_ROWS);
         let address = |rows: &Rows, page: usize| rows.pages[page].values().unwrap().as_ptr();
-        let second = GROUPS as u32;
+        let second = PAGE_ROWS as u32;
         let (first_page, second_page) = (address(&rows, 0), address(&rows, 1));
         let snapshot = rows.share();
         part.each(&mut rows, [(0, 0)].into_iter(), |value, _| *value = 7);
         assert_ne!(address(&rows, 0), first_page);
-        assert_eq!(address(&snapshot, 0), first_page);
-        assert!(part.of(&snapshot, &[0, second]).eq([0, 0]));
+        assert_eq!(address(&snapshot.rows, 0), first_page);
+        assert!(part.of(&snapshot.rows, &[0, second]).eq([0, 0]));
         drop(snapshot);
         part.each(&mut rows, [(second, 0)].into_iter(), |value, _| *value = 8);
         assert_eq!(address(&rows, 1), second_page);
@@ -273,18 +298,27 @@ mod tests {
                         *slot = (0, None);
                     }
                     2 => {
-                        counts.each(&mut rows, one, |count, _| *count = count.wrapping_add(value));
-                        slot.0 = slot.0.wrapping_add(value);
+                        // Many rows, for which few pages are looked at once.
+                        let many = (0..=group).rev().take(200).zip(0..);
+                        counts.each(&mut rows, many, |count, row| {
+                            *count = count.wrapping_add(value).wrapping_add(row as i64);
+                        });
+                        for (row, (count, _)) in model.iter_mut().take(group as usize + 1).rev().take(200).enumerate() {
+                            *count = count.wrapping_add(value).wrapping_add(row as i64);
+                        }
                     }
                     3 => {
                         sums.each(&mut rows, one, |sum, _| *sum = Some(value as f64));
                         slot.1 = Some(value as f64);
                     }
-                    _ => snapshots.truncate(3),
+                    _ if !snapshots.is_empty() => {
+                        snapshots.swap_remove(group as usize % snapshots.len());
+                    }
+                    _ => {}
                 }
             }
-            snapshots.push((rows, model));
-            for (rows, model) in &snapshots {
+            snapshots.push((rows.share(), model));
+            for (SharedRows { rows, .. }, model) in &snapshots {
                 let groups: Vec<u32> = (0..model.len() as u32).collect();
                 let kept: Vec<_> = counts.of(rows, &groups).zip(sums.of(rows, &groups)).collect();
                 prop_assert_eq!(&kept, model);

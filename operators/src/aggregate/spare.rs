@@ -3,7 +3,10 @@
 //! A snapshot of much state leaves hundreds of thousands of copies behind at once. Given back to the allocator they keep
 //! it sorting for a tenth of a second, which the next row waits for; taken anew, the kernel has to find and clear them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Most pages that are freed at once.
+const FREED: usize = 4096;
 
 type Memory = Box<[u64]>;
 
@@ -11,41 +14,66 @@ type Memory = Box<[u64]>;
 #[derive(Debug, Default)]
 pub(super) struct Spare {
     here: Vec<Memory>,
-    /// What snapshots gave back, on whatever thread they ended.
+    /// The fewest that were here since the last snapshot: nobody needed them.
+    unused: usize,
     returned: Arc<Mutex<Vec<Memory>>>,
 }
 
 impl Spare {
     /// A page of `words`, with whatever is in it.
-    fn take(&mut self, words: usize) -> Memory {
+    fn take(&mut self, words: usize) -> Option<Memory> {
         if self.here.is_empty() {
-            let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::swap(&mut self.here, &mut returned);
+            self.fetch();
         }
-        let page = self.here.pop().filter(|page| page.len() == words);
-        page.unwrap_or_else(|| vec![0; words].into_boxed_slice())
+        let page = self.here.pop();
+        self.unused = self.unused.min(self.here.len());
+        page.filter(|page| page.len() == words)
+    }
+
+    fn fetch(&mut self) {
+        let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        self.here.append(&mut returned);
     }
 
     pub(super) fn zeros(&mut self, words: usize) -> Memory {
-        let mut page = self.take(words);
-        page.fill(0);
-        page
+        match self.take(words) {
+            Some(mut page) => {
+                page.fill(0);
+                page
+            }
+            None => vec![0; words].into_boxed_slice(),
+        }
     }
 
     pub(super) fn copy(&mut self, page: &[u64]) -> Memory {
-        let mut copy = self.take(page.len());
-        copy.copy_from_slice(page);
-        copy
+        match self.take(page.len()) {
+            Some(mut copy) => {
+                copy.copy_from_slice(page);
+                copy
+            }
+            None => page.into(),
+        }
     }
 
-    /// For a snapshot: it has none, and returns them here.
-    pub(super) fn of_snapshot(&self) -> Self {
-        Self { here: Vec::new(), returned: Arc::clone(&self.returned) }
+    /// Where a snapshot that is taken now returns its pages; some of those go that the last one left to nobody.
+    pub(super) fn of_snapshot(&mut self) -> Returned {
+        self.here.truncate(self.here.len() - self.unused.min(FREED));
+        self.fetch();
+        self.unused = self.here.len();
+        Returned(Arc::downgrade(&self.returned))
     }
+}
 
+/// What snapshots give back, on whatever thread they end, as long as the pages' owner is there.
+#[derive(Debug)]
+pub(super) struct Returned(Weak<Mutex<Vec<Memory>>>);
+
+impl Returned {
     pub(super) fn give_back(&self, pages: impl Iterator<Item = Memory>) {
-        let pages: Vec<_> = pages.collect();
-        self.returned.lock().unwrap_or_else(PoisonError::into_inner).extend(pages);
+        if let Some(returned) = self.0.upgrade() {
+            let pages: Vec<_> = pages.collect();
+            returned.lock().unwrap_or_else(PoisonError::into_inner).extend(pages);
+        }
     }
 }
 
@@ -58,13 +86,31 @@ mod tests {
         let mut spare = Spare::default();
         let page = spare.copy(&[1, 2, 3]);
         let address = page.as_ptr();
+        let snapshot = spare.of_snapshot();
         std::thread::scope(|scope| {
-            let snapshot = spare.of_snapshot();
-            scope.spawn(move || snapshot.give_back(std::iter::once(page)));
+            scope.spawn(|| snapshot.give_back(std::iter::once(page)));
         });
         let zeros = spare.zeros(3);
         assert_eq!((zeros.as_ptr(), &*zeros), (address, &[0, 0, 0][..]));
-        spare.give_back(std::iter::once(zeros));
+        snapshot.give_back(std::iter::once(zeros));
         assert_eq!(*spare.copy(&[4, 5]), [4, 5]);
+        drop(spare);
+        snapshot.give_back(std::iter::once(vec![0; 3].into_boxed_slice()));
+    }
+
+    #[test]
+    fn pages_that_nobody_needs_go_some_at_a_time() {
+        let mut spare = Spare::default();
+        let snapshot = spare.of_snapshot();
+        snapshot.give_back((0..2 * FREED + 10).map(|_| vec![0; 3].into_boxed_slice()));
+        let mut left = Vec::new();
+        for _ in 0..5 {
+            drop(spare.of_snapshot());
+            // Ten of them are needed each time.
+            let used: Vec<_> = (0..10).map(|_| spare.zeros(3)).collect();
+            snapshot.give_back(used.into_iter());
+            left.push(spare.here.len());
+        }
+        assert_eq!(left, [2 * FREED, FREED, 0, 0, 0]);
     }
 }

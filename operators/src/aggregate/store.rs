@@ -21,7 +21,7 @@ use super::columns::GroupColumns;
 use super::groups::GroupTable;
 use super::keys::{KeyColumn, KeyValues, local_hashes};
 use super::plan::Plan;
-use super::rows::{Layout, Rows};
+use super::rows::{Layout, Rows, SharedRows};
 
 /// Most rows in one emitted batch.
 const EMITTED_ROWS: usize = 8192;
@@ -281,7 +281,7 @@ impl WindowStore {
 pub(super) struct SharedWindows {
     plan: Arc<Plan>,
     columns: GroupColumns,
-    kept: Rows,
+    kept: SharedRows,
     accumulators: Vec<Box<dyn Accumulator>>,
 }
 
@@ -293,7 +293,7 @@ impl SharedWindows {
 
     /// `groups` as partial rows.
     pub(super) fn partials(&self, groups: &[u32]) -> Result<RecordBatch> {
-        partials(&self.plan, &self.columns, &self.kept, &self.accumulators, groups)
+        partials(&self.plan, &self.columns, &self.kept.rows, &self.accumulators, groups)
     }
 }
 

@@ -181,8 +181,12 @@ fn windows_that_would_begin_before_all_time_are_none() {
 
 #[test]
 fn rows_pass_where_summing_up_brings_nothing_and_it_is_tried_again() {
-    let mut job = Job::new(tumbling(10).by(PATIENT).count("n").partial_groups(100), 1, 2);
-    let of = |patient| Row { patient: Some(patient), ..Row::default() };
+    let all = tumbling(10).by(PATIENT).count("n").sum(VALUE, "sum").min(VALUE, "min");
+    let mut job = Job::new(all.stddev(VALUE, "spread").partial_groups(100), 1, 2);
+    let of = |patient: i64| {
+        let value = Some(patient as f64);
+        Row { patient: Some(patient), value, ..Row::default() }
+    };
     let unlike: Vec<Row> = (0..101).map(of).collect();
     job.push(0, &unlike).unwrap();
     assert_eq!(job.exchanged, 101, "summed up, to no use");
@@ -193,7 +197,9 @@ fn rows_pass_where_summing_up_brings_nothing_and_it_is_tried_again() {
     job.advance(10).unwrap();
     assert_eq!(job.exchanged, 101 * 33 + 1, "summed up again");
     assert_eq!(job.table().len(), 101);
-    assert!(job.table().contains(&format!("0 10 7 {}", 1 + 2 * 101 * 32)));
+    let (alike, unlike) = (1 + 2 * 101 * 32, "0 10 8 1 8 8 -");
+    assert!(job.table().contains(&format!("0 10 7 {alike} {} 7 0", 7 * alike)));
+    assert!(job.table().iter().any(|row| row == unlike));
 }
 
 #[test]
