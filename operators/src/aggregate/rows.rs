@@ -208,7 +208,7 @@ impl<T: Kept<N>, const N: usize> Part<T, N> {
         groups: impl Iterator<Item = (u32, usize)>,
         mut add: impl FnMut(&mut T, usize),
     ) {
-        let Rows { pages, shape, spare } = rows;
+        let (shape, Rows { pages, spare, .. }) = (rows.shape, rows);
         let rows_at_most = groups.size_hint().1.unwrap_or(usize::MAX);
         if pages.len() > FEW.min(rows_at_most) {
             groups.for_each(|(group, row)| {
