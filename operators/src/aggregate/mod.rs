@@ -1,7 +1,7 @@
 //! Windowed aggregates in two phases: partial results per subtask, merged behind an exchange by key.
 //!
-//! State is columnar throughout: groups are numbered densely and every accumulator is a column of values by group. It
-//! enters and leaves as Arrow columns, so the phases, the checkpoint and a restore at another parallelism all speak
+//! Groups are numbered densely; windows and keys are columns by that number, and what is counted per group stands in one row.
+//! State enters and leaves as Arrow columns, so the phases, the checkpoint and a restore at another parallelism all speak
 //! the same rows. Lateness is decided by [`crate::lateness`] upstream, or, where nobody did, in front of
 //! the first phase, by the same rule; late rows are then left out and counted.
 

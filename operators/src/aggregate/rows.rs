@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use super::page::Page;
 use super::spare::{Returned, Spare};
 
-/// Words in a page at most: few enough to copy between two batches, many enough to make the references few.
+/// Words in a page, or one row if that is longer: few enough to copy between two batches, many enough to make the references few.
 const PAGE_WORDS: usize = 1024;
 /// Rows in a page at most.
 const PAGE_ROWS: usize = 512;
@@ -200,18 +200,18 @@ impl<T: Kept<N>, const N: usize> Part<T, N> {
         }
     }
 
-    /// Calls `add` with the value of each group and what comes with it.
+    /// Calls `add` with the value of each group of the input and the number that comes with it.
     #[inline]
     pub(super) fn each(
         self,
         rows: &mut Rows,
-        groups: impl Iterator<Item = (u32, usize)>,
+        input: impl Iterator<Item = (u32, usize)>,
         mut add: impl FnMut(&mut T, usize),
     ) {
         let (shape, Rows { pages, spare, .. }) = (rows.shape, rows);
-        let rows_at_most = groups.size_hint().1.unwrap_or(usize::MAX);
-        if pages.len() > FEW.min(rows_at_most) {
-            groups.for_each(|(group, row)| {
+        let input_at_most = input.size_hint().1.unwrap_or(usize::MAX);
+        if pages.len() > FEW.min(input_at_most) {
+            input.for_each(|(group, row)| {
                 let (page, at) = shape.place(group);
                 let page = pages.get_mut(page);
                 if let Some(page) = page.and_then(|page| page.own(|page| spare.copy(page))) {
@@ -222,7 +222,7 @@ impl<T: Kept<N>, const N: usize> Part<T, N> {
         }
         let own = pages.iter_mut().map(|page| page.own(|page| spare.copy(page)));
         let mut pages: Vec<&mut [u64]> = own.map(Option::unwrap_or_default).collect();
-        groups.for_each(|(group, row)| {
+        input.for_each(|(group, row)| {
             let (page, at) = shape.place(group);
             if let Some(page) = pages.get_mut(page) {
                 Self::change(page, at + self.at, |value| add(value, row));

@@ -1,6 +1,6 @@
 //! The state of the merging phase in a checkpoint: per key group the open windows as partial rows, Arrow IPC.
 //!
-//! The barrier shares the columns, at the price of a reference per page; which groups belong to which key group, Arrow
+//! The barrier shares columns and rows, at the price of a reference per page; which groups belong to which key group, Arrow
 //! arrays and bytes are made on another thread. As long as nothing changes the same chunks are handed out again.
 
 use std::collections::HashMap;

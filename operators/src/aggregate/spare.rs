@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Most pages that are freed at once.
+/// Most pages that are freed at one snapshot; without snapshots, which an idle job does not take, none are.
 const FREED: usize = 4096;
 
 type Memory = Box<[u64]>;

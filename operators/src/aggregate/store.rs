@@ -1,6 +1,6 @@
 //! Groups and their accumulators together: the state of one phase on one subtask.
 //!
-//! What a snapshot keeps of it are the columns alone, shared: no index, and nothing that is copied before it changes.
+//! What a snapshot keeps of it are columns and rows alone, shared: no index, and nothing that is copied before it changes.
 
 use std::sync::Arc;
 
@@ -233,12 +233,13 @@ impl WindowStore {
         for groups in ordered.chunks(EMITTED_ROWS) {
             out.emit(rows(self, groups)?);
         }
+        if self.groups.len() == ordered.len() && self.groups.slots() > KEPT_SLOTS {
+            *self = Self::new(plan)?;
+            return Ok(ordered.len());
+        }
         for groups in taken.iter().rev() {
             self.groups.release(groups);
             self.clear(groups);
-        }
-        if self.groups.len() == 0 && self.groups.slots() > KEPT_SLOTS {
-            *self = Self::new(plan)?;
         }
         Ok(ordered.len())
     }

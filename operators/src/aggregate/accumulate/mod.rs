@@ -80,7 +80,7 @@ impl<T: Kept<N>, const N: usize> Part<T, N> {
         match nulls.filter(|nulls| nulls.null_count() > 0) {
             None => self.each_row(rows, groups, add),
             Some(nulls) => {
-                let valid = nulls.valid_indices();
+                let valid = nulls.valid_indices().take(nulls.len() - nulls.null_count());
                 self.each(rows, valid.filter_map(|row| Some((*groups.get(row)?, row))), add);
             }
         }
