@@ -52,7 +52,10 @@ pub(super) struct Broker {
     log: Vec<(Vec<i64>, Outcome)>,
     /// Where the marker of each id was, one after the other.
     markers: BTreeMap<String, Vec<u64>>,
-    /// The newest published checkpoint, now and when each marker was last written, or tried to be.
+    /// The newest published checkpoint.
+    newest: u64,
+    /// How many were published, now and when each marker was last written, or tried to be: numbers have gaps, which are
+    /// no time that passed.
     published: u64,
     written: BTreeMap<String, u64>,
     producers: BTreeMap<String, Producer>,
@@ -180,7 +183,10 @@ impl Broker {
 
     /// The job has published this checkpoint.
     pub(super) fn published(&mut self, number: u64) {
-        self.published = self.published.max(number);
+        if number > self.newest {
+            self.newest = number;
+            self.published += 1;
+        }
     }
 
     /// A marker could not be written.
