@@ -66,6 +66,21 @@ impl<T: Clone + Default> Pages<T> {
         }
     }
 
+    /// Calls `change` with the value and the number of every row.
+    #[inline]
+    pub(super) fn each_row(&mut self, groups: &[u32], mut change: impl FnMut(&mut T, usize)) {
+        for (row, group) in groups.iter().enumerate() {
+            if let Some(value) = self.get_mut(*group as usize) {
+                change(value, row);
+            }
+        }
+    }
+
+    /// Gives `groups` the default value.
+    pub(super) fn clear(&mut self, groups: &[u32]) {
+        self.each_row(groups, |value, _| *value = T::default());
+    }
+
     /// The values of `groups`, in their order.
     pub(super) fn of<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = &'a T> {
         groups.iter().filter_map(|group| self.get(*group as usize))

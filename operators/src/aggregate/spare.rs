@@ -1,7 +1,7 @@
 //! Pages that nobody needs any more, for those that are copied next.
 //!
-//! A snapshot of much state leaves hundreds of thousands of copies behind at once. Given back to the allocator they keep
-//! it sorting for a tenth of a second, which the next row waits for; taken anew, the kernel has to find and clear them.
+//! A snapshot of much state leaves hundreds of thousands of copies behind at once. Of pages that are taken anew the kernel has to
+//! find and clear the memory, which takes several times as long as to copy them.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

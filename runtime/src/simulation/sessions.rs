@@ -260,7 +260,7 @@ impl Sessions {
 
     /// Writes markers again that are old, behind checkpoint `n`.
     pub(super) async fn refresh(&self, n: CheckpointId, checkpoint: &Arc<dyn DecidedCheckpoint>) {
-        self.hand.world.inner().broker.published(n.0);
+        self.hand.world.inner().broker.looked(n.0);
         let now = self.hand.world.monotonic();
         let all: Vec<(String, Kept)> =
             self.kept().iter().map(|(id, kept)| (id.clone(), *kept)).collect();

@@ -15,7 +15,8 @@ use hashbrown::HashTable;
 use thalweg_core::{Error, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Accumulator, Rows, Slots, wrong_column};
+use super::super::pages::Pages;
+use super::{Accumulator, Rows, wrong_column};
 
 /// Longest set that is scanned.
 const SCANNED: usize = 8;
@@ -214,19 +215,19 @@ impl<V: Value> Set<V> {
 /// The distinct values per group.
 #[derive(Debug)]
 pub(in super::super) struct Distinct<V: Value> {
-    sets: Slots<Set<V>>,
+    sets: Pages<Set<V>>,
     bytes: usize,
 }
 
 impl Distinct<Integers> {
     pub(in super::super) fn integers() -> Self {
-        Self { sets: Slots::default(), bytes: 0 }
+        Self { sets: Pages::default(), bytes: 0 }
     }
 }
 
 impl Distinct<Texts> {
     pub(in super::super) fn texts() -> Self {
-        Self { sets: Slots::default(), bytes: 0 }
+        Self { sets: Pages::default(), bytes: 0 }
     }
 }
 
@@ -304,6 +305,6 @@ impl<V: Value> Accumulator for Distinct<V> {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.bytes + size_of::<Set<V>>() * self.sets.0.len()
+        self.bytes + size_of::<Set<V>>() * self.sets.len()
     }
 }

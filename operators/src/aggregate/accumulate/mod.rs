@@ -29,7 +29,6 @@ pub(super) use mean::Mean;
 pub(super) use percentile::Percentile;
 pub(super) use sum::Sum;
 
-use super::pages::Pages;
 use super::rows::{Kept, Layout, Part, Rows};
 
 /// State of one aggregate for every group: a part of each group's row, or what it keeps itself where that is no few words.
@@ -90,44 +89,6 @@ impl<T: Kept<N>, const N: usize> Part<T, N> {
     #[inline]
     fn each_row(self, rows: &mut Rows, groups: &[u32], add: impl FnMut(&mut T, usize)) {
         self.each(rows, groups.iter().copied().zip(0..), add);
-    }
-}
-
-/// A value per group that takes memory of its own.
-#[derive(Debug)]
-struct Slots<T>(Pages<T>);
-
-impl<T> Default for Slots<T> {
-    fn default() -> Self {
-        Self(Pages::default())
-    }
-}
-
-impl<T: Clone + Default> Slots<T> {
-    fn grow(&mut self, groups: usize) {
-        self.0.grow(groups);
-    }
-
-    fn of<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = &'a T> {
-        self.0.of(groups)
-    }
-
-    fn clear(&mut self, groups: &[u32]) {
-        self.each_row(groups, |slot, _| *slot = T::default());
-    }
-
-    fn share(&mut self) -> Self {
-        Self(self.0.share())
-    }
-
-    /// Calls `add` with the slot and the number of every row.
-    #[inline]
-    fn each_row(&mut self, groups: &[u32], mut add: impl FnMut(&mut T, usize)) {
-        for (row, group) in groups.iter().enumerate() {
-            if let Some(slot) = self.0.get_mut(*group as usize) {
-                add(slot, row);
-            }
-        }
     }
 }
 

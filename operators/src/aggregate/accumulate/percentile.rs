@@ -13,7 +13,8 @@ use arrow_array::{Array, ArrayRef, BinaryArray, Float64Array};
 use sketches_ddsketch::{Config, DDSketch};
 use thalweg_core::{Error, Result};
 
-use super::{Accumulator, Rows, Slots, floats, wrong_column};
+use super::super::pages::Pages;
+use super::{Accumulator, Rows, floats, wrong_column};
 
 /// A sketch starts with 128 bins of 8 bytes and its head.
 const SKETCH_BYTES: usize = 1200;
@@ -22,7 +23,7 @@ const SKETCH_BYTES: usize = 1200;
 pub(in super::super) struct Percentile {
     quantile: f64,
     /// Behind references, so that a snapshot copies none that does not change.
-    sketches: Slots<Option<Arc<DDSketch>>>,
+    sketches: Pages<Option<Arc<DDSketch>>>,
     live: usize,
 }
 
@@ -34,7 +35,7 @@ impl std::fmt::Debug for Percentile {
 
 impl Percentile {
     pub(in super::super) fn new(quantile: f64) -> Self {
-        Self { quantile, sketches: Slots::default(), live: 0 }
+        Self { quantile, sketches: Pages::default(), live: 0 }
     }
 
     fn result(&self, sketch: &DDSketch) -> Option<f64> {
@@ -114,7 +115,7 @@ impl Accumulator for Percentile {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.live * SKETCH_BYTES + size_of::<usize>() * self.sketches.0.len()
+        self.live * SKETCH_BYTES + size_of::<usize>() * self.sketches.len()
     }
 }
 
@@ -169,7 +170,7 @@ mod tests {
             let mut merged = sketch(quantile, a);
             let state = sketch(quantile, b).state(&no_rows(), &[0]).unwrap();
             merged.merge(&mut no_rows(), &[0], &state).unwrap();
-            let ends = |p: &Percentile| p.sketches.0.get(0).unwrap().as_ref().map(|s| (s.count(), s.min(), s.max()));
+            let ends = |p: &Percentile| p.sketches.get(0).unwrap().as_ref().map(|s| (s.count(), s.min(), s.max()));
             prop_assert_eq!(ends(&whole), ends(&merged));
             let finite = || values.iter().copied().filter(|v| v.is_finite());
             prop_assert_eq!(result(&merged).is_some(), finite().next().is_some());
