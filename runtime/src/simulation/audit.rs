@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thalweg_core::checkpoint::Manifest;
 
-use super::input::{EARLY, PARTITIONS, ROWS, key_of, window_of};
+use super::input::{EARLY, PARTITIONS, key_of, window_of};
 use super::world::World;
 use crate::checkpoint::state_files::sha256;
 
@@ -18,7 +18,7 @@ pub(super) fn end(world: &World) {
         tables.get(path).into_iter().flatten().flat_map(|e| e.rows.clone()).collect()
     };
     let all: Vec<(i64, i64)> =
-        (0..PARTITIONS).flat_map(|p| (0..ROWS).map(move |o| (p, o))).collect();
+        (0..PARTITIONS).flat_map(|p| (0..world.rows).map(move |o| (p, o))).collect();
     let mut raw = rows("raw");
     raw.sort_unstable();
     let expected: Vec<Vec<i64>> = all.iter().map(|(p, o)| vec![*p, *o, key_of(*p, *o)]).collect();

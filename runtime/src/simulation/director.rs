@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::audit;
-use super::input::graph;
+use super::input::{ROWS, graph};
 use super::stores::SimStorage;
 use super::world::{Counters, Mutation, World};
 use crate::job::{Command, JobBuilder, JobSummary};
@@ -39,7 +39,7 @@ pub(super) struct Outcome {
 pub(super) struct Process {
     tasks: Pin<Box<LocalSet>>,
     pub(super) job: JoinHandle<thalweg_core::Result<JobSummary>>,
-    frozen_until: Option<Duration>,
+    pub(super) frozen_until: Option<Duration>,
     _commands: watch::Sender<Command>,
 }
 
@@ -72,13 +72,16 @@ impl Process {
     }
 }
 
-/// Lets everyone who is not frozen run until `until`, or until a job ends.
+/// Lets everyone who is not frozen run until `until`, until a job ends or the world halts.
 pub(super) async fn run(processes: &mut [Process], until: Duration, world: &World) {
     let left = until.saturating_sub(world.monotonic());
     let mut sleep = Box::pin(tokio::time::sleep(left.max(Duration::from_millis(1))));
     poll_fn(|context: &mut Context<'_>| {
         for process in processes.iter_mut().filter(|p| p.lives()) {
             if process.tasks.as_mut().poll(context).is_ready() || process.job.is_finished() {
+                return Poll::Ready(());
+            }
+            if world.has_halted() {
                 return Poll::Ready(());
             }
         }
@@ -94,7 +97,7 @@ pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome {
 }
 
 async fn direct(seed: u64, mutation: Mutation) -> Outcome {
-    let world = World::new(seed, mutation);
+    let world = World::new(seed, mutation, ROWS);
     let key = Arc::new(MasterKey::generate().unwrap());
     let mut processes: Vec<Process> = Vec::new();
     let (mut started, mut last, mut finished) = (0, 0, false);

@@ -23,7 +23,7 @@ use super::topic::Topic;
 use super::world::World;
 
 pub(super) const PARTITIONS: i64 = 5;
-/// Rows of each partition.
+/// Rows of each partition, unless a world says otherwise.
 pub(super) const ROWS: i64 = 480;
 pub(super) const KEYS: i64 = 7;
 /// Rows of each partition that the quiet sink gets, too.
@@ -82,7 +82,7 @@ impl Source for Partitions {
         let split = |p: i64| Split {
             id: p.to_string(),
             position: 0,
-            end: Some(ROWS),
+            end: Some(self.0.rows),
             properties: BTreeMap::new(),
         };
         Ok((0..PARTITIONS).map(split).collect())
@@ -121,7 +121,7 @@ impl SourceReader for Reader {
                 continue;
             }
             let there = (now.as_micros() / PACE.as_micros()) as i64;
-            let end = there.min(ROWS).min(split.position + 16);
+            let end = there.min(self.world.rows).min(split.position + 16);
             if end <= split.position {
                 continue;
             }

@@ -19,6 +19,7 @@ mod director;
 mod input;
 mod refusal;
 mod sessions;
+mod stalls;
 mod stores;
 mod tables;
 mod topic;

@@ -14,6 +14,9 @@ use thalweg_core::{CheckpointId, Error};
 
 use super::broker::Broker;
 
+/// How long a request hangs that does, or a process that is stopped.
+pub(super) const STALL: Duration = Duration::from_secs(30);
+
 /// What is broken on purpose, to see that the auditor notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mutation {
@@ -116,6 +119,12 @@ pub(super) struct Inner {
     pub(super) faulty: bool,
     /// A table whose store answers with errors, after a while.
     pub(super) refusing: Option<(&'static str, Duration)>,
+    /// Requests and pieces of blocking work that were begun or awaited.
+    pub(super) steps: u64,
+    /// The one that takes [`STALL`].
+    pub(super) hangs: Option<u64>,
+    /// The one behind which everybody is looked at.
+    pub(super) halts: Option<u64>,
     /// The furthest position that a reader has been given.
     pub(super) furthest: i64,
     /// Objects and when each was created, in virtual time.
@@ -142,6 +151,8 @@ impl Inner {
 pub(super) struct World {
     inner: Mutex<Inner>,
     pub(super) mutation: Mutation,
+    /// Rows of each partition.
+    pub(super) rows: i64,
     start: tokio::time::Instant,
 }
 
@@ -151,11 +162,14 @@ thread_local! {
 
 impl World {
     /// A world in the current runtime's time; it serves [`dawdle`] on this thread.
-    pub(super) fn new(seed: u64, mutation: Mutation) -> Arc<Self> {
+    pub(super) fn new(seed: u64, mutation: Mutation, rows: i64) -> Arc<Self> {
         let inner = Inner {
             random: StdRng::seed_from_u64(seed ^ 0x0071_0b00),
             faulty: true,
             refusing: None,
+            steps: 0,
+            hangs: None,
+            halts: None,
             furthest: 0,
             objects: BTreeMap::new(),
             created: BTreeMap::new(),
@@ -166,7 +180,7 @@ impl World {
             trace: seed,
         };
         let start = tokio::time::Instant::now();
-        let world = Arc::new(Self { inner: Mutex::new(inner), mutation, start });
+        let world = Arc::new(Self { inner: Mutex::new(inner), mutation, rows, start });
         HERE.with(|here| *here.borrow_mut() = Some(Arc::clone(&world)));
         world
     }
@@ -211,6 +225,12 @@ impl World {
         all.iter().filter_map(|bytes| Manifest::decode(bytes).ok()).collect()
     }
 
+    /// Whether the step has come at which everybody is looked at.
+    pub(super) fn has_halted(&self) -> bool {
+        let inner = self.inner();
+        inner.halts.is_some_and(|step| step <= inner.steps)
+    }
+
     /// Nothing is committed that no manifest decided.
     pub(super) fn audit_commit(&self, pending: &PendingCommit) {
         if !self.manifests(pending.checkpoint).iter().any(|m| m.pending.contains(pending)) {
@@ -224,11 +244,15 @@ impl World {
     /// How long one request takes; one in `slow` hangs.
     fn delay(&self, slow: u32) -> Duration {
         let mut inner = self.inner();
+        inner.steps += 1;
+        if inner.hangs == Some(inner.steps) {
+            return STALL;
+        }
         if !inner.faulty {
             return Duration::from_millis(1);
         }
         let millis = match inner.random.random_range(0..slow) {
-            0 => 30_000,
+            0 => return STALL,
             1..20 => inner.random.random_range(100..3_000),
             _ => inner.random.random_range(0..20),
         };
