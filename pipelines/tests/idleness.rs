@@ -166,3 +166,34 @@ fn a_split_found_later_is_late_where_its_windows_were_emitted() {
         assert_eq!((ward.store.rows("late"), ward.counted()), (2, 6));
     }
 }
+
+#[test]
+fn a_split_found_at_a_start_is_not_found_again_while_the_job_runs() {
+    for parallelism in [1, 2] {
+        let ward = Ward::new();
+        let source = || {
+            MemorySource::new(Reading::schema())
+                .split("a", [at(&[0, 60, 120, 180, 240])])
+                .discover_every(Duration::from_millis(5))
+        };
+        let first = source();
+        let _open = first.handle();
+        let job = ward.start(first, false, parallelism);
+        ward.wait(&job, "windows emitted", |w| w.store.rows("gold") >= 3);
+        job.stopper().stop();
+        assert!(!job.join().unwrap().finished);
+
+        let again = source().split("b", [at(&[70, 75, 245])]);
+        let handle = again.handle();
+        let job = ward.start(again, false, parallelism);
+        ward.wait(&job, "the rows of b", |w| w.store.rows("late") == 2);
+        // Whoever finds the third split has looked for the second again. More than orders may wait, in one look.
+        for n in 0..150 {
+            handle.push(&format!("c{n:03}"), at(&[71])).unwrap();
+        }
+        ward.wait(&job, "the rows of c", |w| w.store.rows("late") >= 152);
+        handle.finish();
+        assert!(job.join().unwrap().finished);
+        assert_eq!((ward.store.rows("late"), ward.counted()), (152, 6));
+    }
+}

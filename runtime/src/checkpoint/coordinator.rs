@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
-use thalweg_core::checkpoint::manifest::SplitSnapshot;
+use thalweg_core::checkpoint::manifest::{SourceSnapshot, SplitSnapshot};
 use thalweg_core::checkpoint::{Action, CheckpointCoordinator, Fact, Manifest};
 use thalweg_core::connector::sink::IoHandle;
 use thalweg_core::connector::staging::StagedBytes;
@@ -121,17 +121,19 @@ enum IoDone {
 
 impl Coordinator {
     pub(crate) fn new(plan: CoordinatorPlan) -> Self {
-        let manifest = plan.restored.manifest;
+        let Restored { manifest, digest, mut discovered, .. } = plan.restored;
+        // What is deployed: what the checkpoint knows, and behind it what was found at this start.
+        let deployed = |s: &SourceSnapshot| {
+            let found = discovered.remove(&s.uid).unwrap_or_default();
+            (s.uid.clone(), s.splits.iter().cloned().chain(found).collect())
+        };
+        let known_splits = manifest.sources.iter().map(deployed).collect();
         Self {
             attempt: plan.attempt,
             token: plan.token,
             protocol: CheckpointCoordinator::new(plan.subtasks, manifest.number),
             base_rows: manifest.sources.iter().map(|s| (s.uid.clone(), s.rows)).collect(),
-            known_splits: manifest
-                .sources
-                .iter()
-                .map(|s| (s.uid.clone(), s.splits.clone()))
-                .collect(),
+            known_splits,
             context: plan.context,
             memory: plan.settings.memory_limit.map(MemoryWatch::new),
             looking: false,
@@ -149,7 +151,7 @@ impl Coordinator {
             reports: Vec::new(),
             spent: staged(&manifest),
             parent: manifest,
-            parent_digest: plan.restored.digest,
+            parent_digest: digest,
             barrier_at: Duration::ZERO,
             paused: false,
             warned: false,
@@ -323,15 +325,19 @@ impl Coordinator {
     fn add_splits(&mut self, uid: &OperatorUid, new: Vec<SplitSnapshot>) {
         let owners: Vec<_> = self.sources.iter().filter(|s| s.uid == *uid).collect();
         let known = self.known_splits.entry(uid.clone()).or_default();
+        let mut added = vec![Vec::new(); owners.len()];
         for split in new {
-            if owners.is_empty() || known.iter().any(|k| k.split.id == split.split.id) {
+            if known.iter().any(|k| k.split.id == split.split.id) {
                 continue;
             }
+            let Some(added) = added.get_mut(known.len() % owners.len().max(1)) else { return };
             tracing::info!(source = %uid, split = split.split.id, "found a new split");
-            if let Some(owner) = owners.get(known.len() % owners.len()) {
-                owner.address.do_send(AddSplits(self.attempt, vec![split.clone()]));
-            }
+            added.push(split.clone());
             known.push(split);
+        }
+        // One order each, however many splits: orders wait in a short queue.
+        for (owner, splits) in owners.iter().zip(added).filter(|(_, splits)| !splits.is_empty()) {
+            owner.address.do_send(AddSplits(self.attempt, splits));
         }
     }
 }
