@@ -252,7 +252,7 @@ fn unopened(
     let has = found.and_then(|f| f.txn).unwrap_or(0);
     match opening {
         Opening::Missing => Error::data_loss(format!(
-            "table `{table}` is missing though this job has written to it; restore it, or start a new chain"
+            "table `{table}` is missing though this job has written to it; restore it, or start a new chain with --fresh"
         )),
         Opening::Recreated => recreated(table),
         Opening::Behind => Error::data_loss(format!(

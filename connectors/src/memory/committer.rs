@@ -38,6 +38,10 @@ impl Committer for MemoryCommitter {
         KIND
     }
 
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(self.store.shared()).addr()
+    }
+
     fn open<'a>(
         &'a self,
         target: &'a Target,

@@ -1,4 +1,4 @@
-//! Wall clocks that are set while a sink is at work. Nothing else of it reads them, so the other tests do not notice.
+//! Wall clocks that are set while a sink is at work. Nothing else but messages with times reads them, so the other tests do not notice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

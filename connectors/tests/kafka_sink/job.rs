@@ -87,11 +87,15 @@ impl Job {
     }
 
     pub(crate) fn writer(&self, sink: &KafkaSink) -> Box<dyn SinkWriter> {
+        self.writer_of(sink, schema())
+    }
+
+    pub(crate) fn writer_of(&self, sink: &KafkaSink, schema: SchemaRef) -> Box<dyn SinkWriter> {
         let handle = self.runtime.handle().clone();
         let context = WriterContext {
             subtask: SubtaskIndex(0),
             attempt: Attempt(1),
-            schema: schema(),
+            schema,
             io: IoHandle::new(move |future| drop(handle.spawn(future))),
             staging: Arc::clone(&self.staging) as _,
         };

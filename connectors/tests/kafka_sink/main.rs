@@ -19,3 +19,5 @@ mod markers;
 mod refusals;
 #[cfg(test)]
 mod timeouts;
+#[cfg(test)]
+mod times;

@@ -95,6 +95,12 @@ pub trait Committer: Send + Sync + Debug {
     /// The kind of target it serves.
     fn kind(&self) -> &'static str;
 
+    /// What tells it from another of its kind: all sinks of one kind in a graph are served by one. Default: its place in
+    /// memory.
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(self).cast::<()>().addr()
+    }
+
     /// Creates the target if it is absent and nothing is expected of it, checks it against `expected` otherwise.
     ///
     /// `adopt` allows rows in a target that no manifest knows (P3).

@@ -7,6 +7,7 @@ use arrow_schema::SchemaRef;
 
 use super::job_graph::{JobGraph, NodeId, NodeKind, Partitioning};
 use crate::OperatorUid;
+use crate::key::key_columns;
 use crate::sensitivity::sensitivities;
 
 /// One thing that is wrong.
@@ -74,6 +75,7 @@ pub(crate) fn check(
     check_shape(graph, &mut problems);
     check_keys(graph, &mut problems);
     check_targets(graph, &mut problems);
+    check_committers(graph, &mut problems);
     check_clearances(graph, side_outputs, &mut problems);
     problems
 }
@@ -127,7 +129,8 @@ fn check_keys(graph: &JobGraph, problems: &mut Vec<Problem>) {
             match to.input_schema.field_with_name(key) {
                 Err(_) => problems
                     .push(Problem::at(&to.uid, format!("key column `{key}` is not in its input"))),
-                Ok(field) if field.data_type().is_floating() || field.data_type().is_nested() => {
+                // What hashing takes is what decoding makes.
+                Ok(field) if key_columns(&[], &[field.data_type().clone()]).is_err() => {
                     let text =
                         format!("column `{key}` of type {} cannot be a key", field.data_type());
                     problems.push(Problem::at(&to.uid, text));
@@ -152,6 +155,23 @@ fn check_targets(graph: &JobGraph, problems: &mut Vec<Problem>) {
         if let Some(first) = writers.insert((target.kind, target.path), &node.uid) {
             let text = format!(
                 "it writes to `{path}`, as sink `{first}` does: give each sink a place of its own"
+            );
+            problems.push(Problem::at(&node.uid, text));
+        }
+    }
+}
+
+/// A checkpoint knows what waits by its kind alone: two clusters or two roots of one kind would be taken for one.
+fn check_committers(graph: &JobGraph, problems: &mut Vec<Problem>) {
+    let mut committers: BTreeMap<&str, (usize, &OperatorUid)> = BTreeMap::new();
+    for node in &graph.nodes {
+        let NodeKind::Sink(sink) = &node.kind else { continue };
+        let committer = sink.committer();
+        let (kind, identity) = (committer.kind(), committer.identity());
+        let (first, uid) = committers.entry(kind).or_insert((identity, &node.uid));
+        if *first != identity {
+            let text = format!(
+                "its committer is another than that of sink `{uid}`: give all sinks of kind `{kind}` the same one"
             );
             problems.push(Problem::at(&node.uid, text));
         }

@@ -101,9 +101,13 @@ impl KeyedContext {
         MapState { handle: self.handle(descriptor.name, descriptor.version), types: PhantomData }
     }
 
-    /// Calls [`KeyedOperator::on_timer`] once the watermark reaches `time`; setting it twice is the same as once.
+    /// Calls [`KeyedOperator::on_timer`] once the watermark reaches `time`; setting it twice is the same as once. At the
+    /// end of time, which is that of a bounded input, the timers that are set already are called; one that is set there
+    /// is not: an operator that winds itself up again would never come to an end.
     pub fn set_timer(&self, key: &Key, time: EventTime) {
-        self.store.borrow_mut().set_timer(key, time);
+        if self.watermark < Watermark::MAX {
+            self.store.borrow_mut().set_timer(key, time);
+        }
     }
 
     /// Takes a timer back.
@@ -300,6 +304,71 @@ mod tests {
         fn declassified(&self) -> Vec<(&'static str, &'static str)> {
             vec![("rows", "a number of rows is nobody's")]
         }
+    }
+
+    #[derive(Debug, Clone)]
+    struct Heartbeat;
+
+    impl KeyedOperator for Heartbeat {
+        type In = Row;
+        type Out = Row;
+
+        fn process(
+            &mut self,
+            _: Batch<Row>,
+            context: &KeyedContext,
+            _: &mut Collector,
+        ) -> Result<()> {
+            context.keys().iter().for_each(|key| context.set_timer(key, 10));
+            Ok(())
+        }
+
+        fn on_timer(
+            &mut self,
+            key: &Key,
+            time: EventTime,
+            context: &KeyedContext,
+            out: &mut Collector,
+        ) -> Result<()> {
+            context.set_timer(key, time + 10);
+            let column = || Arc::new(Int64Array::from(vec![time])) as ArrayRef;
+            out.emit(RecordBatch::try_new(Row::schema(), vec![column(), column()]).unwrap());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_timer_that_sets_itself_again_ends_with_time() {
+        let mut keyed = Keyed {
+            operator: Heartbeat,
+            outputs: vec![(None, Row::schema())],
+            max_parallelism: 1,
+            columns: vec![0],
+            store: KeyedStore::default(),
+        };
+        let ids = || Arc::new(Int64Array::from(vec![7, 8])) as ArrayRef;
+        let batch = RecordBatch::try_new(Row::schema(), vec![ids(), ids()]).unwrap();
+        let open = OpenContext {
+            uid: crate::OperatorUid::new("beats").unwrap(),
+            subtask: crate::SubtaskIndex(0),
+            parallelism: 1,
+            max_parallelism: 1,
+            key_groups: crate::key::KeyGroupRange::of_subtask(0, 1, 1),
+            input_schema: Row::schema(),
+        };
+        let mut beats = |watermark, with: Option<RecordBatch>| {
+            let context = Context { open: &open, watermark };
+            let mut out = Collector::default();
+            match with {
+                Some(batch) => keyed.process(batch, &context, &mut out).unwrap(),
+                None => keyed.on_watermark(watermark, &context, &mut out).unwrap(),
+            }
+            out.take().len()
+        };
+        assert_eq!(beats(Watermark::MIN, Some(batch)), 0);
+        assert_eq!(beats(Watermark(35), None), 6);
+        assert_eq!(beats(Watermark::MAX, None), 2);
+        assert_eq!(beats(Watermark::MAX, None), 0);
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl OperatorFactory for PartialFactory {
         let (plan, columns) = Plan::of_rows(&self.aggregate, &judged)?;
         let undecided = context.input_schema.index_of(ROW_WATERMARK).is_ok();
         let lateness = undecided.then(|| self.lateness().create(context)).transpose()?;
+        let plan = Arc::new(plan);
         Ok(Box::new(Partial {
             lateness,
             told: false,
@@ -54,7 +55,8 @@ impl OperatorFactory for PartialFactory {
             columns,
             limit_groups: self.aggregate.limit_groups,
             limit_bytes: self.aggregate.limit_bytes,
-            store: WindowStore::new(Arc::new(plan))?,
+            store: WindowStore::new(Arc::clone(&plan))?,
+            plan,
             gain: Gain::default(),
             starts: Vec::new(),
         }))
@@ -104,6 +106,7 @@ impl Gain {
 }
 
 struct Partial {
+    plan: Arc<Plan>,
     /// Where nobody upstream has decided: late rows are left out and counted, which is said once.
     lateness: Option<Box<dyn Operator>>,
     told: bool,
@@ -135,15 +138,37 @@ impl Partial {
                 on_time = Some(rows);
                 continue;
             }
-            out.leave_out(LeftOut { late: rows.num_rows() as u64, ..LeftOut::default() });
-            if !self.told {
-                self.told = true;
-                tracing::warn!(
-                    "late rows are left out and counted; put `Lateness` before the window to keep them"
-                );
-            }
+            self.leave_out(rows.num_rows(), out);
         }
         Ok(on_time)
+    }
+
+    fn leave_out(&mut self, rows: usize, out: &mut Collector) {
+        out.leave_out(LeftOut { late: rows as u64, ..LeftOut::default() });
+        if !self.told {
+            self.told = true;
+            tracing::warn!(
+                "late rows are left out and counted; put `Lateness` before the window to keep them"
+            );
+        }
+    }
+
+    /// The rows whose windows are open here. An operator in between may have lost what lateness is decided by, and
+    /// `Lateness` may have decided by other windows.
+    fn open(
+        &mut self,
+        rows: RecordBatch,
+        watermark: Watermark,
+        out: &mut Collector,
+    ) -> Result<RecordBatch> {
+        let is_open = |start: &EventTime| !self.plan.pane_is_closed(*start, watermark.0);
+        let open: BooleanArray = self.starts.iter().map(|start| Some(is_open(start))).collect();
+        self.starts.retain(is_open);
+        let all = rows.num_rows();
+        let rows = filter_record_batch(&rows, &open)
+            .map_err(|_| Error::internal("rows of an aggregate cannot be filtered"))?;
+        self.leave_out(all - rows.num_rows(), out);
+        Ok(rows)
     }
 
     /// The columns that are read, of the rows whose keys are all there.
@@ -170,17 +195,16 @@ impl Partial {
         Ok(())
     }
 
-    /// The start of each row's window.
-    fn assign(&mut self, times: &[EventTime]) {
+    /// The start of each row's window, and the first of them.
+    fn assign(&mut self, times: &[EventTime]) -> Option<EventTime> {
         self.starts.clear();
+        let (first, last) = (earliest(times)?, latest(times)?);
         // Neighbours mostly share a window, and comparing is cheaper than dividing; so do whole batches.
-        let mut window = TimeWindow { start: 0, end: 0 };
-        if let (Some(first), Some(last)) = (earliest(times), latest(times)) {
-            window = self.panes.window_of(first);
-            if window.contains(last) {
-                self.starts.resize(times.len(), window.start);
-                return;
-            }
+        let mut window = self.panes.window_of(first);
+        let first = window.start;
+        if window.contains(last) {
+            self.starts.resize(times.len(), first);
+            return Some(first);
         }
         self.starts.reserve(times.len());
         for time in times {
@@ -189,6 +213,7 @@ impl Partial {
             }
             self.starts.push(window.start);
         }
+        Some(first)
     }
 }
 
@@ -200,14 +225,17 @@ impl Operator for Partial {
         out: &mut Collector,
     ) -> Result<()> {
         let Some(batch) = self.on_time(batch, context, out)? else { return Ok(()) };
-        let rows = self.rows(&batch)?;
+        let mut rows = self.rows(&batch)?;
         let times = rows
             .columns()
             .first()
             .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>())
             .filter(|times| times.null_count() == 0)
             .ok_or_else(|| Error::internal("a row without an event time reached an aggregate"))?;
-        self.assign(times.values());
+        let Some(first) = self.assign(times.values()) else { return Ok(()) };
+        if self.lateness.is_none() && self.plan.pane_is_closed(first, context.watermark.0) {
+            rows = self.open(rows, context.watermark, out)?;
+        }
         let keys: Vec<ArrayRef> =
             rows.columns().iter().skip(1).take(self.keys).map(Arc::clone).collect();
         let values = self.columns.values.iter().map(|at| at.and_then(|at| rows.columns().get(at)));

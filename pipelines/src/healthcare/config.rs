@@ -273,6 +273,12 @@ impl HealthcareConfig {
         if self.kafka.topic.is_empty() {
             return wrong("kafka.topic must not be empty");
         }
+        if self.kafka.discovery_interval.is_zero() {
+            return wrong("kafka.discovery_interval must be longer than 0s");
+        }
+        if self.runtime.checkpoint_interval.is_zero() {
+            return wrong("runtime.checkpoint_interval must be longer than 0s");
+        }
         if self.decoding.max_message_bytes == 0 {
             return wrong("decoding.max_message_bytes must be at least 1");
         }

@@ -133,6 +133,11 @@ fn a_damaged_checkpoint_stops_the_job_before_it_reads_anything() {
     flipped[middle] ^= 1;
     fs::write(&state, &flipped).unwrap();
     assert!(fail(&mut run_file(&data, &input)).contains("damaged"));
+    fs::remove_file(&state).unwrap();
+    let told = fail(&mut run_file(&data, &input));
+    assert!(told.contains("is missing: restore the checkpoint folder"), "{told}");
+    let told = fail(checkpoints(&data).arg("verify"));
+    assert!(told.contains("is missing"), "{told}");
     fs::write(&state, &stored).unwrap();
     assert_eq!(count(&data, "silver/events"), rows, "nothing was written meanwhile");
     succeed(&mut run_file(&data, &input));
@@ -156,7 +161,7 @@ fn another_key_is_refused() {
 }
 
 #[test]
-fn a_table_deleted_under_the_job_is_noticed() {
+fn a_table_deleted_under_the_job_is_noticed_and_a_fresh_chain_makes_it_anew() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("events.jsonl");
     write_events(&input, 200_000, 24);
@@ -164,7 +169,13 @@ fn a_table_deleted_under_the_job_is_noticed() {
     succeed(run_file(&data, &input).args(["--duration", "700ms", "--checkpoint-interval", "50ms"]));
     fs::remove_dir_all(data.join("silver/events")).unwrap();
     let told = fail(&mut run_file(&data, &input));
-    assert!(told.contains("silver/events"), "{told}");
+    assert!(told.contains("silver/events") && told.contains("--fresh"), "{told}");
+    let before = count(&data, "bronze/events");
+    succeed(run_file(&data, &input).args(["--fresh", "--events", "10000"]));
+    assert_eq!(count(&data, "bronze/events"), before + 10_000);
+    let silver = count(&data, "silver/events");
+    assert!((5_000..=10_000).contains(&silver), "{silver}");
+    succeed(checkpoints(&data).arg("verify"));
 }
 
 #[test]
@@ -339,4 +350,10 @@ fn a_checkpoint_folder_from_an_old_backup_is_refused() {
     fs::rename(&old, &now).unwrap();
     let told = fail(&mut run_file(&data, &input));
     assert!(told.contains("old copy"), "{told}");
+    // What the tables hold beyond it no checkpoint knows.
+    let told = fail(run_file(&data, &input).arg("--fresh"));
+    assert!(told.contains("--adopt-tables"), "{told}");
+    let before = count(&data, "bronze/events");
+    succeed(run_file(&data, &input).arg("--adopt-tables"));
+    assert_eq!(count(&data, "bronze/events"), before + 100_000);
 }

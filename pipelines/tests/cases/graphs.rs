@@ -104,3 +104,30 @@ fn two_sinks_of_one_table_do_not_build() {
     let text = told.to_string();
     assert!(text.contains("node `three`") && text.contains("sink `one`"), "{text}");
 }
+
+#[test]
+fn two_committers_of_one_kind_do_not_build() {
+    let (here, there) = (MemoryStore::default(), MemoryStore::default());
+    let env = StreamEnvironment::new("apart");
+    let readings = env.source::<Reading>("readings", MemorySource::new(Reading::schema()));
+    readings.sink("one", here.sink("all"));
+    readings.sink("two", here.sink("other"));
+    readings.sink("three", there.sink("all-there"));
+    let told = env.build().unwrap_err();
+    assert_eq!(told.problems().len(), 1, "{told}");
+    let text = told.to_string();
+    assert!(text.contains("node `three`") && text.contains("sink `one`"), "{text}");
+}
+
+#[test]
+fn a_sink_taken_out_of_the_graph_may_lose_its_target() {
+    let calm = World::calm(ROWS);
+    let world = World::new();
+    let with_copy = Drawing { copy: true, ..USUAL };
+    run(world.drawn(with_copy, source(ROWS)).events(Some(1_000))).unwrap();
+    assert!(world.store.remove("copy"));
+    assert!(run(world.drawn(with_copy, source(ROWS))).is_err());
+    assert!(run(world.job(source(ROWS))).unwrap().finished);
+    world.assert_same(&calm);
+    world.verify(source(ROWS));
+}

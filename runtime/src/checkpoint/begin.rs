@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use thalweg_core::checkpoint::manifest::{FORMAT, SinkSnapshot, SourceSnapshot, SplitSnapshot};
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
-use thalweg_core::connector::sink::TargetExpectation;
+use thalweg_core::connector::sink::{Target, TargetExpectation};
 use thalweg_core::graph::NodeKind;
 use thalweg_core::{CheckpointId, Result, failpoint};
 
 use super::lineage::Lineage;
-use super::recover::{JobContext, create_manifest, read_newest, roll_forward};
+use super::recover::{Chain, JobContext, create_manifest, read_newest, roll_forward};
 use super::state_files::sha256;
 use crate::placement::in_place;
 
@@ -32,7 +32,7 @@ pub(crate) async fn begin(
     }
     // A copy of this job that has gone on meanwhile is not closed by one that wakes up.
     lineage.lock().unwrap_or_else(PoisonError::into_inner).check(&head, &sha256(&bytes))?;
-    let (head, digest) = roll_forward(context).await?;
+    let (head, digest) = roll_forward(context, Chain::Ends).await?;
     in_place(|| genesis(context, token, Some((&head, digest))))
 }
 
@@ -95,13 +95,15 @@ fn sources(context: &JobContext) -> Result<Vec<SourceSnapshot>> {
 
 /// Every sink of the new chain; a table that the chain before knew is gone on with.
 fn sinks(context: &JobContext, chain: &str, before: &[SinkSnapshot]) -> Result<Vec<SinkSnapshot>> {
-    let known: BTreeMap<&str, &SinkSnapshot> =
-        before.iter().map(|sink| (sink.target.path.as_str(), sink)).collect();
+    // A topic and a table may have one name.
+    let place = |target: &Target| (target.kind.clone(), target.path.clone());
+    let known: BTreeMap<_, &SinkSnapshot> =
+        before.iter().map(|sink| (place(&sink.target), sink)).collect();
     let mut sinks = Vec::new();
     for node in context.graph.nodes() {
         let NodeKind::Sink(sink) = &node.kind else { continue };
         let target = sink.target(&node.input_schema)?;
-        let old = known.get(target.path.as_str());
+        let old = known.get(&place(&target));
         let expected = match old {
             Some(old) => TargetExpectation { txn: None, ..old.expected.clone() },
             None => TargetExpectation::default(),

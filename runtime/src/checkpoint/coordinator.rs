@@ -28,6 +28,9 @@ use crate::subtask::{
     AddSplits, Budget, Event, Inject, Pace, SubtaskActor, SubtaskEvent, SubtaskReport,
 };
 
+/// An interval of nothing would be a loop without end.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// How an attempt ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Completed {
@@ -357,7 +360,7 @@ impl Handler<Begin> for Coordinator {
     fn handle(&mut self, begin: Begin, context: &mut Self::Context) {
         self.sources = begin.0;
         self.look_at_disk(context);
-        context.run_interval(self.settings.checkpoint_interval, |actor, context| {
+        context.run_interval(self.settings.checkpoint_interval.max(SHORTEST), |actor, context| {
             if let Some(Err(error)) = actor.memory.as_mut().map(MemoryWatch::look) {
                 actor.end(Err(error), context);
                 return;
@@ -374,7 +377,8 @@ impl Handler<Begin> for Coordinator {
                 && let Some(interval) = source.source.discovery_interval()
             {
                 let uid = node.uid.clone();
-                context.run_interval(interval, move |actor, context| actor.discover(&uid, context));
+                let look = move |actor: &mut Self, context: &mut _| actor.discover(&uid, context);
+                context.run_interval(interval.max(SHORTEST), look);
             }
         }
         // A short input may have been read before this message came.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thalweg_core::checkpoint::manifest::{SinkSnapshot, SplitSnapshot};
 use thalweg_core::checkpoint::resolve::newest;
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
-use thalweg_core::connector::sink::{TargetExpectation, TargetStatus};
+use thalweg_core::connector::sink::{Target, TargetExpectation, TargetStatus};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::failpoint;
 use thalweg_core::graph::{JobGraph, NodeKind};
@@ -92,8 +92,16 @@ pub(crate) fn create_manifest(context: &JobContext, manifest: &Manifest) -> Resu
     Err(error)
 }
 
+/// What becomes of a chain that is rolled forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chain {
+    GoesOn,
+    /// It is sealed, and another begins: what is lost of its targets must not hold that up.
+    Ends,
+}
+
 /// Finishes the newest manifest and opens its targets. Used by restarts, and before sealing or rewinding.
-pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, String)> {
+pub(crate) async fn roll_forward(context: &JobContext, chain: Chain) -> Result<(Manifest, String)> {
     let Some((mut manifest, bytes)) = read_newest(context.storage.as_ref())? else {
         return Err(Error::corrupt(format!(
             "the checkpoints in {} are gone",
@@ -114,7 +122,7 @@ pub(crate) async fn roll_forward(context: &JobContext) -> Result<(Manifest, Stri
             manifest.job
         )));
     }
-    let opened = open_targets(context, &manifest).await?;
+    let opened = open_targets(context, &mut manifest, chain).await?;
     failpoint::hit("recover.opened")?;
     let digest = sha256(&bytes);
     let committed = finish(context, &manifest, &digest).await?;
@@ -139,36 +147,63 @@ fn check_keys(context: &JobContext, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-/// Opens or creates every target and compares it with what the manifest expects (P12).
+/// Opens or creates every target and compares it with what the manifest expects (P12). Of a chain that ends, a target
+/// that is gone, or another, and that nothing waits for, is forgotten: the next chain judges what it finds there.
 async fn open_targets(
     context: &JobContext,
-    manifest: &Manifest,
+    manifest: &mut Manifest,
+    chain: Chain,
 ) -> Result<BTreeMap<String, TargetStatus>> {
     let mut opened = BTreeMap::new();
-    for sink in &manifest.sinks {
+    let planned = planned(context)?;
+    for sink in &mut manifest.sinks {
         let waits = manifest.pending.iter().any(|p| p.sink == sink.uid.as_str());
-        if !waits && !context.committers.0.contains_key(sink.target.kind.as_str()) {
-            // The graph has lost its last sink of that kind, and nothing is owed to it.
+        if !waits && !planned.iter().any(|(uid, target)| is_same(sink, uid, target)) {
+            // The graph has lost it, and nothing is owed to it.
             continue;
         }
-        let place = || format!("sink `{}`", sink.uid);
-        let status = context
-            .committers
-            .get(&sink.target.kind)?
-            .open(&sink.target, &sink.app_id, &sink.expected, context.adopt)
-            .await
-            .map_err(|e| e.at(place()))?;
-        if status.txn > Some(manifest.number) {
-            return Err(Error::fenced(format!(
-                "`{}` has a commit of checkpoint {} while the newest manifest is {}: another process owns this job, or the checkpoint folder is an old copy: use the newest one, or start a new chain with --fresh",
-                sink.target.path,
-                status.txn.unwrap_or_default(),
-                manifest.number
-            )));
+        let committer = context.committers.get(&sink.target.kind)?;
+        let found = committer.open(&sink.target, &sink.app_id, &sink.expected, context.adopt).await;
+        let found = found.and_then(|status| match status.txn {
+            Some(txn) if txn > manifest.number => Err(ahead(sink, txn, manifest.number)),
+            _ => Ok(status),
+        });
+        match found.map_err(|e| e.at(format!("sink `{}`", sink.uid))) {
+            Ok(status) => drop(opened.insert(sink.uid.to_string(), status)),
+            Err(error)
+                if chain == Chain::Ends
+                    && !waits
+                    && matches!(error.kind(), ErrorKind::DataLoss | ErrorKind::Fenced) =>
+            {
+                tracing::warn!(%error, "the new chain takes the place as it finds it");
+                sink.expected = TargetExpectation::default();
+                sink.rows = 0;
+            }
+            Err(error) => return Err(error),
         }
-        opened.insert(sink.uid.to_string(), status);
     }
     Ok(opened)
+}
+
+/// The sinks of the graph with their targets.
+fn planned(context: &JobContext) -> Result<Vec<(OperatorUid, Target)>> {
+    let sinks = context.graph.nodes().iter().filter_map(|node| match &node.kind {
+        NodeKind::Sink(sink) => Some((node, sink)),
+        _ => None,
+    });
+    sinks.map(|(node, sink)| Ok((node.uid.clone(), sink.target(&node.input_schema)?))).collect()
+}
+
+/// Whether a sink of the graph is one that a manifest knows.
+fn is_same(known: &SinkSnapshot, uid: &OperatorUid, target: &Target) -> bool {
+    known.uid == *uid && known.target.kind == target.kind && known.target.path == target.path
+}
+
+fn ahead(sink: &SinkSnapshot, txn: CheckpointId, newest: CheckpointId) -> Error {
+    Error::fenced(format!(
+        "`{}` has a commit of checkpoint {txn} while the newest manifest is {newest}: another process owns this job, or the checkpoint folder is an old copy: use the newest one, or start a new chain with --fresh",
+        sink.target.path
+    ))
 }
 
 /// From here on the sink's target has this identity. One that no manifest knew before may hold rows, when it was adopted:
@@ -201,7 +236,7 @@ async fn count(context: &JobContext, sink: &mut SinkSnapshot) -> Result<()> {
 
 /// Everything an attempt needs, or `None` when the job had been finished with this very input.
 pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<Restored>> {
-    let (mut manifest, digest) = roll_forward(context).await?;
+    let (mut manifest, digest) = roll_forward(context, Chain::GoesOn).await?;
     if manifest.kind == ManifestKind::Sealed {
         return Err(Error::incompatible(
             "this chain of checkpoints is closed and its successor was never begun: start one with --fresh",
@@ -293,8 +328,7 @@ async fn add_new_sinks(context: &JobContext, manifest: &mut Manifest) -> Result<
     for node in context.graph.nodes() {
         let NodeKind::Sink(sink) = &node.kind else { continue };
         let target = sink.target(&node.input_schema)?;
-        let known =
-            manifest.sinks.iter().find(|s| s.uid == node.uid && s.target.path == target.path);
+        let known = manifest.sinks.iter().find(|s| is_same(s, &node.uid, &target));
         let mut snapshot = match known {
             Some(known) => SinkSnapshot { target, rank: sink.rank(), ..known.clone() },
             None => SinkSnapshot {

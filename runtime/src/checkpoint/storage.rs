@@ -27,7 +27,7 @@ pub trait CheckpointStorage: Send + Sync + Debug {
     fn describe(&self) -> String;
     /// Creates `name` durably if nothing has that name.
     fn create(&self, name: &str, bytes: &[u8]) -> Created;
-    /// Makes sure that an object that can be read survives a power cut.
+    /// Makes sure that an object that can be read survives a power cut; of one that is gone its reader tells.
     fn sync(&self, name: &str) -> Result<()>;
     /// The object's bytes; `None` when there is none.
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>>;
@@ -212,8 +212,12 @@ impl CheckpointStorage for LocalStorage {
     }
 
     fn sync(&self, name: &str) -> Result<()> {
-        durable::sync_file(&self.root.join(name), &self.root)
-            .map_err(|e| error::io(format!("sync {name} in {}", self.describe()), e))
+        match durable::sync_file(&self.root.join(name), &self.root) {
+            Err(e) if e.kind() != Io::NotFound => {
+                Err(error::io(format!("sync {name} in {}", self.describe()), e))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::{CheckpointId, Error, Result};
 
-use crate::checkpoint::recover::{JobContext, roll_forward};
+use crate::checkpoint::recover::{Chain, JobContext, roll_forward};
 use crate::checkpoint::state_files::{StateStore, sha256};
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::cli::repair::{resolve, rewind};
@@ -170,7 +170,7 @@ async fn verify(context: &JobContext) -> Result<String> {
             problems.push(format!("checkpoint {}: {error}", manifest.number));
         }
     }
-    let (head, _) = roll_forward(context).await?;
+    let (head, _) = roll_forward(context, Chain::GoesOn).await?;
     let mut rows = 0;
     for sink in &head.sinks {
         let committer = context.committers.get(&sink.target.kind)?;

@@ -7,7 +7,7 @@ use thalweg_core::connector::sink::PendingCommit;
 use thalweg_core::{CheckpointId, Error, ErrorKind, Result};
 
 use super::checkpoints::{manifests, no_such};
-use crate::checkpoint::recover::{JobContext, read_newest, roll_forward};
+use crate::checkpoint::recover::{Chain, JobContext, read_newest, roll_forward};
 use crate::checkpoint::state_files::sha256;
 use crate::checkpoint::storage::create_resolved;
 use crate::checkpoint::store::check_parent;
@@ -40,7 +40,7 @@ pub(super) async fn resolve(
         give_up(context, &head, &sha256(&bytes), pending)?;
     }
     let (rows, files, path) = (pending.rows, pending.staged.len(), &pending.path);
-    roll_forward(context).await?;
+    roll_forward(context, Chain::GoesOn).await?;
     Ok(format!(
         "sink `{sink}` goes on without checkpoint {void}: {rows} rows in {files} files are not in table {path}\n"
     ))
@@ -113,7 +113,7 @@ fn decide(
 
 /// M(head+1) with the positions and state of M(m); numbers never go back (P4).
 pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<String> {
-    let (head, digest) = roll_forward(context).await?;
+    let (head, digest) = roll_forward(context, Chain::GoesOn).await?;
     let all = manifests(context.storage.as_ref())?;
     let find = |number| all.iter().find(|(m, _)| m.number == number).map(|(m, _)| m);
     let target = find(to).ok_or_else(|| no_such(to, &all))?;

@@ -160,6 +160,11 @@ impl Committer for Log {
         KIND
     }
 
+    /// All that a process makes ask one world.
+    fn identity(&self) -> usize {
+        0
+    }
+
     fn open<'a>(
         &'a self,
         target: &'a Target,

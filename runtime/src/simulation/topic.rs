@@ -109,6 +109,11 @@ impl Committer for Topic {
         KIND
     }
 
+    /// All that a process makes ask one world.
+    fn identity(&self) -> usize {
+        0
+    }
+
     fn open<'a>(
         &'a self,
         target: &'a Target,

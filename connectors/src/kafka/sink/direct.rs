@@ -16,6 +16,7 @@ use thalweg_core::{CheckpointId, Error, Result};
 use tokio::sync::Notify;
 
 use super::messages::{Message, MessageFormat, messages};
+use crate::clock::now_micros;
 use crate::kafka::client;
 
 /// How long a broker may take to acknowledge what was sent before a barrier. Beyond librdkafka's own limit, so that
@@ -63,20 +64,21 @@ impl DirectWriter {
     async fn send(&self, batch: &RecordBatch) -> Result<()> {
         let encoded = self.format.encode(batch)?;
         let all = messages(&encoded).ok_or_else(|| Error::internal("messages without columns"))?;
+        let now = now_micros() / 1_000;
         for message in all {
-            self.send_one(message).await?;
+            self.send_one(message, now).await?;
         }
         Ok(())
     }
 
-    async fn send_one(&self, message: Message<'_>) -> Result<()> {
+    async fn send_one(&self, message: Message<'_>, now_ms: i64) -> Result<()> {
         let topic = self.format.topic();
         self.epoch.outstanding.fetch_add(1, Ordering::AcqRel);
         let epoch = Arc::clone(&self.epoch);
         let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, epoch);
         record.key = message.key;
         record.payload = Some(message.value);
-        record.timestamp = message.timestamp_ms;
+        record.timestamp = message.time_at(now_ms);
         loop {
             self.check()?;
             // Asked for before the try, so that room made in between is not missed.

@@ -25,6 +25,14 @@ pub(super) struct Message<'a> {
     pub(super) timestamp_ms: Option<i64>,
 }
 
+impl Message<'_> {
+    /// Its time when it is sent. Brokers refuse one that is more than an hour ahead (`message.timestamp.after.max.ms`), and
+    /// with it all that goes with it, for good: an event's clock may be wrong.
+    pub(super) fn time_at(&self, now_ms: i64) -> Option<i64> {
+        self.timestamp_ms.map(|time| time.min(now_ms))
+    }
+}
+
 /// How rows become messages.
 #[derive(Debug, Clone)]
 pub(super) struct MessageFormat {

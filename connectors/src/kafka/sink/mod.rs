@@ -95,7 +95,8 @@ impl KafkaSink {
         self
     }
 
-    /// The column of microseconds that becomes the message's time. Default: the time of sending.
+    /// The column of microseconds that becomes the message's time, or the time of sending where that lies ahead of it.
+    /// Default: the time of sending.
     #[must_use]
     pub fn timestamp(mut self, column: impl Into<String>) -> Self {
         self.timestamp = Some(column.into());

@@ -14,7 +14,7 @@ use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
 use super::config::KafkaSinkConfig;
 use super::messages::Message;
-use crate::clock::instant;
+use crate::clock::{instant, now_micros};
 use crate::kafka::client;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::consumer::GroupConsumer;
@@ -162,8 +162,9 @@ impl Session {
     ) -> Result<()> {
         let (topic, producer) = (&self.marker.topic, self.writer.producer());
         producer.begin_transaction().map_err(|e| refused(topic, &e))?;
+        let now = now_micros() / 1_000;
         send(&mut |message| {
-            self.writer.send(message.key, Some(message.value), message.timestamp_ms)
+            self.writer.send(message.key, Some(message.value), message.time_at(now))
         })?;
         failpoint::hit("messages.sent")?;
         let group = self.marker.consumer.group_metadata();
@@ -240,6 +241,10 @@ fn refused(topic: &str, error: &KafkaError) -> Error {
         Some(Code::GroupAuthorizationFailed) => {
             may_not("use groups that begin with the job's name (READ)")
         }
+        Some(Code::InvalidTimestamp) => Error::config(format!(
+            "topic `{topic}` refuses the time of a message: look at this machine's clock, and at the topic's \
+             message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+        )),
         Some(Code::TopicAuthorizationFailed) => may_not(&format!("write to topic `{topic}`")),
         Some(Code::InvalidTransactionTimeout) => Error::config(
             "the transaction timeout of the kafka sink is longer than the broker's \

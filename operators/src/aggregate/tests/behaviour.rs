@@ -258,3 +258,15 @@ fn many_windows_leave_in_batches_of_bounded_size() {
     assert_eq!(job.table()[19_999], "19999 20000 1");
     assert!(job.results.iter().all(|b| b.num_rows() <= 8192));
 }
+
+#[test]
+fn rows_that_nobody_judged_are_left_out_and_counted_once_their_window_has_closed() {
+    let mut job = Job::new(tumbling(10).by(KIND).count("n"), 1, 1);
+    job.push(0, &[at(1, "a", 0.0), at(25, "a", 0.0)]).unwrap();
+    job.advance(20).unwrap();
+    job.push(0, &[at(3, "a", 0.0), at(19, "b", 0.0)]).unwrap();
+    job.push(0, &[at(19, "a", 0.0), at(20, "b", 0.0), at(9, "b", 0.0), at(26, "a", 0.0)]).unwrap();
+    job.advance(i64::MAX).unwrap();
+    assert_eq!(job.table(), ["0 10 a 1", "20 30 a 2", "20 30 b 1"]);
+    assert_eq!(job.late(), 4);
+}

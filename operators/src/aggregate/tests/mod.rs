@@ -83,6 +83,7 @@ pub(super) fn sliding(size: u64, slide: u64) -> Aggregate {
 
 struct Instance {
     open: OpenContext,
+    late: u64,
     operator: Box<dyn Operator>,
 }
 
@@ -95,6 +96,7 @@ impl Instance {
         let mut out = Collector::default();
         let context = Context { watermark, open: &self.open };
         call(self.operator.as_mut(), &context, &mut out)?;
+        self.late += out.take_left_out().late;
         Ok(out.take().into_iter().map(|(_, batch)| batch).collect())
     }
 }
@@ -120,7 +122,7 @@ fn instances(factory: &dyn OperatorFactory, input: &SchemaRef, parallelism: u32)
                 key_groups: KeyGroupRange::of_subtask(index, parallelism, MAX_PARALLELISM),
                 input_schema: Arc::clone(input),
             };
-            Instance { operator: factory.create(open.clone()).unwrap(), open }
+            Instance { operator: factory.create(open.clone()).unwrap(), open, late: 0 }
         })
         .collect()
 }
@@ -144,6 +146,11 @@ impl Job {
         let between = partial.output_schema(&schema()).unwrap();
         self.partials = instances(&partial, &schema(), partials);
         self.merges = instances(&self.aggregate.merge(), &between, merges);
+    }
+
+    /// Rows that were left out.
+    pub(super) fn late(&self) -> u64 {
+        self.partials.iter().map(|partial| partial.late).sum()
     }
 
     /// Pushes rows into one of the partial instances.

@@ -44,6 +44,8 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ("[kafka]\nstart = \"sometime\"", "line 2: "),
         ("[kafka.properties]\nsasl.password = [\"hunter2\"]", "`sasl.password` must be a text"),
         ("[decoding]\nmax_message_bytes = 0", "decoding.max_message_bytes"),
+        ("[kafka]\ndiscovery_interval = \"0s\"", "kafka.discovery_interval"),
+        ("[runtime]\ncheckpoint_interval = \"0s\"", "runtime.checkpoint_interval"),
         (
             "[[alerts.limits]]\nvital = \"spo2\"\nseverity = \"critical\"",
             "rule `spo2-low` needs either at_least or at_most",

@@ -179,6 +179,11 @@ impl Committer for SimCommitter {
         "sim"
     }
 
+    /// All that a process makes ask one world.
+    fn identity(&self) -> usize {
+        0
+    }
+
     fn open<'a>(
         &'a self,
         target: &'a Target,
