@@ -55,12 +55,14 @@ pub(crate) enum AfterPut {
     Reload,
 }
 
-/// `checkpoint`: the version in `_last_checkpoint`. `anchored`: whether entry v-1 still stands, if it did before.
+/// `checkpoint`: the version in `_last_checkpoint`, of which a writer need not have told. `anchored`: whether entry v-1 still
+/// stands; `None`: a log checkpoint stood for it before. Then nothing but the log itself tells whether others went on and
+/// cleaned v while our request was on its way.
 pub(crate) fn after_put(v: u64, checkpoint: Option<u64>, anchored: Option<bool>) -> AfterPut {
     #[cfg(test)]
     let (checkpoint, anchored) = mutation::after_put(checkpoint, anchored);
     let below = checkpoint.is_none_or(|c| c < v);
-    if below && anchored != Some(false) { AfterPut::Committed } else { AfterPut::Reload }
+    if below && anchored == Some(true) { AfterPut::Committed } else { AfterPut::Reload }
 }
 
 /// What stands where we wanted to create our entry.
@@ -197,7 +199,8 @@ mod tests {
                 assert_eq!(verdict == AfterPut::Committed, checkpoint < v);
                 assert_eq!(after_put(v, Some(checkpoint), Some(false)), AfterPut::Reload);
             }
-            assert_eq!(after_put(v, None, None), AfterPut::Committed);
+            assert_eq!(after_put(v, None, Some(true)), AfterPut::Committed);
+            assert_eq!(after_put(v, None, None), AfterPut::Reload);
         }
     }
 

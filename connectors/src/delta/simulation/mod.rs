@@ -63,6 +63,13 @@ fn every_seed_of_a_committer_is_exact() {
     }
 }
 
+/// 2790: a process stood still behind sending an entry. Others went on, wrote a log checkpoint of which the hint was not
+/// told, and cleaned the place of the entry, which then arrived. The entry before it had been cleaned from the first.
+#[test]
+fn a_seed_that_found_something_is_exact() {
+    assert_eq!(play(2790, Mutation::None).violations, Vec::<String>::new());
+}
+
 #[test]
 fn a_seed_of_a_committer_takes_the_same_steps_again() {
     for seed in 0..5 {

@@ -19,7 +19,7 @@ pub(crate) fn after_put(
     checkpoint: Option<u64>,
     anchored: Option<bool>,
 ) -> (Option<u64>, Option<bool>) {
-    if is(Mutation::Hole) { (None, None) } else { (checkpoint, anchored) }
+    if is(Mutation::Hole) { (None, Some(true)) } else { (checkpoint, anchored) }
 }
 
 /// With [`Mutation::Anything`] nothing is expected of a table.
