@@ -57,7 +57,7 @@ mod vacuum;
 
 pub use committer::DeltaCommitter;
 pub use cuts::{COMMITTED_AT, TABLE as CUTS};
-pub use follow::{DeltaFollower, TableFile};
+pub use follow::{DeltaFollower, TableFile, TableVersion};
 pub use maintain::{
     Compacted, Compaction, DeltaMaintenance, LogUpkeep, SAFE_RETENTION, Vacuum, Vacuumed,
 };

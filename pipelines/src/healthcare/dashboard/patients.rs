@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use thalweg_connectors::delta::{DeltaFollower, TableFile};
+use thalweg_connectors::delta::{DeltaFollower, TableFile, TableVersion};
 use thalweg_core::{Record, Result};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ pub(super) struct Patients {
 
 #[derive(Debug, Default)]
 struct Held {
-    version: Option<u64>,
+    version: Option<TableVersion>,
     looked: Option<Instant>,
     newest: i64,
     /// By start of the window (ms), then patient.
@@ -77,38 +77,37 @@ impl Patients {
         if held.looked.is_some_and(|looked| now.duration_since(looked) < FRESH) {
             return Ok(());
         }
-        // After a while of silence the log may have been cleaned behind us.
+        // After a while of silence all of it is old.
         if held.looked.is_some_and(|looked| now.duration_since(looked) > SPAN) {
             *held = Held::default();
         }
-        let Some(version) = self.follower.newest(TABLE, held.version).await? else { return Ok(()) };
-        if held.version != Some(version) {
-            let files = match held.version {
-                Some(known) => self.follower.added(TABLE, known, version).await?,
-                None => None,
-            };
-            let files = match files {
-                Some(files) => files,
-                None => self.all_files(held, version).await?,
-            };
-            for file in &files {
-                self.read(held, file).await?;
-            }
-            held.version = Some(version);
+        let mut gained = None;
+        if let Some(known) = &held.version {
+            gained = self.follower.since(TABLE, known).await?;
         }
+        if gained.is_none() {
+            gained = self.anew(held).await?;
+        }
+        let Some((version, files)) = gained else { return Ok(()) };
+        for file in &files {
+            self.read(held, file).await?;
+        }
+        held.version = Some(version);
         held.looked = Some(now);
         held.trim();
         Ok(())
     }
 
-    async fn all_files(&self, held: &mut Held, version: u64) -> Result<Vec<TableFile>> {
+    /// Forgets everything: the newest version and the files of its newest hour; `None` when there is no such table.
+    async fn anew(&self, held: &mut Held) -> Result<Option<(TableVersion, Vec<TableFile>)>> {
         *held = Held::default();
-        let mut files = self.follower.files(TABLE, version).await?;
+        let Some(version) = self.follower.newest(TABLE).await? else { return Ok(None) };
+        let mut files = self.follower.files(TABLE, version.number()).await?;
         let newest = files.iter().filter_map(|file| file.greatest_second(WINDOW)).max();
         let from = newest.and_then(row::of_second).map(|micros| micros - millis(SPAN) * 1_000);
         let second = from.and_then(row::second).unwrap_or_default();
         files.retain(|file| file.may_reach(WINDOW, &second));
-        Ok(files)
+        Ok(Some((version, files)))
     }
 
     async fn read(&self, held: &mut Held, file: &TableFile) -> Result<()> {
