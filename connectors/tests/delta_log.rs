@@ -12,7 +12,7 @@ use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use delta_support::faults::Plan;
 use delta_support::{Lake, TABLE, open_table, read_files};
 use long_support::{Times, now};
-use thalweg_connectors::delta::{DeltaCommitter, DeltaFollower, DeltaSink};
+use thalweg_connectors::delta::{DeltaCommitter, DeltaFollower, DeltaReader, DeltaSink};
 use thalweg_core::CheckpointId;
 use thalweg_core::connector::sink::{Committer, Cut, TargetExpectation};
 use thalweg_objects::{Access, Place};
@@ -163,6 +163,38 @@ async fn published_cuts_are_rows_that_a_replay_does_not_repeat() {
     assert_eq!((chain.as_str(), *n, *at), ("chain", 4, 1_000));
     assert_eq!(tables, &["gold/a", "silver/b"]);
     assert_eq!(numbers, &[3, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_cut_of_a_job_is_its_last_whatever_a_clock_did_and_others_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = DeltaCommitter::new(folder.path()).unwrap();
+    let publish = async |job: &str, chain: &str, n: u64, created_at: i64| {
+        let about = cut(n, chain, &BTreeMap::new());
+        let cut = Cut { job: job.to_owned(), created_at, ..about };
+        committer.publish(&cut).await.unwrap();
+    };
+    let place = Place::Folder(folder.path().to_owned());
+    let newest = async |job: &'static str| {
+        let place = place.clone();
+        let read = move || {
+            let reader = DeltaReader::at(&place, &Access::from_environment()).unwrap();
+            reader.newest_cut(job).unwrap().map(|cut| (cut.chain, cut.checkpoint.0))
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    };
+    let at = |chain: &str, n: u64| Some((chain.to_owned(), n));
+    assert_eq!(newest("job").await, None);
+    publish("job", "first", 8, 9_000).await;
+    // The clock was set back.
+    publish("job", "first", 9, 5_000).await;
+    assert_eq!(newest("job").await, at("first", 9));
+    publish("other", "foreign", 20, 20_000).await;
+    assert_eq!(newest("job").await, at("first", 9));
+    assert_eq!(newest("other").await, at("foreign", 20));
+    // A chain that had to begin with its numbers anew.
+    publish("job", "second", 1, 6_000).await;
+    assert_eq!(newest("job").await, at("second", 1));
 }
 
 fn follower(lake: &Lake) -> DeltaFollower {

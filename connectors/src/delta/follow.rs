@@ -75,6 +75,11 @@ impl TableFile {
     pub fn greatest_second(&self, column: &str) -> Option<&str> {
         self.greatest.get(column)?.as_str()?.get(.."2025-11-24T21:00:00".len())
     }
+
+    /// The greatest whole number in `column`, if the log tells.
+    pub fn greatest_number(&self, column: &str) -> Option<i64> {
+        self.greatest.get(column)?.as_i64()
+    }
 }
 
 impl DeltaFollower {

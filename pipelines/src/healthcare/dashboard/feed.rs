@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_connectors::delta::{DeltaFollower, TableFile, TableVersion};
+use thalweg_connectors::delta::{DeltaFollower, TableFile, TableVersion, newest_cuts};
 use thalweg_core::connector::sink::Cut;
 use thalweg_core::record::Record;
 use thalweg_core::{Result, error};
@@ -193,7 +193,7 @@ impl Tables {
             return Ok(true);
         }
         let fresh = self.newest.is_none();
-        let newest = cuts.iter().chain(&self.newest).max_by_key(|cut| cuts::order(cut)).cloned();
+        let newest = newest_cuts(cuts.iter().chain(&self.newest)).pop().cloned();
         let Some(newest) = newest else {
             self.empty(board, job, committed);
             self.cuts = Some(version);

@@ -31,14 +31,20 @@ impl World {
         }
     }
 
+    /// Publishes cuts, one a second by the clock.
     async fn publish(&self, checkpoints: impl IntoIterator<Item = u64>) {
+        self.publish_at(JOB, checkpoints.into_iter().map(|n| (n, n as i64 * 1_000_000))).await;
+    }
+
+    /// Publishes cuts of a job: numbers, and times in µs.
+    async fn publish_at(&self, job: &str, cuts: impl IntoIterator<Item = (u64, i64)>) {
         let committer = DeltaCommitter::new(self.folder.path()).unwrap();
-        for n in checkpoints {
+        for (n, created_at) in cuts {
             let cut = Cut {
-                job: JOB.to_owned(),
+                job: job.to_owned(),
                 chain: "chain".to_owned(),
                 checkpoint: CheckpointId(n),
-                created_at: n as i64 * 1_000_000,
+                created_at,
                 versions: BTreeMap::new(),
             };
             committer.publish(&cut).await.unwrap();
@@ -109,4 +115,23 @@ async fn tables_that_are_gone_are_on_the_board_no_more_and_new_ones_are_whole() 
     fs::remove_dir_all(world.folder.path().join(CUTS)).unwrap();
     world.publish(21..=25).await;
     assert_eq!(world.look().await, [21, 22, 23, 24, 25]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_board_is_at_the_last_checkpoint_of_its_own_job_whatever_a_clock_did() {
+    let mut world = World::new();
+    let newest = |world: &World| world.tables.newest.as_ref().map(|cut| cut.checkpoint.0);
+    world.publish(1..=40).await;
+    // The clock is set back, and another job has its tables beside ours.
+    world.publish_at(JOB, [(41, 100_000)]).await;
+    world.publish_at("other", [(900, 900_000_000)]).await;
+    // It is read from the beginning, and then followed.
+    let listed = world.look().await;
+    assert!(listed.contains(&40) && !listed.contains(&900), "{listed:?}");
+    assert_eq!(newest(&world), Some(41));
+    world.publish_at("other", [(901, 901_000_000)]).await;
+    world.publish_at(JOB, [(42, 200_000)]).await;
+    let listed = world.look().await;
+    assert!(listed.contains(&42) && !listed.contains(&901), "{listed:?}");
+    assert_eq!(newest(&world), Some(42));
 }
