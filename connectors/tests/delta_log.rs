@@ -10,11 +10,12 @@ use std::sync::atomic::Ordering;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use delta_support::faults::Plan;
-use delta_support::{Lake, open_table, read_files};
+use delta_support::{Lake, TABLE, open_table, read_files};
 use long_support::{Times, now};
-use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
+use thalweg_connectors::delta::{DeltaCommitter, DeltaFollower, DeltaReader, DeltaSink};
 use thalweg_core::CheckpointId;
-use thalweg_core::connector::sink::{Committer, Cut};
+use thalweg_core::connector::sink::{Committer, Cut, TargetExpectation};
+use thalweg_objects::{Access, Place};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_lists_nothing_and_asks_the_store_the_same_each_time() {
@@ -73,7 +74,7 @@ async fn expired_entries_are_removed_and_the_job_goes_on_live_and_restarted() {
     // The live committer meets the entry of the other.
     assert_eq!(lake.append(27, 27..28).await.unwrap().version, 27);
     assert_eq!(lake.ids().await, (1..=27).collect::<Vec<_>>());
-    assert_eq!(lake.committer.version(delta_support::TABLE).await.unwrap(), 27);
+    assert_eq!(lake.committer.version(TABLE).await.unwrap(), 27);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +107,7 @@ fn cut(n: u64, chain: &str, versions: &BTreeMap<String, u64>) -> Cut {
 async fn the_newest_version_and_the_rows_are_told_whatever_others_did() {
     let plan = Plan::new();
     let lake = Lake::with(plan.apply(), |sink| sink).await;
-    let newest = async || lake.committer.version(delta_support::TABLE).await.unwrap();
+    let newest = async || lake.committer.version(TABLE).await.unwrap();
     lake.append(1, 0..10).await.unwrap();
     let lists = plan.lists.load(Ordering::Relaxed);
     assert_eq!(newest().await, 1);
@@ -119,7 +120,7 @@ async fn the_newest_version_and_the_rows_are_told_whatever_others_did() {
     lake.foreign_cleanup().await;
     assert_eq!(newest().await, 39);
     assert_eq!(lake.append(2, 10..20).await.unwrap().version, 40);
-    assert_eq!(lake.committer.count_rows(delta_support::TABLE).await.unwrap(), Some(20));
+    assert_eq!(lake.committer.count_rows(TABLE).await.unwrap(), Some(20));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,4 +163,95 @@ async fn published_cuts_are_rows_that_a_replay_does_not_repeat() {
     assert_eq!((chain.as_str(), *n, *at), ("chain", 4, 1_000));
     assert_eq!(tables, &["gold/a", "silver/b"]);
     assert_eq!(numbers, &[3, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_cut_of_a_job_is_its_last_whatever_a_clock_did_and_others_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = DeltaCommitter::new(folder.path()).unwrap();
+    let publish = async |job: &str, chain: &str, n: u64, created_at: i64| {
+        let about = cut(n, chain, &BTreeMap::new());
+        let cut = Cut { job: job.to_owned(), created_at, ..about };
+        committer.publish(&cut).await.unwrap();
+    };
+    let place = Place::Folder(folder.path().to_owned());
+    let newest = async |job: &'static str| {
+        let place = place.clone();
+        let read = move || {
+            let reader = DeltaReader::at(&place, &Access::from_environment()).unwrap();
+            reader.newest_cut(job).unwrap().map(|cut| (cut.chain, cut.checkpoint.0))
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    };
+    let at = |chain: &str, n: u64| Some((chain.to_owned(), n));
+    assert_eq!(newest("job").await, None);
+    publish("job", "first", 8, 9_000).await;
+    // The clock was set back.
+    publish("job", "first", 9, 5_000).await;
+    assert_eq!(newest("job").await, at("first", 9));
+    publish("other", "foreign", 20, 20_000).await;
+    assert_eq!(newest("job").await, at("first", 9));
+    assert_eq!(newest("other").await, at("foreign", 20));
+    // A chain that had to begin with its numbers anew.
+    publish("job", "second", 1, 6_000).await;
+    assert_eq!(newest("job").await, at("second", 1));
+}
+
+fn follower(lake: &Lake) -> DeltaFollower {
+    let place = Place::Folder(lake.folder.path().to_owned());
+    DeltaFollower::at(&place, &Access::from_environment()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_says_when_a_log_was_cleaned_behind_it_or_is_far_ahead() {
+    let lake = Lake::new().await;
+    let follower = follower(&lake);
+    lake.append(1, 0..10).await.unwrap();
+    let first = follower.newest(TABLE).await.unwrap().unwrap();
+    assert_eq!(first.number(), 1);
+    assert_eq!(follower.since(TABLE, &first).await.unwrap(), Some((first.clone(), Vec::new())));
+    for n in 2..=4 {
+        lake.append(n, 0..1).await.unwrap();
+    }
+    let (fourth, files) = follower.since(TABLE, &first).await.unwrap().unwrap();
+    assert_eq!((fourth.number(), files.len()), (4, 3));
+    // The entry behind the first one is gone: that is not to say that there are no others.
+    lake.foreign_cleanup().await;
+    assert!(!lake.entry(1).exists() && !lake.entry(2).exists() && lake.entry(4).exists());
+    assert_eq!(follower.since(TABLE, &first).await.unwrap(), None);
+    assert_eq!(follower.added(TABLE, 1, 4).await.unwrap(), None);
+    assert_eq!(follower.newest(TABLE).await.unwrap(), Some(fourth.clone()));
+    assert_eq!(follower.since(TABLE, &fourth).await.unwrap(), Some((fourth.clone(), Vec::new())));
+
+    lake.foreign_entries(5..=104);
+    let (newest, files) = follower.since(TABLE, &fourth).await.unwrap().unwrap();
+    assert_eq!((newest.number(), files.len()), (104, 0));
+    lake.foreign_entries(105..=105);
+    assert_eq!(follower.since(TABLE, &fourth).await.unwrap(), None, "one entry too many");
+    assert_eq!(follower.newest(TABLE).await.unwrap().unwrap().number(), 105);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_does_not_take_a_table_that_was_made_anew_for_the_one_it_knows() {
+    let lake = Lake::new().await;
+    let follower = follower(&lake);
+    for n in 1..=3 {
+        lake.append(n, 0..10).await.unwrap();
+    }
+    let known = follower.newest(TABLE).await.unwrap().unwrap();
+    assert_eq!(known.number(), 3);
+    // It may have fewer versions than the one before, as many, or more.
+    for versions in [2, 3, 5] {
+        std::fs::remove_dir_all(lake.table_folder()).unwrap();
+        assert_eq!(follower.since(TABLE, &known).await.unwrap(), None);
+        assert_eq!(follower.newest(TABLE).await.unwrap(), None);
+        let mut anew = lake.restarted();
+        let sink = anew.sink();
+        anew.id = anew.open(&sink, &TargetExpectation::default(), false).await.unwrap().id;
+        for n in 1..=versions {
+            anew.append(n, 0..10).await.unwrap();
+        }
+        assert_eq!(follower.since(TABLE, &known).await.unwrap(), None, "{versions} versions");
+        assert_eq!(follower.newest(TABLE).await.unwrap().unwrap().number(), versions);
+    }
 }

@@ -21,7 +21,9 @@ use arrow_array::types::{Float64Type, Int32Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{batches, count, fail, healthcare, run_file, shown, start, succeed};
+use support::{
+    batches, count, ends_with, fail, healthcare, last_line, run_file, shown, start, succeed,
+};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, Record, or_skip, unique_topic};
 
 /// 2025-11-24T21:00:00Z.
@@ -298,8 +300,10 @@ fn limits_are_those_of_a_recomputation_at_any_parallelism() {
 /// `healthcare run` over a topic, with commands from another.
 fn run_topics(kafka: &KafkaServer, folder: &Path, topic: &str) -> Command {
     let config = folder.join("config.toml");
-    let settings =
-        format!("[alerts]\ncommands_topic = \"{topic}-commands\"\ntopic = \"{topic}-pages\"\n");
+    let settings = format!(
+        "[alerts]\ncommands_topic = \"{topic}-commands\"\ntopic = \"{topic}-pages\"\n\
+         [monitor]\ncheckpoint_age = \"1ms\"\ngold_age = \"0s\"\n"
+    );
     fs::write(&config, settings).unwrap();
     let mut command = healthcare();
     command.args(["run", "--quiet", "--bootstrap-servers", kafka.bootstrap_servers()]);
@@ -380,6 +384,13 @@ fn commands_are_obeyed_once_across_a_kill() {
         (6, "resolved", 400),
     ];
     assert_eq!(found, expected.map(|(n, state, at)| (n, state.to_owned(), at)));
+    // All events were read, whatever the commands' partition of the same name says: its age is no reason to judge the
+    // last checkpoint.
+    let mut monitor = healthcare();
+    monitor.args(["monitor", "--topic", &topic, "--bootstrap-servers", kafka.bootstrap_servers()]);
+    monitor.arg("--config").arg(folder.path().join("config.toml")).arg("--data-dir").arg(&data);
+    let said = last_line(&ends_with(&mut monitor, 0));
+    assert_eq!(said["checks"], 2, "arrivals and lag: {said}");
     // At least once, in a topic.
     let pages = kafka.committed_lines(&format!("{topic}-pages")).unwrap();
     assert!(pages.len() >= 5, "{} pages", pages.len());

@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +20,9 @@ use support::{
     Listener, TABLES, assert_same_tables, count, data_files, ends_with, healthcare, last_line,
     run_file, shown, start, succeed, write_events,
 };
+use thalweg_connectors::delta::DeltaCommitter;
+use thalweg_core::CheckpointId;
+use thalweg_core::connector::sink::Cut;
 
 const DAY: &str = "2025-11-24";
 /// Names, numbers and dates that are in the events and must be nowhere else.
@@ -241,6 +245,46 @@ fn gold_computed_anew_is_the_streamed_gold_and_damage_is_mended_once() {
     ends_with(&mut refresh(&data), 99);
     assert_same_tables(&calm, &data);
     ends_with(&mut dated("refresh", &data, "2020-01-01"), 99);
+}
+
+/// Publishes a cut of no tables at the end of a day.
+fn publish(data: &Path, job: &str, chain: &str, date: &str) {
+    let end = speedate::DateTime::parse_str(&format!("{date}T23:59:59Z")).unwrap();
+    let cut = Cut {
+        job: job.to_owned(),
+        chain: chain.to_owned(),
+        checkpoint: CheckpointId(999_999),
+        created_at: end.timestamp() * 1_000_000,
+        versions: BTreeMap::new(),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let committer = DeltaCommitter::new(data).unwrap();
+    runtime.block_on(committer.publish(&cut)).unwrap();
+}
+
+#[test]
+fn cuts_of_other_jobs_and_of_a_chain_that_is_gone_are_not_taken_for_those_of_the_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (folder.path().join("events.jsonl"), folder.path().join("data"));
+    write_events(&input, 5_000, 35);
+    succeed(&mut run_file(&data, &input));
+    let (out, today) = (folder.path().join("out"), today());
+    let report = || {
+        ends_with(dated("report", &data, &today).arg("--out").arg(&out), 0);
+        let json = fs::read_to_string(out.join(format!("report-{today}.json"))).unwrap();
+        let report: Value = serde_json::from_str(&json).unwrap();
+        (report["newest_checkpoint"].clone(), report["checkpoints"].clone())
+    };
+    let before = report();
+    assert!(before.1.as_u64().is_some_and(|published| published > 0), "{before:?}");
+    publish(&data, "other", "foreign", &today);
+    assert_eq!(report(), before);
+    let said = last_line(&ends_with(&mut refresh(&data), 99));
+    assert_eq!(said["checkpoint"], before.0, "{said}");
+    // Of these no manifest tells: they were lost, or are of a time when the clock was ahead.
+    publish(&data, "healthcare", "gone", &today);
+    let said = last_line(&ends_with(&mut refresh(&data), 99));
+    assert_eq!(said["checkpoint"], before.0, "{said}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Published cuts: one row per checkpoint, saying which version of each table holds exactly the checkpoints up to it
-//! (P18). Readers take the newest row of `meta/checkpoints` and open each table at its version.
+//! (P18). Readers take the newest row of the job in `meta/checkpoints` ([`newest_cuts`]) and open each table at its
+//! version.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::builder::{Int64Builder, ListBuilder, StringBuilder};
@@ -11,7 +12,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicro
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde_json::json;
 use thalweg_core::connector::sink::{Cut, PendingCommit, Staged, Target, TargetExpectation};
-use thalweg_core::record::{Column, Timestamp};
+use thalweg_core::record::{Column, Timestamp, Utf8};
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::committer::DeltaCommitter;
@@ -22,6 +23,8 @@ use crate::epoch_writer::Stager;
 
 /// Where cuts are published.
 pub const TABLE: &str = "meta/checkpoints";
+/// The job whose cut it is: all jobs below one root share the table.
+pub const JOB: Column<Utf8> = Column::required("job");
 /// When the checkpoint of a published cut was decided.
 pub const COMMITTED_AT: Column<Timestamp> = Column::required("committed_at");
 
@@ -114,9 +117,26 @@ impl DeltaCommitter {
     }
 }
 
+/// Of cuts of one job the newest of each chain, and the chain that was written to last at the end.
+///
+/// Numbers ascend within a chain, across restarts, too, whatever a clock did meanwhile. From one chain to another they
+/// need not: where the folder of checkpoints was lost they began anew. So of two chains the clock tells which is newer.
+pub fn newest_cuts<'a>(cuts: impl IntoIterator<Item = &'a Cut>) -> Vec<&'a Cut> {
+    let mut chains: BTreeMap<&str, &Cut> = BTreeMap::new();
+    for cut in cuts {
+        let newest = chains.entry(cut.chain.as_str()).or_insert(cut);
+        if newest.checkpoint < cut.checkpoint {
+            *newest = cut;
+        }
+    }
+    let mut newest: Vec<&Cut> = chains.into_values().collect();
+    newest.sort_by_key(|cut| (cut.created_at, cut.checkpoint));
+    newest
+}
+
 /// The columns of the table, in its order.
 pub(super) const COLUMNS: [&str; 6] =
-    ["checkpoint", "job", "chain", COMMITTED_AT.name(), "tables", "versions"];
+    ["checkpoint", JOB.name(), "chain", COMMITTED_AT.name(), "tables", "versions"];
 
 fn columns() -> SchemaRef {
     let list = |inner| DataType::List(Arc::new(Field::new("element", inner, true)));
@@ -179,10 +199,42 @@ fn of_row(batch: &RecordBatch, row: usize) -> Option<Cut> {
         .zip(versions)
         .map(|(table, version)| Some((table?.to_owned(), u64::try_from(version?).ok()?)));
     Some(Cut {
-        job: text("job")?,
+        job: text(JOB.name())?,
         chain: text("chain")?,
         checkpoint: CheckpointId(u64::try_from(checkpoint).ok()?),
         created_at: at.as_primitive_opt::<TimestampMicrosecondType>()?.value(row),
         versions: versions.collect::<Option<_>>()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(chain: &str, checkpoint: u64, created_at: i64) -> Cut {
+        Cut {
+            job: "job".to_owned(),
+            chain: chain.to_owned(),
+            checkpoint: CheckpointId(checkpoint),
+            created_at,
+            versions: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_newest_cut_of_a_chain_is_that_of_its_last_checkpoint_whatever_a_clock_did() {
+        let newest = |cuts: &[Cut]| {
+            let newest = newest_cuts(cuts);
+            newest.iter().map(|cut| cut.checkpoint.0).collect::<Vec<_>>()
+        };
+        assert!(newest(&[]).is_empty());
+        // The clock was set back while the first chain was running.
+        let mut cuts = vec![cut("first", 8, 9_000), cut("first", 9, 5_000), cut("first", 7, 8_000)];
+        assert_eq!(newest(&cuts), [9]);
+        // A chain goes on with the numbers of the one before, or begins anew where that is lost.
+        cuts.push(cut("second", 11, 5_100));
+        assert_eq!(newest(&cuts), [9, 11]);
+        cuts.push(cut("third", 1, 5_200));
+        assert_eq!(newest(&cuts), [9, 11, 1]);
+    }
 }

@@ -1,8 +1,9 @@
 //! Follows tables as they grow: which files a version added, and their rows. For dashboards.
 //!
 //! A follower reads the log once, from its newest checkpoint; afterwards one small object a version. It writes
-//! nothing and is in nobody's way. What it cannot follow, a log that was cleaned meanwhile say, it says, and whoever
-//! asked reads anew.
+//! nothing and is in nobody's way. What it cannot follow it says, and whoever asked reads anew: a log that was cleaned
+//! meanwhile, where the entry behind the one that is known is missing though others came; a table that was made anew,
+//! where it is another's; one that is far ahead.
 
 use std::collections::BTreeMap;
 
@@ -21,12 +22,32 @@ use super::active::steadily;
 use super::plan::Told;
 use super::scan::{Wanted, broken};
 use super::storage::Storage;
+use super::table::tag;
 use super::{cuts, failure};
+
+/// How many versions are followed one by one. A log has a checkpoint every 100 entries, unless it is told otherwise:
+/// from further behind reading anew is less work.
+const FOLLOWED: u64 = 100;
 
 /// Reads what tables below one root gain. Its futures want a multi-thread tokio runtime.
 #[derive(Debug, Clone)]
 pub struct DeltaFollower {
     storage: Storage,
+}
+
+/// A version of a table, as it was found. A table that is made anew has the same numbers again; its versions are others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableVersion {
+    number: u64,
+    /// Which object its log entry is; `None`: it had been cleaned.
+    entry: Option<String>,
+}
+
+impl TableVersion {
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 /// A file of a table, as the log tells of it.
@@ -54,6 +75,11 @@ impl TableFile {
     pub fn greatest_second(&self, column: &str) -> Option<&str> {
         self.greatest.get(column)?.as_str()?.get(.."2025-11-24T21:00:00".len())
     }
+
+    /// The greatest whole number in `column`, if the log tells.
+    pub fn greatest_number(&self, column: &str) -> Option<i64> {
+        self.greatest.get(column)?.as_i64()
+    }
 }
 
 impl DeltaFollower {
@@ -65,25 +91,44 @@ impl DeltaFollower {
         Ok(Self { storage: Storage::at(root, access)? })
     }
 
-    /// The newest version of `table`; `None` when there is no such table. With the version that was known before it
-    /// looks for the next ones only.
+    /// The newest version of `table`; `None` when there is no such table.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub async fn newest(&self, table: &str, known: Option<u64>) -> Result<Option<u64>> {
-        let Some(mut version) = known else {
-            let loaded = steadily(|| self.storage.load(table, None).boxed()).await?;
-            return Ok(loaded.and_then(|loaded| loaded.version()));
-        };
+    pub async fn newest(&self, table: &str) -> Result<Option<TableVersion>> {
+        let loaded = steadily(|| self.storage.load(table, None).boxed()).await?;
+        let Some(number) = loaded.and_then(|loaded| loaded.version()) else { return Ok(None) };
         let log = self.storage.log(table)?;
-        let store = log.object_store(None);
-        loop {
-            match store.head(&commit_uri_from_version(Some(version + 1))).await {
-                Ok(_) => version += 1,
-                Err(StoreError::NotFound { .. }) => return Ok(Some(version)),
-                Err(e) => return Err(failure::storage("look for a log entry", table, &e)),
+        let entry = tag(&log, table, number).await?;
+        Ok(Some(TableVersion { number, entry }))
+    }
+
+    /// The newest version of `table` and the files with new rows in the versions behind `known`. `None`: it cannot be
+    /// followed from there and has to be read anew. Its log was cleaned meanwhile, or it is far ahead, or another table
+    /// stands there, or none.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn since(
+        &self,
+        table: &str,
+        known: &TableVersion,
+    ) -> Result<Option<(TableVersion, Vec<TableFile>)>> {
+        let log = self.storage.log(table)?;
+        let mut newest = known.clone();
+        while let Some(entry) = tag(&log, table, newest.number + 1).await? {
+            newest = TableVersion { number: newest.number + 1, entry: Some(entry) };
+            if newest.number - known.number > FOLLOWED {
+                return Ok(None);
             }
         }
+        // That there is no next entry says nothing where the known one is gone, too. And it is looked for last: entries
+        // that were found before it are of its table.
+        if known.entry.is_none() || tag(&log, table, known.number).await? != known.entry {
+            return Ok(None);
+        }
+        let files = self.added(table, known.number, newest.number).await?;
+        Ok(files.map(|files| (newest, files)))
     }
 
     /// All files of `table` at `version`; none when there is no such table.
@@ -99,11 +144,15 @@ impl DeltaFollower {
         Ok(files.map(|f| TableFile::new(f.object_store_path(), f.stats().as_deref())).collect())
     }
 
-    /// The files with new rows in the versions behind `after` up to `to`; `None` when the log no longer tells.
+    /// The files with new rows in the versions behind `after` up to `to`; `None` when the log does not tell: it was
+    /// cleaned meanwhile, or `to` lies before `after`, in a table that was made anew.
     ///
     /// # Errors
     /// The log cannot be read.
     pub async fn added(&self, table: &str, after: u64, to: u64) -> Result<Option<Vec<TableFile>>> {
+        if to < after {
+            return Ok(None);
+        }
         let log = self.storage.log(table)?;
         let store = log.object_store(None);
         let mut files = Vec::new();

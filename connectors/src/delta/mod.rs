@@ -56,8 +56,8 @@ mod table;
 mod vacuum;
 
 pub use committer::DeltaCommitter;
-pub use cuts::{COMMITTED_AT, TABLE as CUTS};
-pub use follow::{DeltaFollower, TableFile};
+pub use cuts::{COMMITTED_AT, JOB as CUT_JOB, TABLE as CUTS, newest_cuts};
+pub use follow::{DeltaFollower, TableFile, TableVersion};
 pub use maintain::{
     Compacted, Compaction, DeltaMaintenance, LogUpkeep, SAFE_RETENTION, Vacuum, Vacuumed,
 };

@@ -116,16 +116,27 @@ impl DeltaReader {
         self.open_version(table, Some(version))
     }
 
-    /// The newest published cut; `None` when none was published yet.
+    /// The newest published cut of `job`; `None` when it has published none yet. A chain that begins while the clock is
+    /// set back counts as older than the one before it until the clock gets there: who knows the chain takes its cut
+    /// from [`DeltaReader::newest_cuts`].
     ///
     /// # Errors
     /// `meta/checkpoints` cannot be read.
-    pub fn newest_cut(&self) -> Result<Option<Cut>> {
-        let Some(table) = self.open(cuts::TABLE)? else { return Ok(None) };
-        let mut newest: Option<Cut> = None;
+    pub fn newest_cut(&self, job: &str) -> Result<Option<Cut>> {
+        Ok(self.newest_cuts(job)?.pop())
+    }
+
+    /// The newest published cut of each chain of `job`, as [`super::newest_cuts`] orders them.
+    ///
+    /// # Errors
+    /// `meta/checkpoints` cannot be read.
+    pub fn newest_cuts(&self, job: &str) -> Result<Vec<Cut>> {
+        let Some(table) = self.open(cuts::TABLE)? else { return Ok(Vec::new()) };
+        let mut newest: Vec<Cut> = Vec::new();
         table.scan(&cuts::COLUMNS, None, |batch| {
-            let all = cuts::of_rows(&batch)?.into_iter().chain(newest.take());
-            newest = all.max_by_key(|cut| (cut.created_at, cut.checkpoint));
+            let found = cuts::of_rows(&batch)?;
+            let of_job = found.iter().filter(|cut| cut.job == job);
+            newest = cuts::newest_cuts(newest.iter().chain(of_job)).into_iter().cloned().collect();
             Ok(())
         })?;
         Ok(newest)

@@ -247,11 +247,16 @@ impl Table {
     }
 
     async fn tag(&self, v: u64) -> Result<Option<String>> {
-        match self.log.object_store(None).head(&commit_uri_from_version(Some(v))).await {
-            Err(StoreError::NotFound { .. }) => Ok(None),
-            Ok(meta) => Ok(meta.e_tag.or_else(|| Some(meta.size.to_string()))),
-            Err(e) => Err(failure::storage("look for a log entry", &self.name, &e)),
-        }
+        tag(&self.log, &self.name, v).await
+    }
+}
+
+/// Which object entry `v` of a log is; `None`: it is not there.
+pub(crate) async fn tag(log: &LogStoreRef, name: &str, v: u64) -> Result<Option<String>> {
+    match log.object_store(None).head(&commit_uri_from_version(Some(v))).await {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Ok(meta) => Ok(meta.e_tag.or_else(|| Some(meta.size.to_string()))),
+        Err(e) => Err(failure::storage("look for a log entry", name, &e)),
     }
 }
 

@@ -30,6 +30,11 @@ use super::topics::Topics;
 /// Name of the job, the first part of every application id in the tables.
 pub const JOB: &str = "healthcare";
 
+/// Uid of the source of events.
+pub const EVENTS: &str = "events";
+/// Uid of the source of commands about alerts. Its splits are called as those of events are.
+pub const COMMANDS: &str = "alert-commands";
+
 /// Every message as received.
 pub const BRONZE: &str = "bronze/events";
 /// Every valid event.
@@ -110,7 +115,7 @@ pub fn tapped_graph(
     let masked = valid.apply("mask", Mask::display().drop_column(Event::PAYLOAD));
     silver(masked, tables, topics);
     if config.alerts.enabled {
-        let commands = sources.commands.map(|source| env.shared_source("alert-commands", source));
+        let commands = sources.commands.map(|source| env.shared_source(COMMANDS, source));
         let changes = alerts(masked, commands, PatientAlerts::new(config)?);
         changes.sink("alerts", DeltaSink::append(tables, ALERTS).single_writer());
         if let Some(topic) = topics.and_then(Topics::alerts) {
@@ -133,7 +138,7 @@ fn events<'env>(
             .with_idleness(time.idle_after)
             // By what the broker wrote down, which a replay finds again; the lines of a file have no arrivals.
             .with_future_cap(Event::KAFKA_TIMESTAMP, time.ahead);
-    env.shared_source("events", source).watermarks(watermarks)
+    env.shared_source(EVENTS, source).watermarks(watermarks)
 }
 
 fn bronze(events: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, key: &Arc<MasterKey>) {

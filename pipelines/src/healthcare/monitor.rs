@@ -16,7 +16,7 @@ use thalweg_runtime::CheckpointStorage;
 
 use super::daily::check::{Check, Status};
 use super::gold::Kpis;
-use super::graph::{BRONZE, KPIS};
+use super::graph::{BRONZE, EVENTS, KPIS};
 use super::manifests::Manifests;
 use super::record::Bronze;
 pub use super::webhook::WebhookUrl;
@@ -95,8 +95,10 @@ pub fn look(
     })
 }
 
+/// How far events were read. Commands about alerts have splits, too, of the same names.
 fn splits(manifest: &Manifest) -> Vec<Split> {
-    let splits = manifest.sources.iter().flat_map(|source| &source.splits);
+    let events = manifest.sources.iter().filter(|source| source.uid.as_str() == EVENTS);
+    let splits = events.flat_map(|source| &source.splits);
     splits.map(|snapshot| snapshot.split.clone()).collect()
 }
 
@@ -165,13 +167,65 @@ pub fn tell(limits: &MonitorSection, failed: &[&Check], failure: Option<&str>) -
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use thalweg_core::checkpoint::ManifestKind;
+    use thalweg_core::checkpoint::manifest::{FORMAT, SourceSnapshot, SplitSnapshot};
+    use thalweg_core::{CheckpointId, OperatorUid};
+
     use super::*;
+    use crate::healthcare::graph::{COMMANDS, JOB};
 
     const MINUTE: i64 = 60_000_000;
 
     fn failed(seen: &Seen, limits: &MonitorSection) -> Vec<String> {
         let failed = judge(seen, limits).into_iter().filter(|c| c.status == Status::Fail);
         failed.map(|c| c.name).collect()
+    }
+
+    /// A source whose partitions were read so far.
+    fn source(uid: &str, positions: &[i64]) -> SourceSnapshot {
+        let split = |(partition, position): (usize, &i64)| SplitSnapshot {
+            split: Split {
+                id: format!("partition-{partition:05}"),
+                position: *position,
+                end: None,
+                properties: BTreeMap::new(),
+            },
+            watermark: None,
+        };
+        SourceSnapshot {
+            uid: OperatorUid::new(uid).unwrap(),
+            identity: BTreeMap::new(),
+            splits: positions.iter().enumerate().map(split).collect(),
+            rows: 0,
+        }
+    }
+
+    #[test]
+    fn the_brokers_are_asked_for_events_and_not_for_commands_about_alerts() {
+        let manifest = Manifest {
+            format: FORMAT,
+            job: JOB.to_owned(),
+            chain: "chain".to_owned(),
+            shard: "0 of 1".to_owned(),
+            number: CheckpointId(7),
+            attempt: "token".to_owned(),
+            parent: None,
+            kind: ManifestKind::Checkpoint,
+            finished: false,
+            created_at: 0,
+            max_parallelism: 128,
+            fingerprint: Vec::new(),
+            key_ids: Vec::new(),
+            sources: vec![source(COMMANDS, &[3]), source(EVENTS, &[100, 200])],
+            state: Vec::new(),
+            sinks: Vec::new(),
+            pending: Vec::new(),
+        };
+        let asked: Vec<_> = splits(&manifest).into_iter().map(|s| (s.id, s.position)).collect();
+        let expected = [("partition-00000", 100), ("partition-00001", 200)];
+        assert_eq!(asked, expected.map(|(id, position)| (id.to_owned(), position)));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use super::recompute::{self, GOLD, GoldTable};
 use super::same;
 use crate::healthcare::config::TimeSection;
 use crate::healthcare::gold::Kpis;
-use crate::healthcare::graph::{LATE_EVENTS, SILVER};
+use crate::healthcare::graph::{JOB, LATE_EVENTS, SILVER};
 use crate::healthcare::manifests::Manifests;
 use crate::healthcare::record::Silver;
 
@@ -129,8 +129,10 @@ impl<'a> Cut<'a> {
     }
 
     fn newest(reader: &'a DeltaReader, manifests: Manifests<'_>) -> Result<Self> {
-        let none = || Error::config("no checkpoint has been published yet: run the job first");
-        let published = reader.newest_cut()?.ok_or_else(none)?;
+        let published = reader.newest_cuts(JOB)?;
+        if published.is_empty() {
+            return Err(Error::config("no checkpoint has been published yet: run the job first"));
+        }
         let open = |table: &str| {
             let missing = || Error::data_loss(format!("table `{table}` is missing"));
             reader.open(table)?.ok_or_else(missing)
@@ -139,6 +141,15 @@ impl<'a> Cut<'a> {
         // Read after the tables: as long as nothing was decided since the cut, the newest versions hold its rows, and
         // their files are those that maintenance has left.
         let read = manifests.read()?;
+        let gone = || {
+            Error::transient(
+                "the manifest of the newest cut is gone: try again after the next checkpoint",
+            )
+        };
+        // Numbers ascend over all chains that manifests tell of: no clock is asked which cut is the newest.
+        let is_told = |cut: &PublishedCut| read.iter().any(|m| m.chain == cut.chain);
+        let newest = published.into_iter().filter(is_told).max_by_key(|cut| cut.checkpoint);
+        let published = newest.ok_or_else(gone)?;
         let later = |m: &Manifest| m.number > published.checkpoint && !m.pending.is_empty();
         if read.iter().any(later) {
             let at = |table: &str| {
@@ -150,11 +161,7 @@ impl<'a> Cut<'a> {
             (silver, late) = (at(SILVER)?, at(LATE_EVENTS)?);
         }
         let is_it = |m: &Manifest| m.number == published.checkpoint && m.chain == published.chain;
-        let manifest = read.iter().find(|m| is_it(m)).cloned().ok_or_else(|| {
-            Error::transient(
-                "the manifest of the newest cut is gone: try again after the next checkpoint",
-            )
-        })?;
+        let manifest = read.iter().find(|m| is_it(m)).cloned().ok_or_else(gone)?;
         let is_new = |m: &Manifest| m.number > manifest.number && m.kind != ManifestKind::Sealed;
         if manifest.finished && read.iter().any(is_new) {
             return Err(Error::transient(

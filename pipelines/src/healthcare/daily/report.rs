@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use thalweg_connectors::delta::{COMMITTED_AT, CUTS, DeltaReader};
+use thalweg_connectors::delta::{COMMITTED_AT, CUT_JOB, CUTS, DeltaReader};
 use thalweg_core::Result;
 use thalweg_core::record::column_of;
 use thalweg_objects::{Access, Place};
@@ -15,7 +15,7 @@ use super::recompute::GOLD;
 use super::summary::DaySummary;
 use crate::healthcare::alerts::AlertEvent;
 use crate::healthcare::config::HealthcareConfig;
-use crate::healthcare::graph::{ALERTS, BRONZE, LATE_EVENTS, QUARANTINE, SILVER};
+use crate::healthcare::graph::{ALERTS, BRONZE, JOB, LATE_EVENTS, QUARANTINE, SILVER};
 
 /// A day, summed up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -65,7 +65,7 @@ impl Report {
             day: summary,
             tables,
             checkpoints: published(&reader, day)?,
-            newest_checkpoint: reader.newest_cut()?.map(|cut| cut.checkpoint.0),
+            newest_checkpoint: reader.newest_cut(JOB)?.map(|cut| cut.checkpoint.0),
             alerts: alerts(&reader, day)?,
         })
     }
@@ -114,8 +114,9 @@ impl Report {
 fn published(reader: &DeltaReader, day: Day) -> Result<u64> {
     let mut count = 0;
     if let Some(cuts) = reader.open(CUTS)? {
-        cuts.scan(&[], Some((COMMITTED_AT, day.range())), |batch| {
-            count += batch.num_rows() as u64;
+        cuts.scan(&[CUT_JOB.name()], Some((COMMITTED_AT, day.range())), |batch| {
+            let jobs = column_of(&batch, CUT_JOB)?;
+            count += jobs.iter().filter(|job| *job == Some(JOB)).count() as u64;
             Ok(())
         })?;
     }

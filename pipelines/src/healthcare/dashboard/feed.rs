@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_connectors::delta::{CUTS, DeltaFollower, TableFile};
+use thalweg_connectors::delta::{DeltaFollower, TableFile, TableVersion, newest_cuts};
 use thalweg_core::connector::sink::Cut;
 use thalweg_core::record::Record;
 use thalweg_core::{Result, error};
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::alerts;
 use super::counts::lock;
+use super::cuts::{self, CHECKPOINTS, Found};
 use super::live::{self, Committed};
 use super::pipeline::{self, Observed};
 use super::row::{self, Row, time_key};
@@ -20,14 +21,12 @@ use crate::healthcare::gold::{Kpis, Medications, VitalsByBpCategory, VitalsByMin
 
 /// How much event time is shown.
 pub(super) const SPAN: Duration = Duration::from_hours(1);
-/// How often to look for a checkpoint on an object store, where each look is a request.
+/// How often to look for a checkpoint on an object store, where each look is two requests.
 const EVERY_REMOTE: Duration = Duration::from_secs(1);
 /// How long to wait, at most, after the tables could not be read.
 const SLOWEST: Duration = Duration::from_secs(10);
 /// Checkpoints that remain shown; clients keep as many.
 const KEPT: usize = 100;
-/// Checkpoints read at once.
-const CHECKPOINTS: usize = 30;
 
 /// A gold table and the section that shows it.
 struct Shown {
@@ -133,8 +132,10 @@ fn put(edit: &mut Edit<'_>, section: &'static str, rows: &[Row]) {
 #[derive(Debug)]
 struct Tables {
     follower: DeltaFollower,
+    /// Whether there is anything of them, whatever was forgotten since.
+    filled: bool,
     /// Version of the table of cuts.
-    cuts: Option<u64>,
+    cuts: Option<TableVersion>,
     newest: Option<Cut>,
     /// Versions by table.
     shown: BTreeMap<&'static str, u64>,
@@ -153,6 +154,7 @@ impl Tables {
     fn new(follower: DeltaFollower) -> Self {
         Self {
             follower,
+            filled: false,
             cuts: None,
             newest: None,
             shown: BTreeMap::new(),
@@ -162,7 +164,7 @@ impl Tables {
     }
 
     fn forget(&mut self) {
-        *self = Self::new(self.follower.clone());
+        *self = Self { filled: self.filled, ..Self::new(self.follower.clone()) };
     }
 
     /// Puts what was committed since the last call on the board, all of a checkpoint at once, and says so in `committed`.
@@ -173,18 +175,30 @@ impl Tables {
         job: &Observed,
         committed: &Committed,
     ) -> Result<bool> {
-        let Some(version) = self.follower.newest(CUTS, self.cuts).await? else { return Ok(true) };
-        if self.cuts == Some(version) {
+        let found = match &self.cuts {
+            Some(known) => cuts::since(&self.follower, known).await?,
+            None => cuts::newest(&self.follower).await?,
+        };
+        let Some(Found { version, cuts }) = found else {
+            // Nothing was ever published, or there is no way on from what is known.
+            let is_read = self.cuts.is_none();
+            if is_read {
+                self.empty(board, job, committed);
+            } else {
+                self.forget();
+            }
+            return Ok(is_read);
+        };
+        if self.cuts.as_ref() == Some(&version) {
             return Ok(true);
         }
-        let Some(mut cuts) = self.cuts_to(version).await? else {
-            self.forget();
-            return Ok(false);
+        let fresh = self.newest.is_none();
+        let newest = newest_cuts(cuts.iter().chain(&self.newest)).pop().cloned();
+        let Some(newest) = newest else {
+            self.empty(board, job, committed);
+            self.cuts = Some(version);
+            return Ok(true);
         };
-        cuts.sort_by_key(order);
-        let fresh = self.cuts.is_none();
-        let newest = cuts.iter().chain(&self.newest).max_by_key(|cut| order(cut)).cloned();
-        let Some(newest) = newest else { return Ok(true) };
         let Some(gained) = self.gained(&newest).await? else {
             self.forget();
             return Ok(false);
@@ -214,31 +228,22 @@ impl Tables {
             edit.keep_last("checkpoints", KEPT);
             self.alerts.put(edit, events, from);
         });
+        self.filled = true;
         self.shown = newest.versions.iter().filter_map(known).collect();
         self.cuts = Some(version);
         self.newest = Some(newest);
         Ok(true)
     }
 
-    /// The cuts behind those that are shown; the newest few at first.
-    async fn cuts_to(&self, version: u64) -> Result<Option<Vec<Cut>>> {
-        let files = if let Some(known) = self.cuts {
-            self.follower.added(CUTS, known, version).await?
-        } else {
-            let mut files = self.follower.files(CUTS, version).await?;
-            let at = |file: &TableFile| {
-                file.greatest_second("committed_at").unwrap_or("9999").to_owned()
-            };
-            files.sort_by_cached_key(at);
-            let old = files.len().saturating_sub(CHECKPOINTS);
-            Some(files.split_off(old))
-        };
-        let Some(files) = files else { return Ok(None) };
-        let mut cuts = Vec::new();
-        for file in &files {
-            cuts.extend(self.follower.cuts(file).await?);
+    /// Takes what is of no table any more off the board.
+    fn empty(&mut self, board: &Board, job: &Observed, committed: &Committed) {
+        if std::mem::take(&mut self.filled) {
+            board.update(|edit| {
+                edit.clear();
+                pipeline::put_graph(edit, job);
+                *lock(committed) = None;
+            });
         }
-        Ok(Some(cuts))
     }
 
     /// Rows that `cut` has and the board has not; `None` when that cannot be followed.
@@ -303,10 +308,6 @@ pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn order(cut: &Cut) -> (i64, u64) {
-    (cut.created_at, cut.checkpoint.0)
-}
-
 fn checkpoint_key(cut: &Cut) -> String {
     format!("{}|{:020}", time_key(cut.created_at / 1_000), cut.checkpoint.0)
 }
@@ -315,3 +316,6 @@ fn known((table, version): (&String, &u64)) -> Option<(&'static str, u64)> {
     let mut tables = GOLD.iter().map(|shown| shown.table).chain([alerts::TABLE]);
     tables.find(|known| known == table).map(|known| (known, *version))
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ mod alerts;
 mod answers;
 mod assets;
 mod counts;
+mod cuts;
 pub mod feed;
 mod followed;
 mod live;

@@ -1,12 +1,12 @@
 //! Vitals by patient, of the newest hour of `gold/patient_vitals`: read when somebody asks for a patient, followed
 //! while somebody goes on asking.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use thalweg_connectors::delta::{DeltaFollower, TableFile};
+use thalweg_connectors::delta::{DeltaFollower, TableFile, TableVersion};
 use thalweg_core::{Record, Result};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -32,11 +32,14 @@ pub(super) struct Patients {
 
 #[derive(Debug, Default)]
 struct Held {
-    version: Option<u64>,
+    version: Option<TableVersion>,
     looked: Option<Instant>,
     newest: i64,
-    /// By start of the window (ms), then patient.
+    /// By patient, then start of the window (ms). An answer costs what it holds, not what is held: one thread answers
+    /// everybody, and keeps their dashboards live.
     rows: BTreeMap<(i64, i64), Row>,
+    /// The same windows, oldest first.
+    by_time: BTreeSet<(i64, i64)>,
 }
 
 /// A patient in a list, as in the newest window.
@@ -55,21 +58,14 @@ impl Patients {
     pub(super) async fn list(&self, begins: &str) -> Result<Vec<Listed>> {
         let mut held = self.held.lock().await;
         self.follow(&mut held).await?;
-        let mut newest: BTreeMap<i64, &Row> = BTreeMap::new();
-        for ((_, patient), row) in &held.rows {
-            newest.insert(*patient, row);
-        }
-        let wanted = newest.into_iter().filter(|(id, _)| id.to_string().starts_with(begins));
-        let listed = wanted.take(LISTED);
-        Ok(listed.map(|(id, row)| Listed { id: PatientId(id), newest: row.clone() }).collect())
+        Ok(held.list(begins))
     }
 
     /// The windows of one patient, oldest first, and the start of the newest window of all (ms).
     pub(super) async fn rows(&self, patient: i64) -> Result<(Vec<Row>, i64)> {
         let mut held = self.held.lock().await;
         self.follow(&mut held).await?;
-        let of = held.rows.iter().filter(|((_, id), _)| *id == patient);
-        Ok((of.map(|(_, row)| row.clone()).collect(), held.newest))
+        Ok((held.of(patient).cloned().collect(), held.newest))
     }
 
     async fn follow(&self, held: &mut Held) -> Result<()> {
@@ -77,38 +73,37 @@ impl Patients {
         if held.looked.is_some_and(|looked| now.duration_since(looked) < FRESH) {
             return Ok(());
         }
-        // After a while of silence the log may have been cleaned behind us.
+        // After a while of silence all of it is old.
         if held.looked.is_some_and(|looked| now.duration_since(looked) > SPAN) {
             *held = Held::default();
         }
-        let Some(version) = self.follower.newest(TABLE, held.version).await? else { return Ok(()) };
-        if held.version != Some(version) {
-            let files = match held.version {
-                Some(known) => self.follower.added(TABLE, known, version).await?,
-                None => None,
-            };
-            let files = match files {
-                Some(files) => files,
-                None => self.all_files(held, version).await?,
-            };
-            for file in &files {
-                self.read(held, file).await?;
-            }
-            held.version = Some(version);
+        let mut gained = None;
+        if let Some(known) = &held.version {
+            gained = self.follower.since(TABLE, known).await?;
         }
+        if gained.is_none() {
+            gained = self.anew(held).await?;
+        }
+        let Some((version, files)) = gained else { return Ok(()) };
+        for file in &files {
+            self.read(held, file).await?;
+        }
+        held.version = Some(version);
         held.looked = Some(now);
         held.trim();
         Ok(())
     }
 
-    async fn all_files(&self, held: &mut Held, version: u64) -> Result<Vec<TableFile>> {
+    /// Forgets everything: the newest version and the files of its newest hour; `None` when there is no such table.
+    async fn anew(&self, held: &mut Held) -> Result<Option<(TableVersion, Vec<TableFile>)>> {
         *held = Held::default();
-        let mut files = self.follower.files(TABLE, version).await?;
+        let Some(version) = self.follower.newest(TABLE).await? else { return Ok(None) };
+        let mut files = self.follower.files(TABLE, version.number()).await?;
         let newest = files.iter().filter_map(|file| file.greatest_second(WINDOW)).max();
         let from = newest.and_then(row::of_second).map(|micros| micros - millis(SPAN) * 1_000);
         let second = from.and_then(row::second).unwrap_or_default();
         files.retain(|file| file.may_reach(WINDOW, &second));
-        Ok(files)
+        Ok(Some((version, files)))
     }
 
     async fn read(&self, held: &mut Held, file: &TableFile) -> Result<()> {
@@ -116,23 +111,154 @@ impl Patients {
             for at in 0..batch.num_rows() {
                 let patient = row::long(&batch, PatientVitals::PATIENT_ID.name(), at);
                 if let (Some(patient), Some(row)) = (patient, row::row(&batch, None, true, at)) {
-                    held.newest = held.newest.max(row.t);
-                    held.rows.insert((row.t, patient), row);
+                    held.put(patient, row);
                 }
             }
             held.trim();
+            // There may be many, and others wait for this thread.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }
 }
 
 impl Held {
+    fn put(&mut self, patient: i64, row: Row) {
+        self.newest = self.newest.max(row.t);
+        self.by_time.insert((row.t, patient));
+        self.rows.insert((patient, row.t), row);
+    }
+
+    /// The windows of one patient, oldest first.
+    fn of(&self, patient: i64) -> impl DoubleEndedIterator<Item = &Row> {
+        self.rows.range((patient, i64::MIN)..=(patient, i64::MAX)).map(|(_, row)| row)
+    }
+
+    /// The first few of those whose number begins with `begins`, by number.
+    fn list(&self, begins: &str) -> Vec<Listed> {
+        let found = beginning(begins).into_iter().flat_map(|numbers| self.among(numbers));
+        found.take(LISTED).collect()
+    }
+
+    /// Those whose number lies in a stretch, by number.
+    fn among(&self, (first, last): (i64, i64)) -> impl Iterator<Item = Listed> {
+        let mut next = Some(first);
+        std::iter::from_fn(move || {
+            let from = next.filter(|from| *from <= last)?;
+            let ((patient, _), _) = self.rows.range((from, i64::MIN)..=(last, i64::MAX)).next()?;
+            next = patient.checked_add(1);
+            let newest = self.of(*patient).next_back()?.clone();
+            Some(Listed { id: PatientId(*patient), newest })
+        })
+    }
+
     fn trim(&mut self) {
         let from = self.newest - millis(SPAN);
-        while self.rows.first_key_value().is_some_and(|((t, _), _)| *t < from)
-            || self.rows.len() > MOST
+        while let Some((t, patient)) = self.by_time.first().copied()
+            && (t < from || self.by_time.len() > MOST)
         {
-            self.rows.pop_first();
+            self.by_time.pop_first();
+            self.rows.remove(&(patient, t));
         }
+    }
+}
+
+/// The numbers that begin with `begins` when they are written down: stretches by their first and last, ascending.
+fn beginning(begins: &str) -> Vec<(i64, i64)> {
+    let (is_negative, digits) = match begins.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, begins),
+    };
+    let number = digits.parse::<u64>().ok().filter(|number| number.to_string() == digits);
+    match (begins, number) {
+        ("", _) => vec![(i64::MIN, i64::MAX)],
+        ("-", _) => vec![(i64::MIN, -1)],
+        ("0", _) => vec![(0, 0)],
+        (_, Some(number)) if number > 0 => continued(number, is_negative),
+        _ => Vec::new(),
+    }
+}
+
+/// Those that go on behind the digits of `number` with none, with one more, and so on.
+fn continued(number: u64, is_negative: bool) -> Vec<(i64, i64)> {
+    let (mut least, mut greatest) = (i128::from(number), i128::from(number));
+    let mut found = Vec::new();
+    while least <= -i128::from(i64::MIN) {
+        let (first, last) = if is_negative { (-greatest, -least) } else { (least, greatest) };
+        let first = i64::try_from(first.max(i64::MIN.into())).ok();
+        let last = i64::try_from(last.min(i64::MAX.into())).ok();
+        found.extend(first.zip(last));
+        (least, greatest) = (least * 10, greatest * 10 + 9);
+    }
+    if is_negative {
+        found.reverse();
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(t: i64) -> Row {
+        Row { t, w: 60_000, k: None, n: 1, p: 1, vitals: None, live: false }
+    }
+
+    fn listed(held: &Held, begins: &str) -> Vec<i64> {
+        held.list(begins).iter().map(|listed| listed.id.0).collect()
+    }
+
+    #[test]
+    fn patients_are_found_by_the_digits_of_their_number_and_listed_in_its_order() {
+        let ids = [i64::MIN, -120, -12, -1, 0, 1, 7, 10, 12, 19, 100, 129, 1_000, 12_345, i64::MAX];
+        let mut held = Held::default();
+        for t in [120_000, 0, 60_000] {
+            for id in ids {
+                held.put(id, row(t));
+            }
+        }
+        // The first of them is nothing at all.
+        let typed = " - -1 -12 -9 -0 0 00 01 1 12 123 2 9 +1 --1 1x x 92233720368547758070 1e3";
+        for begins in typed.split(' ') {
+            let begin = ids.into_iter().filter(|id| id.to_string().starts_with(begins));
+            assert_eq!(listed(&held, begins), begin.collect::<Vec<_>>(), "{begins}");
+        }
+        assert!(held.list("").iter().all(|listed| listed.newest.t == 120_000));
+        let course: Vec<i64> = held.of(12).map(|row| row.t).collect();
+        assert_eq!(course, [0, 60_000, 120_000]);
+        assert_eq!(held.of(13).count(), 0);
+    }
+
+    #[test]
+    fn what_is_older_than_the_newest_hour_or_too_much_goes_with_its_patient() {
+        let mut held = Held::default();
+        held.put(1, row(0));
+        held.put(2, row(0));
+        held.put(2, row(millis(SPAN) + 1));
+        held.trim();
+        assert_eq!(listed(&held, ""), [2]);
+        assert_eq!((held.rows.len(), held.by_time.len()), (1, 1));
+        for id in 0..MOST as i64 {
+            held.put(id + 10, row(millis(SPAN) + 2));
+        }
+        held.trim();
+        assert_eq!((held.rows.len(), held.by_time.len()), (MOST, MOST));
+        assert!(listed(&held, "2").iter().all(|id| *id != 2), "the oldest window");
+    }
+
+    #[test]
+    fn a_keystroke_costs_what_it_lists_and_not_what_is_held() {
+        let mut held = Held::default();
+        let begun = Instant::now();
+        for id in 0..MOST as i64 {
+            held.put(id, row(0));
+        }
+        let filled = begun.elapsed();
+        let begun = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(listed(&held, "123456"), [123_456]);
+        }
+        let asked = begun.elapsed();
+        assert!(asked < filled, "{asked:?} for a hundred, {filled:?} for filling it once");
     }
 }
