@@ -54,6 +54,7 @@ mod storage;
 mod store;
 mod table;
 mod vacuum;
+mod values;
 
 pub use committer::DeltaCommitter;
 pub use cuts::{COMMITTED_AT, TABLE as CUTS};

@@ -11,7 +11,9 @@ use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUni
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use thalweg_core::sensitivity::sensitivities;
-use thalweg_core::{Error, ErrorKind, Result};
+use thalweg_core::{Error, Result};
+
+use super::values;
 
 /// Delta's name for a list's inner field.
 const ELEMENT: &str = "element";
@@ -78,23 +80,27 @@ pub(crate) fn conform(table: &str, batch: &RecordBatch, file: &SchemaRef) -> Res
         .columns()
         .iter()
         .zip(file.fields())
-        .map(|(column, field)| {
-            if !field.is_nullable() && column.null_count() > 0 {
-                return Err(Error::new(
-                    ErrorKind::InvalidRecord,
-                    format!("column `{}` of table `{table}` must not be null", field.name()),
-                ));
-            }
-            relabel(column, field.data_type()).ok_or_else(|| {
-                Error::internal(format!(
-                    "column `{}` of table `{table}` was handed over with another type",
-                    field.name()
-                ))
-            })
-        })
+        .map(|(column, field)| fit(table, column, field))
         .collect::<Result<Vec<_>>>()?;
     RecordBatch::try_new(Arc::clone(file), columns).map_err(|_| {
         Error::internal(format!("a batch for table `{table}` does not fit its columns"))
+    })
+}
+
+/// One column as its files have it.
+fn fit(table: &str, column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let name = field.name();
+    if !field.is_nullable() && column.null_count() > 0 {
+        return Err(values::unfit(table, name, "must not be null"));
+    }
+    // The log's statistics would be asked for its name, and panic.
+    if values::has_impossible_day(column.as_ref()) {
+        return Err(values::unfit(table, name, "has a day that no calendar has"));
+    }
+    relabel(column, field.data_type()).ok_or_else(|| {
+        Error::internal(format!(
+            "column `{name}` of table `{table}` was handed over with another type"
+        ))
     })
 }
 
@@ -167,6 +173,7 @@ fn refused(table: &str, column: &str, why: &str) -> Error {
 mod tests {
     use super::*;
     use arrow_array::types::Int32Type;
+    use thalweg_core::ErrorKind;
     use thalweg_core::sensitivity::{Sensitivity, mark};
 
     #[test]

@@ -35,7 +35,9 @@ const BUFFER_BYTES: usize = 64 << 20;
 /// **Shape** The table has the columns of the sink's input, without marks: booleans, signed integers, floats, text,
 /// binary, dates, decimals, timestamps in microseconds UTC, lists and structs of these.
 /// **Time** Rows become visible once per checkpoint, after its manifest was written.
-/// **Errors** [`Sink::target`] refuses columns that Delta cannot hold as they are.
+/// **Errors** [`Sink::target`] refuses columns that Delta cannot hold as they are. A row with a value that its table's log
+/// cannot tell ends the job as [`thalweg_core::ErrorKind::InvalidRecord`]: a null where none may be, a day outside of the
+/// years -262143 to 262142.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -1,0 +1,54 @@
+//! Values that the log would tell wrongly, or not at all, are refused before a file has them.
+#![cfg(feature = "delta")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod delta_support;
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, Date32Array, Int64Array, RecordBatch};
+use arrow_schema::{Field, Schema};
+use delta_support::{Lake, writer};
+use thalweg_connectors::delta::DeltaSink;
+use thalweg_core::connector::sink::{Sink, Staged};
+use thalweg_core::error::chain;
+use thalweg_core::{CheckpointId, Error, ErrorKind, Result};
+
+/// Writes the values, each beside an id, as one epoch.
+async fn write(
+    lake: &Lake,
+    sink: impl FnOnce(DeltaSink) -> DeltaSink,
+    values: ArrayRef,
+) -> Result<Staged> {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..values.len() as i64));
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("id", ids.data_type().clone(), false),
+        Field::new("value", values.data_type().clone(), true),
+    ]));
+    let sink = sink(DeltaSink::append(&lake.committer, "values"));
+    sink.target(&schema)?;
+    let rows = RecordBatch::try_new(Arc::clone(&schema), vec![ids, values]).unwrap();
+    let mut writer = writer(&sink, schema);
+    writer.write(rows).await?;
+    writer.close_epoch(CheckpointId(1)).await
+}
+
+/// It is the record that is wrong, and its value stays untold.
+fn assert_unfit(error: &Error, value: &str) {
+    let text = chain(error);
+    assert_eq!(error.kind(), ErrorKind::InvalidRecord, "{text}");
+    assert!(text.contains("`value`") && text.contains("`values`"), "{text}");
+    assert!(value.is_empty() || !text.contains(value), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_no_calendar_has_is_refused() {
+    let lake = Lake::new().await;
+    for day in [i32::MIN, -96_465_294, 95_026_237, i32::MAX] {
+        let days = Arc::new(Date32Array::from(vec![Some(0), Some(day)]));
+        let error = write(&lake, |sink| sink, days).await.unwrap_err();
+        assert_unfit(&error, &day.to_string());
+    }
+    let days = Arc::new(Date32Array::from(vec![Some(-96_465_293), None, Some(95_026_236)]));
+    assert_eq!(write(&lake, |sink| sink, days).await.unwrap().rows, 3);
+}
