@@ -25,6 +25,7 @@
 //! says why it cannot.
 
 mod active;
+mod align;
 mod background;
 mod commit;
 mod committer;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StructArray, cast::AsArray};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake::kernel::StructType;
-use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use thalweg_core::sensitivity::sensitivities;
 use thalweg_core::{Error, Result};
 
@@ -55,6 +55,14 @@ pub(crate) fn delta_schema(table: &str, file: &Schema) -> Result<StructType> {
     })
 }
 
+/// The columns of a table that is there, as our files have them.
+pub(crate) fn of_table(table: &str, columns: &StructType) -> Result<SchemaRef> {
+    let columns: Schema = columns.try_into_arrow().map_err(|_| {
+        Error::incompatible(format!("table `{table}` has columns that are not understood here"))
+    })?;
+    file_schema(table, &columns)
+}
+
 /// Columns whose least and greatest values may stand in the log: of simple types, without a mark, not partitioned by.
 pub(crate) fn indexed_columns(input: &Schema, partition_by: &[String]) -> Vec<String> {
     input
@@ -88,7 +96,7 @@ pub(crate) fn conform(table: &str, batch: &RecordBatch, file: &SchemaRef) -> Res
 }
 
 /// One column as its files have it.
-fn fit(table: &str, column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+pub(super) fn fit(table: &str, column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     let name = field.name();
     if !field.is_nullable() && column.null_count() > 0 {
         return Err(values::unfit(table, name, "must not be null"));
@@ -136,7 +144,7 @@ fn is_utc(zone: &str) -> bool {
     zone.eq_ignore_ascii_case("utc") || zone == "+00:00" || zone == "Z"
 }
 
-fn relabel(column: &ArrayRef, wanted: &DataType) -> Option<ArrayRef> {
+pub(super) fn relabel(column: &ArrayRef, wanted: &DataType) -> Option<ArrayRef> {
     if column.data_type() == wanted {
         return Some(Arc::clone(column));
     }
