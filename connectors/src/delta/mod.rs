@@ -44,6 +44,7 @@ mod maintenance;
 mod overwrite;
 mod plan;
 mod read;
+mod readable;
 mod replace;
 mod rewrite;
 mod scan;
