@@ -4,6 +4,7 @@
 //! integers, floats, UTF-8, binary, dates, decimals, timestamps in microseconds UTC, and lists and structs of these.
 //! Nothing is cast: a column of another type is refused when the graph is built.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StructArray, cast::AsArray};
@@ -23,7 +24,7 @@ const INDEXED_COLUMNS: usize = 32;
 
 /// The columns as they are written: marks and other metadata removed, inner fields named as Delta names them.
 pub(crate) fn file_schema(table: &str, input: &Schema) -> Result<SchemaRef> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let fields: Vec<FieldRef> = input
         .fields()
         .iter()
@@ -63,16 +64,31 @@ pub(crate) fn of_table(table: &str, columns: &StructType) -> Result<SchemaRef> {
     file_schema(table, &columns)
 }
 
-/// Columns whose least and greatest values may stand in the log: of simple types, without a mark, not partitioned by.
+/// Columns whose least and greatest values may stand in the log: of simple types, without a mark, not partitioned by. None
+/// that shares its name with a field inside of a struct: the writer of statistics tells the two apart by nothing else,
+/// and that field may be marked.
 pub(crate) fn indexed_columns(input: &Schema, partition_by: &[String]) -> Vec<String> {
+    let mut inside = BTreeSet::new();
+    for field in input.fields() {
+        names_inside(field, &mut inside);
+    }
     input
         .fields()
         .iter()
         .filter(|f| sensitivities(f).is_empty() && !partition_by.contains(f.name()))
         .filter(|f| !f.data_type().is_nested() && *f.data_type() != DataType::Binary)
         .map(|f| f.name().clone())
+        .filter(|name| !inside.contains(name.as_str()))
         .take(INDEXED_COLUMNS)
         .collect()
+}
+
+fn names_inside<'a>(field: &'a Field, names: &mut BTreeSet<&'a str>) {
+    let DataType::Struct(fields) = field.data_type() else { return };
+    for field in fields {
+        names.insert(field.name());
+        names_inside(field, names);
+    }
 }
 
 /// Relabels `batch` to `file`, without copying values.
@@ -212,6 +228,16 @@ mod tests {
         let name = mark(Field::new("name", DataType::Utf8, true), [Sensitivity::PhiName]);
         let input = Schema::new(vec![name, Field::new("n", DataType::Int64, false)]);
         assert!(file_schema("t", &input).unwrap().field(0).metadata().is_empty());
+        assert_eq!(indexed_columns(&input, &[]), ["n"]);
+    }
+
+    #[test]
+    fn a_column_with_the_name_of_a_field_of_a_struct_gets_no_minimum_in_the_log() {
+        let number = |name: &str| Field::new(name, DataType::Int64, true);
+        let inner = DataType::Struct(vec![mark(number("id"), [Sensitivity::PhiId])].into());
+        let outer = DataType::Struct(vec![Field::new("who", inner, true)].into());
+        let person = Field::new("person", outer, true);
+        let input = Schema::new(vec![number("id"), person, number("n")]);
         assert_eq!(indexed_columns(&input, &[]), ["n"]);
     }
 
