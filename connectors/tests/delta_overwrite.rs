@@ -4,9 +4,13 @@
 
 mod delta_support;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, Int64Array, LargeStringArray, RecordBatch};
 use delta_support::faults::{Fault, Plan};
 use delta_support::{Lake, TABLE, batch};
 use futures::FutureExt;
@@ -114,6 +118,82 @@ async fn what_others_append_meanwhile_stays_and_what_they_remove_is_looked_at_ag
     // Another took the file with 30 to 40 away: its rows outside of the stretch do not come back.
     let expected: Vec<i64> = (0..16).chain(25..30).chain(36..37).chain(45..50).collect();
     assert_eq!((lake.ids().await, lake.version().await), (expected, 8));
+}
+
+/// Rows as another writes them: these columns, with texts of another of Arrow's types, and `extra` when it is asked for.
+fn foreign(ids: Range<i64>, columns: &[&str]) -> RecordBatch {
+    let rows = batch(ids.clone());
+    let column = |name: &str| -> ArrayRef {
+        match name {
+            "extra" => Arc::new(Int64Array::from_iter_values(ids.clone().map(|id| id * 7))),
+            "name" | "day" => {
+                let texts = rows.column_by_name(name).unwrap().as_string::<i32>();
+                Arc::new(texts.iter().collect::<LargeStringArray>())
+            }
+            _ => Arc::clone(rows.column_by_name(name).unwrap()),
+        }
+    };
+    let columns = columns.iter().map(|name| (*name, column(*name), *name != "id" && *name != "at"));
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_rows_keep_their_values_whatever_others_did_to_the_columns() {
+    let lake = lake().await;
+    // Two columns of one type change places, and one comes along.
+    lake.foreign_change(5, |_, schema| {
+        let fields = schema["fields"].as_array_mut().unwrap();
+        fields.swap(1, 5);
+        fields.push(json!({ "name": "extra", "type": "long", "nullable": true, "metadata": {} }));
+    });
+    // All rows are written anew: some in the order of then, some in that of now.
+    let before = ["id", "name", "at", "tags", "payload", "day", "extra"];
+    let now = ["id", "day", "at", "tags", "payload", "name", "extra"];
+    let removed = (1..=4).filter_map(|v| {
+        let path = entry(&lake, v).iter().find_map(|a| a["add"]["path"].as_str().map(str::to_owned));
+        path.map(|path| json!({ "remove": { "path": path, "dataChange": false, "deletionTimestamp": 1 } }))
+    });
+    let mut actions: Vec<Value> = removed.collect();
+    actions.push(lake.foreign_file("before.parquet", &foreign(0..20, &before)));
+    actions.push(lake.foreign_file("now.parquet", &foreign(20..40, &now)));
+    lake.foreign_entry(6, &actions);
+
+    let done = overwrite(&tables(&lake), 15..25, 17..19).await.unwrap();
+    assert_eq!(done, Overwritten { removed: 10, added: 2, files: 2 });
+    let mut found = BTreeMap::new();
+    for rows in lake.read().await {
+        let names: Vec<String> = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
+        assert_eq!(names, now);
+        let ids = rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        let texts = |name: &str| rows.column_by_name(name).unwrap().as_string::<i32>().clone();
+        let (names, days) = (texts("name"), texts("day"));
+        let extra = rows.column(6).as_primitive::<Int64Type>();
+        for (row, id) in ids.into_iter().enumerate() {
+            let text = |texts: &arrow_array::StringArray| {
+                texts.is_valid(row).then(|| texts.value(row).to_owned())
+            };
+            let extra = extra.is_valid(row).then(|| extra.value(row));
+            found.insert(id, (text(&names), text(&days), extra));
+        }
+    }
+    let expected = (0..15).chain(17..19).chain(25..40).map(|id: i64| {
+        let name = (id % 3 != 0).then(|| format!("name {id}"));
+        let day = (id % 2 != 0).then(|| "2026-01-02 ü/%?".to_owned());
+        (id, (name, day, (!(17..19).contains(&id)).then_some(id * 7)))
+    });
+    assert_eq!(found, expected.collect::<BTreeMap<_, _>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_with_a_column_that_the_table_has_no_more_are_refused() {
+    let lake = lake().await;
+    lake.foreign_change(5, |_, schema| {
+        drop(schema["fields"].as_array_mut().unwrap().pop());
+    });
+    let error = overwrite(&tables(&lake), 15..25, 17..19).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    assert!(error.to_string().contains("no column `day`"), "{error}");
+    assert_eq!(lake.version().await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

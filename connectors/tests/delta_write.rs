@@ -315,4 +315,10 @@ fn a_sink_refuses_what_the_table_could_not_hold_or_every_reader_not_read() {
         assert_eq!(error.kind(), ErrorKind::InvalidGraph, "{error}");
     }
     assert!(sink().configuration("owner", "ward 7").target(&schema()).is_ok());
+    // The names of its folders would tell who was there.
+    let named = sink().clearance(Clearance::all()).partition_by(["name"]);
+    assert!(named.target(&schema()).is_ok());
+    let error = named.target(&marked_schema()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidGraph, "{error}");
+    assert!(error.to_string().contains("`name`"), "{error}");
 }

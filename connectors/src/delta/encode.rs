@@ -18,7 +18,7 @@ use thalweg_core::connector::sink::{BoxFuture, Staged};
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::storage::Storage;
-use super::{entry, failure, schema};
+use super::{entry, failure, schema, values};
 use crate::epoch_writer::{OpenEpoch, Stager};
 
 /// Rows handed to the Parquet writer at a time.
@@ -37,6 +37,7 @@ pub(crate) struct Recipe {
     storage: Storage,
     data: Arc<dyn ObjectStore>,
     columns: SchemaRef,
+    partition_by: Vec<String>,
     config: WriterConfig,
 }
 
@@ -63,7 +64,8 @@ impl Recipe {
         let data = storage.data(table)?;
         let shown = format!("table `{table}`");
         let (table, storage) = (table.to_owned(), storage.clone());
-        Ok(Self { table, shown, storage, data, columns, config })
+        let partition_by = partition_by.to_vec();
+        Ok(Self { table, shown, storage, data, columns, partition_by, config })
     }
 }
 
@@ -73,7 +75,9 @@ impl Stager for Recipe {
     }
 
     fn conform(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        schema::conform(&self.table, &batch, &self.columns)
+        let batch = schema::conform(&self.table, &batch, &self.columns)?;
+        values::check_folders(&self.table, &batch, &self.partition_by)?;
+        Ok(batch)
     }
 
     fn begin(&self, _checkpoint: CheckpointId) -> Box<dyn OpenEpoch + '_> {

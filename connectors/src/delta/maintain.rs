@@ -167,7 +167,7 @@ impl DeltaMaintenance {
 
     /// Puts `rows` in the place of the rows of `table` whose `column` lies in `range`, µs, by one log entry, beside a
     /// running job, too: what it appends meanwhile stays. Every row of `rows` must lie in `range`, and nobody may
-    /// append others that do.
+    /// append others that do. Columns are told by their names: one that the table has and `rows` have not is null in them.
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::Transient`] when others changed the same files meanwhile, several times: the table is

@@ -25,6 +25,7 @@
 //! says why it cannot.
 
 mod active;
+mod align;
 mod background;
 mod commit;
 mod committer;
@@ -43,6 +44,7 @@ mod maintenance;
 mod overwrite;
 mod plan;
 mod read;
+mod readable;
 mod replace;
 mod rewrite;
 mod scan;
@@ -54,6 +56,7 @@ mod storage;
 mod store;
 mod table;
 mod vacuum;
+mod values;
 
 pub use committer::DeltaCommitter;
 pub use cuts::{COMMITTED_AT, JOB as CUT_JOB, TABLE as CUTS, newest_cuts};

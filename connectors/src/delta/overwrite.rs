@@ -1,12 +1,15 @@
 //! Rows of a stretch of time take the place of those that are there: one log entry, or none.
 //!
-//! The files that hold such rows are written anew, without them. The rules are those of merging (`replace`): appends of
-//! others are fine, and whoever touches one of the same files first wins; then all is read again.
+//! The files that hold such rows are written anew, without them, with the columns that the table has by now (`align`).
+//! The rules are those of merging (`replace`): appends of others are fine, and whoever touches one of the same files first
+//! wins; then all is read again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::{Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use deltalake::kernel::{Add, Remove};
 use object_store::ObjectStoreExt;
@@ -22,7 +25,7 @@ use super::replace::{Replaced, Replacer};
 use super::scan::{Wanted, Within, broken};
 use super::storage::Storage;
 use super::table::Table;
-use super::{active, compact};
+use super::{active, align, compact, compatibility, schema};
 use crate::epoch_writer::Stager;
 
 /// How often all is read again because others were first.
@@ -70,6 +73,7 @@ impl Stretch<'_> {
         let missing = || Error::config(format!("there is no table {name} in {}", self.storage));
         let (table, files) = active::newest(self.storage, name).await?.ok_or_else(missing)?;
         self.check(&table)?;
+        let columns = self.columns(&table, rows)?;
         let mut done = Overwritten::default();
         let (mut removes, mut kept): (Vec<Remove>, Vec<RecordBatch>) = (Vec::new(), Vec::new());
         for file in &files {
@@ -86,13 +90,13 @@ impl Stretch<'_> {
         let watched: HashSet<String> = removes.iter().map(|r| r.path.clone()).collect();
         done.files = removes.len() as u64;
         done.added = rows.iter().map(|b| b.num_rows() as u64).sum();
-        let Some(first) = rows.first().or(kept.first()) else {
+        if rows.is_empty() && kept.is_empty() {
             return Err(Error::config(format!(
                 "nothing would be left of table `{name}`: it is left as it is"
             )));
-        };
-        let recipe = Recipe::new(self.storage, name, &first.schema(), &[], &BTreeSet::new())?;
-        let adds = write(&recipe, name, rows.iter().chain(&kept)).await?;
+        }
+        let recipe = Recipe::new(self.storage, name, &columns, &[], &BTreeSet::new())?;
+        let adds = write(&recipe, name, &columns, rows.iter().chain(&kept)).await?;
         let why = Replacement::Rows { predicate: self.predicate() };
         match Replacer::new(self.storage, table, watched).replace(removes, &adds, &why).await? {
             Replaced::Done => Ok(Ok(done)),
@@ -107,10 +111,30 @@ impl Stretch<'_> {
         }
     }
 
-    fn check(&self, table: &Table) -> Result<()> {
-        let refused = |why: &str| {
-            Err(Error::config(format!("rows of table `{}` are not replaced: {why}", self.table)))
+    fn refused(&self, why: &str) -> Error {
+        Error::config(format!("rows of table `{}` are not replaced: {why}", self.table))
+    }
+
+    /// The table's columns as they are now, with the marks of `rows`: all that is written has them.
+    fn columns(&self, table: &Table, rows: &[RecordBatch]) -> Result<SchemaRef> {
+        let not_understood = |_| self.refused("it has a column of a type that is not understood");
+        let columns = schema::of_table(self.table, &table.facts.schema).map_err(not_understood)?;
+        for batch in rows {
+            let ours = schema::file_schema(self.table, batch.schema_ref())?;
+            let ours = schema::delta_schema(self.table, &ours)?;
+            if let Some(why) = compatibility::obstacle(&ours, &BTreeSet::new(), &table.facts) {
+                return Err(self.refused(&why));
+            }
+        }
+        let marked = |field: &FieldRef| match marks_of(rows, field.name()) {
+            Some(marks) => Arc::new(Field::clone(field).with_metadata(marks)),
+            None => Arc::clone(field),
         };
+        Ok(Arc::new(Schema::new(columns.fields().iter().map(marked).collect::<Fields>())))
+    }
+
+    fn check(&self, table: &Table) -> Result<()> {
+        let refused = |why: &str| Err(self.refused(why));
         if let Some(why) = compact::not_understood(&table.facts) {
             return refused(&why);
         }
@@ -163,15 +187,23 @@ impl Stretch<'_> {
     }
 }
 
+/// What is said of a column of `rows` beside its type.
+fn marks_of(rows: &[RecordBatch], column: &str) -> Option<HashMap<String, String>> {
+    let fields = rows.iter().filter_map(|b| b.schema_ref().field_with_name(column).ok());
+    fields.map(|field| field.metadata().clone()).find(|marks| !marks.is_empty())
+}
+
 /// Writes and syncs the rows, and describes their files.
 async fn write(
     recipe: &Recipe,
     table: &str,
+    columns: &SchemaRef,
     rows: impl Iterator<Item = &RecordBatch>,
 ) -> Result<Vec<Add>> {
     let mut files = recipe.begin(CheckpointId(0));
     for batch in rows {
-        files.write(&recipe.conform(batch.clone())?).await?;
+        let batch = align::align(table, batch, columns)?;
+        files.write(&recipe.conform(batch)?).await?;
     }
     let staged = files.close().await?;
     let add = |item| {

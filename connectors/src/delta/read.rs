@@ -19,7 +19,7 @@ use thalweg_objects::{Access, Place};
 
 use super::scan::{Wanted, Within, broken};
 use super::storage::Storage;
-use super::{active, cuts, failure, plan, schema};
+use super::{active, cuts, failure, plan, readable, schema};
 
 /// Hands each batch of the columns called `columns` (in the table's own order) to `visit`.
 ///
@@ -57,6 +57,8 @@ pub struct OpenTable<'a> {
     version: u64,
     columns: Vec<TableColumn>,
     files: Vec<File>,
+    /// Why its rows cannot be read, if they cannot.
+    obstacle: Option<String>,
 }
 
 /// A column as Delta writes it down.
@@ -150,10 +152,14 @@ impl DeltaReader {
         let Some(loaded) = self.storage.load(table, version).await? else { return Ok(None) };
         let state = loaded.snapshot().map_err(|e| failure::log("read the log", table, &e))?;
         let files = state.log_data();
-        let files = files.iter().map(|file| File {
-            path: file.object_store_path(),
-            rows: file.num_records().map(|n| n as u64),
-            stats: file.stats(),
+        let files = files.iter().map(|file| {
+            let deleted = file.deletion_vector_descriptor().map_or(0, |vector| vector.cardinality);
+            let deleted = u64::try_from(deleted).unwrap_or(0);
+            File {
+                path: file.object_store_path(),
+                rows: file.num_records().map(|n| (n as u64).saturating_sub(deleted)),
+                stats: file.stats(),
+            }
         });
         Ok(Some(OpenTable {
             reader: self,
@@ -161,6 +167,7 @@ impl DeltaReader {
             version: state.version(),
             columns: columns(table, &state.schema())?,
             files: files.collect(),
+            obstacle: readable::obstacle(table, state)?,
         }))
     }
 }
@@ -197,13 +204,17 @@ impl OpenTable<'_> {
     /// batches.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file cannot be read. [`thalweg_core::ErrorKind::IncompatibleState`] when the table uses what is not understood
+    /// here, deletion vectors say: no row that was deleted is ever handed out.
     pub fn scan(
         &self,
         columns: &[&str],
         within: Option<(Column<Timestamp>, Range<EventTime>)>,
         mut visit: impl FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
+        if let Some(obstacle) = &self.obstacle {
+            return Err(Error::incompatible(obstacle.clone()));
+        }
         let data = self.reader.storage.data(&self.name)?;
         let within = within.map(|(column, range)| Within { column: column.name(), range });
         for file in &self.files {

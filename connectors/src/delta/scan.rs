@@ -10,7 +10,9 @@ use arrow_select::filter::filter_record_batch;
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::ChunkReader;
 use parquet::file::statistics::Statistics;
@@ -99,7 +101,10 @@ impl Wanted<'_> {
 
     fn reader(&self, file: impl ChunkReader + 'static) -> Result<ParquetRecordBatchReader> {
         let failed = |_| broken(self.table);
-        let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+        // What Arrow's types were for whoever wrote it does not count: a text is a text.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(failed)?;
         if let Some(columns) = self.columns {
             let columns = columns.iter().copied().chain(self.within.map(|w| w.column));
             let mask = ProjectionMask::columns(builder.parquet_schema(), columns);

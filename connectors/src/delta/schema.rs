@@ -4,14 +4,17 @@
 //! integers, floats, UTF-8, binary, dates, decimals, timestamps in microseconds UTC, and lists and structs of these.
 //! Nothing is cast: a column of another type is refused when the graph is built.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StructArray, cast::AsArray};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake::kernel::StructType;
-use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use thalweg_core::sensitivity::sensitivities;
-use thalweg_core::{Error, ErrorKind, Result};
+use thalweg_core::{Error, Result};
+
+use super::values;
 
 /// Delta's name for a list's inner field.
 const ELEMENT: &str = "element";
@@ -21,7 +24,7 @@ const INDEXED_COLUMNS: usize = 32;
 
 /// The columns as they are written: marks and other metadata removed, inner fields named as Delta names them.
 pub(crate) fn file_schema(table: &str, input: &Schema) -> Result<SchemaRef> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let fields: Vec<FieldRef> = input
         .fields()
         .iter()
@@ -53,16 +56,39 @@ pub(crate) fn delta_schema(table: &str, file: &Schema) -> Result<StructType> {
     })
 }
 
-/// Columns whose least and greatest values may stand in the log: of simple types, without a mark, not partitioned by.
+/// The columns of a table that is there, as our files have them.
+pub(crate) fn of_table(table: &str, columns: &StructType) -> Result<SchemaRef> {
+    let columns: Schema = columns.try_into_arrow().map_err(|_| {
+        Error::incompatible(format!("table `{table}` has columns that are not understood here"))
+    })?;
+    file_schema(table, &columns)
+}
+
+/// Columns whose least and greatest values may stand in the log: of simple types, without a mark, not partitioned by. None
+/// that shares its name with a field inside of a struct: the writer of statistics tells the two apart by nothing else,
+/// and that field may be marked.
 pub(crate) fn indexed_columns(input: &Schema, partition_by: &[String]) -> Vec<String> {
+    let mut inside = BTreeSet::new();
+    for field in input.fields() {
+        names_inside(field, &mut inside);
+    }
     input
         .fields()
         .iter()
         .filter(|f| sensitivities(f).is_empty() && !partition_by.contains(f.name()))
         .filter(|f| !f.data_type().is_nested() && *f.data_type() != DataType::Binary)
         .map(|f| f.name().clone())
+        .filter(|name| !inside.contains(name.as_str()))
         .take(INDEXED_COLUMNS)
         .collect()
+}
+
+fn names_inside<'a>(field: &'a Field, names: &mut BTreeSet<&'a str>) {
+    let DataType::Struct(fields) = field.data_type() else { return };
+    for field in fields {
+        names.insert(field.name());
+        names_inside(field, names);
+    }
 }
 
 /// Relabels `batch` to `file`, without copying values.
@@ -78,23 +104,27 @@ pub(crate) fn conform(table: &str, batch: &RecordBatch, file: &SchemaRef) -> Res
         .columns()
         .iter()
         .zip(file.fields())
-        .map(|(column, field)| {
-            if !field.is_nullable() && column.null_count() > 0 {
-                return Err(Error::new(
-                    ErrorKind::InvalidRecord,
-                    format!("column `{}` of table `{table}` must not be null", field.name()),
-                ));
-            }
-            relabel(column, field.data_type()).ok_or_else(|| {
-                Error::internal(format!(
-                    "column `{}` of table `{table}` was handed over with another type",
-                    field.name()
-                ))
-            })
-        })
+        .map(|(column, field)| fit(table, column, field))
         .collect::<Result<Vec<_>>>()?;
     RecordBatch::try_new(Arc::clone(file), columns).map_err(|_| {
         Error::internal(format!("a batch for table `{table}` does not fit its columns"))
+    })
+}
+
+/// One column as its files have it.
+pub(super) fn fit(table: &str, column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let name = field.name();
+    if !field.is_nullable() && column.null_count() > 0 {
+        return Err(values::unfit(table, name, "must not be null"));
+    }
+    // The log's statistics would be asked for its name, and panic.
+    if values::has_impossible_day(column.as_ref()) {
+        return Err(values::unfit(table, name, "has a day that no calendar has"));
+    }
+    relabel(column, field.data_type()).ok_or_else(|| {
+        Error::internal(format!(
+            "column `{name}` of table `{table}` was handed over with another type"
+        ))
     })
 }
 
@@ -130,7 +160,7 @@ fn is_utc(zone: &str) -> bool {
     zone.eq_ignore_ascii_case("utc") || zone == "+00:00" || zone == "Z"
 }
 
-fn relabel(column: &ArrayRef, wanted: &DataType) -> Option<ArrayRef> {
+pub(super) fn relabel(column: &ArrayRef, wanted: &DataType) -> Option<ArrayRef> {
     if column.data_type() == wanted {
         return Some(Arc::clone(column));
     }
@@ -167,6 +197,7 @@ fn refused(table: &str, column: &str, why: &str) -> Error {
 mod tests {
     use super::*;
     use arrow_array::types::Int32Type;
+    use thalweg_core::ErrorKind;
     use thalweg_core::sensitivity::{Sensitivity, mark};
 
     #[test]
@@ -197,6 +228,16 @@ mod tests {
         let name = mark(Field::new("name", DataType::Utf8, true), [Sensitivity::PhiName]);
         let input = Schema::new(vec![name, Field::new("n", DataType::Int64, false)]);
         assert!(file_schema("t", &input).unwrap().field(0).metadata().is_empty());
+        assert_eq!(indexed_columns(&input, &[]), ["n"]);
+    }
+
+    #[test]
+    fn a_column_with_the_name_of_a_field_of_a_struct_gets_no_minimum_in_the_log() {
+        let number = |name: &str| Field::new(name, DataType::Int64, true);
+        let inner = DataType::Struct(vec![mark(number("id"), [Sensitivity::PhiId])].into());
+        let outer = DataType::Struct(vec![Field::new("who", inner, true)].into());
+        let person = Field::new("person", outer, true);
+        let input = Schema::new(vec![number("id"), person, number("n")]);
         assert_eq!(indexed_columns(&input, &[]), ["n"]);
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Schema, SchemaRef};
 use serde_json::json;
 use thalweg_core::connector::sink::{Committer, Sink, SinkWriter, Target, WriterContext};
-use thalweg_core::sensitivity::{Clearance, all_sensitivities};
+use thalweg_core::sensitivity::{Clearance, all_sensitivities, sensitivities};
 use thalweg_core::{Error, Result};
 
 use super::KIND;
@@ -35,7 +35,10 @@ const BUFFER_BYTES: usize = 64 << 20;
 /// **Shape** The table has the columns of the sink's input, without marks: booleans, signed integers, floats, text,
 /// binary, dates, decimals, timestamps in microseconds UTC, lists and structs of these.
 /// **Time** Rows become visible once per checkpoint, after its manifest was written.
-/// **Errors** [`Sink::target`] refuses columns that Delta cannot hold as they are.
+/// **Errors** [`Sink::target`] refuses columns that Delta cannot hold as they are. A row with a value that its table's log
+/// cannot tell ends the job as [`thalweg_core::ErrorKind::InvalidRecord`]: a null where none may be, a day outside of the
+/// years -262143 to 262142, and in a column that makes folders ([`DeltaSink::partition_by`]) such a time, an empty text,
+/// or `__HIVE_DEFAULT_PARTITION__`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -99,7 +102,8 @@ impl DeltaSink {
     }
 
     /// Folders by the values of these columns, in this order. Default: none. Each writer has one open file per value
-    /// that occurs in an epoch: choose columns of few values.
+    /// that occurs in an epoch: choose columns of few values. Their values stand in names of files and in the log, so a
+    /// marked column is refused by [`Sink::target`].
     #[must_use]
     pub fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.partition_by = columns.into_iter().map(Into::into).collect();
@@ -131,7 +135,7 @@ impl DeltaSink {
     fn definition(&self, input: &Schema) -> Result<serde_json::Value> {
         storage::check_path(&self.path)?;
         let columns = schema::file_schema(&self.path, input)?;
-        self.check_partitions(&columns)?;
+        self.check_partitions(input, &columns)?;
         self.check_columns_exist(&columns, self.uncompressed.iter())?;
         let delta = schema::delta_schema(&self.path, &columns)?;
         let delta = serde_json::to_string(&delta).map_err(|_| {
@@ -173,7 +177,7 @@ impl DeltaSink {
         Ok(properties)
     }
 
-    fn check_partitions(&self, columns: &Schema) -> Result<()> {
+    fn check_partitions(&self, input: &Schema, columns: &Schema) -> Result<()> {
         self.check_columns_exist(columns, self.partition_by.iter())?;
         if !self.partition_by.is_empty() && self.partition_by.len() >= columns.fields().len() {
             return Err(Error::graph(format!(
@@ -190,6 +194,12 @@ impl DeltaSink {
             let data_type = field.data_type();
             if data_type.is_nested() || data_type.is_floating() || *data_type == DataType::Binary {
                 return Err(self.refused(name, "has a type that makes no folders"));
+            }
+            if input.field_with_name(name).is_ok_and(|field| !sensitivities(field).is_empty()) {
+                return Err(self.refused(
+                    name,
+                    "is marked and makes no folders: their names and the log would tell its values",
+                ));
             }
         }
         Ok(())

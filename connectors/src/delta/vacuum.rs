@@ -4,6 +4,8 @@
 //! a manifest waits to commit it, of whatever age (P14); or it is younger than the retention, because a running job
 //! may have staged it for a manifest that is still to come. What waits is asked for first, the table's newest version
 //! is read after it: a file that is committed in between is found in the one or in the other.
+//!
+//! A folder below the table's that has a log of its own is another table: nothing in it is looked at.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path as FsPath;
@@ -20,6 +22,9 @@ use super::maintain::{SAFE_RETENTION, Vacuum, Vacuumed};
 use super::plan::DataFile;
 use super::storage::Storage;
 use super::{active, entry, failure, store};
+
+/// The folder of a table's log.
+const LOG: &str = "_delta_log";
 
 /// How long the log remembers removed files when the table does not say.
 const TOMBSTONES: Duration = Duration::from_hours(7 * 24);
@@ -141,11 +146,13 @@ fn check_names(name: &str, known: &[DataFile], listed: &[Listed]) -> Result<()> 
 }
 
 async fn list(data: &Arc<dyn ObjectStore>, name: &str) -> Result<Vec<Listed>> {
-    let mut listed = Vec::new();
+    let (mut listed, mut tables) = (Vec::new(), HashSet::new());
     let mut found = data.list(None);
     let failed = |e| failure::storage("list the files", name, &e);
     while let Some(meta) = found.try_next().await.map_err(failed)? {
-        if meta.location.parts().all(|part| !is_hidden(part.as_ref())) {
+        if let Some(table) = table_of_log(meta.location.as_ref()) {
+            tables.insert(table.to_owned());
+        } else if meta.location.parts().all(|part| !is_hidden(part.as_ref())) {
             listed.push(Listed {
                 path: meta.location.to_string(),
                 bytes: meta.size,
@@ -153,7 +160,20 @@ async fn list(data: &Arc<dyn ObjectStore>, name: &str) -> Result<Vec<Listed>> {
             });
         }
     }
+    listed.retain(|file| !is_in(&file.path, &tables));
     Ok(listed)
+}
+
+/// The other table, below this one, whose log `path` lies in.
+fn table_of_log(path: &str) -> Option<&str> {
+    let (table, _) = path.split_once("/_delta_log/")?;
+    Some(table)
+}
+
+/// Whether `path` lies in one of these folders.
+fn is_in(path: &str, folders: &HashSet<String>) -> bool {
+    let mut above = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
+    above.any(|folder| folders.contains(folder))
 }
 
 /// The log's folder and others' own files; folders of partitions have a `=`.
@@ -190,7 +210,9 @@ fn walk(root: &FsPath, folder: &FsPath, found: &mut Vec<Listed>) -> std::io::Res
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
         if kind.is_dir() {
-            walk(root, &path, found)?;
+            if !path.join(LOG).is_dir() {
+                walk(root, &path, found)?;
+            }
         } else if kind.is_file() && is_half(&entry.file_name().to_string_lossy()) {
             // Whoever was writing it may have completed it meanwhile.
             let Ok(metadata) = entry.metadata() else { continue };
@@ -249,5 +271,19 @@ mod tests {
         }
         assert!(is_hidden("_delta_log") && is_hidden("_change_data") && is_hidden(".x"));
         assert!(!is_hidden("_day=1") && !is_hidden("day=1"));
+    }
+
+    #[test]
+    fn a_folder_with_a_log_of_its_own_is_another_table() {
+        assert_eq!(table_of_log("late/_delta_log/00000000000000000000.json"), Some("late"));
+        assert_eq!(table_of_log("_delta_log/00000000000000000000.json"), None, "the table's own");
+        assert_eq!(table_of_log("day=1/part-0.parquet"), None);
+        let tables = HashSet::from(["late".to_owned(), "a/b".to_owned()]);
+        assert!(
+            is_in("late/part-0.parquet", &tables) && is_in("a/b/day=1/part-0.parquet", &tables)
+        );
+        for own in ["late-1/part-0.parquet", "late", "a/part-0.parquet", "part-0.parquet"] {
+            assert!(!is_in(own, &tables), "{own}");
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Files and log entries go when nobody needs them, and no earlier.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use arrow_array::RecordBatch;
 use thalweg_connectors::delta::{DeltaSink, Vacuum};
 use thalweg_core::ErrorKind;
-use thalweg_core::connector::sink::{Committer, Staged};
+use thalweg_core::connector::sink::{Committer, PendingCommit, Sink, Staged, TargetExpectation};
 
-use crate::delta_support::{self, Lake, TABLE};
+use crate::delta_support::{self, Lake, TABLE, schema};
 use crate::keeper::{NOTHING, actions, at_once, compact, files_on_disk, maintenance, troubled};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,6 +45,53 @@ async fn what_a_manifest_or_a_running_job_may_still_commit_is_never_removed() {
     let unreadable = || Err(thalweg_core::Error::corrupt("a checkpoint manifest is damaged"));
     let error = maintenance(&lake).vacuum(TABLE, &safe, &unreadable).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+/// As if nobody had written below `folder` for years.
+fn age(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            age(&path);
+        } else {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_below_another_keeps_its_files_when_that_is_vacuumed() {
+    let (inner, app) = ("silver/events/by/late", "job/chain/0/late");
+    let lake = Lake::new().await;
+    lake.append(1, 0..10).await.unwrap();
+    let sink = DeltaSink::append(&lake.committer, inner);
+    let (target, nothing) = (sink.target(&schema()).unwrap(), TargetExpectation::default());
+    let id = lake.committer.open(&target, app, &nothing, false).await.unwrap().id;
+    let staged = delta_support::stage(&sink, 10..20).await;
+    let pending = PendingCommit {
+        path: inner.to_owned(),
+        target_id: id,
+        app_id: app.to_owned(),
+        ..lake.pending(1, staged)
+    };
+    lake.committer.commit(&pending, &delta_support::decided()).await.unwrap();
+    let folder = lake.folder.path().join(inner);
+    // What its writers have half-written is its own, too. What no table knows, beside it, goes.
+    let half = folder.join("part-1.snappy.parquet#1");
+    let lost = lake.table_folder().join("by/part-1.snappy.parquet");
+    for file in [&half, &lost] {
+        std::fs::write(file, b"rows").unwrap();
+    }
+    age(&lake.table_folder());
+    let safe = Vacuum { retention: Duration::from_hours(1), ..Vacuum::default() };
+    let gone = maintenance(&lake).vacuum(TABLE, &safe, NOTHING).await.unwrap();
+    assert_eq!((gone.files, half.exists(), lost.exists()), (1, true, false));
+    let rows = delta_support::read_files(&delta_support::open_table(&folder).await);
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 10);
+    assert_eq!(lake.ids().await, (0..10).collect::<Vec<_>>());
+    // It is vacuumed by its own name.
+    assert_eq!(maintenance(&lake).vacuum(inner, &safe, NOTHING).await.unwrap().files, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
@@ -152,6 +153,23 @@ impl Lake {
         let lines: Vec<String> = actions.iter().map(ToString::to_string).collect();
         assert!(!self.entry(v).exists());
         std::fs::write(self.entry(v), lines.join("\n")).unwrap();
+    }
+
+    /// A file as another writes it, and the action that takes it in, as one that changes no data.
+    pub fn foreign_file(&self, name: &str, rows: &RecordBatch) -> Value {
+        let path = self.table_folder().join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
+        writer.write(rows).unwrap();
+        writer.close().unwrap();
+        json!({ "add": {
+            "path": name,
+            "partitionValues": {},
+            "size": std::fs::metadata(&path).unwrap().len(),
+            "modificationTime": 1,
+            "dataChange": false,
+            "stats": json!({ "numRecords": rows.num_rows() }).to_string(),
+        }})
     }
 
     /// Another's change of the table's columns or settings.

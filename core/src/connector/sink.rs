@@ -233,7 +233,8 @@ pub trait Sink: Send + Sync + Debug {
         Clearance::none()
     }
 
-    /// Where the rows of `input` go, and what to create there.
+    /// Where the rows of `input` go, and what to create there. A graph in which the place of one sink is, or lies inside
+    /// of, that of another of its kind does not build, unless they share it ([`Sink::shares_target`]).
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidGraph`] when the sink cannot take these columns.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 
 use arrow_schema::SchemaRef;
 
@@ -141,9 +142,11 @@ fn check_keys(graph: &JobGraph, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What a table holds is compared with what one sink has written (P19).
+/// What a table holds is compared with what one sink has written (P19), and whoever looks after a place, or removes it,
+/// takes what lies below it for a part of it.
 fn check_targets(graph: &JobGraph, problems: &mut Vec<Problem>) {
-    let mut writers: BTreeMap<(String, String), &OperatorUid> = BTreeMap::new();
+    // Paths compare by their names: `a/b/` is `a/b`.
+    let mut writers: BTreeMap<(String, PathBuf), &OperatorUid> = BTreeMap::new();
     for node in &graph.nodes {
         let NodeKind::Sink(sink) = &node.kind else { continue };
         // One that cannot take its input has said so already.
@@ -152,11 +155,23 @@ fn check_targets(graph: &JobGraph, problems: &mut Vec<Problem>) {
             continue;
         }
         let path = target.path.clone();
-        if let Some(first) = writers.insert((target.kind, target.path), &node.uid) {
+        if let Some(first) = writers.insert((target.kind, target.path.into()), &node.uid) {
             let text = format!(
                 "it writes to `{path}`, as sink `{first}` does: give each sink a place of its own"
             );
             problems.push(Problem::at(&node.uid, text));
+        }
+    }
+    for ((kind, path), uid) in &writers {
+        for outer in path.ancestors().skip(1) {
+            if let Some(first) = writers.get(&(kind.clone(), outer.to_path_buf())) {
+                let text = format!(
+                    "it writes to `{}`, which lies inside of `{}`, the place of sink `{first}`: put it beside that",
+                    path.display(),
+                    outer.display()
+                );
+                problems.push(Problem::at(uid, text));
+            }
         }
     }
 }

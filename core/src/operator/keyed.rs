@@ -394,4 +394,21 @@ mod tests {
         assert_eq!(keyed.conform(None, &batch).unwrap().schema(), output);
         assert!(keyed.conform(Some("unknown"), &batch).is_err());
     }
+
+    #[test]
+    fn debug_texts_tell_the_group_of_a_key_and_not_its_bytes() {
+        let key = Key::new(&[201, 202, 203, 204], 1);
+        assert_eq!(format!("{key:?}"), "Key(KeyGroup(0), ..)");
+        let mut store = KeyedStore::default();
+        store.put("seen", &key, Some(vec![201, 202, 203, 204]));
+        store.set_timer(&key, 7);
+        let context = KeyedContext {
+            store: Rc::new(RefCell::new(store)),
+            keys: vec![key],
+            watermark: Watermark::MIN,
+        };
+        let text = format!("{context:?}");
+        assert!(text.contains("Key(KeyGroup(0), ..)"), "{text}");
+        assert!(text.contains("1 timers") && !text.contains("201, 202"), "{text}");
+    }
 }

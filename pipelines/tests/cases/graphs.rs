@@ -131,3 +131,18 @@ fn a_sink_taken_out_of_the_graph_may_lose_its_target() {
     world.assert_same(&calm);
     world.verify(source(ROWS));
 }
+
+#[test]
+fn a_sink_inside_of_another_sinks_table_does_not_build() {
+    let store = MemoryStore::default();
+    let env = StreamEnvironment::new("nested");
+    let readings = env.source::<Reading>("readings", MemorySource::new(Reading::schema()));
+    readings.sink("late", store.sink("events/late/rows"));
+    readings.sink("all", store.sink("events"));
+    readings.sink("beside", store.sink("events-late"));
+    readings.sink("other", store.sink("other/events"));
+    let told = env.build().unwrap_err();
+    assert_eq!(told.problems().len(), 1, "{told}");
+    let text = told.to_string();
+    assert!(text.contains("node `late`") && text.contains("sink `all`"), "{text}");
+}
