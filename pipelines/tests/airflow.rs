@@ -82,8 +82,13 @@ impl Airflow {
         pairs.map(|(task, state)| (task.to_owned(), state.to_owned())).collect()
     }
 
-    /// `airflow dags test` of one DAG, with a database of its own.
+    /// What [`Airflow::testing`] ends with.
     fn test(&self, dag: &str, date: &str, data: &Path, webhook: &str) -> Output {
+        self.testing(dag, date, data, webhook).output().unwrap()
+    }
+
+    /// `airflow dags test` of one DAG, with a database of its own.
+    fn testing(&self, dag: &str, date: &str, data: &Path, webhook: &str) -> Command {
         let home = self.run_of(dag, data);
         fs::create_dir_all(&home).unwrap();
         fs::copy(self.home.join("airflow.db"), home.join("airflow.db")).unwrap();
@@ -96,7 +101,7 @@ impl Airflow {
             .env("HEALTHCARE_RETRIES", "0")
             .env("THALWEG_WEBHOOK_URL", webhook)
             .env_remove("THALWEG_LOG");
-        command.output().unwrap()
+        command
     }
 }
 
@@ -163,6 +168,14 @@ fn dags_succeed_over_good_tables_and_fail_and_tell_over_bad_ones() {
                 (&said["dag"], &said["task"]),
                 (&json!("healthcare_quality"), &json!("quality"))
             );
+
+            // Wrong usage is tried once, however often it might be.
+            let absent = bad.with_file_name("absent");
+            let mut absently = airflow.testing("healthcare_gold", DAY, &absent, &gate.url);
+            let output = absently.env("HEALTHCARE_RETRIES", "2").output().unwrap();
+            assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+            assert_eq!(airflow.states("healthcare_gold", &absent)["refresh"], "failed");
+            assert_eq!(gate.next()["task"], "refresh");
 
             let output = airflow.test("healthcare_monitoring", DAY, still, &alarmed.url);
             assert_eq!(output.status.code(), Some(1), "{}", shown(&output));

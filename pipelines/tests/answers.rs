@@ -15,7 +15,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use serde_json::{Value, json};
 use support::serving::{Serving, cookie, json_body, request, script};
-use support::{batches, fail, healthcare, succeed};
+use support::{batches, fail, healthcare, operator, succeed};
 use thalweg_connectors::delta::DeltaFollower;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
 use thalweg_core::{Error, Result};
@@ -328,7 +328,8 @@ fn a_command_from_the_command_line_is_written_down_before_it_is_sent() {
         let entries: Vec<Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let told: Vec<String> = entries.iter().map(told).collect();
-        assert_eq!(told, [format!("operator {kind} begun"), format!("operator {kind} done")]);
+        let by = operator();
+        assert_eq!(told, [format!("{by} {kind} begun"), format!("{by} {kind} done")]);
         assert!(entries.iter().all(|e| e["action"] == "alert" && e["source"] == "cli"), "{text}");
         digests.push(entries[0]["subject"].as_str().unwrap().len());
     }

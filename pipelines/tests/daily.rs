@@ -93,15 +93,49 @@ fn a_usual_day_passes_and_its_reports_hold_no_value() {
         "nothing"
     );
     ends_with(&mut dated("quality", &data, "tomorrow"), 2);
-    let absent = folder.path().join("absent");
-    for name in ["quality", "refresh", "report"] {
-        let said = last_line(&ends_with(&mut dated(name, &absent, DAY), 1));
-        assert_eq!((&said["command"], &said["status"]), (&json!(name), &json!("error")), "{said}");
+}
+
+#[test]
+fn what_nobody_need_try_again_is_wrong_usage_and_what_may_pass_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (absent, other) = (folder.path().join("absent"), folder.path().join("other"));
+    // A job has begun here, and has no checkpoint yet.
+    let young = folder.path().join("young");
+    fs::create_dir_all(young.join("checkpoints")).unwrap();
+    fs::create_dir(&other).unwrap();
+    let broken = folder.path().join("broken.toml");
+    fs::write(&broken, "[quality]\nlate_fail = 7.0\n").unwrap();
+    for name in ["quality", "refresh", "report", "monitor", "maintain"] {
+        let ask = |data: &Path, more: &[&Path]| {
+            let mut command = command(name, data);
+            if !["monitor", "maintain"].contains(&name) {
+                command.args(["--date", DAY]);
+            }
+            if let [config] = more {
+                command.arg("--config").arg(config);
+            }
+            command
+        };
+        for mut wrong in [
+            ask(&absent, &[]),
+            ask(&other, &[]),
+            ask(&young, &[&broken]),
+            ask(&young, &[&absent]),
+            ask(&young, &[&other]),
+        ] {
+            let said = last_line(&ends_with(&mut wrong, 2));
+            let told = json!({ "command": name, "reason": "invalidconfig", "status": "error" });
+            assert_eq!(said, told);
+        }
+        if !["quality", "report"].contains(&name) {
+            let output = ends_with(&mut ask(&young, &[]), 1);
+            assert_eq!(last_line(&output)["status"], "error");
+            assert!(shown(&output).contains("checkpoint"), "{}", shown(&output));
+        }
     }
-    let careless = ["--retention", "1s"];
-    let said = last_line(&ends_with(command("maintain", &absent).args(careless), 2));
-    let expected = json!({ "command": "maintain", "reason": "invalidconfig", "status": "error" });
-    assert_eq!(said, expected);
+    for more in [["--retention", "1s"], ["--retention", "soon"]] {
+        ends_with(command("maintain", &absent).args(more), 2);
+    }
     assert!(!absent.exists());
 }
 
@@ -325,8 +359,8 @@ fn beside_a_running_job_gold_is_never_found_wrong() {
         let output = refresh(&data).output().unwrap();
         match output.status.code() {
             Some(99) => looked += 1,
-            // Before the first checkpoint there is nothing to look at.
-            Some(1) => {
+            // Before the first checkpoint there is nothing to look at, and no folder before the job has made it.
+            Some(1 | 2) => {
                 let told = shown(&output);
                 let early =
                     ["no checkpoint has been published", "there are no checkpoints", "cannot read"];
@@ -374,7 +408,7 @@ fn a_job_that_stands_still_is_told_to_the_webhook() {
     assert_eq!(last_line(&ends_with(&mut monitor(&data), 1))["webhook"], "none");
     // A job that cannot be seen is told, too.
     let absent = folder.path().join("absent");
-    let output = ends_with(monitor(&absent).env("THALWEG_WEBHOOK_URL", &listener.url), 1);
+    let output = ends_with(monitor(&absent).env("THALWEG_WEBHOOK_URL", &listener.url), 2);
     let said = last_line(&output);
     assert_eq!((&said["command"], &said["status"]), (&json!("monitor"), &json!("error")), "{said}");
     assert!(!said.to_string().contains("absent"), "{said}");

@@ -13,18 +13,18 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use serde_json::{Value, json};
-use support::serving::{Serving, Wire, cookie, request, script};
+use support::serving::{Serving, Wire, cookie, request, script, sign_in};
 use support::{batches, healthcare, run_file, succeed, write_events};
 use thalweg_connectors::delta::DeltaFollower;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
@@ -414,6 +414,41 @@ fn a_second_demo_begins_where_the_first_ended() {
     assert!(first.len() > 2 && both.len() > first.len() + 2, "{first:?}, {both:?}");
     assert_eq!(both[..first.len()], first, "a minute lies among those of the first demo");
     assert!(both.windows(2).all(|pair| pair[0] < pair[1]), "a minute is there twice: {both:?}");
+}
+
+#[test]
+fn a_session_and_its_stream_end_when_the_token_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let users = |arguments: &[&str]| {
+        let mut command = healthcare();
+        command.arg("users").args(arguments).arg("--data-dir").arg(&data);
+        succeed(&mut command).trim().to_owned()
+    };
+    let add = ["add", "nurse", "--role", "viewer"];
+    let token = users(&add);
+    let mut serve = healthcare();
+    serve.args(["serve", "--http", "127.0.0.1:0", "--data-dir"]).arg(&data);
+    let serving = Serving::start(&mut serve);
+    let (address, _) = serving.parts();
+    let stolen = sign_in(address, &token);
+    let page = |cookie: &str| request(address, "GET", "/", cookie).0;
+    assert_eq!(page(&stolen), 200);
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let head = format!("GET /api/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{stolen}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains(" 200 "));
+    users(&["remove", "nurse"]);
+    let next = users(&add);
+    let replaced = Instant::now();
+    for _line in lines {
+        assert!(replaced.elapsed() < Duration::from_secs(45), "the stream goes on");
+    }
+    assert_eq!(page(&stolen), 401);
+    assert_eq!(page(&sign_in(address, &next)), 200);
 }
 
 #[test]

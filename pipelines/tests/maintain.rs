@@ -279,9 +279,9 @@ fn wrong_use_is_told_by_the_exit_code_and_one_line() {
     let input = folder.path().join("events.jsonl");
     write_events(&input, 2_000, 25);
     let data = folder.path().join("data");
-    ends_with(&mut maintain(&data), 1);
+    ends_with(&mut maintain(&data), 2);
     assert!(!data.exists(), "a wrong name makes no folder");
-    ends_with(maintain(&data).args(FORCED), 1);
+    ends_with(maintain(&data).args(FORCED), 2);
     assert!(!data.exists(), "a wrong name makes no folder");
     let mut job =
         start(run_file(&data, &input).env("FAILPOINTS", "commit.before=1*off->sleep(600000)"));
@@ -296,7 +296,7 @@ fn wrong_use_is_told_by_the_exit_code_and_one_line() {
     assert!(shown(&output).contains("--force"), "{}", shown(&output));
     ends_with(maintain(&data).args(["--retention", "soon"]), 2);
     ends_with(healthcare().args(["maintain", "--min-files", "1"]), 2);
-    let output = ends_with(maintain(&data).args(["--tables", "golf"]), 1);
+    let output = ends_with(maintain(&data).args(["--tables", "golf"]), 2);
     assert!(shown(&output).contains("there is no table golf"), "{}", shown(&output));
     job.kill().unwrap();
     job.wait().unwrap();

@@ -1,8 +1,9 @@
 """What the DAGs of the healthcare pipeline share: how its commands are called, and who is told when one fails.
 
 Every task calls one command of the binary `healthcare`. Its exit code is the task's fate (0 done, 1 failed, 2 wrong
-usage, 3 the data are not good enough, 99 nothing to do: skipped), the last line of its output is one JSON object and
-becomes the task's XCom. Values reach the shell by environment variables, never as text of the command.
+usage, which is not tried again, 3 the data are not good enough, 99 nothing to do: skipped), the last line of its output
+is one JSON object and becomes the task's XCom. Values reach the shell by environment variables, never as text of the
+command.
 
 Set for the workers: HEALTHCARE_BIN (default `healthcare`), HEALTHCARE_DATA_DIR, and if wanted HEALTHCARE_CONFIG,
 HEALTHCARE_REPORTS, HEALTHCARE_RETRIES and THALWEG_WEBHOOK_URL.
@@ -14,9 +15,13 @@ import time
 import urllib.parse
 import urllib.request
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 
+from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk.exceptions import AirflowFailException
 
+WRONG_USAGE = 2
 NOTHING_TO_DO = 99
 
 # Runs of a cron schedule bear the time at which they start, so what they are about is the day before. `date` may be
@@ -28,6 +33,24 @@ WEBHOOK_ATTEMPTS = 3
 WEBHOOK_PAUSE_SECONDS = 0.5
 WEBHOOK_PATIENCE_SECONDS = 10
 LOCAL = [("http", "127.0.0.1"), ("http", "localhost"), ("http", "::1")]
+
+
+class CommandHook(SubprocessHook):
+    """Runs a command. Wrong usage (of a setting, an argument, a folder that is none) fails the task for good."""
+
+    def run_command(self, *args, **kwargs):
+        done = super().run_command(*args, **kwargs)
+        if done.exit_code == WRONG_USAGE:
+            raise AirflowFailException("wrong usage: trying again helps nobody")
+        return done
+
+
+class CommandOperator(BashOperator):
+    """A task that has no second try where that helps nobody, whatever its `retries`."""
+
+    @cached_property
+    def subprocess_hook(self):
+        return CommandHook()
 
 
 def command(name, date=None, reports=False, **task):
@@ -42,7 +65,7 @@ def command(name, date=None, reports=False, **task):
     if reports:
         words.append('set -- "$@" --out "${HEALTHCARE_REPORTS:-reports}";')
     words.append('exec "${HEALTHCARE_BIN:-healthcare}" "$@"')
-    return BashOperator(
+    return CommandOperator(
         task_id=name,
         bash_command=" ".join(words),
         env={"HEALTHCARE_DATE": date or ""},

@@ -27,14 +27,25 @@ pub(super) fn execute(access: &AccessArgs, command: &AuditCommand) -> Result<()>
     Ok(())
 }
 
-/// An entry about what somebody does on the command line: who that is, the system says. Behind a dot there is no name
-/// in the log.
+/// An entry about what somebody does on the command line. Who that is, the system says; the environment, which anybody
+/// sets as they like, gives no more than a hint.
 pub(super) fn by_operator(action: Action) -> Event {
-    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let name = name.map_or_else(|_| "operator".to_owned(), |name| name.replace('.', "_"));
-    let mut event = Event::new(name, action, Outcome::Begun);
+    let hint = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    let actor = operator(rustix::process::getuid().as_raw(), &hint);
+    let mut event = Event::new(actor, action, Outcome::Begun);
     "cli".clone_into(&mut event.source);
     event
+}
+
+/// `uid:1000(ada)`, or without a name that could be one: nobody in the users file can be called so. The name is plain and
+/// short, so that the log cuts nothing off and takes it for no secret.
+fn operator(uid: u32, hint: &str) -> String {
+    const LONGEST: usize = 32;
+    if hint.is_empty() || hint.chars().count() > LONGEST {
+        return format!("uid:{uid}");
+    }
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    format!("uid:{uid}({})", hint.chars().map(plain).collect::<String>())
 }
 
 /// Writes down that something begins: without that it does not.
@@ -53,4 +64,29 @@ pub(super) fn ended<T>(log: &AuditLog, mut event: Event, done: Result<T>) -> Res
     let done = done?;
     told?;
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_uses_the_command_line_is_named_by_the_system_and_never_by_nothing() {
+        let (longest, longer) = ("a".repeat(32), "a".repeat(33));
+        for (hint, expected) in [
+            ("ada", "uid:7(ada)".to_owned()),
+            ("ada.l@x", "uid:7(ada_l_x)".to_owned()),
+            ("root) uid:0(", "uid:7(root__uid_0_)".to_owned()),
+            (longest.as_str(), format!("uid:7({longest})")),
+            (longer.as_str(), "uid:7".to_owned()),
+            ("", "uid:7".to_owned()),
+        ] {
+            let named = operator(7, hint);
+            assert_eq!(named, expected);
+            assert_eq!(Event::new(named, Action::Decrypt, Outcome::Done).actor, expected);
+        }
+        let uid = rustix::process::getuid().as_raw();
+        let actor = by_operator(Action::Decrypt).actor;
+        assert!(actor.starts_with(&format!("uid:{uid}")), "{actor}");
+    }
 }

@@ -55,9 +55,9 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<()> {
             signal(SignalKind::terminate()).map_err(|e| error::io("wait for a signal", e))?;
         let program = std::env::current_exe().map_err(|e| error::io("find this program", e))?;
         let runs = entries.iter().map(|(name, cron)| {
-            let run =
-                Run { name, cron, program: &program, data: &args.data, out: &out, clock: &clock };
-            async move { run.repeat().await }
+            let run = Run { name, program: &program, data: &args.data, out: &out };
+            let clock = &clock;
+            async move { repeat(cron, clock, async |due| run.once(due).await).await }
         });
         tokio::select! {
             first = futures::future::try_join_all(runs) => first.map(drop),
@@ -67,31 +67,31 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<()> {
     })
 }
 
+/// Does it `once` and again, whenever `cron` says so.
+async fn repeat(cron: &Cron, clock: &dyn Clock, once: impl AsyncFn(DateTime<Utc>)) -> Result<()> {
+    loop {
+        // Asked when the run before has ended: what was due meanwhile is passed over.
+        let due = next(cron, instant(clock.now_micros())?)?;
+        // The clock may be set meanwhile: it is looked at again at the latest after an hour.
+        loop {
+            let left = due.timestamp_micros() - clock.now_micros();
+            let Ok(left) = u64::try_from(left) else { break };
+            let pause = std::time::Duration::from_micros(left.max(1_000));
+            tokio::time::sleep(pause.min(std::time::Duration::from_hours(1))).await;
+        }
+        once(due).await;
+    }
+}
+
 /// One line of the schedule.
 struct Run<'a> {
     name: &'static str,
-    cron: &'a Cron,
     program: &'a PathBuf,
     data: &'a DataArgs,
     out: &'a PathBuf,
-    clock: &'a dyn Clock,
 }
 
 impl Run<'_> {
-    async fn repeat(&self) -> Result<()> {
-        loop {
-            let due = next(self.cron, instant(self.clock.now_micros())?)?;
-            // The clock may be set meanwhile: it is looked at again at the latest after an hour.
-            loop {
-                let left = due.timestamp_micros() - self.clock.now_micros();
-                let Ok(left) = u64::try_from(left) else { break };
-                let pause = std::time::Duration::from_micros(left.max(1_000));
-                tokio::time::sleep(pause.min(std::time::Duration::from_hours(1))).await;
-            }
-            self.once(due).await;
-        }
-    }
-
     async fn once(&self, due: DateTime<Utc>) {
         let mut command = match self.command(due.timestamp_micros()) {
             Ok(command) => command,
@@ -137,4 +137,102 @@ fn next(cron: &Cron, after: DateTime<Utc>) -> Result<DateTime<Utc>> {
     let never =
         |_| Error::config("a cron expression of [schedule] names an instant that never comes");
     cron.find_next_occurrence(&after, false).map_err(never)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::path::Path;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use thalweg_objects::Place;
+
+    use super::*;
+    use crate::healthcare::config::ScheduleSection;
+
+    /// Says these instants one after the other, and then one that there is not.
+    #[derive(Debug)]
+    struct Told(Mutex<VecDeque<EventTime>>);
+
+    impl Clock for Told {
+        fn now_micros(&self) -> i64 {
+            self.0.lock().unwrap().pop_front().unwrap_or(i64::MAX)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    /// At this minute of the day.
+    fn at(day: &str, minute: i64) -> EventTime {
+        day.parse::<Day>().unwrap().start() + minute * 60_000_000
+    }
+
+    fn daily() -> Cron {
+        let section = ScheduleSection { report: "10 1 * * *".to_owned(), ..Default::default() };
+        let entries = section.entries().unwrap();
+        entries.into_iter().find(|(name, _)| *name == "report").unwrap().1
+    }
+
+    #[test]
+    fn what_is_due_while_the_run_before_goes_on_is_passed_over() {
+        let due = |day: &str| at(day, 70);
+        let told = [
+            at("2025-11-24", 700),
+            due("2025-11-25") - 1_000,
+            due("2025-11-25") + 1,
+            // It has gone on over two nights.
+            at("2025-11-27", 100),
+            due("2025-11-28") + 1,
+            // Where it ends at the very instant, that one is over, too.
+            due("2025-11-29"),
+            due("2025-11-30") + 1,
+        ];
+        let (clock, ran) = (Told(Mutex::new(told.into())), RefCell::new(Vec::new()));
+        let runs = async |due: DateTime<Utc>| ran.borrow_mut().push(due.timestamp_micros());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let ended = runtime.block_on(repeat(&daily(), &clock, runs)).unwrap_err();
+        assert!(ended.to_string().contains("the clock is wrong"), "{ended}");
+        assert_eq!(*ran.borrow(), ["2025-11-25", "2025-11-28", "2025-11-30"].map(due));
+    }
+
+    fn words(name: &'static str, config: Option<&str>, due: EventTime) -> String {
+        let data = DataArgs {
+            config: config.map(PathBuf::from),
+            data_dir: Place::from(Path::new("hospital")),
+            key_file: None,
+        };
+        let (program, out) = (PathBuf::from("healthcare"), PathBuf::from("pages"));
+        let command = Run { name, program: &program, data: &data, out: &out }.command(due).unwrap();
+        let words = command.as_std().get_args().map(|word| word.to_string_lossy().into_owned());
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn commands_about_a_day_get_the_day_before_and_those_that_write_get_a_folder() {
+        let due = at("2025-11-25", 70);
+        for (name, more) in [
+            ("maintain", ""),
+            ("monitor", ""),
+            ("refresh", " --date 2025-11-24"),
+            ("quality", " --date 2025-11-24 --out pages"),
+            ("report", " --date 2025-11-24 --out pages"),
+        ] {
+            assert_eq!(words(name, None, due), format!("{name} --data-dir hospital{more}"));
+            let settings = format!("{name} --data-dir hospital --config c.toml{more}");
+            assert_eq!(words(name, Some("c.toml"), due), settings);
+        }
+        for (due, date) in [
+            (at("2025-11-25", 0), "2025-11-24"),
+            (at("2025-11-25", 0) - 1, "2025-11-23"),
+            (at("2025-11-25", 1_439), "2025-11-24"),
+            (at("2024-03-01", 10), "2024-02-29"),
+            (at("2026-01-01", 10), "2025-12-31"),
+        ] {
+            assert!(words("refresh", None, due).ends_with(date), "{date}");
+        }
+    }
 }

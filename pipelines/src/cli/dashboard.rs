@@ -225,17 +225,20 @@ impl Doorkeeper for Users {
         let user = self.directory.authenticate(token, from).ok().flatten()?;
         let policy = self.roles.policy(user.role.as_str())?.clone();
         let may_read = move |table: &str| policy.columns(table).is_some();
-        Some(Visitor::new(&user.name, user.role.as_str(), may_read))
+        Some(Visitor::new(&user.name, user.role.as_str(), may_read).marked(user.mark()))
     }
 
     fn still(&self, visitor: &Visitor) -> bool {
-        let role = visitor.role();
-        role == OPERATOR || self.directory.still(visitor.name(), &Role::new(role)).unwrap_or(false)
+        let (name, role) = (visitor.name(), visitor.role());
+        let is_here = |mark| self.directory.still(name, &Role::new(role), mark).unwrap_or(false);
+        role == OPERATOR || visitor.mark().is_some_and(is_here)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use thalweg_serving::access;
+
     use super::*;
 
     #[test]
@@ -251,6 +254,27 @@ mod tests {
             let refused = check(Some(address), false).unwrap_err().to_string();
             assert!(refused.contains("--behind-proxy"), "{refused}");
         }
+    }
+
+    #[test]
+    fn who_signed_in_with_a_token_that_was_replaced_may_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        let replace = |users: &mut access::Users| {
+            drop(users.remove("nurse"));
+            users.add("nurse", Role::new("viewer"))
+        };
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let token = access::Users::change(&path, replace).unwrap();
+        let directory = Directory::open(&path, Arc::new(SystemClock::default())).unwrap();
+        let door = Users { directory, roles: roles() };
+        let visitor = door.admit(token.reveal(), here).unwrap();
+        assert!(door.still(&visitor));
+        let next = access::Users::change(&path, replace).unwrap();
+        assert!(!door.still(&visitor));
+        assert!(door.admit(token.reveal(), here).is_none());
+        assert!(door.still(&door.admit(next.reveal(), here).unwrap()));
+        assert!(door.still(&Visitor::new("operator", OPERATOR, |_| true)), "by the link");
     }
 
     #[test]

@@ -6,13 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use thalweg_connectors::delta::{Compaction, SAFE_RETENTION, Vacuum};
 use thalweg_core::time::Clock;
-use thalweg_core::{Error, Result, error};
+use thalweg_core::{Error, error};
 use thalweg_objects::Place;
 use thalweg_runtime::{LocalStorage, SystemClock};
 
-use super::outcome::{Failure, Outcome, end, tell};
+use super::outcome::{Failure, Outcome, end, tell, usage};
 use super::{CHECKPOINTS, DataArgs};
-use crate::healthcare::maintain::{MaintainOptions, Maintained, maintain};
+use crate::healthcare::maintain::{MaintainOptions, Maintained, chosen, maintain, tables};
 
 /// What to do for the tables.
 #[derive(Debug, Clone, Args)]
@@ -58,7 +58,7 @@ pub(super) fn execute(args: &MaintainArgs) -> ExitCode {
 }
 
 fn run(args: &MaintainArgs) -> Result<Maintained, Failure> {
-    let settings = args.data.load_config()?.maintenance;
+    let settings = args.data.load_config().map_err(usage)?.maintenance;
     let retention = args.retention.unwrap_or(settings.retention);
     if retention < SAFE_RETENTION && !args.force {
         return Err(Failure::Usage(Error::config(
@@ -66,33 +66,38 @@ fn run(args: &MaintainArgs) -> Result<Maintained, Failure> {
         )));
     }
     // Below that only the manifests tell which files are needed: nobody may be about to write one.
-    let _lock = (retention < SAFE_RETENTION && !args.dry_run)
-        .then(|| match args.data.data_dir.join(CHECKPOINTS) {
-            Place::Folder(folder) => {
-                // Only an existing folder is locked: a wrong name makes none.
-                LocalStorage::open_read_only(&folder)?;
-                LocalStorage::open(&folder)
-            }
-            Place::Remote(_) => Err(Error::config(
-                "a retention below 1h needs a lock, which object stores do not have: choose a longer one",
-            )),
-        })
-        .transpose()?;
+    let _lock =
+        (retention < SAFE_RETENTION && !args.dry_run).then(|| lock(&args.data)).transpose()?;
     let min_files = args.min_files.map_or(settings.min_files, |n| n as usize);
     let options = MaintainOptions {
-        tables: args.tables.clone(),
         compaction: Compaction { min_files, dry_run: args.dry_run, ..Compaction::default() },
         vacuum: Some(Vacuum { retention, force: args.force, dry_run: args.dry_run }),
     };
-    let checkpoints = args.data.checkpoints_read_only()?;
+    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|e| error::io("start the I/O threads", e))?;
     let clock = SystemClock::default();
-    let mut done =
-        runtime.block_on(maintain(&args.data.data_dir, checkpoints.as_ref(), &options, &tell))?;
+    let (place, checkpoints) = (&args.data.data_dir, checkpoints.as_ref());
+    let all = runtime.block_on(tables(place, checkpoints))?;
+    let chosen = chosen(all, &args.tables).map_err(usage)?;
+    let mut done = runtime.block_on(maintain(place, checkpoints, &chosen, &options, &tell))?;
     done.seconds = (clock.monotonic().as_secs_f64() * 1_000.0).round() / 1_000.0;
     Ok(done)
+}
+
+/// The lock of a job, so that none runs.
+fn lock(data: &DataArgs) -> Result<LocalStorage, Failure> {
+    match data.data_dir.join(CHECKPOINTS) {
+        Place::Folder(folder) => {
+            // Only an existing folder is locked: a wrong name makes none.
+            LocalStorage::open_read_only(&folder).map_err(usage)?;
+            Ok(LocalStorage::open(&folder)?)
+        }
+        Place::Remote(_) => Err(Failure::Usage(Error::config(
+            "a retention below 1h needs a lock, which object stores do not have: choose a longer one",
+        ))),
+    }
 }

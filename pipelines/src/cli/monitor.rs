@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
+use thalweg_core::error;
 use thalweg_core::time::Clock;
-use thalweg_core::{Result, error};
 use thalweg_runtime::SystemClock;
 
-use super::outcome::{Failure, Outcome, end, tell};
+use super::outcome::{Failure, Outcome, end, tell, usage};
 use super::{DataArgs, input};
 use crate::healthcare::config::HealthcareConfig;
 use crate::healthcare::daily::check::{Check, Status};
@@ -35,7 +35,7 @@ pub(super) fn execute(args: &MonitorArgs) -> ExitCode {
 }
 
 fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
-    let mut config = args.data.load_config()?;
+    let mut config = args.data.load_config().map_err(usage)?;
     if let Some(servers) = &args.bootstrap_servers {
         config.kafka.bootstrap_servers = Some(servers.clone());
     }
@@ -45,18 +45,18 @@ fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
     match look(args, &config) {
         Ok(checks) => Ok(judged(&config, &checks)),
         // That nothing can be seen is the worst news of all.
-        Err(problem) => {
-            let why = error::chain(&problem).replace('\n', " ");
+        Err(failure) => {
+            let why = error::chain(failure.error()).replace('\n', " ");
             if let Err(untold) = monitor::tell(&config.monitor, &[], Some(&why)) {
                 tell(&format!("warning: {}", error::chain(&untold)));
             }
-            Err(problem.into())
+            Err(failure)
         }
     }
 }
 
-fn look(args: &MonitorArgs, config: &HealthcareConfig) -> Result<Vec<Check>> {
-    let checkpoints = args.data.checkpoints_read_only()?;
+fn look(args: &MonitorArgs, config: &HealthcareConfig) -> Result<Vec<Check>, Failure> {
+    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
     let brokers = config.kafka.bootstrap_servers.is_some();
     let source = brokers.then(|| input::kafka(config)).transpose()?;
     let now = SystemClock::default().now_micros();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::json;
-use thalweg_core::Error;
+use thalweg_core::{Error, ErrorKind};
 use thalweg_runtime::cli::report_error;
 
 /// How it went.
@@ -39,9 +39,26 @@ pub(super) enum Failure {
     Other(Error),
 }
 
+impl Failure {
+    /// What is said.
+    pub(super) fn error(&self) -> &Error {
+        let (Self::Usage(error) | Self::Other(error)) = self;
+        error
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Other(error)
+    }
+}
+
+/// For steps that look at settings, arguments and variables alone: what they call invalid is wrong usage, which nobody need
+/// try again. Elsewhere that kind is also what may pass, such as a job that is in the way or has no checkpoint yet.
+pub(super) fn usage(error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::InvalidConfig => Failure::Usage(error),
+        _ => Failure::Other(error),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use thalweg_core::time::Clock;
 use thalweg_runtime::SystemClock;
 
-use super::outcome::{Failure, Outcome, end, tell};
+use super::outcome::{Failure, Outcome, end, tell, usage};
 use super::{DataArgs, reports};
 use crate::healthcare::daily::Day;
 use crate::healthcare::daily::check::Status;
@@ -49,9 +49,9 @@ pub(super) fn execute(args: &QualityArgs) -> ExitCode {
 }
 
 fn run(args: &QualityArgs) -> Result<(Value, Outcome), Failure> {
-    let config = args.data.load_config()?;
+    let config = args.data.load_config().map_err(usage)?;
     // A wrong folder is no day without events.
-    args.data.checkpoints_read_only()?;
+    args.data.checkpoints_read_only().map_err(usage)?;
     let now = SystemClock::default().now_micros();
     let date = args.date.to_string();
     if args.date.start() > now {

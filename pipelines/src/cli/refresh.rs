@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use thalweg_core::Error;
 
 use super::DataArgs;
-use super::outcome::{Failure, Outcome, end, tell};
+use super::outcome::{Failure, Outcome, end, tell, usage};
 use crate::healthcare::daily::Day;
 use crate::healthcare::daily::refresh::refresh;
 
@@ -32,8 +32,8 @@ pub(super) fn execute(args: &RefreshArgs) -> ExitCode {
 }
 
 fn run(args: &RefreshArgs) -> Result<(Value, Outcome), Failure> {
-    let config = args.data.load_config()?;
-    let checkpoints = args.data.checkpoints_read_only()?;
+    let config = args.data.load_config().map_err(usage)?;
+    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
     let data = &args.data.data_dir;
     let done = refresh(data, checkpoints.as_ref(), &config.time, args.date, args.dry_run)?;
     for table in &done.replaced {

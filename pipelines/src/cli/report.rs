@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::outcome::{Failure, Outcome, end};
+use super::outcome::{Failure, Outcome, end, usage};
 use super::{DataArgs, reports};
 use crate::healthcare::daily::Day;
 use crate::healthcare::daily::report::Report;
@@ -32,8 +32,8 @@ pub(super) fn execute(args: &ReportArgs) -> ExitCode {
 }
 
 fn run(args: &ReportArgs) -> Result<(Value, Outcome), Failure> {
-    let config = args.data.load_config()?;
-    args.data.checkpoints_read_only()?;
+    let config = args.data.load_config().map_err(usage)?;
+    args.data.checkpoints_read_only().map_err(usage)?;
     let date = args.date.to_string();
     let report = Report::of(&args.data.data_dir, &config, args.date)?;
     if report.is_empty() {

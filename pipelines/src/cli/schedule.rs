@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::DataArgs;
 use crate::healthcare::config::MaintenanceSection;
-use crate::healthcare::maintain::{MaintainOptions, Maintained, maintain};
+use crate::healthcare::maintain::{MaintainOptions, Maintained, maintain, tables};
 
 /// Threads that may read and write logs at once.
 const BLOCKING_THREADS: usize = 4;
@@ -35,7 +35,6 @@ impl Schedule {
             return Ok(None);
         }
         let options = MaintainOptions {
-            tables: Vec::new(),
             compaction: Compaction { min_files: settings.min_files, ..Compaction::default() },
             vacuum: Some(Vacuum {
                 retention: settings.retention.max(SAFE_RETENTION),
@@ -138,7 +137,8 @@ async fn repeat(data: &DataArgs, pace: Pace, options: &MaintainOptions) {
 async fn once(data: &DataArgs, options: &MaintainOptions) -> Result<Maintained> {
     let checkpoints = data.checkpoints_read_only()?;
     let tell = |line: &str| tracing::debug!("{line}");
-    maintain(&data.data_dir, checkpoints.as_ref(), options, &tell).await
+    let tables = tables(&data.data_dir, checkpoints.as_ref()).await?;
+    maintain(&data.data_dir, checkpoints.as_ref(), &tables, options, &tell).await
 }
 
 #[cfg(test)]

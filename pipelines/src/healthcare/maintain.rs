@@ -15,8 +15,6 @@ use super::manifests::Manifests;
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MaintainOptions {
-    /// Paths of tables, or of folders above them; all tables when empty.
-    pub tables: Vec<String>,
     /// How small files are merged.
     pub compaction: Compaction,
     /// Which files are removed; `None`: small files are merged and nothing else is done.
@@ -65,26 +63,37 @@ impl Maintained {
     }
 }
 
-/// Maintains the tables below `place`, whose job keeps its checkpoints in `checkpoints`. `tell` gets a line per table. A table that fails is counted and told, and
-/// the others go on.
+/// Every table below `place`, whose job keeps its checkpoints in `checkpoints`.
 ///
 /// # Errors
-/// There are no checkpoints, or a manifest cannot be read, or `tables` names none.
+/// There are no checkpoints, or a manifest cannot be read.
+pub async fn tables(
+    place: &Place,
+    checkpoints: &dyn CheckpointStorage,
+) -> Result<BTreeSet<String>> {
+    let mut tables = Manifests(checkpoints).tables()?;
+    if DeltaMaintenance::at(place, &Access::from_environment())?.is_table(CUTS).await? {
+        tables.insert(CUTS.to_owned());
+    }
+    Ok(tables)
+}
+
+/// Maintains these tables below `place`. `tell` gets a line per table. One that fails is counted and told, and the others
+/// go on.
+///
+/// # Errors
+/// The place cannot be opened.
 pub async fn maintain(
     place: &Place,
     checkpoints: &dyn CheckpointStorage,
+    tables: &BTreeSet<String>,
     options: &MaintainOptions,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Maintained> {
     let manifests = Manifests(checkpoints);
     let service = DeltaMaintenance::at(place, &Access::from_environment())?;
-    let mut tables = manifests.tables()?;
-    if service.is_table(CUTS).await? {
-        tables.insert(CUTS.to_owned());
-    }
-    let tables = chosen(tables, &options.tables)?;
     let mut done = Maintained { dry_run: options.compaction.dry_run, ..Maintained::default() };
-    for table in &tables {
+    for table in tables {
         done.tables += 1;
         if let Err(problem) = one(&service, table, options, &manifests, &mut done, tell).await {
             done.failed += 1;
@@ -130,7 +139,11 @@ async fn one(
     Ok(())
 }
 
-fn chosen(mut tables: BTreeSet<String>, wanted: &[String]) -> Result<BTreeSet<String>> {
+/// Of `tables` those that are `wanted` by their paths or by those of folders above them; all when none is.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::InvalidConfig`]: what is wanted is none of them.
+pub fn chosen(mut tables: BTreeSet<String>, wanted: &[String]) -> Result<BTreeSet<String>> {
     if wanted.is_empty() {
         return Ok(tables);
     }

@@ -83,6 +83,26 @@ fn every_role_sees_its_tables_and_columns_and_no_others() {
 }
 
 #[test]
+fn a_connection_ends_when_its_token_is_replaced() {
+    let folder = WORLD.data.parent().unwrap().with_file_name("replaced");
+    drop(std::fs::remove_dir_all(&folder));
+    let world = World::over(folder.join("data"), Limits::default(), None);
+    let mut stolen = world.connect("viewer");
+    stolen.query("select 1", &[]).unwrap();
+    let users = files::users_file(&world.served.place, None).unwrap();
+    let replace = |users: &mut Users| {
+        users.remove("viewer")?;
+        users.add("viewer", roles().named("viewer")?)
+    };
+    let next = Users::change(&users, replace).unwrap();
+    assert_eq!(code(stolen.query("select 1", &[])), "28000");
+    assert!(world.config("viewer").connect(NoTls).is_err());
+    let mut config = world.config("viewer");
+    let mut client = config.password(next.reveal()).connect(NoTls).unwrap();
+    client.query("select 1", &[]).unwrap();
+}
+
+#[test]
 fn who_is_not_known_or_was_removed_is_out() {
     let folder = WORLD.data.parent().unwrap().parent().unwrap().join("removed");
     drop(std::fs::remove_dir_all(&folder));

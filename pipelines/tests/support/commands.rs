@@ -13,6 +13,12 @@ pub(crate) fn ends_with(command: &mut Command, code: i32) -> Output {
     output
 }
 
+/// How the audit log names who runs a command, where `USER` is `operator`.
+pub(crate) fn operator() -> String {
+    let uid = Command::new("id").arg("-ru").output().unwrap().stdout;
+    format!("uid:{}(operator)", String::from_utf8(uid).unwrap().trim())
+}
+
 /// The last line of standard output: one JSON object.
 pub(crate) fn last_line(output: &Output) -> Value {
     let text = String::from_utf8(output.stdout.clone()).unwrap();

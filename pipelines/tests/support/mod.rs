@@ -23,7 +23,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 #[allow(unused_imports, reason = "each test binary uses a part")]
-pub(crate) use commands::{ends_with, last_line};
+pub(crate) use commands::{ends_with, last_line, operator};
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use cuts::CutReader;
 #[allow(unused_imports, reason = "each test binary uses a part")]

@@ -122,9 +122,20 @@ pub(crate) fn json_body(body: &str) -> String {
     format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
-/// Follows a link, or signs in: the cookie as a request has it.
+/// Follows a link: the cookie as a request has it.
 pub(crate) fn cookie(address: SocketAddr, link: &str) -> String {
-    let (status, head) = request(address, "GET", link, "");
+    session(request(address, "GET", link, ""))
+}
+
+/// Signs in with a token: the cookie as a request has it.
+pub(crate) fn sign_in(address: SocketAddr, token: &str) -> String {
+    // The end of the head is followed by one more line end.
+    let length = "token=".len() + token.len() + 2;
+    let form = format!("Content-Length: {length}\r\n\r\ntoken={token}");
+    session(request(address, "POST", "/session", &form))
+}
+
+fn session((status, head): (u16, String)) -> String {
     assert_eq!(status, 303, "{head}");
     let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
     format!("Cookie: {}\r\n", cookie.split(';').next().unwrap())

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use thalweg_core::Result;
 use thalweg_core::time::Clock;
 
-use super::token::{self, Token};
+use super::token::{self, Token, TokenMark};
 use super::{Role, User, Users};
 use crate::network::network;
 
@@ -72,12 +72,15 @@ impl Directory {
         Ok(self.current()?.users.get(name).cloned())
     }
 
-    /// Whether the user is still there and still has this role: for sessions that last.
+    /// Whether the user is still there and still has this role and this token: for sessions that last. Who replaces a token
+    /// that was stolen has the thief out.
     ///
     /// # Errors
     /// As [`Directory::user`].
-    pub fn still(&self, name: &str, role: &Role) -> Result<bool> {
-        Ok(self.current()?.users.get(name).is_some_and(|user| user.role == *role))
+    pub fn still(&self, name: &str, role: &Role, mark: TokenMark) -> Result<bool> {
+        let state = self.current()?;
+        let user = state.users.get(name);
+        Ok(user.is_some_and(|user| user.role == *role && user.mark() == mark))
     }
 
     /// Whose token this is; nobody's after too many failures in a short time. It hashes, which takes tens of
@@ -202,10 +205,25 @@ mod tests {
         let user = directory.authenticate(token.reveal(), HERE).unwrap().unwrap();
         assert_eq!((user.name.as_str(), user.role.as_str()), ("ada", "viewer"));
         assert!(directory.authenticate(token.reveal(), HERE).unwrap().is_some(), "remembered");
-        assert!(directory.still("ada", &user.role).unwrap());
+        assert!(directory.still("ada", &user.role, user.mark()).unwrap());
         Users::change(&path, |users| users.remove("ada")).unwrap();
         assert!(directory.authenticate(token.reveal(), HERE).unwrap().is_none());
-        assert!(!directory.still("ada", &user.role).unwrap());
+        assert!(!directory.still("ada", &user.role, user.mark()).unwrap());
+    }
+
+    #[test]
+    fn who_came_in_with_a_token_that_was_replaced_is_out_at_once() {
+        let (_folder, path, token, _, directory) = directory();
+        let user = directory.authenticate(token.reveal(), HERE).unwrap().unwrap();
+        let replace = |users: &mut Users| {
+            users.remove("ada")?;
+            users.add("ada", Role::new("viewer"))
+        };
+        let next = Users::change(&path, replace).unwrap();
+        assert!(!directory.still("ada", &user.role, user.mark()).unwrap());
+        assert!(directory.authenticate(token.reveal(), HERE).unwrap().is_none());
+        let again = directory.authenticate(next.reveal(), HERE).unwrap().unwrap();
+        assert!(directory.still("ada", &again.role, again.mark()).unwrap());
     }
 
     #[test]

@@ -14,6 +14,6 @@ pub use directory::Directory;
 pub use roles::{Columns, Policy, Role, Roles};
 pub use scram::ScramVerifier;
 pub(crate) use scram::keyed;
-pub use token::Token;
 pub(crate) use token::random;
+pub use token::{Token, TokenMark};
 pub use users::{User, Users};

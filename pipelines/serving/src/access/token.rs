@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use sha2::{Digest, Sha256};
 use thalweg_core::{Error, Result};
 
 use super::users::LONGEST_NAME;
@@ -48,6 +49,17 @@ impl Token {
         let salt = SaltString::encode_b64(&random::<16>()?).map_err(failed)?;
         let hash = Argon2::default().hash_password(self.0.as_bytes(), &salt).map_err(failed)?;
         Ok(hash.to_string())
+    }
+}
+
+/// Tells the token with which somebody came in from the one that has taken its place. It is no secret: SHA-256 of the hash
+/// that is kept of the token, which has a salt of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenMark([u8; 32]);
+
+impl TokenMark {
+    pub(super) fn of(hash: &str) -> Self {
+        Self(Sha256::digest(hash).into())
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_core::error::io as io_error;
 use thalweg_core::{Error, Result, durable};
 
-use super::{Role, ScramVerifier, Token};
+use super::{Role, ScramVerifier, Token, TokenMark};
 
 /// Letters of a user's name.
 pub(super) const LONGEST_NAME: usize = 32;
@@ -28,6 +28,11 @@ pub struct User {
 }
 
 impl User {
+    /// Which token it has now.
+    pub fn mark(&self) -> TokenMark {
+        TokenMark::of(&self.token)
+    }
+
     /// What SQL checks the token with.
     pub fn scram(&self) -> &ScramVerifier {
         &self.scram

@@ -43,7 +43,8 @@ pub enum Outcome {
 /// One thing that was done. Nothing in it may be a value of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Who: a user's name, or whatever was claimed to be one; `(no name)` for what may be a secret.
+    /// Who: a user's name, or whatever was claimed to be one; `(no name)` for what may be a secret; on a command line what
+    /// the program says, which should be what the system says.
     pub actor: String,
     /// The role in which.
     #[serde(default, skip_serializing_if = "String::is_empty")]

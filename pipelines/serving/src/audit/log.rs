@@ -13,11 +13,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use thalweg_core::error::io as io_error;
 use thalweg_core::time::Clock;
-use thalweg_core::{Error, Result, durable};
+use thalweg_core::{Error, ErrorKind, Result, durable};
 
 use super::event::{Action, Event, Outcome, hex};
-use super::key::{DigestKey, beside};
-use super::verify::{Anchor, anchor_of};
+use super::head;
+use super::key::DigestKey;
+use super::verify::{Anchor, anchor_of, verify};
 
 /// What the first entry names as the hash before it.
 pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -66,7 +67,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::Transient`]: it cannot be opened; [`thalweg_core::ErrorKind::Corrupt`]: its last
-    /// entry is none, or the key beside it is.
+    /// entry is none, or not the one that the head beside it names, or the key beside it is none.
     pub fn open(path: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Result<Self> {
         let path = path.into();
         let failed = |e| io_error(format!("open audit log {}", path.display()), e);
@@ -78,9 +79,13 @@ impl AuditLog {
         let folder = absolute.parent().unwrap_or(&absolute);
         durable::create_folders(folder).map_err(failed)?;
         let mut file = options.open(&path).map_err(failed)?;
-        durable::sync_folder(folder).map_err(failed)?;
         file.lock().map_err(failed)?;
-        last(&mut file, &path)?;
+        let newest = newest(&mut file, &path)?;
+        if newest.seq == 0 {
+            // There is a head before there is an entry: one that is missing later was removed.
+            head::write(&path, &newest).map_err(failed)?;
+        }
+        durable::sync_folder(folder).map_err(failed)?;
         let key = DigestKey::open(&path)?;
         let (turn, waiting) = (Mutex::default(), Mutex::default());
         Ok(Self { path, key, clock, turn, waiting, broken: AtomicBool::new(false) })
@@ -171,21 +176,17 @@ impl AuditLog {
         // It is not made anew here: a log that has vanished is a failure.
         let mut file = File::options().append(true).read(true).open(&self.path).map_err(failed)?;
         file.lock().map_err(failed)?;
-        let before = last(&mut file, &self.path)?;
-        let mut head = before.unwrap_or_else(|| Anchor { seq: 0, hash: GENESIS.to_owned() });
+        let mut newest = newest(&mut file, &self.path)?;
         let mut lines = String::new();
         for event in events {
-            let (body, hash) = self.entry(event, &head)?;
-            head = Anchor { seq: head.seq + 1, hash };
-            lines += &format!("{body}{HASH}{}\"}}\n", head.hash);
+            let (body, hash) = self.entry(event, &newest)?;
+            newest = Anchor { seq: newest.seq + 1, hash };
+            lines += &format!("{body}{HASH}{}\"}}\n", newest.hash);
         }
         file.write_all(lines.as_bytes()).map_err(failed)?;
         file.sync_data().map_err(failed)?;
-        // The log is what counts: a head that a power cut takes back is an older entry of the same chain.
-        let place = head_of(&self.path);
-        let beside = place.with_extension("head-next");
-        std::fs::write(&beside, head.to_string()).map_err(failed)?;
-        std::fs::rename(&beside, &place).map_err(failed)
+        // Behind the log: a crash in between leaves a head that is behind, never one that is ahead.
+        head::write(&self.path, &newest).map_err(failed)
     }
 
     /// The hashed part of the entry behind `before`, and its hash.
@@ -210,36 +211,56 @@ fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The file beside the log that holds its newest entry's number and hash.
-pub(super) fn head_of(path: &Path) -> PathBuf {
-    beside(path, ".head")
+/// The newest entry, if the head beside the log agrees: nothing is appended behind an end that somebody has cut off or
+/// written anew, which would hide it. What a crash has left half-written is cut off: it was never told to be done.
+fn newest(file: &mut File, path: &Path) -> Result<Anchor> {
+    let (last, end) = last(file, path)?;
+    match head::read(path)? {
+        Some(head) if head == last => {}
+        // As a crash leaves it. What the head names must still be there.
+        Some(head) if head.seq < last.seq => {
+            verify(path, &[]).map_err(|found| match found.kind() {
+                ErrorKind::Corrupt => damaged(path).with_source(found),
+                _ => found,
+            })?;
+        }
+        None if last.seq == 0 => {}
+        _ => return Err(damaged(path)),
+    }
+    if let Some(end) = end {
+        cut(file, end).map_err(|e| io_error(format!("write audit log {}", path.display()), e))?;
+    }
+    Ok(last)
 }
 
-/// The newest entry. What a crash has left half-written behind it is cut off: it was never told to be done.
-fn last(file: &mut File, path: &Path) -> Result<Option<Anchor>> {
+/// The last whole entry, and where it ends if something stands behind it.
+fn last(file: &mut File, path: &Path) -> Result<(Anchor, Option<u64>)> {
     let failed = |e| io_error(format!("read audit log {}", path.display()), e);
     let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
     let begin = length.saturating_sub(TAIL);
     file.seek(SeekFrom::Start(begin)).map_err(failed)?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail).map_err(failed)?;
-    let damaged =
-        || Error::corrupt(format!("audit log {} is damaged: run `audit verify`", path.display()));
     let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let torn = tail.len().saturating_sub(whole);
     // What we began to write is no longer than that: anything else is not ours to cut off.
     if torn > 2 * LONGEST {
-        return Err(damaged());
+        return Err(damaged(path));
     }
-    if torn > 0 {
-        cut(file, length - torn as u64).map_err(failed)?;
-    }
+    let end = (torn > 0).then(|| begin + whole as u64);
     let Some(lines) = tail.get(..whole.saturating_sub(1)).filter(|lines| !lines.is_empty()) else {
-        // A head without entries: somebody has removed them, and no new chain is begun in their place.
-        return if head_of(path).exists() { Err(damaged()) } else { Ok(None) };
+        return Ok((Anchor::none(), end));
     };
     let line = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or(lines);
-    std::str::from_utf8(line).ok().and_then(anchor_of).map(Some).ok_or_else(damaged)
+    let last = std::str::from_utf8(line).ok().and_then(anchor_of);
+    last.map(|last| (last, end)).ok_or_else(|| damaged(path))
+}
+
+fn damaged(path: &Path) -> Error {
+    let shown = path.display();
+    Error::corrupt(format!(
+        "audit log {shown} is damaged: run `audit verify`, then move it and its .head aside, and a new one begins"
+    ))
 }
 
 fn cut(file: &File, length: u64) -> io::Result<()> {

@@ -3,8 +3,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+use thalweg_core::ErrorKind;
 use thalweg_core::time::Clock;
 
+use super::event::hex;
+use super::log::HASH;
+use super::verify::anchor_of;
 use super::*;
 use crate::access::Token;
 
@@ -127,6 +132,73 @@ fn what_a_crash_left_half_written_is_cut_off() {
     assert_eq!(verify(&path, &[]).unwrap().entries, 5);
     log.append(&Event::new("ada", Action::Decrypt, Outcome::Done)).unwrap();
     assert_eq!(verify(&path, &[]).unwrap().entries, 6);
+}
+
+/// A whole log of another chain.
+fn forged(entries: usize) -> String {
+    let (_folder, path, _log) = log_of(&vec!["eve"; entries]);
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_log_whose_end_was_cut_off_or_written_anew_is_not_gone_on_with() {
+    let (_folder, path, log) = log();
+    let event = Event::new("ada", Action::Query, Outcome::Done);
+    let whole = fs::read_to_string(&path).unwrap();
+    let (fewer, mut changed) = (lines(&path)[..3].join("\n") + "\n", lines(&path));
+    let other = changed[4].replace("\"rows\":4", "\"rows\":9");
+    let (body, _) = other.rsplit_once(HASH).unwrap();
+    changed[4] = format!("{body}{HASH}{}\"}}", hex(&Sha256::digest(body)));
+    for (what, found) in [
+        ("cut off", fewer),
+        ("cut off by one letter", whole.trim_end().to_owned()),
+        ("emptied", String::new()),
+        ("its last entry changed", changed.join("\n") + "\n"),
+        ("another, shorter", forged(2)),
+        ("another", forged(5)),
+        ("another, longer", forged(7)),
+    ] {
+        fs::write(&path, &found).unwrap();
+        for _ in 0..2 {
+            let refused = log.append(&event).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Corrupt, "{what}");
+            assert!(refused.to_string().contains("run `audit verify`, then"), "{what}: {refused}");
+        }
+        assert!(AuditLog::open(&path, Arc::new(Fixed)).is_err(), "{what}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), found, "{what}: it is left as it was found");
+        assert!(verify(&path, &[]).is_err(), "{what}");
+    }
+    fs::write(&path, whole).unwrap();
+    log.append(&event).unwrap();
+    assert_eq!(verify(&path, &[]).unwrap().entries, 6);
+}
+
+#[test]
+fn a_head_that_a_crash_left_behind_is_taken_and_one_that_is_gone_or_none_is_not() {
+    let (_folder, path, log) = log();
+    let (head, next) = (path.with_extension("jsonl.head"), path.with_extension("jsonl.head-next"));
+    let event = Event::new("ada", Action::Query, Outcome::Done);
+    let third = anchor_of(&lines(&path)[2]).unwrap();
+    for behind in [third, Anchor::none()] {
+        fs::write(&head, behind.to_string()).unwrap();
+        fs::write(&next, "half").unwrap();
+        drop(AuditLog::open(&path, Arc::new(Fixed)).unwrap());
+        log.append(&event).unwrap();
+        let newest = verify(&path, &[]).unwrap().head.unwrap();
+        assert_eq!(fs::read_to_string(&head).unwrap(), newest.to_string());
+    }
+    fs::remove_file(&head).unwrap();
+    assert_eq!(log.append(&event).unwrap_err().kind(), ErrorKind::Corrupt);
+    fs::write(&head, "").unwrap();
+    assert_eq!(log.append(&event).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_log_has_a_head_before_it_has_an_entry() {
+    let (_folder, path, _log) = log_of(&[]);
+    assert_eq!(verify(&path, &[]).unwrap(), Verified { entries: 0, head: None });
+    let head = fs::read_to_string(path.with_extension("jsonl.head")).unwrap();
+    assert_eq!(head, Anchor::none().to_string());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Looking for entries that were changed, removed or put in another order.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::str::FromStr;
@@ -12,13 +12,21 @@ use thalweg_core::error::io as io_error;
 use thalweg_core::{Error, Result};
 
 use super::event::hex;
-use super::log::{GENESIS, HASH, head_of};
+use super::head;
+use super::log::{GENESIS, HASH};
 
 /// An entry's number and hash: `NUMBER:HASH`. Kept elsewhere, it proves later that nothing up to it was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {
     pub(super) seq: u64,
     pub(super) hash: String,
+}
+
+impl Anchor {
+    /// What stands before the first entry.
+    pub(super) fn none() -> Self {
+        Self { seq: 0, hash: GENESIS.to_owned() }
+    }
 }
 
 impl fmt::Display for Anchor {
@@ -72,13 +80,7 @@ pub fn verify(path: &Path, expected: &[Anchor]) -> Result<Verified> {
     let failed = |e| io_error(format!("read audit log {shown}"), e);
     let wrong =
         |line: u64, what: &str| Error::corrupt(format!("audit log {shown}, line {line}: {what}"));
-    let head = match fs::read_to_string(head_of(path)) {
-        Ok(text) => Some(text.parse::<Anchor>().map_err(|_| {
-            Error::corrupt(format!("the head beside audit log {shown} is damaged"))
-        })?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(failed(error)),
-    };
+    let head = head::read(path)?;
     let wanted: Vec<&Anchor> = head.iter().chain(expected).collect();
     let mut reader = BufReader::new(File::open(path).map_err(failed)?);
     let mut prev = GENESIS.to_owned();

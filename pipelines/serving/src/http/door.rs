@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::access::TokenMark;
+
 /// Knows the tokens.
 pub trait Doorkeeper: Send + Sync + fmt::Debug {
     /// Whose token this is, which was shown from an address of IPv4 or a network of IPv6. May take as long as a password
@@ -30,6 +32,7 @@ impl Doorkeeper for () {
 pub struct Visitor {
     name: Arc<str>,
     role: Arc<str>,
+    mark: Option<TokenMark>,
     may_read: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
@@ -40,7 +43,13 @@ impl Visitor {
         role: &str,
         may_read: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), role: role.into(), may_read: Arc::new(may_read) }
+        Self { name: name.into(), role: role.into(), mark: None, may_read: Arc::new(may_read) }
+    }
+
+    /// As one who came in with the token of this mark: who has another one now may not stay.
+    #[must_use]
+    pub fn marked(self, mark: TokenMark) -> Self {
+        Self { mark: Some(mark), ..self }
     }
 
     /// The name.
@@ -51,6 +60,11 @@ impl Visitor {
     /// The role.
     pub fn role(&self) -> &str {
         &self.role
+    }
+
+    /// Which token they came in with, if it was one.
+    pub fn mark(&self) -> Option<TokenMark> {
+        self.mark
     }
 
     /// Whether a table is to be shown to them.

@@ -78,7 +78,8 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    /// Whether its holder would still be let in: neither signed out nor removed, and in the same role.
+    /// Whether its holder would still be let in: neither signed out nor removed, in the same role, with the same token.
+    /// Otherwise the session is over, whatever the users file says later.
     pub(super) fn is_valid(&self) -> bool {
         if let Some(session) = &self.session {
             let now = self.gate.now();
@@ -86,7 +87,11 @@ impl Pass {
                 return false;
             }
         }
-        self.gate.0.doorkeeper.still(&self.visitor)
+        let may_stay = self.gate.0.doorkeeper.still(&self.visitor);
+        if let Some(session) = self.session.as_ref().filter(|_| !may_stay) {
+            self.gate.held().sessions.close(session);
+        }
+        may_stay
     }
 }
 
@@ -178,7 +183,7 @@ impl Gate {
         if self.0.doorkeeper.still(&visitor) {
             return Ok(visitor);
         }
-        self.held().sessions.close(secret);
+        self.held().sessions.close(&hash(secret));
         Err(Refusal::Unknown)
     }
 
@@ -281,7 +286,7 @@ impl Gate {
     /// Ends the session of the request.
     pub(super) fn sign_out(&self, headers: &HeaderMap) -> Response {
         if let Some(secret) = self.cookie(headers) {
-            self.held().sessions.close(secret);
+            self.held().sessions.close(&hash(secret));
         }
         redirect(&format!("{}=; {}; Max-Age=0", self.0.cookie, self.0.attributes))
     }

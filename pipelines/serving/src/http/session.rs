@@ -101,8 +101,8 @@ impl Sessions {
     }
 
     /// Ends a session.
-    pub(super) fn close(&mut self, secret: &str) {
-        self.open.remove(&hash(secret));
+    pub(super) fn close(&mut self, id: &Hash) {
+        self.open.remove(id);
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
         let (mut sessions, start) = (Sessions::default(), Duration::from_secs(9));
         let (one, two) = (sessions.open(visitor(), start), sessions.open(visitor(), start));
         assert!(sessions.find(&one, start).is_some());
-        sessions.close(&one);
+        sessions.close(&hash(&one));
         assert!(sessions.find(&one, start).is_none());
         assert!(sessions.keep(&hash(&one), start).is_none());
         assert!(sessions.keep(&hash(&two), start).is_some());

@@ -1,8 +1,8 @@
-//! Requests with tokens that come at the same time.
+//! Requests with tokens that come at the same time, and who may stay.
 
 use std::net::Ipv4Addr;
 use std::sync::Condvar;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::future::maybe_done;
 use futures::poll;
@@ -160,4 +160,32 @@ fn whose_sign_in_cannot_be_written_down_is_not_let_in_the_second_time_either() {
         assert!(answers.iter().all(|answer| matches!(answer, Err(Refusal::Unwritten))));
     }
     assert_eq!(door.looks(), 2);
+}
+
+/// Knows no token, and lets nobody stay while it is shut.
+#[derive(Debug, Default)]
+struct Shut(AtomicBool);
+
+impl Doorkeeper for Shut {
+    fn admit(&self, _: &str, _: IpAddr) -> Option<Visitor> {
+        None
+    }
+
+    fn still(&self, _: &Visitor) -> bool {
+        !self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn the_session_of_who_might_not_stay_once_is_over() {
+    let door = Arc::new(Shut::default());
+    let gate = Gate::new(Arc::clone(&door) as Arc<dyn Doorkeeper>, 1, Arc::new(Still));
+    let visitor = Visitor::new("nurse", "clinician", |_| true);
+    let secret = gate.held().sessions.open(visitor.clone(), Duration::ZERO);
+    let pass = Pass { gate, visitor, session: Some(hash(&secret)) };
+    assert!(pass.is_valid());
+    door.0.store(true, Ordering::SeqCst);
+    assert!(!pass.is_valid());
+    door.0.store(false, Ordering::SeqCst);
+    assert!(!pass.is_valid());
 }

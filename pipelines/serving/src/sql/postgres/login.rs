@@ -187,7 +187,7 @@ impl Login {
         let policy = self.engine.parts.roles.policy(user.role.as_str()).cloned();
         let policy =
             policy.ok_or_else(|| refused("28000", "this user's role does not exist any more"))?;
-        Ok(Arc::new(Session::new(&self.engine, &user.name, user.role.clone(), policy, from)))
+        Ok(Arc::new(Session::new(&self.engine, user, policy, from)))
     }
 }
 

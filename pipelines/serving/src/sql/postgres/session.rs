@@ -13,7 +13,7 @@ use super::engine::Engine;
 use super::failure::Told;
 use super::held::Held;
 use super::query::Query;
-use crate::access::{Policy, Role};
+use crate::access::{Policy, Role, TokenMark, User};
 use crate::audit::{Action, Event, Outcome};
 
 /// A client that has come in.
@@ -23,6 +23,7 @@ pub(super) struct Session {
     pub(super) user: String,
     pub(super) role: Role,
     pub(super) held: Held,
+    mark: TokenMark,
     policy: Arc<Policy>,
     from: IpAddr,
     base: SessionState,
@@ -32,19 +33,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
-        engine: &Arc<Engine>,
-        user: &str,
-        role: Role,
-        policy: Policy,
-        from: IpAddr,
-    ) -> Self {
+    pub(super) fn new(engine: &Arc<Engine>, user: &User, policy: Policy, from: IpAddr) -> Self {
         Self {
-            base: engine.state_of(user),
+            base: engine.state_of(&user.name),
             engine: Arc::clone(engine),
-            user: user.to_owned(),
-            role,
+            user: user.name.clone(),
+            role: user.role.clone(),
             held: Held::default(),
+            mark: user.mark(),
             policy: Arc::new(policy),
             from,
             cancel: watch::Sender::new(0),
@@ -72,9 +68,12 @@ impl Session {
 
     /// Whether the client may still be here.
     pub(super) fn still(&self) -> Result<(), Told> {
-        match self.engine.parts.directory.still(&self.user, &self.role) {
+        match self.engine.parts.directory.still(&self.user, &self.role, self.mark) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Told::new("28000", "this user was removed or has another role now")),
+            Ok(false) => Err(Told::new(
+                "28000",
+                "this user was removed or has another role or another token now",
+            )),
             // The error names the file, which is no concern of a client's.
             Err(_) => Err(Told::new("58030", "the users cannot be read: nobody is answered")),
         }

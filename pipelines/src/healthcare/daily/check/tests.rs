@@ -93,6 +93,26 @@ fn without_history_volume_passes() {
 }
 
 #[test]
+fn the_median_of_an_even_number_of_days_lies_between_the_two_in_the_middle() {
+    let expected = |earlier: Vec<u64>| {
+        let day = DaySummary { earlier, ..usual() };
+        let checks = judge(&day, END, i64::MAX, &QualitySection::default());
+        checks.into_iter().find(|check| check.name == "volume.events").unwrap().expected
+    };
+    for (earlier, told) in [
+        (vec![700], "about 700, the median of 1 of"),
+        (vec![2_000, 0, 500], "about 1250, the median of 2 of"),
+        (vec![900, 100, 2_000], "about 900, the median of 3 of"),
+        (vec![4_000, 900, 100, 1_100], "about 1000, the median of 4 of"),
+    ] {
+        let expected = expected(earlier);
+        assert!(expected.starts_with(told), "{expected}");
+    }
+    // A day like the lower of the two is no twelfth of what is usual.
+    only(|d| d.earlier = vec![1_000, 12_000], "volume.events", Status::Warn);
+}
+
+#[test]
 fn today_is_judged_by_now() {
     let day = DaySummary { newest: Some(1_000), ..usual() };
     let checks = judge(&day, END, 2_000, &QualitySection::default());

@@ -1,0 +1,41 @@
+//! The file beside the log that names its newest entry: entries that are missing at the end are noticed by it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use thalweg_core::error::io as io_error;
+use thalweg_core::{Error, Result};
+
+use super::key::beside;
+use super::verify::Anchor;
+
+const ENDING: &str = ".head";
+
+/// The entry that it names; `None` when there is no such file.
+pub(super) fn read(log: &Path) -> Result<Option<Anchor>> {
+    let shown = log.display();
+    let bytes = match fs::read(beside(log, ENDING)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(io_error(format!("read the head beside audit log {shown}"), error));
+        }
+    };
+    let head = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+    head.map(Some).ok_or_else(|| {
+        Error::corrupt(format!(
+            "the head beside audit log {shown} is damaged: move both aside, and a new log begins"
+        ))
+    })
+}
+
+/// Names another entry. Its bytes are synced before they have the name, so a power cut leaves this head or the one
+/// before it, never half of one. The name is not: a head that is taken back is an older entry of the same chain.
+pub(super) fn write(log: &Path, head: &Anchor) -> io::Result<()> {
+    let next = beside(log, ".head-next");
+    let mut file = File::create(&next)?;
+    file.write_all(head.to_string().as_bytes())?;
+    file.sync_data()?;
+    fs::rename(&next, beside(log, ENDING))
+}
