@@ -1,8 +1,9 @@
 // usage: answer.mjs LINK TOKEN
 // Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard, and waits until the job has
-// written it down; the one of patient 8 waits, and has no buttons. Then looks at the patient.
+// written it down; the one of patient 8 waits, and has no buttons. A tab that is out of sight meanwhile is told of it later.
+// Then looks at the patient.
 import { readFileSync } from "node:fs";
-import { AXE, check, judge, open, visit } from "./browser.mjs";
+import { AXE, check, hide, judge, open, visit } from "./browser.mjs";
 
 const [link, token] = process.argv.slice(2);
 const origin = new URL(link).origin;
@@ -32,6 +33,12 @@ await judge(browser, async () => {
   const waiting = page.locator("[data-alert^='8/heart-rate-high/'][data-state=pending]");
   await waiting.waitFor();
   check((await waiting.locator("button").count()) === 0, "an alert that waits has buttons, and the job takes no answer to it");
+  // A tab that nobody looks at gets nothing, and what it missed when somebody does again.
+  const unseen = await context.newPage();
+  await unseen.goto(`${origin}/#/alerts`);
+  const missed = unseen.locator("[data-alert^='7/heart-rate-high/']");
+  await missed.waitFor();
+  await hide(unseen, true);
   await alert.locator("summary").focus();
   await page.keyboard.press("Enter");
   const times = await alert.locator(".times button").allTextContents();
@@ -41,11 +48,15 @@ await judge(browser, async () => {
   check(over <= 0, `the page is ${over} pixels too wide`);
   await page.keyboard.press("Escape");
   check(await page.evaluate(() => document.activeElement.matches(".snooze:not([open]) summary")), "the menu does not close, or takes the focus with it");
+  await unseen.locator("#status[data-status=paused]", { hasText: "Paused" }).waitFor();
   await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Enter");
   await page.locator(".said[role=status][data-state=sent]", { hasText: "sent; shows when the job took it" }).waitFor();
   await page.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
   check((await alert.locator("button").count()) === 0, "an alert that is acknowledged can be acknowledged again");
+  check((await missed.getAttribute("data-state")) === "firing", "a tab that nobody looks at hears of an answer");
+  await hide(unseen, false);
+  await unseen.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
   await page.goto(`${origin}/#/patient/7`);
   await page.waitForFunction(() => document.querySelector(".lead") && !document.querySelector("main").textContent.includes("Reading…"));
   check(wrong.length === 0, wrong.join("; "));

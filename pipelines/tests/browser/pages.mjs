@@ -1,11 +1,12 @@
 // usage: pages.mjs LINK [EXPECTED.json]
 // Signs in by the link; compares the figures on the pages with those of the tables; looks at every page in light and
-// dark, on a desk and on a phone, with axe; goes through them by keyboard.
+// dark, on a desk and on a phone, with axe; goes through them by keyboard; opens more
+// tabs than a browser has connections.
 //
 // With THALWEG_SHOTS=FOLDER it takes pictures, too: README's are dashboard-{monitoring,kpis,alerts}.png. Without
 // EXPECTED.json it takes those three of whatever runs behind the link, and does nothing else.
 import { readFileSync } from "node:fs";
-import { AXE, check, figures, judge, open, visit } from "./browser.mjs";
+import { AXE, check, figures, hide, judge, open, visit } from "./browser.mjs";
 
 const [link, file] = process.argv.slice(2);
 const expected = file && JSON.parse(readFileSync(file, "utf8"));
@@ -68,6 +69,24 @@ async function keyboard(page) {
   check(await page.evaluate(() => document.documentElement.dataset.theme === "dark"), "the theme does not change");
 }
 
+/** A browser has six connections to this server: with as many tabs open a seventh works, if one alone is seen. */
+async function tabs({ context }) {
+  const is = (page, status) => page.locator(`#status[data-status=${status}]`).waitFor();
+  const another = async () => {
+    const page = await context.newPage();
+    await page.goto(`${origin}/#/kpis`);
+    await is(page, "live");
+    return page;
+  };
+  const others = [];
+  for (let n = 0; n < 5; n += 1) others.push(await another());
+  for (const page of others) await hide(page, true);
+  for (const page of others) await is(page, "paused");
+  await another();
+  await hide(others[0], false);
+  await is(others[0], "live");
+}
+
 async function everything(desk) {
   check(!desk.page.url().includes("token"), "the token stays in the address bar");
   await figures(desk.page, origin, expected);
@@ -84,6 +103,7 @@ async function everything(desk) {
     await one.context.close();
   }
   check(desk.wrong.length === 0, desk.wrong.join("; "));
+  await tabs(desk);
   const stranger = await visit(browser, origin, {});
   const answer = await stranger.page.goto(`${origin}/`);
   check(answer.status() === 401 && (await stranger.page.locator("input[name=token]").count()) === 1, "a stranger gets no form to sign in");

@@ -62,7 +62,7 @@ function update() {
 function status() {
   const element = document.getElementById("status");
   element.dataset.status = store.status;
-  const texts = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…" };
+  const texts = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…", paused: "Paused" };
   say(document.getElementById("status-text"), texts[store.status]);
 }
 
@@ -106,6 +106,16 @@ document.addEventListener("keydown", (event) => {
   if (name) location.hash = `#/${name}`;
 });
 
+/** How long a tab may be out of sight and go on, ms. */
+const UNSEEN = 10_000;
+let leaving = null;
+// A browser has six connections to a server that speaks HTTP/1.1, for all its tabs: one that nobody sees keeps none.
+function seen() {
+  clearTimeout(leaving);
+  if (document.hidden) leaving = setTimeout(() => store.pause(), UNSEEN);
+  else store.resume();
+}
+
 span.addEventListener("change", update);
 addEventListener("hashchange", () => show(true));
 store.addEventListener("change", update);
@@ -120,6 +130,8 @@ try {
   await store.start();
   show(false);
   age();
+  document.addEventListener("visibilitychange", seen);
+  seen();
 } catch {
   main.replaceChildren(hint("The server does not answer. Is the program still running? Reload to try again."));
 }
