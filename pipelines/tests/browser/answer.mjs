@@ -19,6 +19,16 @@ async function accessible(page, context) {
   check(result.value === "", result.value);
 }
 
+/** A noon, as it is told five minutes later, a day later, and a year later. */
+async function told(page) {
+  const said = await page.evaluate(async () => {
+    const { when } = await import("/format.js");
+    const noon = Date.UTC(2025, 10, 24, 12);
+    return [5, 24 * 60, 365 * 24 * 60].map((minutes) => when(noon, noon + minutes * 60_000)).join("; ");
+  });
+  check(said === "12:00:00, 5 min ago; 24 Nov, 12:00:00; 24 Nov 2025, 12:00:00", `a time is told as ${said}`);
+}
+
 await judge(browser, async () => {
   const { page, context, wrong } = await visit(browser, origin, { viewport: { width: 390, height: 844 } });
   await page.goto(origin);
@@ -33,6 +43,10 @@ await judge(browser, async () => {
   const waiting = page.locator("[data-alert^='8/heart-rate-high/'][data-state=pending]");
   await waiting.waitFor();
   check((await waiting.locator("button").count()) === 0, "an alert that waits has buttons, and the job takes no answer to it");
+  await told(page);
+  const since = alert.locator(".who time");
+  const fired = await since.textContent();
+  check(/^24 Nov( 2025)?, 21:00:10$/.test(fired), `an alert of long ago fires since ${fired}`);
   // A tab that nobody looks at gets nothing, and what it missed when somebody does again.
   const unseen = await context.newPage();
   await unseen.goto(`${origin}/#/alerts`);
@@ -54,6 +68,7 @@ await judge(browser, async () => {
   await page.locator(".said[role=status][data-state=sent]", { hasText: "sent; shows when the job took it" }).waitFor();
   await page.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
   check((await alert.locator("button").count()) === 0, "an alert that is acknowledged can be acknowledged again");
+  check((await since.textContent()) === fired, `an alert that is acknowledged fires since ${await since.textContent()}`);
   check((await missed.getAttribute("data-state")) === "firing", "a tab that nobody looks at hears of an answer");
   await hide(unseen, false);
   await unseen.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();

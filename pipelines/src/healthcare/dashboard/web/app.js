@@ -1,6 +1,6 @@
 // The frame around the pages: which one is shown, whether we are connected, how it looks.
 
-import { el, hint, say } from "./dom.js";
+import { el, hint, pass, say } from "./dom.js";
 import { ago } from "./format.js";
 import { Store } from "./store.js";
 import { monitoring } from "./pages/monitoring.js";
@@ -122,6 +122,7 @@ store.addEventListener("change", update);
 store.addEventListener("status", status);
 setInterval(() => {
   age();
+  pass();
   store.tick();
 }, 1000);
 nameTheme();
