@@ -74,5 +74,10 @@ await judge(browser, async () => {
   await unseen.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
   await page.goto(`${origin}/#/patient/7`);
   await page.waitForFunction(() => document.querySelector(".lead") && !document.querySelector("main").textContent.includes("Reading…"));
+  // The page is drawn anew at each message, and whenever another span is chosen.
+  await page.locator(".alert a").focus();
+  await page.evaluate(() => document.getElementById("span").dispatchEvent(new Event("change")));
+  await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+  check(await page.evaluate(() => document.activeElement.matches(".alert a")), "the link of an alert loses the focus");
   check(wrong.length === 0, wrong.join("; "));
 });
