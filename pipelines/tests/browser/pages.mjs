@@ -58,6 +58,10 @@ async function keyboard(page) {
   check(await page.evaluate(() => document.activeElement.id === "skip"), "the first stop is not the way past the menu");
   await page.keyboard.press("Enter");
   check(await page.evaluate(() => document.activeElement.id === "main"), "the way past the menu leads elsewhere");
+  // A digit that is said or struck by chance, outside of the menu, leads nowhere.
+  await page.keyboard.press("3");
+  check(await page.evaluate(() => location.hash === "#/monitoring"), "a digit leads away, though the focus is not in the menu");
+  await page.locator("nav.pages a").first().focus();
   await page.keyboard.press("3");
   await page.waitForFunction(() => document.querySelector("h1")?.textContent === "Alerts");
   await page.locator("nav.pages a", { hasText: "KPIs" }).focus();

@@ -99,9 +99,9 @@ document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
-// The digits lead to the pages, wherever one is but in a field.
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+// The digits lead to the pages from the menu alone: elsewhere a single key may be somebody's dictation.
+document.querySelector("nav.pages").addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const name = Object.keys(PAGES)[Number(event.key) - 1];
   if (name) location.hash = `#/${name}`;
 });
