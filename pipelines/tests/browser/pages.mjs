@@ -99,8 +99,10 @@ async function everything(desk) {
   await keyboard(desk.page);
   const cookies = await desk.context.cookies();
   check(cookies.every((cookie) => cookie.httpOnly && cookie.sameSite === "Strict"), "a script or another site can use the cookie");
-  for (const [scheme, device, viewport] of [["light", "desk", { width: 1280, height: 860 }], ["dark", "desk", { width: 1280, height: 860 }], ["light", "phone", { width: 390, height: 844 }]]) {
-    const one = await visit(browser, origin, { viewport, colorScheme: scheme, isMobile: device === "phone", hasTouch: device === "phone" });
+  const devices = { desk: { width: 1280, height: 860 }, phone: { width: 390, height: 844 } };
+  for (const [scheme, device] of [["light", "desk"], ["dark", "desk"], ["light", "phone"], ["dark", "phone"]]) {
+    const isPhone = device === "phone";
+    const one = await visit(browser, origin, { viewport: devices[device], colorScheme: scheme, isMobile: isPhone, hasTouch: isPhone });
     await one.context.addCookies(cookies);
     await looks(one.page, one.context, scheme, device);
     check(one.wrong.length === 0, one.wrong.join("; "));
