@@ -1,7 +1,7 @@
 // usage: answer.mjs LINK TOKEN
-// Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard, and waits until the job has
-// written it down; the one of patient 8 waits, and has no buttons. A tab that is out of sight meanwhile is told of it later.
-// Then looks at the patient.
+// Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard and snoozes that of patient 9, and
+// waits until the job has written it down; the one of patient 8 waits, and has no buttons. A tab that is out of sight
+// meanwhile is told of it later. Then looks at the patient.
 import { readFileSync } from "node:fs";
 import { AXE, check, hide, judge, open, visit } from "./browser.mjs";
 
@@ -74,6 +74,12 @@ await judge(browser, async () => {
   await page.locator(".said[role=status][data-state=sent]", { hasText: "sent; shows when the job took it" }).waitFor();
   await page.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
   check((await alert.locator("button").count()) === 0, "an alert that is acknowledged can be acknowledged again");
+  const tired = page.locator("[data-alert^='9/heart-rate-high/']");
+  await tired.locator("summary").focus();
+  for (const key of ["Enter", "Tab", "Enter"]) await page.keyboard.press(key);
+  await page.locator(".said[role=status][data-state=sent]", { hasText: "Snooze for 15 min: Heart-rate-high, patient 9: sent" }).waitFor();
+  await page.locator("[data-alert^='9/heart-rate-high/'][data-state=snoozed]", { hasText: "by nurse" }).waitFor();
+  check((await tired.locator("button").count()) === 0, "an alert that is snoozed can be answered");
   check((await since.textContent()) === fired, `an alert that is acknowledged fires since ${await since.textContent()}`);
   check((await missed.getAttribute("data-state")) === "firing", "a tab that nobody looks at hears of an answer");
   await hide(unseen, false);
