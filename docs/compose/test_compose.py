@@ -77,6 +77,7 @@ class Containers(unittest.TestCase):
         self.assertEqual(re.findall(r"proxy_pass http://([^;]+);", conf), [address.replace("0.0.0.0", "dashboards")])
         ((port, tls),) = re.findall(r"listen (\d+)( ssl)?;", conf)
         self.assertTrue(tls)
+        self.assertRegex(conf, r"(?m)^    http2 on;$")
         self.assertEqual([published.rsplit(":", 1)[1] for published in proxy["ports"]], [port])
         self.assertEqual(set(re.findall(r"/run/secrets/([\w-]+);", conf)), set(proxy["secrets"]))
         self.assertEqual(proxy["profiles"], dashboards["profiles"])

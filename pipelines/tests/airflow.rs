@@ -1,4 +1,5 @@
-//! The DAGs of `airflow/dags`, run by a real Airflow on `SQLite` over real tables: what succeeds, and what fails.
+//! The DAGs of `airflow/dags`, run by a real Airflow on `SQLite` over real tables: what succeeds, and what fails. What
+//! their tasks make of the variables of their workers `airflow/test_commands.py` looks at.
 //!
 //! Airflow comes from `pip`, once per machine. Where that is impossible the test says so and ends, or fails when
 //! `THALWEG_REQUIRE_AIRFLOW=1`.
@@ -33,24 +34,27 @@ struct Airflow {
     home: PathBuf,
 }
 
+/// Folder of a virtual environment with Airflow.
+fn environment() -> Option<PathBuf> {
+    let package = format!("apache-airflow=={AIRFLOW}");
+    match python_environment(&format!("airflow-{AIRFLOW}"), &[&package]) {
+        Ok(environment) => Some(environment),
+        Err(why) if std::env::var_os("THALWEG_REQUIRE_AIRFLOW").is_some_and(|v| v == "1") => {
+            panic!("no Airflow, though THALWEG_REQUIRE_AIRFLOW=1: {why}")
+        }
+        Err(why) => {
+            eprintln!("SKIPPED: no Airflow here: {why}");
+            None
+        }
+    }
+}
+
 impl Airflow {
     fn install(folder: &Path) -> Option<Self> {
-        let package = format!("apache-airflow=={AIRFLOW}");
-        match python_environment(&format!("airflow-{AIRFLOW}"), &[&package]) {
-            Ok(environment) => {
-                let program = environment.join("bin/airflow");
-                let airflow = Self { program, home: folder.join("home") };
-                succeed(airflow.command(&airflow.home).args(["db", "migrate"]));
-                Some(airflow)
-            }
-            Err(why) if std::env::var_os("THALWEG_REQUIRE_AIRFLOW").is_some_and(|v| v == "1") => {
-                panic!("no Airflow, though THALWEG_REQUIRE_AIRFLOW=1: {why}")
-            }
-            Err(why) => {
-                eprintln!("SKIPPED: no Airflow here: {why}");
-                None
-            }
-        }
+        let program = environment()?.join("bin/airflow");
+        let airflow = Self { program, home: folder.join("home") };
+        succeed(airflow.command(&airflow.home).args(["db", "migrate"]));
+        Some(airflow)
     }
 
     fn command(&self, home: &Path) -> Command {
@@ -207,4 +211,13 @@ fn dags_succeed_over_good_tables_and_fail_and_tell_over_bad_ones() {
             assert!(gate.rest().is_empty(), "only the gate is told of");
         });
     });
+}
+
+#[test]
+fn tasks_are_told_where_things_are_by_paths_that_last_or_say_so_in_one_line() {
+    let Some(environment) = environment() else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("airflow");
+    let mut python = Command::new(environment.join("bin/python"));
+    python.args(["-m", "unittest", "discover", "-s"]).arg(folder);
+    succeed(python.env("PYTHONDONTWRITEBYTECODE", "1"));
 }

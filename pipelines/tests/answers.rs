@@ -355,7 +355,7 @@ fn answered(data: &Path) -> Vec<(String, Option<String>)> {
 }
 
 #[test]
-fn a_nurse_acknowledges_an_alert_in_a_browser() {
+fn a_nurse_acknowledges_an_alert_in_a_browser_and_snoozes_another() {
     const TOPIC: &str = "events";
     const ANSWERS: &str = "events-commands";
     let Some(browser) = Browser::find() else { return };
@@ -378,7 +378,7 @@ fn a_nurse_acknowledges_an_alert_in_a_browser() {
     );
     let writer = TopicWriter::new(broker.bootstrap_servers(), TOPIC, &BTreeMap::new()).unwrap();
     // The one of patient 8 has not lasted yet.
-    for (patient, second) in [(7, 0), (7, 10), (8, 10)] {
+    for (patient, second) in [(7, 0), (9, 0), (7, 10), (9, 10), (8, 10)] {
         let event = json!({
             "patient_id": patient, "event_type": "vitals", "heart_rate": 140,
             "timestamp": format!("2025-11-24T21:00:{second:02}"),
@@ -395,8 +395,10 @@ fn a_nurse_acknowledges_an_alert_in_a_browser() {
     let said = String::from_utf8_lossy(&output.stdout);
     let problems = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.trim() == "ok", "{said}{problems}");
-    let by_nurse = ("acknowledged".to_owned(), Some("nurse".to_owned()));
-    assert!(answered(&data).contains(&by_nurse), "{:?}", answered(&data));
+    for state in ["acknowledged", "snoozed"] {
+        let by_nurse = (state.to_owned(), Some("nurse".to_owned()));
+        assert!(answered(&data).contains(&by_nurse), "{state}: {:?}", answered(&data));
+    }
     let log = folder.path().join("data.audit.jsonl");
     verify(&log, &[]).unwrap();
     let log = fs::read_to_string(&log).unwrap();
@@ -405,6 +407,7 @@ fn a_nurse_acknowledges_an_alert_in_a_browser() {
         let is = |e: &Value| e["action"] == action && e["kind"] == kind && e["outcome"] == "done";
         entries.iter().filter(|entry| entry["actor"] == "nurse").filter(|entry| is(entry)).count()
     };
-    let found = [has("login", "form"), has("alert", "acknowledge"), has("query", "patient")];
-    assert_eq!(found, [1, 1, 1], "{log}");
+    let answers = ["acknowledge", "snooze"].map(|kind| has("alert", kind));
+    let found = [has("login", "form"), has("query", "patient")];
+    assert_eq!((answers, found), ([1, 1], [1, 1]), "{log}");
 }

@@ -5,8 +5,9 @@ usage, which is not tried again, 3 the data are not good enough, 99 nothing to d
 is one JSON object and becomes the task's XCom. Values reach the shell by environment variables, never as text of the
 command.
 
-Set for the workers: HEALTHCARE_BIN (default `healthcare`), HEALTHCARE_DATA_DIR, and if wanted HEALTHCARE_CONFIG,
-HEALTHCARE_REPORTS, HEALTHCARE_RETRIES and THALWEG_WEBHOOK_URL.
+Set for the workers: HEALTHCARE_DATA_DIR (an absolute path, or a URL), HEALTHCARE_REPORTS (an absolute path, for the tasks
+that write reports), and if wanted HEALTHCARE_BIN (default `healthcare`), HEALTHCARE_CONFIG, HEALTHCARE_RETRIES and
+THALWEG_WEBHOOK_URL.
 """
 
 import json
@@ -53,17 +54,27 @@ class CommandOperator(BashOperator):
         return CommandHook()
 
 
+def set_to(variable, patterns, what):
+    """Shell that ends the task in one line (2: wrong usage) unless the variable is like one of `patterns`, as `what` says.
+
+    A task works in a folder that is removed when it ends, so a relative path would name nothing, or what is lost.
+    """
+    return f'case "${{{variable}:-}}" in {patterns}) ;; *) echo "set {variable} to {what}" >&2; exit 2;; esac;'
+
+
 def command(name, date=None, reports=False, **task):
     """A task that runs `healthcare NAME`, named after it; `date` is a template of the day that it is about."""
     words = [
         "set -eu;",
-        f'set -- {name} --data-dir "${{HEALTHCARE_DATA_DIR:?says where the tables are}}";',
+        set_to("HEALTHCARE_DATA_DIR", "/*|*://*", "the tables: an absolute path, or a URL"),
+        f'set -- {name} --data-dir "$HEALTHCARE_DATA_DIR";',
         'if [ -n "${HEALTHCARE_CONFIG:-}" ]; then set -- "$@" --config "$HEALTHCARE_CONFIG"; fi;',
     ]
     if date:
         words.append('set -- "$@" --date "$HEALTHCARE_DATE";')
     if reports:
-        words.append('set -- "$@" --out "${HEALTHCARE_REPORTS:-reports}";')
+        words.append(set_to("HEALTHCARE_REPORTS", "/*", "a folder that stays: an absolute path"))
+        words.append('set -- "$@" --out "$HEALTHCARE_REPORTS";')
     words.append('exec "${HEALTHCARE_BIN:-healthcare}" "$@"')
     return CommandOperator(
         task_id=name,

@@ -1,8 +1,9 @@
 // usage: answer.mjs LINK TOKEN
-// Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard, and waits until the job has
-// written it down; the one of patient 8 waits, and has no buttons. Then looks at the patient.
+// Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard and snoozes that of patient 9, and
+// waits until the job has written it down; the one of patient 8 waits, and has no buttons. A tab that is out of sight
+// meanwhile is told of it later. Then looks at the patient.
 import { readFileSync } from "node:fs";
-import { AXE, check, judge, open, visit } from "./browser.mjs";
+import { AXE, check, hide, judge, open, visit } from "./browser.mjs";
 
 const [link, token] = process.argv.slice(2);
 const origin = new URL(link).origin;
@@ -16,6 +17,16 @@ async function accessible(page, context) {
     expression: "axe.run().then((r) => r.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).join(', ')}`).join('; '))",
   });
   check(result.value === "", result.value);
+}
+
+/** A noon, as it is told five minutes later, a day later, and a year later. */
+async function told(page) {
+  const said = await page.evaluate(async () => {
+    const { when } = await import("/format.js");
+    const noon = Date.UTC(2025, 10, 24, 12);
+    return [5, 24 * 60, 365 * 24 * 60].map((minutes) => when(noon, noon + minutes * 60_000)).join("; ");
+  });
+  check(said === "12:00:00, 5 min ago; 24 Nov, 12:00:00; 24 Nov 2025, 12:00:00", `a time is told as ${said}`);
 }
 
 await judge(browser, async () => {
@@ -32,21 +43,53 @@ await judge(browser, async () => {
   const waiting = page.locator("[data-alert^='8/heart-rate-high/'][data-state=pending]");
   await waiting.waitFor();
   check((await waiting.locator("button").count()) === 0, "an alert that waits has buttons, and the job takes no answer to it");
-  await alert.locator("summary").focus();
-  await page.keyboard.press("Enter");
-  const times = await alert.locator(".times button").allTextContents();
-  check(times.join() === "15 min,1 h", `the menu offers ${times}`);
-  await accessible(page, context);
+  await told(page);
+  const since = alert.locator(".who time");
+  const fired = await since.textContent();
+  check(/^24 Nov( 2025)?, 21:00:10$/.test(fired), `an alert of long ago fires since ${fired}`);
+  // A tab that nobody looks at gets nothing, and what it missed when somebody does again.
+  const unseen = await context.newPage();
+  await unseen.goto(`${origin}/#/alerts`);
+  const missed = unseen.locator("[data-alert^='7/heart-rate-high/']");
+  await missed.waitFor();
+  await hide(unseen, true);
+  for (const colorScheme of ["dark", "light"]) {
+    // The page begins anew with another theme.
+    const before = await page.locator("h1").elementHandle();
+    await page.emulateMedia({ colorScheme });
+    await page.waitForFunction((before) => !before.isConnected && document.querySelector("h1"), before);
+    await alert.locator("summary").focus();
+    await page.keyboard.press("Enter");
+    const times = await alert.locator(".times button").allTextContents();
+    check(times.join() === "15 min,1 h", `the menu offers ${times}`);
+    await accessible(page, context);
+  }
   const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   check(over <= 0, `the page is ${over} pixels too wide`);
   await page.keyboard.press("Escape");
   check(await page.evaluate(() => document.activeElement.matches(".snooze:not([open]) summary")), "the menu does not close, or takes the focus with it");
+  await unseen.locator("#status[data-status=paused]", { hasText: "Paused" }).waitFor();
   await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Enter");
   await page.locator(".said[role=status][data-state=sent]", { hasText: "sent; shows when the job took it" }).waitFor();
   await page.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
   check((await alert.locator("button").count()) === 0, "an alert that is acknowledged can be acknowledged again");
+  const tired = page.locator("[data-alert^='9/heart-rate-high/']");
+  await tired.locator("summary").focus();
+  for (const key of ["Enter", "Tab", "Enter"]) await page.keyboard.press(key);
+  await page.locator(".said[role=status][data-state=sent]", { hasText: "Snooze for 15 min: Heart-rate-high, patient 9: sent" }).waitFor();
+  await page.locator("[data-alert^='9/heart-rate-high/'][data-state=snoozed]", { hasText: "by nurse" }).waitFor();
+  check((await tired.locator("button").count()) === 0, "an alert that is snoozed can be answered");
+  check((await since.textContent()) === fired, `an alert that is acknowledged fires since ${await since.textContent()}`);
+  check((await missed.getAttribute("data-state")) === "firing", "a tab that nobody looks at hears of an answer");
+  await hide(unseen, false);
+  await unseen.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
   await page.goto(`${origin}/#/patient/7`);
   await page.waitForFunction(() => document.querySelector(".lead") && !document.querySelector("main").textContent.includes("Reading…"));
+  // The page is drawn anew at each message, and whenever another span is chosen.
+  await page.locator(".alert a").focus();
+  await page.evaluate(() => document.getElementById("span").dispatchEvent(new Event("change")));
+  await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+  check(await page.evaluate(() => document.activeElement.matches(".alert a")), "the link of an alert loses the focus");
   check(wrong.length === 0, wrong.join("; "));
 });

@@ -41,6 +41,12 @@ export async function visit(browser, origin, options) {
   return { context, page, wrong };
 }
 
+/** Puts another tab before this one, or this one before all others, as far as the page can tell. */
+export const hide = (page, hidden) => page.evaluate((hidden) => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+}, hidden);
+
 /** Compares the figures of the newest committed minute, on every page that has some, with those that are `expected`. */
 export async function figures(page, origin, expected) {
   await page.goto(`${origin}/#/kpis`);

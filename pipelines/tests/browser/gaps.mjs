@@ -1,7 +1,7 @@
 // usage: gaps.mjs LINK EXPECTED.json
 // For the pages of one patient and of two: the first request for each patient breaks off, the second one is answered by 503,
 // the third one with what was committed a minute before. Nothing is committed meanwhile, and no minute runs: all the same
-// every point has to come. Prints `ok`, or what is wrong.
+// every point has to come. Then minutes are missing, and no line may be drawn over them. Prints `ok`, or what is wrong.
 import { readFileSync } from "node:fs";
 import { check, judge, open, visit } from "./browser.mjs";
 
@@ -41,11 +41,56 @@ async function turn(page, name, shown, wanted) {
   check(told === minute, `the answer of a patient reaches ${told}, the table ${minute}`);
 }
 
+/** Of ten minutes those of which a patient has events: a line, nothing, a point, nothing, a line. */
+const SEEN = [0, 1, 2, 5, 8, 9];
+/** Where something is to be painted, and where nothing is. */
+const PAINTED = [0.5, 1.5, 5, 8.5];
+const BARE = [2.5, 3, 4, 4.5, 5.5, 6, 7, 7.5];
+
+async function sparse(route) {
+  const course = await (await route.fetch()).json();
+  const first = minute - 9 * 60_000;
+  const rows = SEEN.map((at) => ({ ...course.rows[0], hr: [80, 60, 100], t: first + at * 60_000 }));
+  return route.fulfill({ json: { ...course, rows, committed: minute } });
+}
+
+/** At which of these minutes anything is painted in the colour of the first line. */
+function painted(chart, minutes) {
+  const [canvas, over] = [chart.querySelector("canvas"), chart.querySelector(".u-over")];
+  const probe = document.body.appendChild(document.createElement("span"));
+  probe.style.color = "var(--c0)";
+  const wanted = getComputedStyle(probe).color.match(/\d+/g).map(Number);
+  probe.remove();
+  const scale = canvas.width / canvas.clientWidth;
+  const at = (minute) => Math.round((over.offsetLeft + (over.clientWidth * minute) / 9) * scale);
+  const context = canvas.getContext("2d");
+  const isPainted = (x) => {
+    const { data } = context.getImageData(x, 0, 1, canvas.height);
+    // What is thin is mixed with nothing: its colour stays.
+    const is = (pixel) => data[pixel + 3] > 20 && wanted.every((value, part) => Math.abs(data[pixel + part] - value) < 12);
+    return Array.from({ length: canvas.height }, (_, y) => y * 4).some(is);
+  };
+  return minutes.filter((minute) => isPainted(at(minute)));
+}
+
+/** A page of patients who have events in few of their minutes: there alone it has a line, or a point. */
+async function missing(page, name) {
+  await page.goto(`${origin}/#/${name}`);
+  const chart = page.locator(".trend", { hasText: "Heart rate" });
+  await chart.locator("canvas").waitFor();
+  let found = [];
+  for (let tries = 0; tries < 50 && found.join() !== PAINTED.join(); tries += 1) {
+    await page.waitForTimeout(100);
+    found = await chart.evaluate(painted, [...PAINTED, ...BARE]);
+  }
+  check(found.join() === PAINTED.join(), `${name} is painted at ${found}, and has events at ${SEEN}`);
+}
+
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "UTC" });
 const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
 await judge(browser, async () => {
-  const { page } = await visit(browser, origin, {});
+  const { page, wrong } = await visit(browser, origin, {});
   await page.goto(link);
   await page.locator("#status[data-status=live]").waitFor();
   await page.route("**/api/patient/*", trouble);
@@ -65,4 +110,11 @@ await judge(browser, async () => {
     const found = rows.map(({ cells }) => [cells[0].textContent.trim(), cells[2].textContent]);
     return JSON.stringify(found) === JSON.stringify(newest);
   }, newest);
+  await page.unroute("**/api/patient/*");
+  await page.route("**/api/patient/*", sparse);
+  await missing(page, `patient/${id}`);
+  await missing(page, `compare/${id}`);
+  // Requests failed because this script had them fail.
+  const others = wrong.filter((text) => !text.startsWith("console: Failed to load resource"));
+  check(others.length === 0, others.join("; "));
 });

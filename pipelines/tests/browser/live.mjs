@@ -5,14 +5,14 @@
 // running minute; or `wrong: ` and what is.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { figures, open, visit } from "./browser.mjs";
+import { check, figures, open, visit } from "./browser.mjs";
 
 const [link] = process.argv.slice(2);
 const { origin } = new URL(link);
 const browser = await open();
 // A test that waits for what never comes hears of it.
 setTimeout(() => process.exit(1), 120_000).unref();
-const { page } = await visit(browser, origin, {});
+const { page, wrong } = await visit(browser, origin, {});
 await page.exposeFunction("tell", (line) => console.log(line));
 await page.goto(link);
 await page.locator("#status[data-status=live]").waitFor();
@@ -37,14 +37,22 @@ await page.evaluate(() => {
   });
   watch("[data-vital=hr] .now .figure", "data-minute", (minute) => () => `committed ${minute}`);
 });
+/** The test cuts the connection, which the browser calls an error. */
+function clean() {
+  const found = wrong.filter((text) => !text.startsWith("console: Failed to load resource: net::"));
+  check(found.length === 0, found.join("; "));
+}
+
 console.log("ready");
 // The test ends it.
 for await (const file of createInterface({ input: process.stdin })) {
   try {
     await figures(page, origin, JSON.parse(readFileSync(file, "utf8")));
+    clean();
     console.log("ok");
     const live = page.locator(".page.patient [data-vital=hr] .live:not([data-events=''])");
     await live.waitFor();
+    clean();
     console.log(`patient ${await live.getAttribute("data-events")}`);
   } catch (error) {
     console.log(`wrong: ${error.message}`);

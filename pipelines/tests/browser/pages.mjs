@@ -1,11 +1,12 @@
 // usage: pages.mjs LINK [EXPECTED.json]
 // Signs in by the link; compares the figures on the pages with those of the tables; looks at every page in light and
-// dark, on a desk and on a phone, with axe; goes through them by keyboard.
+// dark, on a desk and on a phone, with axe; goes through them by keyboard; opens more
+// tabs than a browser has connections.
 //
 // With THALWEG_SHOTS=FOLDER it takes pictures, too: README's are dashboard-{monitoring,kpis,alerts}.png. Without
 // EXPECTED.json it takes those three of whatever runs behind the link, and does nothing else.
 import { readFileSync } from "node:fs";
-import { AXE, check, figures, judge, open, visit } from "./browser.mjs";
+import { AXE, check, figures, hide, judge, open, visit } from "./browser.mjs";
 
 const [link, file] = process.argv.slice(2);
 const expected = file && JSON.parse(readFileSync(file, "utf8"));
@@ -57,6 +58,10 @@ async function keyboard(page) {
   check(await page.evaluate(() => document.activeElement.id === "skip"), "the first stop is not the way past the menu");
   await page.keyboard.press("Enter");
   check(await page.evaluate(() => document.activeElement.id === "main"), "the way past the menu leads elsewhere");
+  // A digit that is said or struck by chance, outside of the menu, leads nowhere.
+  await page.keyboard.press("3");
+  check(await page.evaluate(() => location.hash === "#/monitoring"), "a digit leads away, though the focus is not in the menu");
+  await page.locator("nav.pages a").first().focus();
   await page.keyboard.press("3");
   await page.waitForFunction(() => document.querySelector("h1")?.textContent === "Alerts");
   await page.locator("nav.pages a", { hasText: "KPIs" }).focus();
@@ -68,6 +73,24 @@ async function keyboard(page) {
   check(await page.evaluate(() => document.documentElement.dataset.theme === "dark"), "the theme does not change");
 }
 
+/** A browser has six connections to this server: with as many tabs open a seventh works, if one alone is seen. */
+async function tabs({ context }) {
+  const is = (page, status) => page.locator(`#status[data-status=${status}]`).waitFor();
+  const another = async () => {
+    const page = await context.newPage();
+    await page.goto(`${origin}/#/kpis`);
+    await is(page, "live");
+    return page;
+  };
+  const others = [];
+  for (let n = 0; n < 5; n += 1) others.push(await another());
+  for (const page of others) await hide(page, true);
+  for (const page of others) await is(page, "paused");
+  await another();
+  await hide(others[0], false);
+  await is(others[0], "live");
+}
+
 async function everything(desk) {
   check(!desk.page.url().includes("token"), "the token stays in the address bar");
   await figures(desk.page, origin, expected);
@@ -76,14 +99,17 @@ async function everything(desk) {
   await keyboard(desk.page);
   const cookies = await desk.context.cookies();
   check(cookies.every((cookie) => cookie.httpOnly && cookie.sameSite === "Strict"), "a script or another site can use the cookie");
-  for (const [scheme, device, viewport] of [["light", "desk", { width: 1280, height: 860 }], ["dark", "desk", { width: 1280, height: 860 }], ["light", "phone", { width: 390, height: 844 }]]) {
-    const one = await visit(browser, origin, { viewport, colorScheme: scheme, isMobile: device === "phone", hasTouch: device === "phone" });
+  const devices = { desk: { width: 1280, height: 860 }, phone: { width: 390, height: 844 } };
+  for (const [scheme, device] of [["light", "desk"], ["dark", "desk"], ["light", "phone"], ["dark", "phone"]]) {
+    const isPhone = device === "phone";
+    const one = await visit(browser, origin, { viewport: devices[device], colorScheme: scheme, isMobile: isPhone, hasTouch: isPhone });
     await one.context.addCookies(cookies);
     await looks(one.page, one.context, scheme, device);
     check(one.wrong.length === 0, one.wrong.join("; "));
     await one.context.close();
   }
   check(desk.wrong.length === 0, desk.wrong.join("; "));
+  await tabs(desk);
   const stranger = await visit(browser, origin, {});
   const answer = await stranger.page.goto(`${origin}/`);
   check(answer.status() === 401 && (await stranger.page.locator("input[name=token]").count()) === 1, "a stranger gets no form to sign in");

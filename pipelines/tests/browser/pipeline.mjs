@@ -15,7 +15,7 @@ const within = (millis) => setTimeout(() => {
   process.exit(1);
 }, millis).unref();
 const agreeing = within(120_000);
-const { page } = await visit(browser, origin, {});
+const { page, wrong } = await visit(browser, origin, {});
 await page.goto(link);
 await page.locator("#status[data-status=live]").waitFor();
 await page.goto(`${origin}/#/pipeline`);
@@ -70,6 +70,6 @@ within(30_000);
 // A sink's rows out are not shown.
 await until(({ nodes }, _, last) => nodes.every((one) =>
   one.rate === 0 && one.in === last.in[one.node] && (Number.isNaN(one.out) || one.out === last.out[one.node])));
-console.log("ok");
+console.log(wrong.length === 0 ? "ok" : wrong.join("; "));
 await browser.close();
 process.exit(0);

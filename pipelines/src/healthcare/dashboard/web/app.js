@@ -1,6 +1,6 @@
 // The frame around the pages: which one is shown, whether we are connected, how it looks.
 
-import { el, hint, say } from "./dom.js";
+import { el, hint, pass, say } from "./dom.js";
 import { ago } from "./format.js";
 import { Store } from "./store.js";
 import { monitoring } from "./pages/monitoring.js";
@@ -62,7 +62,7 @@ function update() {
 function status() {
   const element = document.getElementById("status");
   element.dataset.status = store.status;
-  const texts = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…" };
+  const texts = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…", paused: "Paused" };
   say(document.getElementById("status-text"), texts[store.status]);
 }
 
@@ -99,12 +99,22 @@ document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
-// The digits lead to the pages, wherever one is but in a field.
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+// The digits lead to the pages from the menu alone: elsewhere a single key may be somebody's dictation.
+document.querySelector("nav.pages").addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const name = Object.keys(PAGES)[Number(event.key) - 1];
   if (name) location.hash = `#/${name}`;
 });
+
+/** How long a tab may be out of sight and go on, ms. */
+const UNSEEN = 10_000;
+let leaving = null;
+// A browser has six connections to a server that speaks HTTP/1.1, for all its tabs: one that nobody sees keeps none.
+function seen() {
+  clearTimeout(leaving);
+  if (document.hidden) leaving = setTimeout(() => store.pause(), UNSEEN);
+  else store.resume();
+}
 
 span.addEventListener("change", update);
 addEventListener("hashchange", () => show(true));
@@ -112,6 +122,7 @@ store.addEventListener("change", update);
 store.addEventListener("status", status);
 setInterval(() => {
   age();
+  pass();
   store.tick();
 }, 1000);
 nameTheme();
@@ -120,6 +131,8 @@ try {
   await store.start();
   show(false);
   age();
+  document.addEventListener("visibilitychange", seen);
+  seen();
 } catch {
   main.replaceChildren(hint("The server does not answer. Is the program still running? Reload to try again."));
 }

@@ -18,6 +18,21 @@ const HEIGHT = 220;
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
 
+/** Rows by time, with an empty one wherever minutes are missing: a line drawn over them would be made up. */
+export function gapped(rows) {
+  return rows.flatMap((row, at) => (rows[at + 1]?.t > row.t + row.w ? [row, { t: row.t + row.w }] : [row]));
+}
+
+/** A line of one minute has no length: that minute is a point. */
+function alone(stroke) {
+  const filter = (plot, series) => {
+    const isKnown = (at) => typeof plot.data[series][at] === "number";
+    const found = [...plot.data[series].keys()].filter((at) => isKnown(at) && !isKnown(at - 1) && !isKnown(at + 1));
+    return found.length ? found : null;
+  };
+  return { show: false, size: 6, fill: stroke, filter };
+}
+
 function axes(digits) {
   const common = { stroke: style("--ink-2"), grid: { stroke: style("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
   const short = (u, splits) => splits.map((ms) => time(ms));
@@ -66,21 +81,24 @@ export function trend({ name, unit, digits, key, color: index }) {
     const stroke = color(index);
     drawn ??= canvas(box, [
       {},
-      { stroke, width: 2, points: { show: false } },
+      { stroke, width: 2, points: alone(stroke) },
       { stroke, width: 2, dash: [5, 4], points: { show: true, size: 6, fill: style("--card"), stroke } },
       { stroke: "transparent", width: 0, points: { show: false } },
       { stroke: "transparent", width: 0, points: { show: false } },
     ], [{ series: [4, 3], fill: faint(stroke) }], digits, digits === 0 ? 10 : 2);
     const kept = rows.filter((row) => row[key]?.[0] !== null && row[key] !== undefined);
     const steady = kept.findLastIndex((row) => !row.live);
-    drawn.plot.setData([
-      kept.map((row) => row.t),
-      kept.map((row) => (row.live ? null : row[key][0])),
-      kept.map((row, at) => (row.live || (at === steady && steady < kept.length - 1) ? row[key][0] : null)),
-      kept.map((row) => (row.live ? null : row[key][1])),
-      kept.map((row) => (row.live ? null : row[key][2])),
-    ]);
     const last = kept[steady];
+    const isJoined = steady < kept.length - 1;
+    const points = gapped(kept);
+    const committed = (part) => points.map((row) => (row.live ? null : row[key]?.[part] ?? null));
+    drawn.plot.setData([
+      points.map((row) => row.t),
+      committed(0),
+      points.map((row) => (row.live || (isJoined && row === last) ? row[key][0] : null)),
+      committed(1),
+      committed(2),
+    ]);
     const running = kept.at(-1)?.live ? kept.at(-1) : null;
     say(value, number((last ?? running)?.[key][0], digits));
     value.dataset.value = last?.[key][0] ?? "";
@@ -116,7 +134,8 @@ function figures(unit) {
 export function lines(box, count, digits, least) {
   const series = [{}];
   for (let at = 0; at < count; at += 1) {
-    series.push({ stroke: color(at % 4), width: 2, dash: DASHES[at % 4], spanGaps: true, points: { show: false } });
+    const stroke = color(at % 4);
+    series.push({ stroke, width: 2, dash: DASHES[at % 4], points: alone(stroke) });
   }
   return canvas(box, series, [], digits, least);
 }

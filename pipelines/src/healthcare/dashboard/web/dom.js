@@ -1,5 +1,7 @@
 // Elements without markup: text is always text.
 
+import { when } from "./format.js";
+
 /** An element: `el("a", { class: "x", href: "#" }, "text", child)`. */
 export function el(name, attributes = {}, ...children) {
   return fill(document.createElement(name), attributes, children);
@@ -23,6 +25,16 @@ function fill(element, attributes, children) {
 /** Sets text, if it is another. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** A time in words, which `pass` keeps true. */
+export function moment(ms) {
+  return el("time", { datetime: new Date(ms).toISOString() }, when(ms));
+}
+
+/** To be called now and then: minutes pass, and what was today is yesterday. */
+export function pass() {
+  for (const element of document.querySelectorAll("time")) say(element, when(Date.parse(element.dateTime)));
 }
 
 /** A card with a heading. */

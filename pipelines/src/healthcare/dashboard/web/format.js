@@ -20,6 +20,7 @@ export function number(value, digits = 0) {
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const clockSeconds = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const dayOfYear = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 
 export const time = (ms) => clock.format(ms);
 export const timeSeconds = (ms) => clockSeconds.format(ms);
@@ -33,6 +34,20 @@ export function ago(ms, now = Date.now()) {
   if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
   if (seconds < 129600) return `${Math.round(seconds / 3600)} h ago`;
   return `${date(ms)}, ${time(ms)}`;
+}
+
+/** A time, with its date when that is not today's: a time of day alone looks like today's. */
+export function dated(ms, now = Date.now()) {
+  const [at, today] = [new Date(ms), new Date(now)];
+  if (at.toDateString() === today.toDateString()) return timeSeconds(ms);
+  const its = at.getFullYear() === today.getFullYear() ? day : dayOfYear;
+  return `${its.format(ms)}, ${timeSeconds(ms)}`;
+}
+
+/** The same, and how long ago it was when that was today. */
+export function when(ms, now = Date.now()) {
+  const isToday = new Date(ms).toDateString() === new Date(now).toDateString();
+  return isToday && ms <= now ? `${dated(ms, now)}, ${ago(ms, now)}` : dated(ms, now);
 }
 
 const NAMES = {

@@ -1,4 +1,5 @@
-// What the server has told so far. First paint by one request, then a stream that goes on where it broke.
+// What the server has told so far. First paint by one request, then a stream that goes on where it broke, while it is
+// listened to.
 
 const GOLD = ["kpis", "types", "categories", "medications"];
 /** As long as the server's own. */
@@ -18,6 +19,7 @@ const KEYS = {
 export class Store extends EventTarget {
   #rows = {};
   #rates = [];
+  #stream = null;
   me = null;
   status = "connecting";
   /** Start of the newest committed minute, ms. */
@@ -34,6 +36,24 @@ export class Store extends EventTarget {
     this.me = me;
     if (state) this.#apply(state);
     this.#listen(state?.id);
+  }
+
+  /** Gives the connection back; what is known stays. */
+  pause() {
+    this.#stream?.close();
+    // Rates are of seconds, and a pause may last for hours.
+    this.#rates = [];
+    this.#become("paused");
+  }
+
+  /**
+   * After a pause everything is told anew: an alert that was open when it began may have ended and been forgotten by the
+   * server, which would not tell of it again.
+   */
+  resume() {
+    if (this.status !== "paused") return;
+    this.#become("connecting");
+    this.#again();
   }
 
   /** Rows of a section, oldest first where they have a time. */
@@ -105,7 +125,9 @@ export class Store extends EventTarget {
   }
 
   #listen(since) {
+    this.#stream?.close();
     const stream = new EventSource(since ? `/api/live?since=${since}` : "/api/live");
+    this.#stream = stream;
     stream.onopen = () => this.#become("live");
     stream.onmessage = (event) => {
       this.#become("live");
@@ -114,14 +136,14 @@ export class Store extends EventTarget {
     stream.onerror = () => {
       this.#become("lost");
       // A broken connection is mended by the browser, which says where it was. A refusal is not.
-      if (stream.readyState === EventSource.CLOSED) setTimeout(() => this.#again(), 2000);
+      if (stream.readyState === EventSource.CLOSED) setTimeout(() => this.#again(this.id), 2000);
     };
   }
 
-  async #again() {
+  async #again(since) {
     // Signed out meanwhile, or the server is starting: `#ask` leads to the sign-in page.
     await this.#ask("/api/me").catch(() => null);
-    this.#listen(this.id);
+    if (this.status !== "paused") this.#listen(since);
   }
 
   #become(status) {

@@ -1,7 +1,7 @@
 // Alerts, as the job has written them down.
 
-import { card, el, hint } from "../dom.js";
-import { label, number, timeSeconds } from "../format.js";
+import { card, el, hint, moment } from "../dom.js";
+import { label, number } from "../format.js";
 import { Answers } from "./answers.js";
 
 const SEVERITY = { critical: 0, warning: 1, info: 2 };
@@ -33,20 +33,28 @@ export function alertList(alerts, answer = () => null) {
   return el("ul", { class: "alerts" }, alerts.slice(0, MOST).map((alert) => entry(alert, answer(alert))));
 }
 
+/** Since when it fires, or waits; of one that is over when it fired, or ended without having done so. */
+function since(alert) {
+  const over = alert.fired === null ? "ended " : "fired ";
+  return el("p", { class: "note" }, alert.state === "resolved" ? over : "since ", moment(alert.fired ?? alert.at));
+}
+
 function entry(alert, answers) {
   const value = alert.vital ? `${label(alert.vital)} ${number(alert.value, 1)}` : null;
   const score = alert.score === null ? null : `score ${alert.score}`;
   const by = alert.by ? `by ${alert.by}` : null;
   const about = [value, score, label(alert.state), by].filter(Boolean).join(" · ");
+  // When it became what it is, unless that is said anyway.
+  const changed = alert.at === (alert.fired ?? alert.at) ? null : [" · ", moment(alert.at)];
   return el("li", { class: `alert ${alert.severity}`, "data-alert": alert.id, "data-state": alert.state },
     el("span", { class: "sign", "aria-hidden": "true" }, SIGNS[alert.severity] ?? "●"),
     el("div", {},
       el("p", { class: "what" }, el("strong", {}, label(alert.severity)), ` · ${label(alert.rule)}`),
-      el("p", { class: "note" }, about),
+      el("p", { class: "note" }, about, changed),
       answers),
     el("div", { class: "who" },
       el("a", { href: `#/patient/${alert.patient}` }, `Patient ${alert.patient}`),
-      el("p", { class: "note" }, el("time", { datetime: new Date(alert.at).toISOString() }, timeSeconds(alert.at)))));
+      since(alert)));
 }
 
 /** The worst first, then the newest. */

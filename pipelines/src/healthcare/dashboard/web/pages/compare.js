@@ -1,6 +1,6 @@
 // Up to four patients side by side.
 
-import { color, lines } from "../charts.js";
+import { color, gapped, lines } from "../charts.js";
 import { courses } from "../courses.js";
 import { card, el, hint, svg } from "../dom.js";
 import { number, VITALS } from "../format.js";
@@ -34,7 +34,8 @@ export function compare({ store, body, argument, minutes }) {
     const steady = data.map((rows) => rows.filter((row) => !row.live));
     const newest = Math.max(...steady.flat().map((row) => row.t), 0);
     const kept = steady.map((rows) => rows.filter((row) => row.t > newest - minutes() * 60_000));
-    const times = [...new Set(kept.flat().map((row) => row.t))].sort((a, b) => a - b);
+    const seen = [...new Map(kept.flat().map((row) => [row.t, row])).values()].sort((a, b) => a.t - b.t);
+    const times = gapped(seen).map((row) => row.t);
     for (const chart of charts) {
       chart.drawn ??= lines(chart.box, ids.length, chart.one.digits, chart.one.digits === 0 ? 10 : 2);
       const of = (rows) => {

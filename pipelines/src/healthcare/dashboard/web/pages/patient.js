@@ -46,6 +46,7 @@ export function patient({ store, body, argument, minutes }) {
       el("a", { href: "#/patient" }, "Another patient"), " ", el("a", { href: `#/compare/${id}` }, "Compare")),
     lead, about, el("div", { class: "grid two" }, charts.map((chart) => chart.root)));
   let rows = null;
+  let before = "";
   function draw() {
     if (!rows) return;
     // Running minutes may be ahead; what is shown is measured from what is committed.
@@ -54,6 +55,10 @@ export function patient({ store, body, argument, minutes }) {
     const last = rows.at(-1);
     say(lead, last ? `Last seen in the minute from ${time(last.t)}; ${rows.length} minutes with events in the last hour.` : "Nothing of this patient in the last hour.");
     const own = inOrder(store.rows("alerts").filter((alert) => alert.patient === id && alert.state !== "resolved"));
+    // Made anew its link would lose the focus.
+    const now = JSON.stringify(own);
+    if (now === before) return;
+    before = now;
     about.replaceChildren(...(own.length ? [card("Alerts", "", alertList(own))] : []));
   }
   const following = courses(store, [id], ([course]) => {

@@ -1,7 +1,7 @@
 // The pipeline: its graph, what flows through it, how far it is behind, what it has committed.
 
 import { card, el, hint, say, svg } from "../dom.js";
-import { ago, number, timeSeconds } from "../format.js";
+import { ago, dated, number } from "../format.js";
 
 const WIDTH = 142, HEIGHT = 44, ACROSS = 167, DOWN = 56, LETTERS = 19;
 
@@ -51,7 +51,7 @@ export function pipeline({ store, body }) {
         node.id, number(job.nodes[node.id]?.[0] ?? 0), node.kind === "sink" ? "–" : number(job.nodes[node.id]?.[1] ?? 0),
         store.rate(node.id) === null ? "…" : number(store.rate(node.id)),
       ]));
-      table(checkpoints, cuts.slice(0, 30).map((cut) => [String(cut.n), timeSeconds(cut.at), number(Object.keys(cut.tables).length)]));
+      table(checkpoints, cuts.slice(0, 30).map((cut) => [String(cut.n), dated(cut.at), number(Object.keys(cut.tables).length)]));
     },
   };
 }
