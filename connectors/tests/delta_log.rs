@@ -197,6 +197,7 @@ async fn the_newest_cut_of_a_job_is_its_last_whatever_a_clock_did_and_others_pub
     assert_eq!(newest("job").await, at("second", 1));
 }
 
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 fn follower(lake: &Lake) -> DeltaFollower {
     let place = Place::Folder(lake.folder.path().to_owned());
     DeltaFollower::at(&place, &Access::from_environment()).unwrap()

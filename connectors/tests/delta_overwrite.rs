@@ -133,7 +133,7 @@ fn foreign(ids: Range<i64>, columns: &[&str]) -> RecordBatch {
             _ => Arc::clone(rows.column_by_name(name).unwrap()),
         }
     };
-    let columns = columns.iter().map(|name| (*name, column(*name), *name != "id" && *name != "at"));
+    let columns = columns.iter().map(|name| (*name, column(name), *name != "id" && *name != "at"));
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 

@@ -23,7 +23,7 @@ use super::plan::Told;
 use super::scan::{Wanted, broken};
 use super::storage::Storage;
 use super::table::tag;
-use super::{cuts, failure};
+use super::{cuts, failure, readable};
 
 /// How many versions are followed one by one. A log has a checkpoint every 100 entries, unless it is told otherwise:
 /// from further behind reading anew is less work.
@@ -79,6 +79,16 @@ impl TableFile {
     /// The greatest whole number in `column`, if the log tells.
     pub fn greatest_number(&self, column: &str) -> Option<i64> {
         self.greatest.get(column)?.as_i64()
+    }
+}
+
+/// Whether what was known of a table's files does not hold any more: its columns or settings are others, or a file has
+/// lost rows, which is told as if it were new.
+fn changes_reading(action: &Action) -> bool {
+    match action {
+        Action::Metadata(_) | Action::Protocol(_) => true,
+        Action::Add(add) => add.deletion_vector.is_some(),
+        _ => false,
     }
 }
 
@@ -139,13 +149,16 @@ impl DeltaFollower {
         let loaded = steadily(|| self.storage.load(table, Some(version)).boxed()).await?;
         let Some(loaded) = loaded else { return Ok(Vec::new()) };
         let state = loaded.snapshot().map_err(|e| failure::log("read the log", table, &e))?;
+        if let Some(why) = readable::obstacle(table, state)? {
+            return Err(Error::incompatible(why));
+        }
         let files = state.log_data();
         let files = files.iter();
         Ok(files.map(|f| TableFile::new(f.object_store_path(), f.stats().as_deref())).collect())
     }
 
     /// The files with new rows in the versions behind `after` up to `to`; `None` when the log does not tell: it was
-    /// cleaned meanwhile, or `to` lies before `after`, in a table that was made anew.
+    /// cleaned meanwhile, `to` lies before `after`, in a table that was made anew, or somebody changed how it is read.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -164,6 +177,9 @@ impl DeltaFollower {
             };
             let actions = get_actions(version, &bytes)
                 .map_err(|e| failure::log(format!("read log entry {version}"), table, &e))?;
+            if actions.iter().any(changes_reading) {
+                return Ok(None);
+            }
             // A merge of files adds rows that were there.
             files.extend(actions.iter().filter_map(|action| match action {
                 Action::Add(add) if add.data_change => TableFile::of(add),

@@ -17,7 +17,7 @@ use thalweg_core::element::Watermark;
 use thalweg_core::operator::{Collector, Context, LeftOut, OpenContext, Operator, OperatorFactory};
 use thalweg_core::time::{EventTime, earliest, latest};
 use thalweg_core::watermark::ROW_WATERMARK;
-use thalweg_core::window::{TimeWindow, TumblingEventTimeWindows};
+use thalweg_core::window::TumblingEventTimeWindows;
 use thalweg_core::{Error, Result};
 
 use super::Aggregate;
@@ -157,7 +157,7 @@ impl Partial {
     /// `Lateness` may have decided by other windows.
     fn open(
         &mut self,
-        rows: RecordBatch,
+        rows: &RecordBatch,
         watermark: Watermark,
         out: &mut Collector,
     ) -> Result<RecordBatch> {
@@ -165,7 +165,7 @@ impl Partial {
         let open: BooleanArray = self.starts.iter().map(|start| Some(is_open(start))).collect();
         self.starts.retain(is_open);
         let all = rows.num_rows();
-        let rows = filter_record_batch(&rows, &open)
+        let rows = filter_record_batch(rows, &open)
             .map_err(|_| Error::internal("rows of an aggregate cannot be filtered"))?;
         self.leave_out(all - rows.num_rows(), out);
         Ok(rows)
@@ -234,7 +234,7 @@ impl Operator for Partial {
             .ok_or_else(|| Error::internal("a row without an event time reached an aggregate"))?;
         let Some(first) = self.assign(times.values()) else { return Ok(()) };
         if self.lateness.is_none() && self.plan.pane_is_closed(first, context.watermark.0) {
-            rows = self.open(rows, context.watermark, out)?;
+            rows = self.open(&rows, context.watermark, out)?;
         }
         let keys: Vec<ArrayRef> =
             rows.columns().iter().skip(1).take(self.keys).map(Arc::clone).collect();

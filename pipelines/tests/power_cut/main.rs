@@ -22,9 +22,7 @@ use std::process::Command;
 use disk::Trace;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use support::{
-    TABLES, assert_same_tables, count, healthcare, run_file, shown, succeed, write_events,
-};
+use support::{TABLES, assert_same_tables, count, run_file, shown, succeed, write_events};
 
 const EVENTS: u64 = 20_000;
 /// How many of the instants are tried, each with and without luck.
@@ -34,15 +32,10 @@ const CALLS: &str = "trace=open,openat,creat,write,writev,pwrite64,pwritev,ftrun
 
 /// `healthcare run` over a file, below `strace` with `arguments`.
 fn traced(arguments: &[&str], data: &Path, input: &Path) -> Command {
-    let mut run = run_file(data, input);
-    run.args(["--checkpoint-interval", "50ms"]);
-    below_strace(arguments, &run)
-}
-
-fn below_strace(arguments: &[&str], run: &Command) -> Command {
+    let run = run_file(data, input);
     let mut command = Command::new("strace");
     command.args(["-f", "--seccomp-bpf"]).args(arguments).arg(run.get_program());
-    command.args(run.get_args());
+    command.args(run.get_args()).args(["--checkpoint-interval", "50ms"]);
     for (name, value) in run.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -165,26 +158,5 @@ fn a_sync_that_fails_once_ends_an_attempt_and_nothing_else() {
         assert!(said, "{n}, {failed} syncs failed: {}", shown(&output));
         succeed(&mut run_file(&data, &input));
         assert_same_tables(&calm, &data);
-    }
-}
-
-#[test]
-fn the_head_of_the_audit_log_is_synced_before_it_has_its_name() {
-    if !can_trace() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (data, calls) = (folder.path().join("data"), folder.path().join("calls"));
-    fs::create_dir(&data).unwrap();
-    let mut add = healthcare();
-    add.args(["users", "add", "ada", "--role", "viewer", "--data-dir"]).arg(&data);
-    succeed(&mut below_strace(&["-y", "-o", calls.to_str().unwrap(), "-e", CALLS], &add));
-    let calls = fs::read_to_string(&calls).unwrap();
-    let calls: Vec<&str> = calls.lines().filter(|call| call.contains(".head-next")).collect();
-    let renamed: Vec<usize> = (0..calls.len()).filter(|at| calls[*at].contains("rename")).collect();
-    // At the log's beginning, and with the entries that the change begins and is done.
-    assert_eq!(renamed.len(), 3, "{calls:#?}");
-    for at in renamed {
-        assert!(at > 0 && calls[at - 1].contains("fdatasync("), "{calls:#?}");
     }
 }

@@ -1,7 +1,7 @@
 //! The file beside the log that names its newest entry: entries that are missing at the end are noticed by it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use thalweg_core::error::io as io_error;
@@ -12,7 +12,8 @@ use super::verify::Anchor;
 
 const ENDING: &str = ".head";
 
-/// The entry that it names; `None` when there is no such file.
+/// The entry that it names; `None` when there is no such file. An empty one, as a power cut may leave it, names none: it is
+/// behind, as after any crash.
 pub(super) fn read(log: &Path) -> Result<Option<Anchor>> {
     let shown = log.display();
     let bytes = match fs::read(beside(log, ENDING)) {
@@ -22,6 +23,9 @@ pub(super) fn read(log: &Path) -> Result<Option<Anchor>> {
             return Err(io_error(format!("read the head beside audit log {shown}"), error));
         }
     };
+    if bytes.is_empty() {
+        return Ok(Some(Anchor::none()));
+    }
     let head = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
     head.map(Some).ok_or_else(|| {
         Error::corrupt(format!(
@@ -30,12 +34,10 @@ pub(super) fn read(log: &Path) -> Result<Option<Anchor>> {
     })
 }
 
-/// Names another entry. Its bytes are synced before they have the name, so a power cut leaves this head or the one
-/// before it, never half of one. The name is not: a head that is taken back is an older entry of the same chain.
+/// Names another entry. Nothing is synced: a head that is taken back is an older entry of the same chain, and the log has
+/// been synced before.
 pub(super) fn write(log: &Path, head: &Anchor) -> io::Result<()> {
     let next = beside(log, ".head-next");
-    let mut file = File::create(&next)?;
-    file.write_all(head.to_string().as_bytes())?;
-    file.sync_data()?;
+    fs::write(&next, head.to_string())?;
     fs::rename(&next, beside(log, ENDING))
 }

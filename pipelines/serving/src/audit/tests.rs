@@ -179,8 +179,8 @@ fn a_head_that_a_crash_left_behind_is_taken_and_one_that_is_gone_or_none_is_not(
     let (head, next) = (path.with_extension("jsonl.head"), path.with_extension("jsonl.head-next"));
     let event = Event::new("ada", Action::Query, Outcome::Done);
     let third = anchor_of(&lines(&path)[2]).unwrap();
-    for behind in [third, Anchor::none()] {
-        fs::write(&head, behind.to_string()).unwrap();
+    for behind in [third.to_string(), Anchor::none().to_string(), String::new()] {
+        fs::write(&head, behind).unwrap();
         fs::write(&next, "half").unwrap();
         drop(AuditLog::open(&path, Arc::new(Fixed)).unwrap());
         log.append(&event).unwrap();
@@ -189,7 +189,7 @@ fn a_head_that_a_crash_left_behind_is_taken_and_one_that_is_gone_or_none_is_not(
     }
     fs::remove_file(&head).unwrap();
     assert_eq!(log.append(&event).unwrap_err().kind(), ErrorKind::Corrupt);
-    fs::write(&head, "").unwrap();
+    fs::write(&head, "3").unwrap();
     assert_eq!(log.append(&event).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
