@@ -93,11 +93,62 @@ impl KafkaSource {
 
     fn partitions(&self) -> Result<Vec<i32>> {
         let client = self.client()?;
-        let partitions = client.partitions().inspect_err(|_| {
-            // It may have forgotten its brokers for good (`stall`): the next question is another client's.
-            self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
-        })?;
+        let partitions = client.partitions().inspect_err(|_| self.forget_client())?;
         partitions.ok_or_else(|| client.missing())
+    }
+
+    /// It may have forgotten its brokers for good (`stall`): the next question is another client's.
+    fn forget_client(&self) {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Whether the topic is the one that was read, and has what comes next.
+    fn compare(
+        &self,
+        client: &TopicClient,
+        identity: &BTreeMap<String, String>,
+        restored: &[Split],
+    ) -> Result<()> {
+        let topic = &self.config.topic;
+        let existing = client.partitions()?;
+        if let Some(remembered) = identity.get("topic").filter(|remembered| *remembered != topic) {
+            return Err(Error::incompatible(format!(
+                "the checkpoint is of topic `{remembered}` and not of `{topic}`: pass --topic {remembered}, or --fresh for a new run"
+            )));
+        }
+        if let (Some(then), Some(now)) = (identity.get("cluster"), client.cluster_id())
+            && *then != now
+        {
+            return Err(Error::incompatible(format!(
+                "the checkpoint is of kafka cluster {then}, but {} is cluster {now}: pass the old --bootstrap-servers, or --fresh for a new run",
+                self.config.bootstrap_servers
+            )));
+        }
+        let mut positions = BTreeMap::new();
+        for split in restored.iter().filter(|split| !split.is_finished()) {
+            positions.insert(partition_of(&split.id)?, split.position);
+        }
+        let partitions: Vec<i32> = positions.keys().copied().collect();
+        let existing = existing.ok_or_else(|| deleted(topic))?;
+        if let Some(then) = identity.get(TOPIC_ID)
+            && client.id()?.is_some_and(|now| now != *then)
+        {
+            created_again(&self.config)?;
+        }
+        if let Some(gone) = partitions.iter().find(|p| !existing.contains(p)) {
+            return Err(no_partition(topic, *gone));
+        }
+        let low = client.offsets(&partitions, Ask::Low, PATIENCE)?;
+        let high = client.offsets(&partitions, Ask::High, PATIENCE)?;
+        for (partition, position) in positions {
+            let (Some(&low), Some(&high)) = (low.get(&partition), high.get(&partition)) else {
+                continue;
+            };
+            if position < low || position > high {
+                Loss { partition, position, low, high: Some(high) }.report(&self.config)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn kafka_reader(&self) -> Result<KafkaReader> {
@@ -197,46 +248,7 @@ impl Source for KafkaSource {
 
     fn verify(&self, identity: &BTreeMap<String, String>, restored: &[Split]) -> Result<()> {
         let client = self.client()?;
-        let topic = &self.config.topic;
-        let existing = client.partitions()?;
-        if let Some(remembered) = identity.get("topic").filter(|remembered| *remembered != topic) {
-            return Err(Error::incompatible(format!(
-                "the checkpoint is of topic `{remembered}` and not of `{topic}`: pass --topic {remembered}, or --fresh for a new run"
-            )));
-        }
-        if let (Some(then), Some(now)) = (identity.get("cluster"), client.cluster_id())
-            && *then != now
-        {
-            return Err(Error::incompatible(format!(
-                "the checkpoint is of kafka cluster {then}, but {} is cluster {now}: pass the old --bootstrap-servers, or --fresh for a new run",
-                self.config.bootstrap_servers
-            )));
-        }
-        let mut positions = BTreeMap::new();
-        for split in restored.iter().filter(|split| !split.is_finished()) {
-            positions.insert(partition_of(&split.id)?, split.position);
-        }
-        let partitions: Vec<i32> = positions.keys().copied().collect();
-        let existing = existing.ok_or_else(|| deleted(topic))?;
-        if let Some(then) = identity.get(TOPIC_ID)
-            && client.id()?.is_some_and(|now| now != *then)
-        {
-            created_again(&self.config)?;
-        }
-        if let Some(gone) = partitions.iter().find(|p| !existing.contains(p)) {
-            return Err(no_partition(topic, *gone));
-        }
-        let low = client.offsets(&partitions, Ask::Low, PATIENCE)?;
-        let high = client.offsets(&partitions, Ask::High, PATIENCE)?;
-        for (partition, position) in positions {
-            let (Some(&low), Some(&high)) = (low.get(&partition), high.get(&partition)) else {
-                continue;
-            };
-            if position < low || position > high {
-                Loss { partition, position, low, high: Some(high) }.report(&self.config)?;
-            }
-        }
-        Ok(())
+        self.compare(&client, identity, restored).inspect_err(|_| self.forget_client())
     }
 
     fn reader(&self) -> Result<Box<dyn SourceReader>> {
