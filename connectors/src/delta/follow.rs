@@ -128,7 +128,11 @@ impl DeltaFollower {
         let mut newest = known.clone();
         while let Some(entry) = tag(&log, table, newest.number + 1).await? {
             newest = TableVersion { number: newest.number + 1, entry: Some(entry) };
-            if newest.number - known.number > FOLLOWED {
+            let ahead = newest.number - known.number;
+            // Who is far behind finds out at once.
+            let is_far =
+                ahead == 1 && tag(&log, table, known.number + FOLLOWED + 1).await?.is_some();
+            if is_far || ahead > FOLLOWED {
                 return Ok(None);
             }
         }

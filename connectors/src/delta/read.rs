@@ -19,7 +19,7 @@ use thalweg_objects::{Access, Place};
 
 use super::scan::{Wanted, Within, broken};
 use super::storage::Storage;
-use super::{active, cuts, failure, plan, readable, schema};
+use super::{active, count, cuts, failure, plan, readable, schema};
 
 /// Hands each batch of the columns called `columns` (in the table's own order) to `visit`.
 ///
@@ -152,14 +152,10 @@ impl DeltaReader {
         let Some(loaded) = self.storage.load(table, version).await? else { return Ok(None) };
         let state = loaded.snapshot().map_err(|e| failure::log("read the log", table, &e))?;
         let files = state.log_data();
-        let files = files.iter().map(|file| {
-            let deleted = file.deletion_vector_descriptor().map_or(0, |vector| vector.cardinality);
-            let deleted = u64::try_from(deleted).unwrap_or(0);
-            File {
-                path: file.object_store_path(),
-                rows: file.num_records().map(|n| (n as u64).saturating_sub(deleted)),
-                stats: file.stats(),
-            }
+        let files = files.iter().map(|file| File {
+            path: file.object_store_path(),
+            rows: count::rows_of(&file),
+            stats: file.stats(),
         });
         Ok(Some(OpenTable {
             reader: self,

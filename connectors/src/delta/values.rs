@@ -12,9 +12,9 @@ use arrow_schema::DataType;
 use thalweg_core::{Error, ErrorKind, Result};
 
 /// From 1 January -262143 to 31 December 262142, the calendar that all of Delta's crates share.
-const DAYS: RangeInclusive<i32> = -96_465_293..=95_026_236;
+const DAYS: RangeInclusive<i32> = -96_465_292..=95_026_236;
 /// The same, µs.
-const INSTANTS: RangeInclusive<i64> = -96_465_293 * DAY..=95_026_237 * DAY - 1;
+const INSTANTS: RangeInclusive<i64> = -96_465_292 * DAY..=95_026_237 * DAY - 1;
 const DAY: i64 = 86_400_000_000;
 
 /// The folder of the rows that have no value.

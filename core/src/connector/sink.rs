@@ -258,7 +258,7 @@ pub trait Sink: Send + Sync + Debug {
     /// A writer for one subtask.
     fn writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>>;
 
-    /// The committer of this kind of target.
+    /// The committer of this kind of target: the same for all sinks of a kind in a graph, as [`Committer::identity`] tells.
     fn committer(&self) -> Arc<dyn Committer>;
 }
 

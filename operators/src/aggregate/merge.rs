@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
+use arrow_select::filter::filter_record_batch;
 use thalweg_core::element::Watermark;
 use thalweg_core::key::{KeyGroup, hash_keys, key_group_of};
 use thalweg_core::operator::{
-    Collector, Context, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
+    Collector, Context, LeftOut, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
 };
 use thalweg_core::time::{EventTime, earliest};
 use thalweg_core::{Error, Result};
@@ -66,33 +67,33 @@ fn restored(watermarks: &[(KeyGroup, EventTime)], group: KeyGroup) -> EventTime 
 }
 
 impl Merge {
-    /// A window is emitted once: rows for one that was must not come (lateness was decided upstream).
-    fn refuse_closed(&self, batch: &RecordBatch) -> Result<()> {
-        let again = || {
-            Error::internal(
-                "rows came for a window that had been emitted: window handling is wrong",
-            )
-        };
+    /// The rows whose windows are open. A window is emitted once: rows for one that was must not come (lateness was decided
+    /// upstream). Right behind a restore they may: whoever judges by the watermark where he is has not heard of it yet.
+    fn open(&self, batch: &RecordBatch, out: &mut Collector) -> Result<RecordBatch> {
         let starts = WindowStore::starts(batch)?.values();
-        let Some(first) = earliest(starts) else { return Ok(()) };
+        let Some(first) = earliest(starts) else { return Ok(batch.clone()) };
         if self.plan.pane_is_closed(first, self.fired) {
-            return Err(again());
+            return Err(Error::internal(
+                "rows came for a window that had been emitted: window handling is wrong",
+            ));
         }
         let furthest = self.restored.iter().map(|(_, watermark)| *watermark).max();
         if !furthest.is_some_and(|watermark| self.plan.pane_is_closed(first, watermark)) {
-            return Ok(());
+            return Ok(batch.clone());
         }
         let keys = batch.columns().iter().skip(1).take(self.plan.key_fields.len());
         let keys: Vec<_> = keys.map(Arc::clone).collect();
         let mut hashes = Vec::new();
         hash_keys(&keys, batch.num_rows(), &mut hashes)?;
-        for (start, hash) in starts.iter().zip(hashes) {
+        let is_open = |(start, hash): (&EventTime, u64)| {
             let group = key_group_of(hash, self.open.max_parallelism);
-            if self.plan.pane_is_closed(*start, restored(&self.restored, group)) {
-                return Err(again());
-            }
-        }
-        Ok(())
+            Some(!self.plan.pane_is_closed(*start, restored(&self.restored, group)))
+        };
+        let open: BooleanArray = starts.iter().zip(hashes).map(is_open).collect();
+        let late = open.false_count() as u64;
+        out.leave_out(LeftOut { late, ..LeftOut::default() });
+        filter_record_batch(batch, &open)
+            .map_err(|_| Error::internal("partial rows of an aggregate cannot be filtered"))
     }
 }
 
@@ -101,9 +102,9 @@ impl Operator for Merge {
         &mut self,
         batch: RecordBatch,
         _context: &Context<'_>,
-        _out: &mut Collector,
+        out: &mut Collector,
     ) -> Result<()> {
-        self.refuse_closed(&batch)?;
+        let batch = self.open(&batch, out)?;
         self.snapshots.forget();
         self.store.merge_panes(&batch)
     }

@@ -148,7 +148,7 @@ impl Partial {
         if !self.told {
             self.told = true;
             tracing::warn!(
-                "late rows are left out and counted; put `Lateness` before the window to keep them"
+                "late rows are left out and counted; put `Lateness` with the window's own settings before it to keep them"
             );
         }
     }

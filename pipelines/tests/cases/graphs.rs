@@ -120,16 +120,19 @@ fn two_committers_of_one_kind_do_not_build() {
 }
 
 #[test]
-fn a_sink_taken_out_of_the_graph_may_lose_its_target() {
-    let calm = World::calm(ROWS);
-    let world = World::new();
-    let with_copy = Drawing { copy: true, ..USUAL };
-    run(world.drawn(with_copy, source(ROWS)).events(Some(1_000))).unwrap();
-    assert!(world.store.remove("copy"));
-    assert!(run(world.drawn(with_copy, source(ROWS))).is_err());
-    assert!(run(world.job(source(ROWS))).unwrap().finished);
-    world.assert_same(&calm);
-    world.verify(source(ROWS));
+fn a_fresh_chain_gets_past_a_target_that_is_gone_with_its_sink_or_without() {
+    for still_there in [true, false] {
+        let world = World::new();
+        let with_copy = Drawing { copy: true, ..USUAL };
+        run(world.drawn(with_copy, source(ROWS)).events(Some(1_000))).unwrap();
+        assert!(world.store.remove("copy"));
+        let drawing = if still_there { with_copy } else { USUAL };
+        let told = run(world.drawn(drawing, source(ROWS))).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::DataLoss, "{told}");
+        assert!(run(world.drawn(drawing, source(ROWS)).fresh(true)).unwrap().finished);
+        assert_eq!(world.store.rows("all"), 1_000 + 3 * ROWS as u64);
+        assert_eq!(world.store.rows("copy"), if still_there { 3 * ROWS as u64 } else { 0 });
+    }
 }
 
 #[test]

@@ -147,41 +147,43 @@ fn check_keys(context: &JobContext, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-/// Opens or creates every target and compares it with what the manifest expects (P12). Of a chain that ends, a target
-/// that is gone, or another, and that nothing waits for, is forgotten: the next chain judges what it finds there.
+/// Opens or creates every target and compares it with what the manifest expects (P12). A sink that the graph has lost, and
+/// to which nothing is owed, is forgotten. So is, of a chain that ends, one whose target is gone or another, with what
+/// waits for it: the next chain reads the input again and judges what it finds there.
 async fn open_targets(
     context: &JobContext,
     manifest: &mut Manifest,
     chain: Chain,
 ) -> Result<BTreeMap<String, TargetStatus>> {
-    let mut opened = BTreeMap::new();
     let planned = planned(context)?;
-    for sink in &mut manifest.sinks {
+    let (mut opened, mut kept) = (BTreeMap::new(), Vec::new());
+    for sink in std::mem::take(&mut manifest.sinks) {
         let waits = manifest.pending.iter().any(|p| p.sink == sink.uid.as_str());
-        if !waits && !planned.iter().any(|(uid, target)| is_same(sink, uid, target)) {
-            // The graph has lost it, and nothing is owed to it.
+        if !waits && !planned.iter().any(|(uid, target)| is_same(&sink, uid, target)) {
             continue;
         }
         let committer = context.committers.get(&sink.target.kind)?;
         let found = committer.open(&sink.target, &sink.app_id, &sink.expected, context.adopt).await;
         let found = found.and_then(|status| match status.txn {
-            Some(txn) if txn > manifest.number => Err(ahead(sink, txn, manifest.number)),
+            Some(txn) if txn > manifest.number => Err(ahead(&sink, txn, manifest.number)),
             _ => Ok(status),
         });
         match found.map_err(|e| e.at(format!("sink `{}`", sink.uid))) {
-            Ok(status) => drop(opened.insert(sink.uid.to_string(), status)),
+            Ok(status) => {
+                opened.insert(sink.uid.to_string(), status);
+                kept.push(sink);
+            }
             Err(error)
                 if chain == Chain::Ends
-                    && !waits
                     && matches!(error.kind(), ErrorKind::DataLoss | ErrorKind::Fenced) =>
             {
                 tracing::warn!(%error, "the new chain takes the place as it finds it");
-                sink.expected = TargetExpectation::default();
-                sink.rows = 0;
+                manifest.pending.retain(|pending| pending.sink != sink.uid.as_str());
             }
             Err(error) => return Err(error),
         }
     }
+    manifest.sinks = kept;
     Ok(opened)
 }
 

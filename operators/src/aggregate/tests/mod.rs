@@ -150,7 +150,7 @@ impl Job {
 
     /// Rows that were left out.
     pub(super) fn late(&self) -> u64 {
-        self.partials.iter().map(|partial| partial.late).sum()
+        self.partials.iter().chain(&self.merges).map(|instance| instance.late).sum()
     }
 
     /// Pushes rows into one of the partial instances.

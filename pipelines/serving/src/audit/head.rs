@@ -23,13 +23,14 @@ pub(super) fn read(log: &Path) -> Result<Option<Anchor>> {
             return Err(io_error(format!("read the head beside audit log {shown}"), error));
         }
     };
-    if bytes.is_empty() {
+    if bytes.iter().all(|byte| *byte == 0) {
         return Ok(Some(Anchor::none()));
     }
     let head = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
     head.map(Some).ok_or_else(|| {
         Error::corrupt(format!(
-            "the head beside audit log {shown} is damaged: move both aside, and a new log begins"
+            "the head beside audit log {shown} is damaged: move both aside and start the server again: a new \
+             log begins"
         ))
     })
 }

@@ -259,7 +259,8 @@ fn last(file: &mut File, path: &Path) -> Result<(Anchor, Option<u64>)> {
 fn damaged(path: &Path) -> Error {
     let shown = path.display();
     Error::corrupt(format!(
-        "audit log {shown} is damaged: run `audit verify`, then move it and its .head aside, and a new one begins"
+        "audit log {shown} is damaged: run `audit verify`, then move it and its .head aside and start the server again: a new one \
+         begins"
     ))
 }
 

@@ -76,7 +76,7 @@ fn found(judge: Judge, text: &str, buffer: &mut String) -> Option<&'static str> 
         }
         Judge::Free => find_leak(text).map(Leak::name),
         Judge::Name => find_leak(text).filter(|leak| *leak != Leak::Date).map(Leak::name),
-        Judge::Staff => None,
+        Judge::Staff => find_leak(text).filter(|leak| *leak != Leak::Email).map(Leak::name),
     }
 }
 
@@ -130,6 +130,7 @@ mod tests {
     fn who_answers_an_alert_is_no_patient_and_may_have_an_address() {
         let nurse = "joy@example.org";
         assert_eq!(leaks_of("alerts/events", "by", nurse), Vec::<String>::new());
+        assert_eq!(leaks_of("alerts/events", "by", "123-45-6789").len(), 1);
         assert_eq!(
             leaks_of("alerts/events", "rule", nurse).len(),
             1,

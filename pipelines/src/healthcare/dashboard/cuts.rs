@@ -20,9 +20,15 @@ pub(super) struct Found {
 /// The newest few; `None` when nothing was ever published.
 pub(super) async fn newest(follower: &DeltaFollower) -> Result<Option<Found>> {
     let Some(version) = follower.newest(CUTS).await? else { return Ok(None) };
-    let files = newest_files(follower.files(CUTS, version.number()).await?);
-    let cuts = read(follower, &files).await?;
-    Ok(Some(Found { version, cuts }))
+    let (mut new, mut old) = by_age(follower.files(CUTS, version.number()).await?);
+    loop {
+        let cuts = read(follower, &new).await?;
+        // Where other jobs publish, those of this one may all be older.
+        if !cuts.is_empty() || old.is_empty() {
+            return Ok(Some(Found { version, cuts }));
+        }
+        (new, old) = by_age(old);
+    }
 }
 
 /// Those behind `known`; `None` when there is no way from there: the newest are to be read again.
@@ -42,14 +48,14 @@ async fn read(follower: &DeltaFollower, files: &[TableFile]) -> Result<Vec<Cut>>
     Ok(cuts)
 }
 
-/// The files with the newest cuts, by the clock and by number: the clock may have been set back, numbers may begin anew.
-fn newest_files(mut files: Vec<TableFile>) -> Vec<TableFile> {
+/// The files with the newest cuts, by the clock and by number, and the others: the clock may have been set back, numbers
+/// may begin anew.
+fn by_age(files: Vec<TableFile>) -> (Vec<TableFile>, Vec<TableFile>) {
     let oldest = bound(files.iter().map(|file| second(file).to_owned()));
     let least = bound(files.iter().map(number));
     let is_new =
         |file: &TableFile| Some(second(file)) >= oldest.as_deref() || Some(number(file)) >= least;
-    files.retain(is_new);
-    files
+    files.into_iter().partition(is_new)
 }
 
 fn second(file: &TableFile) -> &str {
