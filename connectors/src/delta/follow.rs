@@ -28,6 +28,8 @@ use super::{cuts, failure, readable};
 /// How many versions are followed one by one. A log has a checkpoint every 100 entries, unless it is told otherwise:
 /// from further behind reading anew is less work.
 const FOLLOWED: u64 = 100;
+/// As many may be new to whoever looks all the time.
+const NEAR: u64 = 4;
 
 /// Reads what tables below one root gain. Its futures want a multi-thread tokio runtime.
 #[derive(Debug, Clone)]
@@ -129,9 +131,9 @@ impl DeltaFollower {
         while let Some(entry) = tag(&log, table, newest.number + 1).await? {
             newest = TableVersion { number: newest.number + 1, entry: Some(entry) };
             let ahead = newest.number - known.number;
-            // Who is far behind finds out at once.
+            // Who is far behind finds out soon, and who is not is not asked to look.
             let is_far =
-                ahead == 1 && tag(&log, table, known.number + FOLLOWED + 1).await?.is_some();
+                ahead == NEAR && tag(&log, table, known.number + FOLLOWED + 1).await?.is_some();
             if is_far || ahead > FOLLOWED {
                 return Ok(None);
             }

@@ -69,9 +69,10 @@ fn restored(watermarks: &[(KeyGroup, EventTime)], group: KeyGroup) -> EventTime 
 impl Merge {
     /// The rows whose windows are open. A window is emitted once: rows for one that was must not come (lateness was decided
     /// upstream). Right behind a restore they may: whoever judges by the watermark where he is has not heard of it yet.
-    fn open(&self, batch: &RecordBatch, out: &mut Collector) -> Result<RecordBatch> {
-        let starts = WindowStore::starts(batch)?.values();
-        let Some(first) = earliest(starts) else { return Ok(batch.clone()) };
+    /// They are partial rows that are counted then, each of one row at least.
+    fn open_rows(&self, batch: RecordBatch, out: &mut Collector) -> Result<RecordBatch> {
+        let starts = WindowStore::starts(&batch)?.values();
+        let Some(first) = earliest(starts) else { return Ok(batch) };
         if self.plan.pane_is_closed(first, self.fired) {
             return Err(Error::internal(
                 "rows came for a window that had been emitted: window handling is wrong",
@@ -79,7 +80,7 @@ impl Merge {
         }
         let furthest = self.restored.iter().map(|(_, watermark)| *watermark).max();
         if !furthest.is_some_and(|watermark| self.plan.pane_is_closed(first, watermark)) {
-            return Ok(batch.clone());
+            return Ok(batch);
         }
         let keys = batch.columns().iter().skip(1).take(self.plan.key_fields.len());
         let keys: Vec<_> = keys.map(Arc::clone).collect();
@@ -92,7 +93,7 @@ impl Merge {
         let open: BooleanArray = starts.iter().zip(hashes).map(is_open).collect();
         let late = open.false_count() as u64;
         out.leave_out(LeftOut { late, ..LeftOut::default() });
-        filter_record_batch(batch, &open)
+        filter_record_batch(&batch, &open)
             .map_err(|_| Error::internal("partial rows of an aggregate cannot be filtered"))
     }
 }
@@ -104,7 +105,7 @@ impl Operator for Merge {
         _context: &Context<'_>,
         out: &mut Collector,
     ) -> Result<()> {
-        let batch = self.open(&batch, out)?;
+        let batch = self.open_rows(batch, out)?;
         self.snapshots.forget();
         self.store.merge_panes(&batch)
     }

@@ -155,7 +155,7 @@ impl Partial {
 
     /// The rows whose windows are open here. An operator in between may have lost what lateness is decided by, and
     /// `Lateness` may have decided by other windows.
-    fn open(
+    fn open_rows(
         &mut self,
         rows: &RecordBatch,
         watermark: Watermark,
@@ -234,7 +234,7 @@ impl Operator for Partial {
             .ok_or_else(|| Error::internal("a row without an event time reached an aggregate"))?;
         let Some(first) = self.assign(times.values()) else { return Ok(()) };
         if self.lateness.is_none() && self.plan.pane_is_closed(first, context.watermark.0) {
-            rows = self.open(&rows, context.watermark, out)?;
+            rows = self.open_rows(&rows, context.watermark, out)?;
         }
         let keys: Vec<ArrayRef> =
             rows.columns().iter().skip(1).take(self.keys).map(Arc::clone).collect();

@@ -91,32 +91,60 @@ fn a_sink_that_comes_back_goes_on_with_the_rows_that_it_had() {
     world.verify(source(ROWS));
 }
 
+/// Of sinks by uid, store and path one is refused because of another.
+fn assert_refused(sinks: &[(&str, &MemoryStore, &str)], node: &str, because_of: &str) {
+    let env = StreamEnvironment::new("refused");
+    let readings = env.source::<Reading>("readings", MemorySource::new(Reading::schema()));
+    for (uid, store, path) in sinks {
+        readings.sink(uid, store.sink(path));
+    }
+    let told = env.build().unwrap_err();
+    assert_eq!(told.problems().len(), 1, "{told}");
+    let (text, node) = (told.to_string(), format!("node `{node}`"));
+    assert!(text.contains(&node) && text.contains(&format!("sink `{because_of}`")), "{text}");
+}
+
 #[test]
 fn two_sinks_of_one_table_do_not_build() {
     let store = MemoryStore::default();
-    let env = StreamEnvironment::new("twice");
-    let readings = env.source::<Reading>("readings", MemorySource::new(Reading::schema()));
-    readings.sink("one", store.sink("all"));
-    readings.sink("two", store.sink("other"));
-    readings.sink("three", store.sink("all"));
-    let told = env.build().unwrap_err();
-    assert_eq!(told.problems().len(), 1, "{told}");
-    let text = told.to_string();
-    assert!(text.contains("node `three`") && text.contains("sink `one`"), "{text}");
+    let sinks = [("one", &store, "all"), ("two", &store, "other"), ("three", &store, "all")];
+    assert_refused(&sinks, "three", "one");
+}
+
+#[test]
+fn a_sink_inside_of_another_sinks_table_does_not_build() {
+    let store = MemoryStore::default();
+    let sinks = [
+        ("late", &store, "events/late/rows"),
+        ("all", &store, "events"),
+        ("beside", &store, "events-late"),
+        ("other", &store, "other/events"),
+    ];
+    assert_refused(&sinks, "late", "all");
 }
 
 #[test]
 fn two_committers_of_one_kind_do_not_build() {
     let (here, there) = (MemoryStore::default(), MemoryStore::default());
-    let env = StreamEnvironment::new("apart");
-    let readings = env.source::<Reading>("readings", MemorySource::new(Reading::schema()));
-    readings.sink("one", here.sink("all"));
-    readings.sink("two", here.sink("other"));
-    readings.sink("three", there.sink("all-there"));
-    let told = env.build().unwrap_err();
-    assert_eq!(told.problems().len(), 1, "{told}");
-    let text = told.to_string();
-    assert!(text.contains("node `three`") && text.contains("sink `one`"), "{text}");
+    let sinks = [("one", &here, "all"), ("two", &here, "other"), ("three", &there, "all-there")];
+    assert_refused(&sinks, "three", "one");
+}
+
+#[test]
+fn a_sink_taken_out_of_the_graph_may_lose_its_target_when_nothing_is_owed_to_it() {
+    let calm = World::calm(ROWS);
+    let world = World::new();
+    let with_copy = Drawing { copy: true, ..USUAL };
+    run(world.drawn(with_copy, source(ROWS)).events(Some(1_000))).unwrap();
+    // Nothing more may be read: another checkpoint, without rows.
+    run(world.drawn(with_copy, source(ROWS)).events(Some(1_000))).unwrap();
+    assert!(world.manifest(world.newest()).pending.is_empty());
+    assert!(world.store.remove("copy"));
+    let told = run(world.drawn(with_copy, source(ROWS))).unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::DataLoss, "{told}");
+    assert!(run(world.job(source(ROWS))).unwrap().finished);
+    world.assert_same(&calm);
+    world.verify(source(ROWS));
 }
 
 #[test]
@@ -133,19 +161,4 @@ fn a_fresh_chain_gets_past_a_target_that_is_gone_with_its_sink_or_without() {
         assert_eq!(world.store.rows("all"), 1_000 + 3 * ROWS as u64);
         assert_eq!(world.store.rows("copy"), if still_there { 3 * ROWS as u64 } else { 0 });
     }
-}
-
-#[test]
-fn a_sink_inside_of_another_sinks_table_does_not_build() {
-    let store = MemoryStore::default();
-    let env = StreamEnvironment::new("nested");
-    let readings = env.source::<Reading>("readings", MemorySource::new(Reading::schema()));
-    readings.sink("late", store.sink("events/late/rows"));
-    readings.sink("all", store.sink("events"));
-    readings.sink("beside", store.sink("events-late"));
-    readings.sink("other", store.sink("other/events"));
-    let told = env.build().unwrap_err();
-    assert_eq!(told.problems().len(), 1, "{told}");
-    let text = told.to_string();
-    assert!(text.contains("node `late`") && text.contains("sink `all`"), "{text}");
 }

@@ -328,19 +328,20 @@ impl Coordinator {
     fn add_splits(&mut self, uid: &OperatorUid, new: Vec<SplitSnapshot>) {
         let owners: Vec<_> = self.sources.iter().filter(|s| s.uid == *uid).collect();
         let known = self.known_splits.entry(uid.clone()).or_default();
-        let mut added = vec![Vec::new(); owners.len()];
+        let mut orders = vec![Vec::new(); owners.len()];
         for split in new {
             if known.iter().any(|k| k.split.id == split.split.id) {
                 continue;
             }
-            let Some(added) = added.get_mut(known.len() % owners.len().max(1)) else { return };
+            // Without an owner it is found again.
+            let Some(order) = orders.get_mut(known.len() % owners.len().max(1)) else { return };
             tracing::info!(source = %uid, split = split.split.id, "found a new split");
-            added.push(split.clone());
+            order.push(split.clone());
             known.push(split);
         }
         // One order each, however many splits: orders wait in a short queue.
-        for (owner, splits) in owners.iter().zip(added).filter(|(_, splits)| !splits.is_empty()) {
-            owner.address.do_send(AddSplits(self.attempt, splits));
+        for (owner, order) in owners.iter().zip(orders).filter(|(_, order)| !order.is_empty()) {
+            owner.address.do_send(AddSplits(self.attempt, order));
         }
     }
 }

@@ -147,9 +147,9 @@ fn check_keys(context: &JobContext, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-/// Opens or creates every target and compares it with what the manifest expects (P12). A sink that the graph has lost, and
-/// to which nothing is owed, is forgotten. So is, of a chain that ends, one whose target is gone or another, with what
-/// waits for it: the next chain reads the input again and judges what it finds there.
+/// Opens or creates every target and compares it with what the manifest expects (P12). A sink whose target is gone, or
+/// another, is forgotten where nobody needs it: the graph has lost the sink and nothing is owed to it, or the chain ends,
+/// and the next one reads the input again and judges what it finds there.
 async fn open_targets(
     context: &JobContext,
     manifest: &mut Manifest,
@@ -159,7 +159,9 @@ async fn open_targets(
     let (mut opened, mut kept) = (BTreeMap::new(), Vec::new());
     for sink in std::mem::take(&mut manifest.sinks) {
         let waits = manifest.pending.iter().any(|p| p.sink == sink.uid.as_str());
-        if !waits && !planned.iter().any(|(uid, target)| is_same(&sink, uid, target)) {
+        if !waits && !context.committers.0.contains_key(sink.target.kind.as_str()) {
+            // The graph has lost its last sink of that kind, and nothing is owed to it.
+            kept.push(sink);
             continue;
         }
         let committer = context.committers.get(&sink.target.kind)?;
@@ -168,23 +170,29 @@ async fn open_targets(
             Some(txn) if txn > manifest.number => Err(ahead(&sink, txn, manifest.number)),
             _ => Ok(status),
         });
+        let is_planned = || planned.iter().any(|(uid, target)| is_same(&sink, uid, target));
         match found.map_err(|e| e.at(format!("sink `{}`", sink.uid))) {
             Ok(status) => {
                 opened.insert(sink.uid.to_string(), status);
                 kept.push(sink);
             }
-            Err(error)
-                if chain == Chain::Ends
-                    && matches!(error.kind(), ErrorKind::DataLoss | ErrorKind::Fenced) =>
-            {
+            Err(error) if chain == Chain::Ends && is_lost(&error) => {
                 tracing::warn!(%error, "the new chain takes the place as it finds it");
                 manifest.pending.retain(|pending| pending.sink != sink.uid.as_str());
+            }
+            Err(error) if error.kind() == ErrorKind::DataLoss && !waits && !is_planned() => {
+                tracing::warn!(%error, "the graph has this sink no more, and nothing is owed to it");
             }
             Err(error) => return Err(error),
         }
     }
     manifest.sinks = kept;
     Ok(opened)
+}
+
+/// Whether a target is not what the chain has written to: gone, another, older, or further than the chain.
+fn is_lost(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::DataLoss | ErrorKind::Fenced)
 }
 
 /// The sinks of the graph with their targets.

@@ -91,9 +91,13 @@ pub(super) async fn run(processes: &mut [Process], until: Duration, world: &Worl
 }
 
 pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(direct(seed, mutation))
+    runtime().block_on(direct(seed, mutation))
+}
+
+/// One thread, whose time passes while nobody has anything to do.
+pub(super) fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
 }
 
 async fn direct(seed: u64, mutation: Mutation) -> Outcome {

@@ -14,7 +14,7 @@ use thalweg_core::crypto::MasterKey;
 use thalweg_core::time::Clock;
 
 use super::audit;
-use super::director::{Process, run};
+use super::director::{Process, run, runtime};
 use super::input::{PACE, ROWS};
 use super::world::{Mutation, World};
 use crate::job::JobSummary;
@@ -37,9 +37,7 @@ struct Refusal {
 
 /// Plays it; `answer` is how long the store takes to refuse.
 fn refuse(table: &'static str, answer: Duration, restart_attempts: u32) -> Refusal {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(direct(table, answer, restart_attempts))
+    runtime().block_on(direct(table, answer, restart_attempts))
 }
 
 async fn direct(table: &'static str, answer: Duration, restart_attempts: u32) -> Refusal {
@@ -55,7 +53,7 @@ async fn direct(table: &'static str, answer: Duration, restart_attempts: u32) ->
         let refusing = REFUSED.contains(&now);
         world.inner().refusing = refusing.then_some((table, answer));
         if refusing && now >= REFUSED.start + STILL {
-            let seen = (newest(&world), world.inner().furthest);
+            let seen = (world.newest(), world.inner().furthest);
             assert_eq!(*still.get_or_insert(seen), seen, "it went on at {now:?}");
         }
         if refusing && now + STEP * 5 >= REFUSED.end {
@@ -83,10 +81,6 @@ async fn direct(table: &'static str, answer: Duration, restart_attempts: u32) ->
             }
         }
     }
-}
-
-fn newest(world: &World) -> u64 {
-    world.inner().created.last_key_value().map_or(0, |(number, _)| *number)
 }
 
 /// The newest manifest waits for `table`, and everything before it is committed everywhere (P16). Nobody has read what

@@ -15,7 +15,7 @@ use thalweg_core::testing::seeds;
 use thalweg_core::time::Clock;
 
 use super::audit;
-use super::director::{Process, run};
+use super::director::{Process, run, runtime};
 use super::world::{Mutation, STALL, World};
 use crate::settings::Settings;
 
@@ -47,9 +47,7 @@ struct Outcome {
 }
 
 fn play(stalls: Stalls, mutation: Mutation) -> Outcome {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(direct(stalls, mutation))
+    runtime().block_on(direct(stalls, mutation))
 }
 
 async fn direct(stalls: Stalls, mutation: Mutation) -> Outcome {
@@ -100,7 +98,7 @@ async fn direct(stalls: Stalls, mutation: Mutation) -> Outcome {
             killed = true;
             processes.retain(|process| process.frozen_until.is_some());
         }
-        if steps.is_none() && newest(&world) >= LAST {
+        if steps.is_none() && world.newest() >= LAST {
             steps = Some(taken);
         }
     }
@@ -111,10 +109,6 @@ async fn direct(stalls: Stalls, mutation: Mutation) -> Outcome {
     audit::end(&world);
     let violations = world.inner().violations.clone();
     Outcome { steps: steps.unwrap_or(u64::MAX), fenced, violations }
-}
-
-fn newest(world: &World) -> u64 {
-    world.inner().created.last_key_value().map_or(0, |(number, _)| *number)
 }
 
 /// Whether checkpoint [`DECIDED`] is there and something waits to be committed.

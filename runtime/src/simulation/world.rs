@@ -219,6 +219,11 @@ impl World {
         self.inner().violations.push(what);
     }
 
+    /// The number of the newest manifest.
+    pub(super) fn newest(&self) -> u64 {
+        self.inner().created.last_key_value().map_or(0, |(number, _)| *number)
+    }
+
     /// Every manifest of that number that was ever stored.
     pub(super) fn manifests(&self, number: CheckpointId) -> Vec<Manifest> {
         let all = self.inner().created.get(&number.0).cloned().unwrap_or_default();

@@ -12,8 +12,8 @@ use super::verify::Anchor;
 
 const ENDING: &str = ".head";
 
-/// The entry that it names; `None` when there is no such file. An empty one, as a power cut may leave it, names none: it is
-/// behind, as after any crash.
+/// The entry that it names; `None` when there is no such file. One that is empty or all zeros, as a power cut may leave it,
+/// names none: it is behind, as after any crash.
 pub(super) fn read(log: &Path) -> Result<Option<Anchor>> {
     let shown = log.display();
     let bytes = match fs::read(beside(log, ENDING)) {
