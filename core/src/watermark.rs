@@ -357,29 +357,43 @@ fn timestamps<'a>(
 /// The minimum over a subtask's input channels.
 #[derive(Debug)]
 pub struct InputWatermarks {
-    channels: Vec<Watermark>,
+    channels: Vec<Channel>,
     current: Watermark,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Channel {
+    watermark: Watermark,
+    /// Whether it holds the others back.
+    counts: bool,
 }
 
 impl InputWatermarks {
     /// `channels` inputs that have said nothing yet.
     pub fn new(channels: usize) -> Self {
-        Self { channels: vec![Watermark::MIN; channels], current: Watermark::MIN }
+        let channel = Channel { watermark: Watermark::MIN, counts: true };
+        Self { channels: vec![channel; channels], current: Watermark::MIN }
     }
 
-    /// Input `channel` knows no event time: it holds nobody back.
+    /// Input `channel` knows no event time: it holds nobody back, except from the end of time. Rows of its own may come
+    /// until it has ended too, and what they set timers for must still be called.
     pub fn ignore(&mut self, channel: usize) {
         if let Some(own) = self.channels.get_mut(channel) {
-            *own = Watermark::MAX;
+            own.counts = false;
         }
     }
 
     /// A watermark came in; returns the new minimum if it has risen.
     pub fn advance(&mut self, channel: usize, watermark: Watermark) -> Option<Watermark> {
         if let Some(own) = self.channels.get_mut(channel) {
-            *own = (*own).max(watermark);
+            own.watermark = own.watermark.max(watermark);
         }
-        let low = self.channels.iter().copied().min()?;
+        let low = if self.channels.iter().all(|own| own.watermark == Watermark::MAX) {
+            Watermark::MAX
+        } else {
+            let counted = self.channels.iter().filter(|own| own.counts);
+            counted.map(|own| own.watermark).min().filter(|low| *low < Watermark::MAX)?
+        };
         let risen = low > self.current;
         self.current = self.current.max(low);
         risen.then_some(low)

@@ -21,6 +21,7 @@ use arrow_array::types::Int64Type;
 use bench::{Bench, brisk};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::prelude::*;
+use thalweg_operators::aggregate::Aggregate;
 use thalweg_runtime::{JobBuilder, Settings};
 use wards::{PerWindow, Reading, summary};
 
@@ -92,6 +93,47 @@ fn every_reading_is_counted_once_at_any_parallelism() {
         let gold = gold(&bench);
         assert_eq!(gold.iter().map(|r| r.2).sum::<i64>(), 15_000);
         assert_eq!(*expected.get_or_insert_with(|| gold.clone()), gold);
+    }
+}
+
+/// What minutes sum up to.
+#[derive(thalweg_core::Record)]
+#[expect(dead_code, reason = "only its columns are used")]
+struct PerHour {
+    window_start: Micros,
+    window_end: Micros,
+    ward: String,
+    readings: Option<i64>,
+}
+
+#[test]
+fn hours_that_are_summed_up_from_minutes_lack_none() {
+    for parallelism in [1, 2] {
+        let bench = Bench::new();
+        let env = StreamEnvironment::new("wards");
+        let readings = env.source::<Reading>("readings", source(5_000)).watermarks(
+            WatermarkStrategy::bounded_out_of_orderness(Reading::AT, Duration::from_secs(5)),
+        );
+        let sums = Aggregate::over(PerWindow::WINDOW_START).sum(PerWindow::READINGS, "readings");
+        readings
+            .key_by(Reading::WARD)
+            .window(TumblingEventTimeWindows::of(Duration::from_mins(1)))
+            .aggregate::<PerWindow>("per-minute", &summary())
+            .key_by(PerWindow::WARD)
+            .window(TumblingEventTimeWindows::of(Duration::from_hours(1)))
+            .aggregate::<PerHour>("per-hour", &sums)
+            .sink("hours", bench.store.sink("hours"));
+        bench.job(env.build().unwrap(), brisk(parallelism)).start().unwrap().join().unwrap();
+        let mut hours = [0, 0];
+        for batch in bench.store.batches("hours") {
+            let start =
+                batch.column(0).as_primitive::<arrow_array::types::TimestampMicrosecondType>();
+            let readings = batch.column(3).as_primitive::<Int64Type>();
+            for row in 0..batch.num_rows() {
+                hours[usize::from(start.value(row) > 0)] += readings.value(row);
+            }
+        }
+        assert_eq!(hours, [3 * 3_600, 3 * 1_400], "parallelism {parallelism}");
     }
 }
 

@@ -18,10 +18,10 @@ pub(crate) struct Reading {
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
 pub(crate) struct PerWindow {
-    window_start: Micros,
+    pub(crate) window_start: Micros,
     window_end: Micros,
-    ward: String,
-    readings: i64,
+    pub(crate) ward: String,
+    pub(crate) readings: i64,
     patients: i64,
 }
 

@@ -140,4 +140,20 @@ mod tests {
         timed.send(barrier(1)).await.unwrap();
         assert!(matches!(gate.next().await.unwrap(), Input::Barrier(_)));
     }
+
+    #[tokio::test]
+    async fn time_does_not_end_before_a_channel_without_event_time() {
+        let (timed, timed_in) = channel(1000);
+        let (commands, commands_in) = channel(1000);
+        let mut gate =
+            InputGate::new(vec![(timed_in, true), (commands_in, false)], CheckpointId(0));
+        timed.send(StreamElement::Watermark(Watermark(7))).await.unwrap();
+        assert!(matches!(gate.next().await.unwrap(), Input::Watermark(Watermark(7))));
+        timed.send(StreamElement::Watermark(Watermark::MAX)).await.unwrap();
+        assert!(gate.next().now_or_never().is_none());
+        commands.send(rows(2)).await.unwrap();
+        assert!(matches!(gate.next().await.unwrap(), Input::Batch(b) if b.num_rows() == 2));
+        commands.send(StreamElement::Watermark(Watermark::MAX)).await.unwrap();
+        assert!(matches!(gate.next().await.unwrap(), Input::Watermark(Watermark::MAX)));
+    }
 }

@@ -43,15 +43,17 @@ pub(crate) enum Effect {
     Send { edge: usize, batch: RecordBatch },
 }
 
-/// The nodes in topological order.
+/// The nodes in topological order, and what each has heard of event time. What one emits because time advances reaches
+/// the next before that has heard of it: such rows are not late.
 pub(crate) struct Chain {
     nodes: Vec<ChainNode>,
-    watermark: Watermark,
+    heard: Vec<Watermark>,
 }
 
 impl Chain {
     pub(crate) fn new(nodes: Vec<ChainNode>) -> Self {
-        Self { nodes, watermark: Watermark::MIN }
+        let heard = vec![Watermark::MIN; nodes.len()];
+        Self { nodes, heard }
     }
 
     /// Rows for the head.
@@ -63,13 +65,14 @@ impl Chain {
 
     /// Event time has advanced: each operator hears it after everything that its upstream emitted because of it.
     pub(crate) fn advance(&mut self, watermark: Watermark) -> Result<Vec<Effect>> {
-        self.watermark = watermark;
-        self.each(|operator, context, out| operator.on_watermark(watermark, context, out))
+        self.each(Some(watermark), |operator, context, out| {
+            operator.on_watermark(watermark, context, out)
+        })
     }
 
     /// Whatever is buffered without being state comes out now.
     pub(crate) fn flush(&mut self) -> Result<Vec<Effect>> {
-        self.each(|operator, context, out| operator.before_barrier(context, out))
+        self.each(None, |operator, context, out| operator.before_barrier(context, out))
     }
 
     /// The state of every operator.
@@ -84,16 +87,22 @@ impl Chain {
         Ok(all)
     }
 
+    /// Calls the operators one after the other, each of which has heard of `watermark` by then.
     fn each(
         &mut self,
+        watermark: Option<Watermark>,
         mut call: impl FnMut(&mut dyn Operator, &Context<'_>, &mut Collector) -> Result<()>,
     ) -> Result<Vec<Effect>> {
         let mut effects = Vec::new();
         for index in 0..self.nodes.len() {
-            let Some(node) = self.nodes.get_mut(index) else { continue };
+            let (Some(node), Some(heard)) = (self.nodes.get_mut(index), self.heard.get_mut(index))
+            else {
+                continue;
+            };
+            *heard = watermark.unwrap_or(*heard);
             let Some(operator) = &mut node.operator else { continue };
             let mut out = Collector::default();
-            let context = Context { watermark: self.watermark, open: &node.open };
+            let context = Context { watermark: *heard, open: &node.open };
             call(operator.as_mut(), &context, &mut out).map_err(|e| place(e, &node.open.uid))?;
             node.metrics.leave_out(out.take_left_out());
             self.route(index, out.take(), &mut effects)?;
@@ -102,8 +111,7 @@ impl Chain {
     }
 
     fn push(&mut self, index: usize, batch: RecordBatch, effects: &mut Vec<Effect>) -> Result<()> {
-        let watermark = self.watermark;
-        let Some(node) = self.nodes.get_mut(index) else {
+        let (Some(node), Some(heard)) = (self.nodes.get_mut(index), self.heard.get(index)) else {
             return Err(Error::internal("a chain without its node"));
         };
         node.metrics.rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
@@ -111,7 +119,7 @@ impl Chain {
             None => vec![(None, batch)],
             Some(operator) => {
                 let mut out = Collector::default();
-                let context = Context { watermark, open: &node.open };
+                let context = Context { watermark: *heard, open: &node.open };
                 operator
                     .process(batch, &context, &mut out)
                     .map_err(|e| place(e, &node.open.uid))?;
@@ -154,6 +162,8 @@ fn place(error: Error, uid: &OperatorUid) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use arrow_array::RecordBatchOptions;
     use arrow_schema::Schema;
     use thalweg_core::SubtaskIndex;
@@ -176,26 +186,90 @@ mod tests {
         }
     }
 
-    #[test]
-    fn rows_that_an_operator_leaves_out_are_counted() {
+    /// Emits a row when time advances.
+    struct Ticks;
+
+    impl Operator for Ticks {
+        fn process(&mut self, _: RecordBatch, _: &Context<'_>, _: &mut Collector) -> Result<()> {
+            Ok(())
+        }
+
+        fn on_watermark(
+            &mut self,
+            _watermark: Watermark,
+            _context: &Context<'_>,
+            out: &mut Collector,
+        ) -> Result<()> {
+            out.emit(rows(1));
+            Ok(())
+        }
+    }
+
+    /// Leaves a trace of what it hears: the watermark at which a row comes, and its own.
+    struct Hears(Arc<Mutex<Vec<(&'static str, i64)>>>);
+
+    impl Operator for Hears {
+        fn process(
+            &mut self,
+            _: RecordBatch,
+            context: &Context<'_>,
+            _: &mut Collector,
+        ) -> Result<()> {
+            self.0.lock().unwrap().push(("row", context.watermark.0));
+            Ok(())
+        }
+
+        fn on_watermark(
+            &mut self,
+            watermark: Watermark,
+            context: &Context<'_>,
+            _: &mut Collector,
+        ) -> Result<()> {
+            assert_eq!(context.watermark, watermark);
+            self.0.lock().unwrap().push(("time", watermark.0));
+            Ok(())
+        }
+    }
+
+    fn rows(count: usize) -> RecordBatch {
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
         let schema = Arc::new(Schema::empty());
+        RecordBatch::try_new_with_options(schema, Vec::new(), &options).unwrap()
+    }
+
+    fn node(operator: impl Operator + 'static, outputs: Vec<Output>) -> ChainNode {
         let open = OpenContext {
-            uid: OperatorUid::new("leaves-out").unwrap(),
+            uid: OperatorUid::new("operator").unwrap(),
             subtask: SubtaskIndex(0),
             parallelism: 1,
             max_parallelism: 128,
             key_groups: KeyGroupRange::of_subtask(0, 1, 128),
-            input_schema: Arc::clone(&schema),
+            input_schema: Arc::new(Schema::empty()),
         };
-        let metrics = Arc::new(NodeMetrics::default());
-        let mut chain = Chain::new(vec![ChainNode {
-            open,
-            operator: Some(Box::new(LeavesOut)),
-            outputs: Vec::new(),
-            metrics: Arc::clone(&metrics),
-        }]);
-        let options = RecordBatchOptions::new().with_row_count(Some(3));
-        let rows = RecordBatch::try_new_with_options(schema, Vec::new(), &options).unwrap();
+        let metrics = Arc::default();
+        ChainNode { open, operator: Some(Box::new(operator)), outputs, metrics }
+    }
+
+    #[test]
+    fn what_is_emitted_because_time_advances_comes_before_the_next_operator_hears_of_it() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let next = Output { tag: None, target: Target::Operator(1) };
+        let mut chain =
+            Chain::new(vec![node(Ticks, vec![next]), node(Hears(Arc::clone(&heard)), Vec::new())]);
+        for time in [7, 9] {
+            chain.advance(Watermark(time)).unwrap();
+        }
+        let min = Watermark::MIN.0;
+        let expected = [("row", min), ("time", 7), ("row", 7), ("time", 9)];
+        assert_eq!(*heard.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn rows_that_an_operator_leaves_out_are_counted() {
+        let node = node(LeavesOut, Vec::new());
+        let metrics = Arc::clone(&node.metrics);
+        let mut chain = Chain::new(vec![node]);
+        let rows = rows(3);
         for (late, dropped) in [(1, 3), (2, 6)] {
             assert!(chain.process(rows.clone()).unwrap().is_empty());
             assert_eq!(metrics.left_out(), LeftOut { late, dropped });
