@@ -110,7 +110,7 @@ fn a_damaged_checkpoint_stops_the_job_before_it_reads_anything() {
     let input = folder.path().join("events.jsonl");
     write_events(&input, 200_000, 23);
     let data = folder.path().join("data");
-    succeed(run_file(&data, &input).args(["--duration", "700ms", "--checkpoint-interval", "50ms"]));
+    succeed(run_file(&data, &input).args(["--events", "100000", "--checkpoint-interval", "50ms"]));
     let rows = count(&data, "silver/events");
     let newest = |prefix: &str, folder: &std::path::Path| {
         let mut names: Vec<_> = fs::read_dir(folder)
@@ -166,7 +166,7 @@ fn a_table_deleted_under_the_job_is_noticed_and_a_fresh_chain_makes_it_anew() {
     let input = folder.path().join("events.jsonl");
     write_events(&input, 200_000, 24);
     let data = folder.path().join("data");
-    succeed(run_file(&data, &input).args(["--duration", "700ms", "--checkpoint-interval", "50ms"]));
+    succeed(run_file(&data, &input).args(["--events", "100000", "--checkpoint-interval", "50ms"]));
     fs::remove_dir_all(data.join("silver/events")).unwrap();
     let told = fail(&mut run_file(&data, &input));
     assert!(told.contains("silver/events") && told.contains("--fresh"), "{told}");
@@ -341,7 +341,7 @@ fn a_checkpoint_folder_from_an_old_backup_is_refused() {
     write_events(&input, 100_000, 26);
     let data = folder.path().join("data");
     let (now, old) = (data.join("checkpoints"), folder.path().join("old"));
-    succeed(run_file(&data, &input).args(["--duration", "200ms"]));
+    succeed(run_file(&data, &input).args(["--events", "50000"]));
     assert!(
         std::process::Command::new("cp").arg("-r").args([&now, &old]).status().unwrap().success()
     );

@@ -23,7 +23,7 @@ fn no_identity_value_reaches_a_disk_or_a_log() {
     let data = folder.path().join("data");
     // Stopped with open windows, so that state is on disk; everything is logged.
     let mut command = run_file(&data, &input);
-    command.args(["--checkpoint-interval", "30ms", "--duration", "700ms"]);
+    command.args(["--checkpoint-interval", "30ms", "--events", "100000"]);
     let stopped = command.env("THALWEG_LOG", "trace").output().unwrap();
     assert!(stopped.status.success(), "{}", shown(&stopped));
     let state = data.join("checkpoints/state");
