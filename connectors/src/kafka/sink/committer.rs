@@ -14,15 +14,16 @@ use thalweg_core::connector::standing::{Standing, standing};
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::KIND;
+use super::brokers::Brokers;
+use super::cluster::{Cluster, Reading};
 use super::config::KafkaSinkConfig;
 use super::decide::{check_kept, check_marker, fenced};
 use super::messages::messages;
-use super::session::Marker;
 use super::sessions::{Sessions, locked};
+#[cfg(test)]
+use super::simulation::mutation;
 use super::staged::unpack;
-use crate::kafka::config::KafkaConfig;
-use crate::kafka::topic::TopicClient;
-use crate::kafka::{admin, client, producer};
+use crate::kafka::{client, producer};
 
 /// Sessions that one commit may use up before the attempt is given up.
 const TRIES: u32 = 3;
@@ -34,8 +35,10 @@ pub struct KafkaCommitter {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+/// The committer's work. Blocking.
+pub(super) struct Shared {
     config: KafkaSinkConfig,
+    cluster: Arc<dyn Cluster>,
     sessions: Sessions,
     /// The longest message of each topic that was opened.
     limits: Mutex<HashMap<String, usize>>,
@@ -44,8 +47,8 @@ struct Shared {
 impl KafkaCommitter {
     /// Serves the topics of a cluster. Brokers are not contacted yet.
     pub fn new(config: KafkaSinkConfig) -> Self {
-        let sessions = Sessions::new(config.clone());
-        Self { shared: Arc::new(Shared { config, sessions, limits: Mutex::default() }) }
+        let cluster = Arc::new(Brokers::new(config.clone()));
+        Self { shared: Arc::new(Shared::new(config, cluster)) }
     }
 
     /// The longest message that `topic` takes, once it has been opened.
@@ -75,7 +78,12 @@ impl KafkaCommitter {
 }
 
 impl Shared {
-    fn open(
+    pub(super) fn new(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
+        let sessions = Sessions::new(config.clone(), Arc::clone(&cluster));
+        Self { config, cluster, sessions, limits: Mutex::default() }
+    }
+
+    pub(super) fn open(
         &self,
         target: &Target,
         app_id: &str,
@@ -87,26 +95,18 @@ impl Shared {
             self.config.message_timeout()?;
         }
         let topic = &target.path;
-        let mut reader = KafkaConfig::new(&self.config.bootstrap_servers, topic);
-        reader.properties = client::connection_properties(&self.config.properties);
-        let found = TopicClient::new(&reader)?;
-        if found.partitions()?.is_none() {
-            if expected.id.is_some() {
-                return Err(Error::data_loss(format!(
-                    "topic `{topic}` is missing though checkpoints were sent to it"
-                )));
-            }
-            // The broker's own number of partitions.
-            admin::ensure_topic(&self.config.bootstrap_servers, topic, -1, &reader.properties)?;
-        }
-        let id = format!("{}/{topic}", found.cluster_id().unwrap_or_default());
+        let Some(found) = self.cluster.topic(topic, expected.id.is_none())? else {
+            return Err(Error::data_loss(format!(
+                "topic `{topic}` is missing though checkpoints were sent to it"
+            )));
+        };
+        let id = format!("{}/{topic}", found.cluster);
         if expected.id.as_ref().is_some_and(|known| *known != id) {
             return Err(Error::data_loss(format!(
                 "topic `{topic}` is in another cluster than the one that checkpoints were sent to"
             )));
         }
-        let limit = admin::topic_setting(&reader, "max.message.bytes")?;
-        if let Some(limit) = limit.and_then(|limit| limit.parse().ok()) {
+        if let Some(limit) = found.limit {
             locked(&self.limits).insert(topic.clone(), limit);
         }
         let txn = if exactly_once { self.marker(topic, app_id, expected)? } else { None };
@@ -122,18 +122,18 @@ impl Shared {
         app_id: &str,
         expected: &TargetExpectation,
     ) -> Result<Option<CheckpointId>> {
-        let marker = Marker::unsettled(&self.config, topic, app_id)?.read()?;
+        let marker = self.cluster.marker(topic, app_id, Reading::Unsettled)?;
         if check_marker(topic, app_id, marker, expected).is_ok() {
             return Ok(marker);
         }
         // A transaction that was answered may take a moment more until its marker shows.
-        let marker = Marker::new(&self.config, topic, app_id)?.read()?;
+        let marker = self.cluster.marker(topic, app_id, Reading::Settled)?;
         check_marker(topic, app_id, marker, expected)?;
         Ok(marker)
     }
 
     /// `checkpoint` is `None` when the messages are given up.
-    fn commit(
+    pub(super) fn commit(
         &self,
         pending: &PendingCommit,
         checkpoint: Option<&dyn DecidedCheckpoint>,
@@ -169,7 +169,10 @@ impl Shared {
         } else {
             self.sessions.begin(topic, app_id, checkpoint)?
         };
-        match standing(marker, n) {
+        let standing = standing(marker, n);
+        #[cfg(test)]
+        let standing = mutation::standing(standing);
+        match standing {
             Standing::Done => return keep(session, true),
             Standing::Fenced => return Err(fenced(pending)),
             Standing::Missing => {}
@@ -193,6 +196,11 @@ impl Shared {
             check_kept(&self.config.bootstrap_servers, pending, session.marker()?)?;
         }
         keep(session, false)
+    }
+
+    /// Between two checkpoints, when nobody else uses the sessions.
+    pub(super) fn refresh(&self, checkpoint: &dyn DecidedCheckpoint) {
+        self.sessions.refresh(checkpoint);
     }
 }
 
@@ -237,9 +245,8 @@ impl Committer for KafkaCommitter {
         checkpoint: &'a Arc<dyn DecidedCheckpoint>,
     ) -> BoxFuture<'a, Result<()>> {
         let checkpoint = Arc::clone(checkpoint);
-        // Between two checkpoints nobody else uses the sessions.
         self.blocking(move |shared| {
-            shared.sessions.refresh(checkpoint.as_ref());
+            shared.refresh(checkpoint.as_ref());
             Ok(())
         })
         .boxed()

@@ -5,6 +5,8 @@
 //! checkpoint again reads the marker first. No row depends on how long a transaction may stay open: one that ran out is sent
 //! again; only one that always takes longer never comes through, and says which setting to raise.
 
+mod brokers;
+mod cluster;
 mod committer;
 mod config;
 mod decide;
@@ -12,6 +14,8 @@ mod direct;
 mod messages;
 mod session;
 mod sessions;
+#[cfg(test)]
+mod simulation;
 mod staged;
 
 use std::sync::Arc;

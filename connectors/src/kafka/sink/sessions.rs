@@ -7,17 +7,19 @@
 //! a session reads the marker when all earlier producers are fenced and their transactions ended, writes nothing where
 //! it is ahead, and cannot write once a later session has begun.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::connector::standing::{Standing, standing};
 use thalweg_core::{CheckpointId, Error, Result};
 
+use super::cluster::Cluster;
 use super::config::KafkaSinkConfig;
 use super::session::Session;
-use crate::clock::instant;
+#[cfg(test)]
+use super::simulation::mutation;
 
 /// A refresh that failed is tried again after this part of the time between two.
 const AGAIN: u32 = 24;
@@ -39,12 +41,13 @@ struct Kept {
 /// The sinks of one cluster, by application id.
 pub(super) struct Sessions {
     config: KafkaSinkConfig,
-    kept: Mutex<HashMap<String, Kept>>,
+    cluster: Arc<dyn Cluster>,
+    kept: Mutex<BTreeMap<String, Kept>>,
 }
 
 impl Sessions {
-    pub(super) fn new(config: KafkaSinkConfig) -> Self {
-        Self { config, kept: Mutex::default() }
+    pub(super) fn new(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
+        Self { config, cluster, kept: Mutex::default() }
     }
 
     /// The session that goes on, and where its marker stands. Taken out: whatever ends a commit early ends the session
@@ -72,8 +75,11 @@ impl Sessions {
                  another instance owns this job"
             )));
         }
-        let session = Session::begin(&self.config, topic, app_id)?;
+        let timeout = self.config.transaction_timeout;
+        let session = Session::begin(&self.cluster, topic, app_id, timeout)?;
         let marker = session.marker()?;
+        #[cfg(test)]
+        let marker = mutation::marker(marker);
         Ok((session, marker))
     }
 
@@ -99,9 +105,11 @@ impl Sessions {
     /// Writes markers again that would expire. What fails is tried again, though not at every commit of the job: each try
     /// may wait for a broker.
     pub(super) fn refresh(&self, checkpoint: &dyn DecidedCheckpoint) {
-        let now = instant();
+        let now = self.cluster.now();
         let is_due = |kept: &Kept| kept.due.is_none_or(|due| due <= now);
-        let due: Vec<_> = locked(&self.kept).extract_if(|_, kept| is_due(kept)).collect();
+        #[cfg(test)]
+        let is_due = |kept: &Kept| mutation::is_due(is_due(kept));
+        let due: Vec<_> = locked(&self.kept).extract_if(.., |_, kept| is_due(kept)).collect();
         let mut silent = false;
         for (app_id, kept) in due {
             let later = Some(now + self.config.marker_refresh.min(LONGEST) / AGAIN);

@@ -99,7 +99,7 @@ impl OpenEpoch for Parts<'_> {
     }
 }
 
-fn pack(batches: &[RecordBatch]) -> Result<Vec<u8>> {
+pub(super) fn pack(batches: &[RecordBatch]) -> Result<Vec<u8>> {
     let failed = |_| Error::internal("messages cannot be packed");
     let mut writer = StreamWriter::try_new(Vec::new(), &schema()).map_err(failed)?;
     for batch in batches {

@@ -1,0 +1,261 @@
+//! A real cluster, by librdkafka. Its errors in our words.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::Producer;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use thalweg_core::{CheckpointId, Error, Result};
+
+use super::cluster::{Answer, Cluster, FoundTopic, Reading, Refusal, Transactions, attempts};
+use super::config::KafkaSinkConfig;
+use super::messages::Message;
+use crate::clock::{instant, now_micros};
+use crate::kafka::config::KafkaConfig;
+use crate::kafka::consumer::GroupConsumer;
+use crate::kafka::producer::{self, TopicWriter};
+use crate::kafka::topic::TopicClient;
+use crate::kafka::{admin, client, requests};
+
+/// How long one call may wait for a broker before it is called again.
+const CALL: Duration = Duration::from_secs(10);
+/// Giving up an open transaction is a courtesy to its readers.
+const ABORT: Duration = Duration::from_secs(2);
+/// The marker's partition; any would do.
+const PARTITION: i32 = 0;
+
+/// The brokers that a sink's settings name.
+pub(super) struct Brokers {
+    config: KafkaSinkConfig,
+}
+
+impl Brokers {
+    pub(super) fn new(config: KafkaSinkConfig) -> Self {
+        Self { config }
+    }
+
+    /// How to read from one topic.
+    fn reader(&self, topic: &str) -> KafkaConfig {
+        let mut reader = KafkaConfig::new(&self.config.bootstrap_servers, topic);
+        reader.properties = client::connection_properties(&self.config.properties);
+        reader
+    }
+
+    fn markers(&self, topic: &str, app_id: &str, reading: Reading) -> Result<Markers> {
+        let mut reader = self.reader(topic);
+        reader.group_id = Some(app_id.to_owned());
+        let isolation = match reading {
+            Reading::Settled => "read_committed",
+            Reading::Unsettled => "read_uncommitted",
+        };
+        let consumer = GroupConsumer::at(&reader, isolation)?;
+        Ok(Markers { consumer, topic: topic.to_owned() })
+    }
+}
+
+impl Cluster for Brokers {
+    fn topic(&self, topic: &str, create: bool) -> Result<Option<FoundTopic>> {
+        let reader = self.reader(topic);
+        let found = TopicClient::new(&reader)?;
+        if found.partitions()?.is_none() {
+            if !create {
+                return Ok(None);
+            }
+            // The broker's own number of partitions.
+            admin::ensure_topic(&self.config.bootstrap_servers, topic, -1, &reader.properties)?;
+        }
+        let limit = admin::topic_setting(&reader, "max.message.bytes")?;
+        Ok(Some(FoundTopic {
+            cluster: found.cluster_id().unwrap_or_default(),
+            limit: limit.and_then(|limit| limit.parse().ok()),
+        }))
+    }
+
+    fn producer(&self, topic: &str, app_id: &str) -> Result<Box<dyn Transactions>> {
+        let config = &self.config;
+        let timeout = config.transaction_timeout.as_millis().to_string();
+        let message_timeout = config.message_timeout()?.to_string();
+        let settings = [
+            ("transactional.id", app_id),
+            ("transaction.timeout.ms", timeout.as_str()),
+            ("message.timeout.ms", message_timeout.as_str()),
+            // The library may wait without end for a group coordinator that is gone (librdkafka #5456, #5511); a
+            // connection that changes its state, as an idle one that is closed does, makes it look again.
+            ("connections.max.idle.ms", "5000"),
+            producer::ANY_LENGTH,
+            requests::REPORTS,
+        ];
+        let writer = TopicWriter::with_settings(
+            &config.bootstrap_servers,
+            topic,
+            &config.properties,
+            &settings,
+        )?;
+        // A group that only this sink uses, and nobody joins.
+        let markers = self.markers(topic, app_id, Reading::Settled)?;
+        Ok(Box::new(TransactionalWriter { writer, markers }))
+    }
+
+    fn marker(&self, topic: &str, app_id: &str, reading: Reading) -> Result<Option<CheckpointId>> {
+        let markers = self.markers(topic, app_id, reading)?;
+        attempts(|| markers.read())
+    }
+
+    fn now(&self) -> Instant {
+        instant()
+    }
+}
+
+/// What one sink has sent, as the broker remembers it.
+struct Markers {
+    consumer: GroupConsumer,
+    topic: String,
+}
+
+impl Markers {
+    fn read(&self) -> Answer<Option<CheckpointId>> {
+        let refused = |error| refusal(&self.topic, &error);
+        let mut question = TopicPartitionList::new();
+        question.add_partition(&self.topic, PARTITION);
+        let found = self.consumer.committed_offsets(question, CALL).map_err(refused)?;
+        let all = found.elements();
+        let Some(marker) = all.first() else { return Ok(None) };
+        marker.error().map_err(refused)?;
+        Ok(match marker.offset() {
+            Offset::Offset(n) => u64::try_from(n).ok().map(CheckpointId),
+            _ => None,
+        })
+    }
+}
+
+struct TransactionalWriter {
+    writer: TopicWriter,
+    markers: Markers,
+}
+
+impl TransactionalWriter {
+    fn refused(&self) -> impl Fn(KafkaError) -> Refusal {
+        |error| refusal(&self.markers.topic, &error)
+    }
+}
+
+impl Transactions for TransactionalWriter {
+    fn init(&self) -> Answer<()> {
+        self.writer.producer().init_transactions(CALL).map_err(self.refused())
+    }
+
+    fn begin(&self) -> Answer<()> {
+        self.writer.producer().begin_transaction().map_err(self.refused())
+    }
+
+    fn send(&self, message: Message<'_>) -> Result<()> {
+        let time = message.time_at(now_micros() / 1_000);
+        self.writer.send(message.key, Some(message.value), time)
+    }
+
+    fn mark(&self, n: CheckpointId) -> Answer<()> {
+        let group = self.markers.consumer.group_metadata().ok_or_else(|| Refusal {
+            may_pass: false,
+            error: Error::internal("a consumer without a group"),
+        })?;
+        let mut marker = TopicPartitionList::new();
+        marker
+            .add_partition_offset(&self.markers.topic, PARTITION, Offset::Offset(n.0 as i64))
+            .map_err(self.refused())?;
+        let producer = self.writer.producer();
+        producer.send_offsets_to_transaction(&marker, &group, CALL).map_err(self.refused())
+    }
+
+    fn commit(&self) -> Answer<()> {
+        self.writer.producer().commit_transaction(CALL).map_err(self.refused())
+    }
+
+    fn abort(&self) {
+        drop(self.writer.producer().abort_transaction(ABORT));
+    }
+
+    fn marker(&self) -> Answer<Option<CheckpointId>> {
+        self.markers.read()
+    }
+
+    fn report(&self) -> u64 {
+        self.writer.requests().newest()
+    }
+
+    fn sent_after(&self, number: u64) -> Option<i64> {
+        self.writer.requests().sent_after(number)
+    }
+}
+
+fn refusal(topic: &str, error: &KafkaError) -> Refusal {
+    Refusal { may_pass: may_pass(error), error: refused(topic, error) }
+}
+
+fn may_pass(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.is_retriable(),
+        other => matches!(
+            client::code(other),
+            Some(
+                Code::OperationTimedOut
+                    | Code::RequestTimedOut
+                    | Code::NotCoordinator
+                    | Code::CoordinatorNotAvailable
+                    | Code::CoordinatorLoadInProgress
+                    | Code::UnstableOffsetCommit
+                    | Code::BrokerTransportFailure
+            )
+        ),
+    }
+}
+
+/// The library's error in our words. One that another instance caused, or the broker's own limit of time, is transient:
+/// the next session finds out whose manifest is the newest.
+fn refused(topic: &str, error: &KafkaError) -> Error {
+    let code = match error {
+        KafkaError::Transaction(error) => Some(error.code()),
+        other => client::code(other),
+    };
+    let may_not = |what: &str| Error::config(format!("no permission to {what}: grant it"));
+    match code {
+        Some(Code::TransactionalIdAuthorizationFailed) => {
+            may_not("use transactional ids that begin with the job's name (WRITE, DESCRIBE)")
+        }
+        Some(Code::GroupAuthorizationFailed) => {
+            may_not("use groups that begin with the job's name (READ)")
+        }
+        Some(Code::InvalidTimestamp) => Error::config(format!(
+            "topic `{topic}` refuses the time of a message: look at this machine's clock, and at the topic's \
+             message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+        )),
+        Some(Code::TopicAuthorizationFailed) => may_not(&format!("write to topic `{topic}`")),
+        Some(Code::InvalidTransactionTimeout) => Error::config(
+            "the transaction timeout of the kafka sink is longer than the broker's \
+             transaction.max.timeout.ms: shorten one or raise the other",
+        ),
+        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
+            Error::transient(format!("the producer of transactions to topic `{topic}` was fenced"))
+        }
+        _ => Error::transient(format!(
+            "the transaction to topic `{topic}` failed: {}",
+            client::reason(error)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn who_was_fenced_may_come_again_and_who_may_not_write_is_told_what_to_grant() {
+        let kind = |code| refused("t", &KafkaError::Global(code)).kind();
+        assert_eq!(kind(Code::InvalidProducerEpoch), ErrorKind::Transient);
+        assert_eq!(kind(Code::TopicAuthorizationFailed), ErrorKind::InvalidConfig);
+        assert!(!may_pass(&KafkaError::Global(Code::InvalidProducerEpoch)));
+        assert!(may_pass(&KafkaError::Global(Code::UnstableOffsetCommit)));
+    }
+}

@@ -1,0 +1,87 @@
+//! What the exactly-once sink asks of a cluster, call by call. Behind it stands librdkafka, or a simulation.
+
+use std::time::Instant;
+
+use thalweg_core::{CheckpointId, Error, Result};
+
+use super::messages::Message;
+
+/// Calls until a step is given up.
+const CALLS: u32 = 6;
+
+/// A call that did not come to its end. Whether it was done is unknown.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// The same call again goes on where this one stood.
+    pub(super) may_pass: bool,
+    pub(super) error: Error,
+}
+
+/// What a call came to.
+pub(super) type Answer<T> = std::result::Result<T, Refusal>;
+
+/// A topic as it was found.
+#[derive(Debug)]
+pub(super) struct FoundTopic {
+    /// Empty where brokers give their cluster no id.
+    pub(super) cluster: String,
+    /// The longest message that it takes, if the brokers tell.
+    pub(super) limit: Option<usize>,
+}
+
+/// What reading a marker does about transactions that are open or being ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Wait for their outcome.
+    Settled,
+    /// Do not: a dead process may have left one that only the broker's timeout or the next session ends.
+    Unsettled,
+}
+
+/// The brokers, and the clock that their patience is compared with. Blocking.
+pub(super) trait Cluster: Send + Sync {
+    /// A topic; one that is missing is made first where `create` says so.
+    fn topic(&self, topic: &str, create: bool) -> Result<Option<FoundTopic>>;
+
+    /// A producer that has not yet fenced anybody. `app_id` is its transactional id, and the group of its marker.
+    fn producer(&self, topic: &str, app_id: &str) -> Result<Box<dyn Transactions>>;
+
+    /// The newest checkpoint that was sent to a topic.
+    fn marker(&self, topic: &str, app_id: &str, reading: Reading) -> Result<Option<CheckpointId>>;
+
+    fn now(&self) -> Instant;
+}
+
+/// A producer of transactions and the marker beside it. Blocking.
+pub(super) trait Transactions: Send {
+    /// Ends whatever an earlier producer left open, and from now on refuses it.
+    fn init(&self) -> Answer<()>;
+    fn begin(&self) -> Answer<()>;
+    /// Queues a message. An earlier one that could not be delivered is told here or by the commit.
+    fn send(&self, message: Message<'_>) -> Result<()>;
+    /// Moves the marker to `n`, within the transaction.
+    fn mark(&self, n: CheckpointId) -> Answer<()>;
+    fn commit(&self) -> Answer<()>;
+    /// A courtesy to readers: what a session leaves open the next one ends.
+    fn abort(&self);
+    /// Where the marker stands. Waits for the outcome of a transaction that moves it.
+    fn marker(&self) -> Answer<Option<CheckpointId>>;
+    /// The number of the newest report on what has been sent.
+    fn report(&self) -> u64;
+    /// How often ends of transactions, or markers where they are more, had been sent at a time after report `number`; `None`
+    /// if nobody tells.
+    fn sent_after(&self, number: u64) -> Option<i64>;
+}
+
+/// Calls again as long as that helps.
+pub(super) fn attempts<T>(mut call: impl FnMut() -> Answer<T>) -> Result<T> {
+    let mut calls = 0;
+    loop {
+        calls += 1;
+        match call() {
+            Ok(value) => return Ok(value),
+            Err(refusal) if calls < CALLS && refusal.may_pass => {}
+            Err(refusal) => return Err(refusal.error),
+        }
+    }
+}
