@@ -121,8 +121,8 @@ impl JobGraph {
 
     /// Names what a checkpoint must fit: job, key groups, nodes, columns and edges; not parallelism or tuning.
     ///
-    /// Two graphs with the same text can share checkpoints; the manifest stores it. Two that differ may share them as well: a
-    /// start compares what the nodes with state are grouped by ([`groupings`]).
+    /// Two graphs with the same text can share checkpoints; the manifest stores it. Two that differ may share them as
+    /// well: a start compares what the nodes with state are grouped by ([`groupings`]).
     pub fn fingerprint(&self) -> Vec<String> {
         let mut lines = vec![format!("job {} groups {}", self.name, self.max_parallelism)];
         for node in &self.nodes {
@@ -153,7 +153,7 @@ impl JobGraph {
 }
 
 /// The columns by which a graph of this fingerprint groups the rows of node `uid`, as they stand there. None for a node
-/// behind no exchange by key, and for one that is not in that graph.
+/// that is behind no exchange by key, or is not in that graph.
 pub fn groupings<'a>(fingerprint: &'a [String], uid: &OperatorUid) -> BTreeSet<&'a str> {
     let into = format!(" -> {uid} Hash(");
     let edges = fingerprint.iter().filter(|line| line.starts_with("edge "));
