@@ -95,8 +95,8 @@ impl KeyedOperator for Remember {
     }
 }
 
-/// A job with state by ward or by patient; `changed` in what may change: an operator without state in front of the one with
-/// state, parallelism, and a sink more.
+/// A job with state by ward or by patient; `changed` in what may change: an operator without state in front of the one
+/// with state, parallelism, and a sink more.
 fn remembering(world: &World, by: &'static str, changed: bool) -> JobBuilder {
     let env = StreamEnvironment::new("remembering");
     let mut readings = env.source::<Reading>("readings", source(ROWS));
