@@ -1,6 +1,8 @@
 //! Typed views of Arrow batches: a record type names its columns, a [`Column`] knows its Arrow type, and
 //! [`Batch`] hands out typed arrays. Inside the engine everything is a plain `RecordBatch`.
 
+mod fit;
+
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, TimeUnit};
 pub use arrow_schema::{Schema, SchemaRef};
+
+pub(crate) use fit::misfits;
 
 use crate::{Error, Result};
 
@@ -217,7 +221,7 @@ impl<R> Batch<R> {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Internal`] when the batch lacks it, has another type there, or has nulls in a required
-    /// column: the graph's checks should have prevented all three.
+    /// column. The graph rules all three out for what sources and keyed operators read.
     pub fn column<T: ColumnType>(&self, column: Column<T>) -> Result<&T::Array> {
         column_of(&self.inner, column)
     }

@@ -8,7 +8,7 @@
 //! [`ROW_WATERMARK`]. Lateness is judged by that column alone, so that batch cuts, parallelism and restarts do not
 //! show (P22).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,10 +19,12 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::element::Watermark;
 use crate::record::{Column, Timestamp};
+use crate::sensitivity::{mark, sensitivities};
 use crate::time::{EventTime, micros};
 use crate::{Error, Result};
 
-/// Name of the column that a watermarked source adds: `Int64`, µs, null while the split has no watermark yet.
+/// Name of the column that a watermarked source adds: `Int64`, µs, null while the split has no watermark yet. It tells
+/// the event time of another row, and carries the marks of the columns that it is made of.
 pub const ROW_WATERMARK: &str = "row_watermark";
 
 /// How a source's watermarks are made.
@@ -77,6 +79,7 @@ impl WatermarkStrategy {
 
     /// The source's schema with [`ROW_WATERMARK`] behind it.
     pub fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        let mut marks = BTreeSet::new();
         for column in
             std::iter::once(self.event_time).chain(self.future_cap.iter().map(|(c, _)| *c))
         {
@@ -91,9 +94,10 @@ impl WatermarkStrategy {
                     "watermark column `{column}` must be a timestamp in microseconds"
                 )));
             }
+            marks.extend(sensitivities(field));
         }
         let mut fields: Vec<Arc<Field>> = input.fields().iter().cloned().collect();
-        fields.push(Arc::new(Field::new(ROW_WATERMARK, DataType::Int64, true)));
+        fields.push(Arc::new(mark(Field::new(ROW_WATERMARK, DataType::Int64, true), marks)));
         Ok(Arc::new(Schema::new(fields)))
     }
 }

@@ -122,7 +122,7 @@ pub struct Manifest {
     pub created_at: i64,
     /// Number of key groups; never changes within a chain (G3).
     pub max_parallelism: u16,
-    /// What the graph must look like to restore from it.
+    /// The graph that wrote its state ([`crate::graph::JobGraph::fingerprint`]).
     pub fingerprint: Vec<String>,
     /// Keys that anything retained was sealed with (P30).
     pub key_ids: Vec<String>,

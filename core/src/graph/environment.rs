@@ -12,7 +12,7 @@ use super::validate::{self, GraphErrors, Problem};
 use crate::connector::sink::Sink;
 use crate::connector::source::Source;
 use crate::operator::SharedFactory;
-use crate::record::Record;
+use crate::record::{Record, misfits};
 use crate::watermark::WatermarkStrategy;
 use crate::{OperatorUid, Result};
 
@@ -53,7 +53,7 @@ impl StreamEnvironment {
         self
     }
 
-    /// Reads `source` as records of `R`.
+    /// Reads `source` as records of `R`, whose columns it must have; others pass along.
     pub fn source<R: Record>(&self, uid: &str, source: impl Source + 'static) -> DataStream<'_, R> {
         self.shared_source(uid, Arc::new(source))
     }
@@ -66,18 +66,28 @@ impl StreamEnvironment {
     ) -> DataStream<'_, R> {
         let schema = source.schema();
         let kind = NodeKind::Source(SourceNode { source, watermarks: None });
-        let id = self.add(uid, kind, Arc::clone(&schema), schema);
+        let id = self.add(uid, kind, Arc::clone(&schema), Arc::clone(&schema));
+        for text in misfits(&schema, &R::schema()) {
+            self.problem_at(id, text);
+        }
         DataStream::new(self, id, None)
     }
 
     pub(crate) fn set_watermarks(&self, id: NodeId, strategy: WatermarkStrategy) {
         let mut draft = self.draft.borrow_mut();
+        // Whoever reads it was planned for rows without the column that watermarks add.
+        let is_used = draft.edges.iter().any(|edge| edge.from == id);
         let Some(node) = draft.nodes.get_mut(id.0) else { return };
         let uid = node.uid.clone();
         match (&mut node.kind, strategy.output_schema(&node.input_schema)) {
             (NodeKind::Source(source), Ok(schema)) => {
                 source.watermarks = Some(strategy);
                 node.output_schema = schema;
+                if is_used {
+                    let text =
+                        "it is used already: call `watermarks` before anything reads the stream";
+                    draft.problems.push(Problem::at(&uid, text));
+                }
             }
             (_, Err(error)) => draft.problems.push(Problem::at(&uid, error.to_string())),
             (_, Ok(_)) => {
@@ -95,6 +105,9 @@ impl StreamEnvironment {
         parallelism: Option<u32>,
     ) -> NodeId {
         let input = self.schema_of_all(uid, from);
+        if let Some(record) = factory.input_record() {
+            self.check_record(uid, &input, &record);
+        }
         let output = factory.output_schema(&input).unwrap_or_else(|error| {
             self.problem(uid, error.to_string());
             Arc::new(Schema::empty())
@@ -133,6 +146,15 @@ impl StreamEnvironment {
             }
         }
         first
+    }
+
+    /// Says what keeps rows of an operator from being read as records. Without any columns it has a problem already.
+    pub(crate) fn check_record(&self, place: &str, found: &Schema, wanted: &Schema) {
+        if !found.fields().is_empty() {
+            for text in misfits(found, wanted) {
+                self.problem(place, text);
+            }
+        }
     }
 
     pub(crate) fn sink(

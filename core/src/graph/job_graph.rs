@@ -1,5 +1,6 @@
 //! The immutable, checked graph.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
@@ -120,7 +121,8 @@ impl JobGraph {
 
     /// Names what a checkpoint must fit: job, key groups, nodes, columns and edges; not parallelism or tuning.
     ///
-    /// Two graphs with the same text can share checkpoints; the manifest stores it.
+    /// Two graphs with the same text can share checkpoints; the manifest stores it. Two that differ may share them as
+    /// well: a start compares what the nodes with state are grouped by ([`groupings`]).
     pub fn fingerprint(&self) -> Vec<String> {
         let mut lines = vec![format!("job {} groups {}", self.name, self.max_parallelism)];
         for node in &self.nodes {
@@ -147,5 +149,43 @@ impl JobGraph {
             }
         }
         lines
+    }
+}
+
+/// The columns by which a graph of this fingerprint groups the rows of node `uid`, as they stand there. None for a node
+/// that is behind no exchange by key, or is not in that graph.
+pub fn groupings<'a>(fingerprint: &'a [String], uid: &OperatorUid) -> BTreeSet<&'a str> {
+    let into = format!(" -> {uid} Hash(");
+    let edges = fingerprint.iter().filter(|line| line.starts_with("edge "));
+    edges.filter_map(|line| line.split_once(into.as_str())?.1.strip_suffix(')')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_by_what_the_rows_of_a_node_are_grouped() {
+        let edge = |from: &str, to: &str, partitioning: Partitioning| {
+            format!("edge {from}[] -> {to} {partitioning:?}")
+        };
+        let by = |columns: &[&str]| {
+            Partitioning::Hash(columns.iter().map(|column| (*column).to_owned()).collect())
+        };
+        let fingerprint = [
+            "operator count -> ward:Utf8,n:Int64".to_owned(),
+            edge("readings", "count", by(&["ward", "bed"])),
+            edge("others", "count", by(&["ward", "bed"])),
+            edge("readings", "more-count", by(&["patient"])),
+            edge("readings", "all", by(&[])),
+            edge("count", "out", Partitioning::Rebalance),
+        ];
+        let groupings = |uid: &str| {
+            let uid = OperatorUid::new(uid).unwrap();
+            groupings(&fingerprint, &uid).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(groupings("count"), [r#"["ward", "bed"]"#]);
+        assert_eq!(groupings("all"), ["[]"]);
+        assert!(groupings("out").is_empty() && groupings("readings").is_empty());
     }
 }

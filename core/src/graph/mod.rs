@@ -8,6 +8,6 @@ mod stream;
 mod validate;
 
 pub use environment::StreamEnvironment;
-pub use job_graph::{Edge, JobGraph, Node, NodeId, NodeKind, Partitioning, SourceNode};
+pub use job_graph::{Edge, JobGraph, Node, NodeId, NodeKind, Partitioning, SourceNode, groupings};
 pub use stream::{DataStream, KeyedStream, WindowFunction, WindowedStream};
 pub use validate::{GraphErrors, Problem};

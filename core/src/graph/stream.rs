@@ -43,7 +43,7 @@ impl<'env, R> DataStream<'env, R> {
         Self { environment, node, tag, record: PhantomData }
     }
 
-    /// Makes watermarks at this source.
+    /// Makes watermarks at this source. It adds a column, and so comes before any other use of the stream.
     pub fn watermarks(self, strategy: WatermarkStrategy) -> Self {
         self.environment.set_watermarks(self.node, strategy);
         self
@@ -201,8 +201,13 @@ pub trait WindowFunction {
 }
 
 impl<'env, R> WindowedStream<'env, R> {
-    /// Aggregates each window of each key. The node before the exchange is called `uid-partial`.
-    pub fn aggregate<O>(self, uid: &str, function: &impl WindowFunction) -> DataStream<'env, O> {
+    /// Aggregates each window of each key; the results must have the columns of `O`. The node before the exchange is
+    /// called `uid-partial`.
+    pub fn aggregate<O: Record>(
+        self,
+        uid: &str,
+        function: &impl WindowFunction,
+    ) -> DataStream<'env, O> {
         let Self { keyed, windows } = self;
         if !keyed.others.is_empty() {
             let text = "windows over a union are not there yet: aggregate each stream by itself";
@@ -213,7 +218,11 @@ impl<'env, R> WindowedStream<'env, R> {
             keyed.stream.transform(&format!("{uid}-partial"), Boxed(partial));
         let merged = function.merge(&keyed.columns, windows);
         let others = Vec::new();
-        KeyedStream { stream, others, columns: keyed.columns }.transform(uid, Boxed(merged))
+        let partials = KeyedStream { stream, others, columns: keyed.columns };
+        let results: DataStream<'env, O> = partials.transform(uid, Boxed(merged));
+        let found = results.environment.schema_of((results.node, results.tag));
+        results.environment.check_record(uid, &found, &O::schema());
+        results
     }
 }
 
@@ -223,6 +232,9 @@ struct Boxed(Box<dyn OperatorFactory>);
 impl OperatorFactory for Boxed {
     fn describe(&self) -> String {
         self.0.describe()
+    }
+    fn input_record(&self) -> Option<arrow_schema::SchemaRef> {
+        self.0.input_record()
     }
     fn output_schema(
         &self,

@@ -136,6 +136,10 @@ impl<O: KeyedOperator> OperatorFactory for KeyedFactory<O> {
         format!("{name} by {}", self.key_columns.join(", "))
     }
 
+    fn input_record(&self) -> Option<SchemaRef> {
+        Some(O::In::schema())
+    }
+
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         Ok(Arc::new(inherit(&O::Out::schema(), input, &self.operator.declassified())?))
     }

@@ -85,6 +85,11 @@ pub trait OperatorFactory: Send + Sync + Debug {
     /// One line for people: `mask name, ssn`.
     fn describe(&self) -> String;
 
+    /// The columns of the record that it reads rows by, if it does: the graph compares them with those that come in.
+    fn input_record(&self) -> Option<SchemaRef> {
+        None
+    }
+
     /// The columns emitted for these input columns, sensitivities included.
     ///
     /// # Errors

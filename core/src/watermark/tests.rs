@@ -1,6 +1,7 @@
 use arrow_array::{ArrayRef, TimestampMicrosecondArray};
 
 use super::*;
+use crate::sensitivity::Sensitivity;
 
 const AT: Column<Timestamp> = Column::nullable("at");
 const ARRIVED: Column<Timestamp> = Column::required("arrived");
@@ -39,6 +40,22 @@ fn row_watermarks(batch: &RecordBatch) -> Vec<Option<i64>> {
         .as_primitive::<arrow_array::types::Int64Type>()
         .iter()
         .collect()
+}
+
+#[test]
+fn the_column_of_watermarks_is_marked_as_those_that_it_is_made_of() {
+    let marked = Arc::new(Schema::new(vec![
+        mark(AT.field(), [Sensitivity::PhiDate]),
+        mark(ARRIVED.field(), [Sensitivity::PhiRaw]),
+    ]));
+    let marks = |strategy: WatermarkStrategy, input: &SchemaRef| {
+        let schema = strategy.output_schema(input).unwrap();
+        sensitivities(schema.field_with_name(ROW_WATERMARK).unwrap())
+    };
+    let uncapped = WatermarkStrategy { future_cap: None, ..strategy() };
+    assert_eq!(marks(uncapped, &marked), [Sensitivity::PhiDate].into());
+    assert_eq!(marks(strategy(), &marked), [Sensitivity::PhiDate, Sensitivity::PhiRaw].into());
+    assert!(marks(strategy(), &schema()).is_empty());
 }
 
 #[test]

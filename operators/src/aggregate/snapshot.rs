@@ -22,11 +22,14 @@ const WATERMARK: &str = "thalweg.watermark";
 const WINDOW_SIZE: &str = "thalweg.window_size";
 /// Only there when it is not the size.
 const WINDOW_SLIDE: &str = "thalweg.window_slide";
+/// The state of a sum and that of a maximum have the same columns. Not there in older checkpoints.
+const FUNCTIONS: &str = "thalweg.functions";
 
 /// Open windows at one instant.
 struct Instant {
     windows: SharedWindows,
     sizes: SlidingEventTimeWindows,
+    functions: String,
     max_parallelism: u16,
     /// Made when it is first asked for.
     by_key_group: OnceLock<Vec<Vec<u32>>>,
@@ -53,6 +56,7 @@ impl StatePayload for OpenWindows {
         let mut notes = HashMap::from([
             (WATERMARK.to_owned(), self.watermark.to_string()),
             (WINDOW_SIZE.to_owned(), sizes.size_micros().to_string()),
+            (FUNCTIONS.to_owned(), self.instant.functions.clone()),
         ]);
         if sizes.overlap() > 1 {
             notes.insert(WINDOW_SLIDE.to_owned(), sizes.slide_micros().to_string());
@@ -64,6 +68,12 @@ impl StatePayload for OpenWindows {
     fn is_empty(&self) -> bool {
         self.instant.groups(self.key_group).is_empty()
     }
+}
+
+/// The aggregate's functions by name, in their order. A sketch answers for any quantile.
+fn functions(plan: &Plan) -> String {
+    let names: Vec<&str> = plan.calls.iter().map(|call| call.function.name()).collect();
+    names.join(", ")
 }
 
 /// The chunks of the last snapshot, while they are still true.
@@ -94,6 +104,7 @@ impl Snapshots {
         let instant = Arc::new(Instant {
             windows: store.share(),
             sizes: plan.windows,
+            functions: functions(plan),
             max_parallelism,
             by_key_group: OnceLock::new(),
         });
@@ -113,7 +124,9 @@ impl Snapshots {
         let watermark = note(WATERMARK).ok_or_else(missing)?;
         let size = note(WINDOW_SIZE).ok_or_else(missing)?;
         let sizes = (size, note(WINDOW_SLIDE).unwrap_or(size));
-        let same = store.stores(rows.schema_ref().fields().iter().map(AsRef::as_ref));
+        let stored = rows.schema_ref().metadata().get(FUNCTIONS);
+        let same = stored.is_none_or(|stored| *stored == functions(plan))
+            && store.stores(rows.schema_ref().fields().iter().map(AsRef::as_ref));
         if !same || sizes != (plan.windows.size_micros(), plan.windows.slide_micros()) {
             return Err(Error::incompatible(
                 "the checkpoint holds windows of another aggregate: give the changed one a new uid",

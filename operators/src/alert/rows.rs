@@ -83,6 +83,7 @@ impl Columns {
         let mut read = keys.clone();
         read.extend(of(&[self.time]));
         read.extend(of(&self.values));
+        read.extend(of(self.watermark.as_slice()));
         if self.has_commands {
             for column in AlertCommand::COLUMNS {
                 read.push(Arc::clone(batch::field_of(input, column)?));

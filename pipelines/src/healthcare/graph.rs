@@ -220,9 +220,10 @@ fn on_time<'env>(
     judged
 }
 
-/// The gold tables over the events that came in time; `table` makes the sink of the one at a path.
-pub(super) fn gold<S: Sink + 'static>(
-    on_time: DataStream<'_, Silver>,
+/// The gold tables over the events that came in time, which have at least those columns of [`Silver`] that are counted;
+/// `table` makes the sink of the one at a path.
+pub(super) fn gold<R, S: Sink + 'static>(
+    on_time: DataStream<'_, R>,
     time: &TimeSection,
     table: impl Fn(&str) -> S,
 ) {

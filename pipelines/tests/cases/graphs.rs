@@ -1,9 +1,14 @@
 //! A graph that is not the one of its checkpoint: what is refused, what is gone on with, and that neither loses a row.
 
+use std::sync::Arc;
+
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::prelude::*;
+use thalweg_core::record::ColumnName;
+use thalweg_operators::Project;
+use thalweg_runtime::{JobBuilder, Settings};
 
-use super::world::{Death, Drawing, Reading, USUAL, World, run, source};
+use super::world::{Death, Drawing, Reading, USUAL, World, run, settings, source};
 
 const ROWS: i64 = 2_000;
 
@@ -63,6 +68,67 @@ fn a_graph_that_does_not_fit_its_checkpoint_is_refused_until_it_does() {
     assert!(run(world.job(source(ROWS))).unwrap().finished);
     world.assert_same(&calm);
     world.verify(source(ROWS));
+}
+
+/// Passes readings on and remembers whose there were.
+#[derive(Debug, Clone)]
+struct Remember;
+
+const SEEN: ValueStateDescriptor<bool> = ValueStateDescriptor::new("seen");
+
+impl KeyedOperator for Remember {
+    type In = Reading;
+    type Out = Reading;
+
+    fn process(
+        &mut self,
+        batch: Batch<Reading>,
+        context: &KeyedContext,
+        out: &mut Collector,
+    ) -> Result<()> {
+        let seen = context.value_state(&SEEN);
+        for key in context.keys() {
+            seen.put(key, true)?;
+        }
+        out.emit(batch.into_record_batch());
+        Ok(())
+    }
+}
+
+/// A job with state by ward or by patient; `changed` in what may change: an operator without state in front of the one
+/// with state, parallelism, and a sink more.
+fn remembering(world: &World, by: &'static str, changed: bool) -> JobBuilder {
+    let env = StreamEnvironment::new("remembering");
+    let mut readings = env.source::<Reading>("readings", source(ROWS));
+    if changed {
+        readings = readings.apply("columns", Project::to::<Reading>());
+    }
+    let passed = readings.key_by(ColumnName(by)).process("remember", Remember);
+    passed.sink("all", world.store.sink("all"));
+    if changed {
+        passed.sink("copy", world.store.sink("copy"));
+    }
+    let (graph, storage) = (env.build().unwrap(), Arc::clone(&world.storage));
+    let parallelism = if changed { 3 } else { 2 };
+    JobBuilder::new(graph, storage as _, Arc::clone(&world.key))
+        .settings(Settings { parallelism, ..settings() })
+}
+
+#[test]
+fn state_by_one_column_is_not_gone_on_with_by_another() {
+    let world = World::new();
+    run(remembering(&world, "ward", false).events(Some(1_000))).unwrap();
+    let head = world.newest();
+    for changed in [false, true] {
+        let told = run(remembering(&world, "patient", changed)).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::IncompatibleState, "{told}");
+        let says =
+            r#"state of node `remember` by ["ward"], and the graph groups its rows by ["patient"]"#;
+        assert!(told.to_string().contains(says), "{told}");
+    }
+    assert_eq!(world.newest(), head, "nothing was decided");
+    assert!(run(remembering(&world, "ward", true)).unwrap().finished);
+    assert_eq!((world.store.rows("all"), world.store.rows("copy")), (6_000, 5_000));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Whole jobs over memory in the cases that `docs/architecture.md` names beyond the pitfalls: rewinds, graphs that have
 //! changed, sources that end at different times, copies that wake up where garbage was collected, and late rows that
-//! nobody keeps.
+//! nobody keeps. And graphs that are not built.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -10,6 +10,7 @@
 
 mod graphs;
 mod late;
+mod records;
 mod rewind;
 mod sources;
 mod world;

@@ -104,7 +104,7 @@ pub(crate) fn settings() -> Settings {
 /// Checkpoints, key and tables of one job.
 pub(crate) struct World {
     pub(crate) storage: Arc<MemoryStorage>,
-    key: Arc<MasterKey>,
+    pub(crate) key: Arc<MasterKey>,
     pub(crate) store: MemoryStore,
 }
 

@@ -12,7 +12,7 @@ use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::{Target, TargetExpectation, TargetStatus};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::failpoint;
-use thalweg_core::graph::{JobGraph, NodeKind};
+use thalweg_core::graph::{JobGraph, NodeKind, groupings};
 use thalweg_core::operator::StateBlob;
 use thalweg_core::time::Clock;
 use thalweg_core::{CheckpointId, Error, ErrorKind, OperatorUid, Result};
@@ -328,6 +328,23 @@ fn check_graph(context: &JobContext, manifest: &Manifest) -> Result<()> {
         return Err(Error::incompatible(format!(
             "the checkpoint holds state of node `{gone}`, which the graph no longer has: bring it back, or begin anew with --fresh"
         )));
+    }
+    check_groupings(&graph.fingerprint(), manifest)
+}
+
+/// State belongs to the keys that it was kept for: those of other columns would go on with it and notice nothing.
+fn check_groupings(fingerprint: &[String], manifest: &Manifest) -> Result<()> {
+    for uid in manifest.state.iter().map(|file| &file.uid).collect::<BTreeSet<_>>() {
+        let (before, now) = (groupings(&manifest.fingerprint, uid), groupings(fingerprint, uid));
+        if !before.is_empty() && before != now {
+            let text =
+                |columns: BTreeSet<&str>| columns.into_iter().collect::<Vec<_>>().join(" and ");
+            let now = if now.is_empty() { "nothing".to_owned() } else { text(now) };
+            return Err(Error::incompatible(format!(
+                "the checkpoint holds state of node `{uid}` by {}, and the graph groups its rows by {now}: group them as before, or begin anew with --fresh",
+                text(before)
+            )));
+        }
     }
     Ok(())
 }

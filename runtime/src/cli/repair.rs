@@ -131,7 +131,9 @@ pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<Str
         finished: target.finished,
         created_at: context.clock.now_micros(),
         sources: target.sources.clone(),
+        // With the state goes what it is grouped by.
         state: target.state.clone(),
+        fingerprint: target.fingerprint.clone(),
         // What the tables hold is what the head left; what was written since `to` will be written again.
         sinks: head.sinks.clone(),
         pending: Vec::new(),

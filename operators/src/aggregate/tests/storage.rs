@@ -177,6 +177,24 @@ fn state_of_another_aggregate_is_incompatible() {
 }
 
 #[test]
+fn state_of_another_function_is_incompatible_though_its_columns_are_the_same() {
+    let sum = || tumbling(10).by(KIND).sum(VALUE, "x");
+    let blobs = filled(sum()).checkpoint().unwrap();
+    for other in
+        [tumbling(10).by(KIND).max(VALUE, "x"), tumbling(10).by(KIND).percentile(VALUE, 0.5, "x")]
+    {
+        refused(other, &blobs, ErrorKind::IncompatibleState);
+    }
+    Job::new(sum(), 1, 1).restore(&blobs, 1, 1).unwrap();
+    let least = filled(tumbling(10).by(KIND).min(SMALL, "x")).checkpoint().unwrap();
+    refused(tumbling(10).by(KIND).max(SMALL, "x"), &least, ErrorKind::IncompatibleState);
+
+    let at = |quantile| tumbling(10).by(KIND).percentile(VALUE, quantile, "x");
+    let blobs = filled(at(0.5)).checkpoint().unwrap();
+    Job::new(at(0.9), 1, 1).restore(&blobs, 1, 1).unwrap();
+}
+
+#[test]
 fn state_of_another_subtask_is_refused() {
     let mut job = filled(everything());
     let mut blobs = job.checkpoint().unwrap();

@@ -265,12 +265,13 @@ fn what_is_read_marks_what_is_told_and_keys_keep_their_own_marks() {
     let fields = schema.fields().iter().map(|field| match field.name().as_str() {
         "machine" => mark(field.as_ref().clone(), [Sensitivity::PhiId]),
         "celsius" => mark(field.as_ref().clone(), [Sensitivity::PhiDate]),
+        "row_watermark" => mark(field.as_ref().clone(), [Sensitivity::PhiDob]),
         _ => field.as_ref().clone(),
     });
     let marked = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let output = alerts(rules()).output_schema(&marked).unwrap();
     let marks = |name: &str| sensitivities(output.field_with_name(name).unwrap()).len();
-    assert_eq!(["ward", "machine", "value", "rule", "by"].map(marks), [0, 1, 2, 2, 2]);
+    assert_eq!(["ward", "machine", "value", "rule", "by"].map(marks), [0, 1, 3, 3, 3]);
 }
 
 #[test]

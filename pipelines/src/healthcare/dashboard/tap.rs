@@ -201,6 +201,10 @@ impl<F: OperatorFactory> OperatorFactory for Tapped<F> {
         self.inner.describe()
     }
 
+    fn input_record(&self) -> Option<SchemaRef> {
+        self.inner.input_record()
+    }
+
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         self.inner.output_schema(input)
     }
