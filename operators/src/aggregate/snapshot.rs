@@ -1,4 +1,5 @@
-//! The state of the merging phase in a checkpoint: per key group the open windows as partial rows, Arrow IPC.
+//! The state of the merging phase in a checkpoint: per key group the open windows as partial rows, Arrow IPC, and up to
+//! which watermark windows have been emitted. That outlives the windows: what was emitted is not emitted again.
 //!
 //! The barrier shares columns and rows, at the price of a reference per page; which groups belong to which key group, Arrow
 //! arrays and bytes are made on another thread. As long as nothing changes the same chunks are handed out again.
@@ -30,6 +31,8 @@ struct Instant {
     max_parallelism: u16,
     /// Made when it is first asked for.
     by_key_group: OnceLock<Vec<Vec<u32>>>,
+    /// The bytes of a key group without an open window, by its watermark: mostly such groups are many, and alike.
+    none_open: OnceLock<(EventTime, Vec<u8>)>,
 }
 
 impl Instant {
@@ -38,6 +41,34 @@ impl Instant {
             self.by_key_group.get_or_init(|| self.windows.by_key_group(self.max_parallelism));
         groups.get(usize::from(key_group)).map_or(&[], Vec::as_slice)
     }
+
+    fn encode(&self, groups: &[u32], watermark: EventTime) -> Result<Vec<u8>> {
+        let mut notes = HashMap::from([
+            (WATERMARK.to_owned(), watermark.to_string()),
+            (WINDOW_SIZE.to_owned(), self.sizes.size_micros().to_string()),
+        ]);
+        if self.sizes.overlap() > 1 {
+            notes.insert(WINDOW_SLIDE.to_owned(), self.sizes.slide_micros().to_string());
+        }
+        state::encode(FORMAT, &self.windows.partials(groups)?, notes)
+    }
+
+    fn encode_none(&self, watermark: EventTime) -> Result<Vec<u8>> {
+        if let Some((at, bytes)) = self.none_open.get()
+            && *at == watermark
+        {
+            return Ok(bytes.clone());
+        }
+        let bytes = self.encode(&[], watermark)?;
+        self.none_open.get_or_init(|| (watermark, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+/// Whether a watermark has closed windows of which a checkpoint must tell. At the end of time none is left, and nobody goes
+/// on from there.
+fn is_told(watermark: EventTime) -> bool {
+    watermark > EventTime::MIN && watermark < EventTime::MAX
 }
 
 /// Those of one key group.
@@ -49,20 +80,14 @@ struct OpenWindows {
 
 impl StatePayload for OpenWindows {
     fn encode(&self) -> Result<Vec<u8>> {
-        let sizes = self.instant.sizes;
-        let mut notes = HashMap::from([
-            (WATERMARK.to_owned(), self.watermark.to_string()),
-            (WINDOW_SIZE.to_owned(), sizes.size_micros().to_string()),
-        ]);
-        if sizes.overlap() > 1 {
-            notes.insert(WINDOW_SLIDE.to_owned(), sizes.slide_micros().to_string());
+        match self.instant.groups(self.key_group) {
+            [] => self.instant.encode_none(self.watermark),
+            groups => self.instant.encode(groups, self.watermark),
         }
-        let rows = self.instant.windows.partials(self.instant.groups(self.key_group))?;
-        state::encode(FORMAT, &rows, notes)
     }
 
     fn is_empty(&self) -> bool {
-        self.instant.groups(self.key_group).is_empty()
+        !is_told(self.watermark) && self.instant.groups(self.key_group).is_empty()
     }
 }
 
@@ -76,7 +101,7 @@ impl Snapshots {
         self.0 = None;
     }
 
-    /// A chunk per key group; none at all when no window is open.
+    /// A chunk per key group; none at all when no window is open and none has been emitted.
     pub(super) fn take(
         &mut self,
         store: &mut WindowStore,
@@ -88,7 +113,8 @@ impl Snapshots {
         if let Some(chunks) = &self.0 {
             return chunks.clone();
         }
-        if store.len() == 0 {
+        let key_groups = (key_groups.start..key_groups.end).map(KeyGroup);
+        if store.len() == 0 && !key_groups.clone().any(|key_group| is_told(watermark(key_group))) {
             return Vec::new();
         }
         let instant = Arc::new(Instant {
@@ -96,8 +122,9 @@ impl Snapshots {
             sizes: plan.windows,
             max_parallelism,
             by_key_group: OnceLock::new(),
+            none_open: OnceLock::new(),
         });
-        let chunks = (key_groups.start..key_groups.end).map(KeyGroup).map(|key_group| {
+        let chunks = key_groups.map(|key_group| {
             let (instant, watermark) = (Arc::clone(&instant), watermark(key_group));
             let payload = Arc::new(OpenWindows { instant, key_group, watermark });
             StateChunk { name: CHUNK, key_group, payload }
