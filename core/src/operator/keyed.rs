@@ -124,7 +124,10 @@ pub struct KeyedFactory<O> {
 }
 
 impl<O: KeyedOperator> KeyedFactory<O> {
-    /// `operator`, its state kept per value of `key_columns`.
+    /// `operator`, its state kept per value of `key_columns`, which must be those that the stream is grouped by
+    /// ([`crate::graph::KeyedStream::process`] sees to that). By others several instances would keep state of one key:
+    /// rows that belong to another instance end the job as [`crate::ErrorKind::InvalidGraph`]. A single instance has all
+    /// keys, however its stream is grouped.
     pub fn new(operator: O, key_columns: impl IntoIterator<Item = &'static str>) -> Self {
         Self { operator, key_columns: key_columns.into_iter().collect() }
     }
@@ -222,13 +225,14 @@ impl<O: KeyedOperator> Keyed<O> {
         RecordBatch::try_new(Arc::clone(schema), columns).map_err(|_| unlike())
     }
 
-    fn keys(&self, batch: &RecordBatch) -> Result<Vec<Key>> {
+    fn keys(&self, batch: &RecordBatch, open: &OpenContext) -> Result<Vec<Key>> {
         let columns: Vec<ArrayRef> =
             self.columns.iter().map(|i| Arc::clone(batch.column(*i))).collect();
         let mut keys = Vec::with_capacity(batch.num_rows());
         for_each_key(&columns, batch.num_rows(), |_, bytes| {
             keys.push(Key::new(bytes, self.max_parallelism));
         })?;
+        open.check_key_groups(keys.iter().map(Key::group))?;
         Ok(keys)
     }
 }
@@ -240,7 +244,7 @@ impl<O: KeyedOperator> Operator for Keyed<O> {
         context: &Context<'_>,
         out: &mut Collector,
     ) -> Result<()> {
-        let keys = self.keys(&batch)?;
+        let keys = self.keys(&batch, context.open)?;
         self.with_context(keys, context.watermark, out, |operator, keyed, out| {
             operator.process(Batch::new(batch), keyed, out)
         })
@@ -275,7 +279,9 @@ mod tests {
     use arrow_schema::{DataType, Field, Schema};
 
     use super::*;
+    use crate::ErrorKind;
     use crate::sensitivity::{Sensitivity, mark, sensitivities};
+    use crate::testing::OperatorHarness;
 
     #[derive(Debug, Clone)]
     struct Pass;
@@ -373,6 +379,24 @@ mod tests {
         assert_eq!(beats(Watermark(35), None), 6);
         assert_eq!(beats(Watermark::MAX, None), 2);
         assert_eq!(beats(Watermark::MAX, None), 0);
+    }
+
+    #[test]
+    fn a_stream_grouped_by_other_columns_is_refused_where_several_instances_share_its_keys() {
+        let rows = |ids: std::ops::Range<i64>| {
+            let column =
+                |add: i64| Arc::new(ids.clone().map(|id| Some(id + add)).collect::<Int64Array>());
+            RecordBatch::try_new(Row::schema(), vec![column(0) as ArrayRef, column(1000)]).unwrap()
+        };
+        let harness = |grouped_by, parallelism| {
+            let factory = Arc::new(KeyedFactory::new(Pass, ["id"]));
+            OperatorHarness::new(factory, Row::schema(), [grouped_by], parallelism).unwrap()
+        };
+        let error = harness("rows", 2).push(&rows(0..64)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+        assert!(error.to_string().contains("key_by"), "{error}");
+        harness("id", 2).push(&rows(0..64)).unwrap();
+        harness("rows", 1).push(&rows(0..64)).unwrap();
     }
 
     #[test]

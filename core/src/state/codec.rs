@@ -1,16 +1,17 @@
-//! The one file that knows bincode: how values of keyed state become bytes.
+//! The one place that knows bincode: how values of keyed state become bytes.
 //!
-//! Every stored value carries a version in front, so that a later release can migrate it. Decoding is limited, so
-//! that damaged bytes cannot ask for all memory.
+//! Every stored value carries a version in front, so that a later release can migrate it. Decoding believes no length:
+//! damaged bytes cannot ask for all memory, and what could be stored comes back, however large it is.
+
+mod slice;
 
 use std::io::Write;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::slice::Slice;
 use crate::{Error, Result};
-
-const LIMIT: usize = 1 << 30;
 
 /// `version` and the value.
 ///
@@ -63,9 +64,9 @@ pub fn decode<T: DeserializeOwned>(version: u16, bytes: &[u8]) -> Result<T> {
             "state of version {found} where {version} is known: use the release that wrote it"
         )));
     }
-    let config = bincode::config::standard().with_limit::<LIMIT>();
-    let (value, used) = bincode::serde::decode_from_slice(body, config).map_err(|_| corrupt())?;
-    if used == body.len() { Ok(value) } else { Err(corrupt()) }
+    let mut body = Slice(body);
+    let value = T::deserialize(&mut body).map_err(|_| corrupt())?;
+    if body.0.is_empty() { Ok(value) } else { Err(corrupt()) }
 }
 
 #[cfg(test)]

@@ -24,7 +24,9 @@ macro_rules! descriptor {
             pub const fn new(name: &'static str) -> Self {
                 Self { name, version: 1, types: PhantomData }
             }
-            /// Values of another version; state of a version that is not known is refused at restore.
+            /// Values of another version. A stored value of any other is refused as
+            /// [`crate::ErrorKind::IncompatibleState`] by whatever reads it, key by key: not at the restore, and not at all
+            /// where it is replaced or cleared unread. A descriptor of the same name and of the old version still reads it.
             #[must_use]
             pub const fn version(self, version: u16) -> Self {
                 Self { name: self.name, version, types: PhantomData }
@@ -182,5 +184,43 @@ where
     /// Forgets the map.
     pub fn clear(&self, key: &Key) {
         self.handle.clear(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn state<T>(
+        store: &Rc<RefCell<KeyedStore>>,
+        descriptor: &ValueStateDescriptor<T>,
+    ) -> ValueState<T> {
+        let (name, version) = (descriptor.name, descriptor.version);
+        ValueState { handle: Handle { store: Rc::clone(store), name, version }, types: PhantomData }
+    }
+
+    #[test]
+    fn a_value_of_another_version_is_refused_when_it_is_read_and_the_old_descriptor_reads_it() {
+        let (first, second) = (Key::new(&[1], 16), Key::new(&[2], 16));
+        let old = ValueStateDescriptor::<i64>::new("seen");
+        let new = ValueStateDescriptor::<String>::new("seen").version(2);
+        let before = Rc::new(RefCell::new(KeyedStore::default()));
+        for key in [&first, &second] {
+            state(&before, &old).put(key, 7).unwrap();
+        }
+        let chunks = before.borrow().snapshot();
+        let blobs = chunks.iter().filter_map(|chunk| chunk.to_blob().unwrap()).collect();
+        let after = Rc::new(RefCell::new(KeyedStore::default()));
+        after.borrow_mut().restore(blobs).unwrap();
+        let (old, new) = (state(&after, &old), state(&after, &new));
+
+        assert_eq!(new.get(&first).unwrap_err().kind(), ErrorKind::IncompatibleState);
+        let value = old.get(&first).unwrap().unwrap();
+        new.put(&first, value.to_string()).unwrap();
+        assert_eq!(new.get(&first).unwrap().as_deref(), Some("7"));
+        assert_eq!(old.get(&first).unwrap_err().kind(), ErrorKind::IncompatibleState);
+        new.clear(&second);
+        assert!(new.get(&second).unwrap().is_none());
     }
 }

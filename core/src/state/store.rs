@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::codec;
-use crate::Result;
 use crate::key::{KeyGroup, hash_key, key_group_of};
 use crate::operator::{StateBlob, StateChunk, StatePayload};
 use crate::time::EventTime;
+use crate::{Error, Result};
 
 const FORMAT: u16 = 1;
 const CHUNK: &str = "keyed";
@@ -121,14 +121,44 @@ impl KeyedStore {
             .collect()
     }
 
-    /// Takes back what [`KeyedStore::snapshot`] gave.
+    /// Takes back what [`KeyedStore::snapshot`] gave, by whichever instances: a key group is one's.
     pub fn restore(&mut self, blobs: Vec<StateBlob>) -> Result<()> {
         for blob in blobs {
             if blob.name != CHUNK {
-                return Err(crate::Error::incompatible("unknown keyed state in the checkpoint"));
+                return Err(Error::incompatible("unknown keyed state in the checkpoint"));
             }
-            self.groups.insert(blob.key_group, Arc::new(codec::decode(FORMAT, &blob.bytes)?));
+            let group = Arc::new(codec::decode(FORMAT, &blob.bytes)?);
+            if self.groups.insert(blob.key_group, group).is_some() {
+                return Err(twice());
+            }
         }
         Ok(())
+    }
+}
+
+/// Which of two chunks of a key group is the newer one cannot be told.
+pub(super) fn twice() -> Error {
+    Error::incompatible(
+        "the checkpoint holds state of one key group by two instances, written when the stream was not keyed by the operator's own key columns: begin anew with --fresh",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn a_key_group_that_two_instances_have_stored_is_refused() {
+        let blob_of = |value: u8| {
+            let mut store = KeyedStore::default();
+            store.put("seen", &Key::new(&[7], 16), Some(vec![value]));
+            store.snapshot().iter().find_map(|chunk| chunk.to_blob().unwrap()).unwrap()
+        };
+        let mut restored = KeyedStore::default();
+        restored.restore(vec![blob_of(1)]).unwrap();
+        assert_eq!(restored.get("seen", &Key::new(&[7], 16)), Some(&[1][..]));
+        let error = KeyedStore::default().restore(vec![blob_of(1), blob_of(2)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::IncompatibleState);
     }
 }

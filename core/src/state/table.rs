@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::codec;
+use super::store::twice;
 use crate::key::{KeyGroup, key_group_of};
 use crate::operator::{StateBlob, StateChunk, StatePayload};
 use crate::time::EventTime;
@@ -70,7 +71,8 @@ impl<K: Stored + Hash + Ord, V: Stored + Default> KeyTable<K, V> {
         Self { version, max_parallelism, groups }
     }
 
-    /// The key's value, made if there is none yet. `hash` is the key's in [`crate::key::hash_keys`].
+    /// The key's value, made if there is none yet. `hash` is the key's in [`crate::key::hash_keys`]; that the key belongs to
+    /// this instance is for [`crate::operator::OpenContext::check_keys`] to say, a batch at a time.
     pub fn entry(&mut self, hash: u64, key: K) -> Entry<'_, K, V> {
         let index = usize::from(key_group_of(hash, self.max_parallelism).0) % self.groups.len();
         let group = Arc::make_mut(&mut self.groups[index]);
@@ -159,6 +161,9 @@ impl<K: Stored + Hash + Ord, V: Stored + Default> KeyTable<K, V> {
                 .groups
                 .get_mut(usize::from(blob.key_group.0))
                 .ok_or_else(|| Error::incompatible("the checkpoint has more key groups"))?;
+            if !group.values.is_empty() {
+                return Err(twice());
+            }
             let group = Arc::make_mut(group);
             for (key, value, timer) in rows {
                 group.timers.extend(timer.map(|time| (time, key.clone())));
@@ -300,6 +305,18 @@ mod tests {
         assert_eq!(restored.len(), 50);
         assert_eq!(restored.entry(hash(1), 1).value(), &[1]);
         assert_eq!(woken(&mut restored, 3, i64::MAX), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_key_group_that_two_instances_have_stored_is_refused() {
+        let blobs_of = |key: i64| {
+            let mut table = table();
+            table.entry(5, key).value().push(key);
+            table.snapshot().into_iter().filter_map(|chunk| chunk.to_blob().unwrap())
+        };
+        table().restore(blobs_of(1).collect()).unwrap();
+        let error = table().restore(blobs_of(1).chain(blobs_of(2)).collect()).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::IncompatibleState);
     }
 
     #[test]

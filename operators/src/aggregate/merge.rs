@@ -8,7 +8,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use thalweg_core::element::Watermark;
-use thalweg_core::key::{KeyGroup, hash_keys, key_group_of};
+use thalweg_core::key::{EMPTY_KEY_HASH, KeyGroup, hash_keys, key_group_of};
 use thalweg_core::operator::{
     Collector, Context, LeftOut, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
 };
@@ -124,8 +124,14 @@ impl Operator for Merge {
     }
 
     fn snapshot(&mut self) -> Result<Vec<StateChunk>> {
-        let watermark = |group| self.fired.max(restored(&self.restored, group));
         let OpenContext { key_groups, max_parallelism, .. } = self.open;
+        // Without keys there is one key group that ever has a window.
+        let no_key = self.plan.key_fields.is_empty();
+        let only = no_key.then(|| key_group_of(EMPTY_KEY_HASH, max_parallelism));
+        let watermark = |group: KeyGroup| match only {
+            Some(only) if only != group => EventTime::MIN,
+            _ => self.fired.max(restored(&self.restored, group)),
+        };
         Ok(self.snapshots.take(&mut self.store, &self.plan, watermark, key_groups, max_parallelism))
     }
 

@@ -1,4 +1,5 @@
-//! The state of the merging phase in a checkpoint: per key group the open windows as partial rows, Arrow IPC.
+//! The state of the merging phase in a checkpoint: per key group the open windows as partial rows, Arrow IPC, and up to
+//! which watermark windows have been emitted. That outlives the windows: what was emitted is not emitted again.
 //!
 //! The barrier shares columns and rows, at the price of a reference per page; which groups belong to which key group, Arrow
 //! arrays and bytes are made on another thread. As long as nothing changes the same chunks are handed out again.
@@ -24,6 +25,7 @@ const WINDOW_SIZE: &str = "thalweg.window_size";
 const WINDOW_SLIDE: &str = "thalweg.window_slide";
 /// The state of a sum and that of a maximum have the same columns. Not there in older checkpoints.
 const FUNCTIONS: &str = "thalweg.functions";
+const NONE_OPEN: &str = "no window is open at ";
 
 /// Open windows at one instant.
 struct Instant {
@@ -41,6 +43,33 @@ impl Instant {
             self.by_key_group.get_or_init(|| self.windows.by_key_group(self.max_parallelism));
         groups.get(usize::from(key_group)).map_or(&[], Vec::as_slice)
     }
+
+    fn encode(&self, groups: &[u32], watermark: EventTime) -> Result<Vec<u8>> {
+        let mut notes = HashMap::from([
+            (WATERMARK.to_owned(), watermark.to_string()),
+            (WINDOW_SIZE.to_owned(), self.sizes.size_micros().to_string()),
+            (FUNCTIONS.to_owned(), self.functions.clone()),
+        ]);
+        if self.sizes.overlap() > 1 {
+            notes.insert(WINDOW_SLIDE.to_owned(), self.sizes.slide_micros().to_string());
+        }
+        state::encode(FORMAT, &self.windows.partials(groups)?, notes)
+    }
+}
+
+/// What a key group without an open window stores: mostly there are many of them. No stream of Arrow's begins like that.
+fn none_open(watermark: EventTime) -> Vec<u8> {
+    format!("{NONE_OPEN}{watermark}").into_bytes()
+}
+
+fn of_none_open(bytes: &[u8]) -> Option<EventTime> {
+    std::str::from_utf8(bytes).ok()?.strip_prefix(NONE_OPEN)?.parse().ok()
+}
+
+/// Whether a watermark has closed windows of which a checkpoint must tell. At the end of time none is left, and nobody goes
+/// on from there.
+fn is_told(watermark: EventTime) -> bool {
+    watermark > EventTime::MIN && watermark < EventTime::MAX
 }
 
 /// Those of one key group.
@@ -52,21 +81,14 @@ struct OpenWindows {
 
 impl StatePayload for OpenWindows {
     fn encode(&self) -> Result<Vec<u8>> {
-        let sizes = self.instant.sizes;
-        let mut notes = HashMap::from([
-            (WATERMARK.to_owned(), self.watermark.to_string()),
-            (WINDOW_SIZE.to_owned(), sizes.size_micros().to_string()),
-            (FUNCTIONS.to_owned(), self.instant.functions.clone()),
-        ]);
-        if sizes.overlap() > 1 {
-            notes.insert(WINDOW_SLIDE.to_owned(), sizes.slide_micros().to_string());
+        match self.instant.groups(self.key_group) {
+            [] => Ok(none_open(self.watermark)),
+            groups => self.instant.encode(groups, self.watermark),
         }
-        let rows = self.instant.windows.partials(self.instant.groups(self.key_group))?;
-        state::encode(FORMAT, &rows, notes)
     }
 
     fn is_empty(&self) -> bool {
-        self.instant.groups(self.key_group).is_empty()
+        !is_told(self.watermark) && self.instant.groups(self.key_group).is_empty()
     }
 }
 
@@ -86,7 +108,7 @@ impl Snapshots {
         self.0 = None;
     }
 
-    /// A chunk per key group; none at all when no window is open.
+    /// A chunk per key group; none at all when no window is open and none has been emitted.
     pub(super) fn take(
         &mut self,
         store: &mut WindowStore,
@@ -98,7 +120,8 @@ impl Snapshots {
         if let Some(chunks) = &self.0 {
             return chunks.clone();
         }
-        if store.len() == 0 {
+        let key_groups = (key_groups.start..key_groups.end).map(KeyGroup);
+        if store.len() == 0 && !key_groups.clone().any(|key_group| is_told(watermark(key_group))) {
             return Vec::new();
         }
         let instant = Arc::new(Instant {
@@ -108,7 +131,7 @@ impl Snapshots {
             max_parallelism,
             by_key_group: OnceLock::new(),
         });
-        let chunks = (key_groups.start..key_groups.end).map(KeyGroup).map(|key_group| {
+        let chunks = key_groups.map(|key_group| {
             let (instant, watermark) = (Arc::clone(&instant), watermark(key_group));
             let payload = Arc::new(OpenWindows { instant, key_group, watermark });
             StateChunk { name: CHUNK, key_group, payload }
@@ -118,6 +141,9 @@ impl Snapshots {
 
     /// Adds a stored chunk to the store; returns the watermark it was taken at.
     pub(super) fn restore(store: &mut WindowStore, plan: &Plan, bytes: &[u8]) -> Result<EventTime> {
+        if let Some(watermark) = of_none_open(bytes) {
+            return Ok(watermark);
+        }
         let rows = state::decode(FORMAT, bytes)?;
         let note = |name: &str| rows.schema_ref().metadata().get(name)?.parse::<i64>().ok();
         let missing = || Error::corrupt("the stored state of a window lacks its notes");

@@ -182,6 +182,7 @@ impl Operator for Watching {
     ) -> Result<()> {
         let mut rows = self.columns.read(&batch)?;
         let keys = std::mem::take(&mut rows.keys);
+        context.open.check_keys(keys.iter().map(|(hash, _)| *hash))?;
         let (mut told, mut changes, mut dropped) = (Vec::new(), Vec::new(), 0);
         for (row, (hash, key)) in keys.into_iter().enumerate() {
             match rows.row(row) {

@@ -7,6 +7,7 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecond
 use arrow_array::{Array, Float64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thalweg_core::key::{for_each_key, hash_key};
+use thalweg_core::operator::OpenContext;
 use thalweg_core::record::ColumnName;
 use thalweg_core::{Error, Result};
 
@@ -70,12 +71,18 @@ impl Columns {
         Ok(Self { keys, time: time_of(input, time)?, value: number_of(input, value)? })
     }
 
-    pub(super) fn read<'a>(&self, batch: &'a RecordBatch) -> Result<Readings<'a>> {
+    /// The readings, of keys that belong to the instance that asks.
+    pub(super) fn read<'a>(
+        &self,
+        batch: &'a RecordBatch,
+        open: &OpenContext,
+    ) -> Result<Readings<'a>> {
         let rows = batch.num_rows();
         let mut keys = Vec::with_capacity(rows);
         for_each_key(&batch::columns(batch, &self.keys)?, rows, |_, bytes| {
             keys.push((hash_key(bytes), bytes.into()));
         })?;
+        open.check_keys(keys.iter().map(|(hash, _): &(u64, Box<[u8]>)| *hash))?;
         let changed = || Error::internal("a detector was given other columns than planned");
         let times = batch::column(batch, self.time)?
             .as_primitive_opt::<TimestampMicrosecondType>()

@@ -125,10 +125,10 @@ impl Operator for Watching {
     fn process(
         &mut self,
         batch: RecordBatch,
-        _context: &Context<'_>,
+        context: &Context<'_>,
         out: &mut Collector,
     ) -> Result<()> {
-        let mut readings = self.columns.read(&batch)?;
+        let mut readings = self.columns.read(&batch, context.open)?;
         let keys = std::mem::take(&mut readings.keys);
         let told = keys.into_iter().enumerate().map(|(row, (hash, key))| {
             readings.of(row).and_then(|reading| self.judge(hash, key, reading))
@@ -157,6 +157,7 @@ mod tests {
     use arrow_array::types::Int64Type;
     use arrow_array::{Float64Array, Int64Array, TimestampMicrosecondArray};
     use proptest::prelude::*;
+    use thalweg_core::ErrorKind;
     use thalweg_core::testing::OperatorHarness;
 
     use super::*;
@@ -230,6 +231,18 @@ mod tests {
         let mut found = taken(&mut harness);
         found.sort_unstable();
         assert_eq!(found, (0..20).map(|machine| (machine, 10, true)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_stream_grouped_by_other_columns_is_refused() {
+        let rows: Vec<Row> = (0..64).map(|machine| (machine, machine + 1000, Some(9.0))).collect();
+        let harness = |parallelism| {
+            let input = batch(&[]).schema();
+            OperatorHarness::new(Arc::new(hot()), input, ["at"], parallelism).unwrap()
+        };
+        let error = harness(2).push(&batch(&rows)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+        harness(1).push(&batch(&rows)).unwrap();
     }
 
     #[test]

@@ -96,10 +96,10 @@ impl Operator for Scoring {
     fn process(
         &mut self,
         batch: RecordBatch,
-        _context: &Context<'_>,
+        context: &Context<'_>,
         out: &mut Collector,
     ) -> Result<()> {
-        let mut readings = self.columns.read(&batch)?;
+        let mut readings = self.columns.read(&batch, context.open)?;
         let mut scores = Float64Builder::with_capacity(batch.num_rows());
         for (row, (hash, key)) in std::mem::take(&mut readings.keys).into_iter().enumerate() {
             scores.append_option(readings.of(row).and_then(|(_, value)| {

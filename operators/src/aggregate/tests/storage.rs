@@ -100,11 +100,27 @@ fn a_snapshot_does_not_change_with_what_comes_after_it() {
 }
 
 #[test]
-fn emitted_windows_leave_nothing_behind() {
+fn emitted_windows_leave_their_watermark_behind_and_nothing_else() {
+    assert!(Job::new(everything(), 2, 2).checkpoint().unwrap().is_empty());
     let mut job = filled(everything());
     assert!(!job.checkpoint().unwrap().is_empty());
     job.advance(40).unwrap();
+    let blobs = job.checkpoint().unwrap();
+    assert_eq!(blobs.len(), usize::from(MAX_PARALLELISM));
+    for blob in &blobs {
+        assert_eq!(blob.bytes.as_ref() as &[u8], b"no window is open at 40");
+    }
+    // The end of time is nothing that anybody goes on from.
+    job.advance(i64::MAX).unwrap();
     assert!(job.checkpoint().unwrap().is_empty());
+
+    let mut keyless = Job::new(tumbling(10).count("n"), 1, 1);
+    keyless.push(0, &rows()).unwrap();
+    let open = keyless.checkpoint().unwrap();
+    keyless.advance(40).unwrap();
+    let emitted = keyless.checkpoint().unwrap();
+    assert_eq!((open.len(), emitted.len()), (1, 1));
+    assert_eq!(open[0].key_group, emitted[0].key_group);
 }
 
 #[test]
@@ -133,6 +149,42 @@ fn no_window_is_emitted_twice_when_instances_were_apart() {
         job.checkpoint().unwrap();
         assert_eq!(job.late() > before, fired.contains(&patient), "{patient}");
     }
+}
+
+#[test]
+fn no_window_is_emitted_twice_when_none_was_open_at_the_checkpoint() {
+    // What instance 0 had fired, and instance 1 had not: after the restore nobody has told event time yet.
+    let mut job = Job::new(tumbling(10).by(PATIENT).count("n"), 1, 2);
+    let row = |patient, time| Row { time, patient: Some(patient), ..Row::default() };
+    job.push(0, &(0..64).map(|patient| row(patient, 3)).collect::<Vec<_>>()).unwrap();
+    job.checkpoint().unwrap();
+    let fire = |job: &mut Job, index: usize| {
+        let ahead = Watermark(10);
+        let emitted =
+            job.merges[index].call(ahead, |o, context, out| o.on_watermark(ahead, context, out));
+        job.results.extend(emitted.unwrap());
+    };
+    fire(&mut job, 0);
+    let fired = job.table().len();
+    assert!(fired > 0 && fired < 64);
+    // One that hears of no watermark before its own checkpoint passes on what it was told.
+    for merges in [1, 3] {
+        let blobs = job.checkpoint().unwrap();
+        job.restore(&blobs, 1, merges).unwrap();
+    }
+    let emitted: Vec<i64> =
+        job.table().iter().map(|row| row.split(' ').nth(2).unwrap().parse().unwrap()).collect();
+    for patient in 0..64 {
+        let before = job.late();
+        job.push(0, &[row(patient, 4)]).unwrap();
+        job.checkpoint().unwrap();
+        assert_eq!(job.late() > before, emitted.contains(&patient), "{patient}");
+    }
+    (0..3).for_each(|index| fire(&mut job, index));
+    let patient = |row: String| row.split(' ').nth(2).unwrap().parse::<i64>().unwrap();
+    let mut all: Vec<i64> = job.table().into_iter().map(patient).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..64).collect::<Vec<i64>>());
 }
 
 #[test]

@@ -307,6 +307,18 @@ fn what_cannot_be_watched_does_not_build() {
     assert!(alerts([fine()]).output_schema(&Reading::schema()).is_ok());
 }
 
+#[test]
+fn a_stream_grouped_by_other_columns_is_refused() {
+    let rows: Vec<Row> = (0..64).map(|machine| heat(machine, 0, 20.0)).collect();
+    let harness = |parallelism| {
+        let factory = Arc::new(alerts(rules()));
+        OperatorHarness::new(factory, Reading::schema(), ["machine"], parallelism).unwrap()
+    };
+    let error = harness(2).push(&batch(&rows)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+    harness(1).push(&batch(&rows)).unwrap();
+}
+
 proptest! {
     #[test]
     fn batch_cuts_watermarks_between_them_and_restores_do_not_show(

@@ -161,6 +161,7 @@ impl Operator for Watching {
         let mut hashes = Vec::new();
         let ids: ArrayRef = Arc::new(columns.patients.clone());
         hash_keys(&[ids], batch.num_rows(), &mut hashes)?;
+        context.open.check_keys(hashes.iter().copied())?;
         let mut rows = Rows::default();
         let (mut told, mut ahead) = (Vec::new(), 0);
         for ((row, id), hash) in columns.patients.values().iter().enumerate().zip(hashes) {
