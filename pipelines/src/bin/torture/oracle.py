@@ -326,7 +326,7 @@ class Alerts:
             # That an alert waited is its first change where it has to wait, and is not told.
             gaps += numbers[0] not in (1, 2) or rows[0][0] != "firing"
             gaps += numbers[-1] - numbers[0] + 1 - len(numbers)
-            self.wrong += not goes_its_way(at, rows)
+            self.wrong += not goes_its_way(rule, at, rows)
             opened[patient, rule].append((at, rows[-1][0] == "resolved"))
         beside = 0
         for alerts in opened.values():
@@ -339,9 +339,11 @@ class Alerts:
         return gaps, self.repeated + without + beside + self.wrong
 
 
-def goes_its_way(opened, rows):
+def goes_its_way(rule, opened, rows):
     """Whether changes, but for the missing ones, follow one another: it fires, gets worse, and is resolved."""
     before, severity = opened, -1
+    # The score may get critical behind an alert that is so already, because nobody came: it says so once.
+    repeats = rule == "news2"
     for place, (state, name, at, fired, by) in enumerate(rows):
         last = place == len(rows) - 1
         if state not in ("firing", "resolved") or name not in SEVERITIES or by is not None:
@@ -349,8 +351,10 @@ def goes_its_way(opened, rows):
         if at < before or fired != rows[0][2] or (state == "resolved" and not last):
             return False
         # To fire again it has to have got worse.
-        if SEVERITIES.index(name) < severity + (state == "firing"):
+        again = state == "firing" and SEVERITIES.index(name) == severity
+        if SEVERITIES.index(name) < severity or (again and not repeats):
             return False
+        repeats = repeats and not again
         before, severity = at, SEVERITIES.index(name)
     return True
 

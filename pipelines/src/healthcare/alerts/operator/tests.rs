@@ -1,5 +1,6 @@
 mod clocks;
 mod commands;
+mod worse;
 
 use std::collections::BTreeMap;
 
