@@ -15,6 +15,7 @@ import bisect
 import collections
 import datetime
 import json
+import math
 import os
 import re
 import sys
@@ -314,7 +315,7 @@ class Alerts:
         for alert in self.causes.get((row["patient_id"], row["event_time"]), ()):
             vital, bound, side = LIMITS.get(alert[1], (None, 0, 0))
             value = row.get(vital)
-            if vital is None or (value is not None and side * value >= side * bound):
+            if vital is None or (value is not None and side * charted(vital, value) >= side * charted(vital, bound)):
                 self.caused.add(alert)
 
     def judge(self):
@@ -337,6 +338,11 @@ class Alerts:
             f"repeated, {without} without a cause, {beside} beside another, {self.wrong} otherwise wrong"
         )
         return gaps, self.repeated + without + beside + self.wrong
+
+
+def charted(vital, value):
+    """As the chart of NEWS2 has it: whole numbers, and tenths of a degree Celsius."""
+    return math.floor(((value - 32) * 50 / 9 if vital == "temperature" else value) + 0.5)
 
 
 def goes_its_way(rule, opened, rows):

@@ -49,10 +49,10 @@ pub struct LimitRule {
     pub name: Option<String>,
     /// What it watches.
     pub vital: Vital,
-    /// Crossed by this and more.
+    /// Crossed by this and more, once both are rounded as the chart of NEWS2 has them ([`Vital::charted`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<f64>,
-    /// Crossed by this and less.
+    /// Crossed by this and less, rounded in the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<f64>,
     /// Cleared only by this and what lies beyond it; the limit itself by default.
@@ -143,7 +143,8 @@ impl Default for AlertsSection {
     }
 }
 
-/// The ranges that score 3 in NEWS2, and their like for the vitals that it does not know.
+/// The ranges that score 3 in NEWS2, a temperature of 39.1 °C and more, which scores 2, and their like for the vital that it
+/// does not know.
 fn default_limits() -> Vec<LimitRule> {
     use Vital::{Diastolic, HeartRate, RespiratoryRate, Spo2, Systolic, Temperature};
     let rule = |vital, clear, severity, persist_for| LimitRule {

@@ -8,7 +8,7 @@ use thalweg_operators::detect::Ewma;
 use super::command::{Action, AlertId, Command};
 use super::config::News2Section;
 use super::news2::{self, Observations, SpO2Scale};
-use super::rules::{Baseline, RuleIndex, Rules, SignalLost, VitalLimit};
+use super::rules::{Baseline, RuleIndex, Rules, SignalLost};
 use super::vital::Vital;
 
 /// An event as rules see it.
@@ -213,9 +213,9 @@ impl Patient {
             return false;
         }
         debug_assert_eq!(vital as usize, place);
-        for VitalLimit { rule, limit, severity } in rules.limits.get(place).into_iter().flatten() {
-            let fact = limit.judge(value).fact(at, *severity);
-            self.settle(rules, *rule, fact, told);
+        for limit in rules.limits.get(place).into_iter().flatten() {
+            let fact = limit.judge(value).fact(at, limit.severity);
+            self.settle(rules, limit.rule, fact, told);
         }
         if let Some(Baseline { rule, settings, clears_at, severity }) =
             rules.baselines.get(place).copied().flatten()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thalweg_core::time::micros;
 use thalweg_core::{Error, Result};
 use thalweg_operators::alert::{Policy, Rule, Severity};
-use thalweg_operators::detect::{EwmaSettings, Limit};
+use thalweg_operators::detect::{EwmaSettings, Limit, Verdict};
 
 use super::config::{AlertsSection, AnomaliesSection, News2Section, SignalLostSection};
 use super::vital::Vital;
@@ -28,10 +28,19 @@ pub type RuleIndex = usize;
 pub struct VitalLimit {
     /// Which rule it is.
     pub rule: RuleIndex,
-    /// The limit.
-    pub limit: Limit,
     /// How bad it is to cross it.
     pub severity: Severity,
+    vital: Vital,
+    /// Of values as [`Vital::charted`] has them.
+    limit: Limit,
+}
+
+impl VitalLimit {
+    /// What a value says, rounded as the score rounds it: the two do not contradict each other.
+    #[inline]
+    pub fn judge(&self, value: f64) -> Verdict {
+        self.limit.judge(self.vital.charted(value))
+    }
 }
 
 /// How unusual values of a vital are found.
@@ -115,9 +124,10 @@ impl Rules {
         let calm = |persist_for| Policy { escalate_after: None, ..policy(persist_for) };
         for limit in limits {
             let rule = rules.add(&limit.name(), Some(limit.vital), policy(limit.persist_for));
-            let (severity, of) = (limit.severity, limit.vital as usize);
-            let limits = rules.limits.get_mut(of).ok_or_else(unknown_vital)?;
-            limits.push(VitalLimit { rule, limit: limit.limit()?, severity });
+            let (severity, vital) = (limit.severity, limit.vital);
+            let limit = limit.limit()?.map(|bound| vital.charted(bound));
+            let limits = rules.limits.get_mut(vital as usize).ok_or_else(unknown_vital)?;
+            limits.push(VitalLimit { rule, severity, vital, limit });
         }
         if config.news2.enabled {
             let rule = rules.add(NEWS2, None, policy(config.news2.persist_for));
@@ -174,4 +184,41 @@ impl Rules {
 
 fn unknown_vital() -> Error {
     Error::internal("a vital without a place")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::news2::{self, Observations, SpO2Scale};
+    use super::*;
+
+    /// A vital, and a patient of whom nothing else is known.
+    type Known = (Vital, fn(f64) -> Observations);
+
+    #[test]
+    fn limits_are_crossed_where_the_score_says_so() {
+        let vitals: [Known; 5] = [
+            (Vital::HeartRate, |v| Observations { heart_rate: Some(v), ..Observations::default() }),
+            (Vital::Systolic, |v| Observations { systolic: Some(v), ..Observations::default() }),
+            (Vital::Temperature, |v| Observations {
+                temperature: Some(v),
+                ..Observations::default()
+            }),
+            (Vital::Spo2, |v| Observations { spo2: Some(v), ..Observations::default() }),
+            (Vital::RespiratoryRate, |v| Observations {
+                respiratory_rate: Some(v),
+                ..Observations::default()
+            }),
+        ];
+        let rules = Rules::new(&HealthcareConfig::default()).unwrap();
+        for (vital, known) in vitals {
+            for value in (0..25_000).map(|hundredths| f64::from(hundredths) / 100.0) {
+                let points = news2::score(&known(value), SpO2Scale::One).total;
+                // No high temperature scores 3.
+                let most = if vital == Vital::Temperature { 2 } else { 3 };
+                let mut limits = rules.limits[vital as usize].iter();
+                let crossed = limits.any(|limit| limit.judge(value) == Verdict::Crossed);
+                assert_eq!(crossed, points >= most, "{vital:?} {value}");
+            }
+        }
+    }
 }

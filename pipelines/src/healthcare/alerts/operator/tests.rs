@@ -1,5 +1,6 @@
 mod clocks;
 mod commands;
+mod limits;
 mod worse;
 
 use std::collections::BTreeMap;
