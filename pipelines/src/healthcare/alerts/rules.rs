@@ -1,5 +1,6 @@
 //! Rules as they are asked: by vital, with numbers for names.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use thalweg_core::time::micros;
@@ -8,6 +9,7 @@ use thalweg_operators::alert::{Policy, Rule, Severity};
 use thalweg_operators::detect::{EwmaSettings, Limit, Verdict};
 
 use super::config::{AlertsSection, AnomaliesSection, News2Section, SignalLostSection};
+use super::news2::SpO2Scale;
 use super::vital::Vital;
 use crate::healthcare::config::HealthcareConfig;
 
@@ -33,13 +35,19 @@ pub struct VitalLimit {
     vital: Vital,
     /// Of values as [`Vital::charted`] has them.
     limit: Limit,
+    /// The same for patients on scale 2.
+    on_scale_2: Limit,
 }
 
 impl VitalLimit {
-    /// What a value says, rounded as the score rounds it: the two do not contradict each other.
+    /// What a value of a patient says, rounded as the score rounds it: the two do not contradict each other.
     #[inline]
-    pub fn judge(&self, value: f64) -> Verdict {
-        self.limit.judge(self.vital.charted(value))
+    pub fn judge(&self, value: f64, scale: SpO2Scale) -> Verdict {
+        let limit = match scale {
+            SpO2Scale::One => &self.limit,
+            SpO2Scale::Two => &self.on_scale_2,
+        };
+        limit.judge(self.vital.charted(value))
     }
 }
 
@@ -82,6 +90,8 @@ pub struct Rules {
     pub limits: [Vec<VitalLimit>; 6],
     /// The baseline of each vital.
     pub baselines: [Option<Baseline>; 6],
+    /// Patients whose oxygen saturation is scored, and limited, by scale 2.
+    pub scale_2: BTreeSet<i64>,
     /// The early warning score: its rule, how old values may be in µs, and the rest.
     pub news2: Option<(RuleIndex, i64, News2Section)>,
     /// Lost signals.
@@ -111,6 +121,7 @@ impl Rules {
             layout: 0,
             limits: Default::default(),
             baselines: [None; 6],
+            scale_2: config.news2.scale_2_patients.clone(),
             news2: None,
             signal_lost: None,
             forget_after: micros(*forget_after),
@@ -125,9 +136,15 @@ impl Rules {
         for limit in limits {
             let rule = rules.add(&limit.name(), Some(limit.vital), policy(limit.persist_for));
             let (severity, vital) = (limit.severity, limit.vital);
-            let limit = limit.limit()?.map(|bound| vital.charted(bound));
+            let charted = |limit: Limit| limit.map(|bound| vital.charted(bound));
+            // One that lies lower yet is meant for everybody.
+            let is_above = limit.at_most.is_some_and(|bound| bound > config.news2.scale_2_at_most);
+            let limit = limit.limit()?;
+            let on_scale_2 =
+                if vital == Vital::Spo2 && is_above { config.news2.scale_2_limit() } else { limit };
+            let (limit, on_scale_2) = (charted(limit), charted(on_scale_2));
             let limits = rules.limits.get_mut(vital as usize).ok_or_else(unknown_vital)?;
-            limits.push(VitalLimit { rule, severity, vital, limit });
+            limits.push(VitalLimit { rule, severity, vital, limit, on_scale_2 });
         }
         if config.news2.enabled {
             let rule = rules.add(NEWS2, None, policy(config.news2.persist_for));
@@ -175,6 +192,12 @@ impl Rules {
         Ok(())
     }
 
+    /// How a patient's oxygen saturation is judged.
+    #[inline]
+    pub fn scale(&self, patient: i64) -> SpO2Scale {
+        if self.scale_2.contains(&patient) { SpO2Scale::Two } else { SpO2Scale::One }
+    }
+
     fn add(&mut self, name: &str, vital: Option<Vital>, policy: Policy) -> RuleIndex {
         self.all.push(Rule::new(name, policy));
         self.vitals.push(vital);
@@ -188,7 +211,7 @@ fn unknown_vital() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::news2::{self, Observations, SpO2Scale};
+    use super::super::news2::{self, Observations};
     use super::*;
 
     /// A vital, and a patient of whom nothing else is known.
@@ -216,7 +239,8 @@ mod tests {
                 // No high temperature scores 3.
                 let most = if vital == Vital::Temperature { 2 } else { 3 };
                 let mut limits = rules.limits[vital as usize].iter();
-                let crossed = limits.any(|limit| limit.judge(value) == Verdict::Crossed);
+                let crossed =
+                    limits.any(|limit| limit.judge(value, SpO2Scale::One) == Verdict::Crossed);
                 assert_eq!(crossed, points >= most, "{vital:?} {value}");
             }
         }

@@ -62,6 +62,11 @@ pub(super) const SECTIONS: &[Section] = &[
                 "scale_2_patients",
                 "Patients whose oxygen saturation is scored by scale 2: a clinician's decision.",
             ),
+            entry(
+                "scale_2_at_most",
+                "Limits of low oxygen saturation in [alerts] are no higher than this for them.",
+            ),
+            entry("scale_2_clears_at", "What such a limit clears at."),
         ],
     },
     Section {
