@@ -73,7 +73,7 @@ impl Limit {
     /// The limit in another unit: both bounds as `scale` has them, which must never decrease.
     ///
     /// ```
-    /// use thalweg_operators::detect::{Limit, Verdict};
+    /// use thalweg_operators::detect::Limit;
     /// let whole = Limit::at_most(91.4).clears_at(92.6).map(f64::round);
     /// assert_eq!(whole, Limit::at_most(91.0).clears_at(93.0));
     /// ```

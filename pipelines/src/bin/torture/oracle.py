@@ -37,6 +37,8 @@ RANGES = {
     "spo2": (50, 100), "respiratory_rate": (4, 80),
 }
 VITALS = list(RANGES)
+# Less than what is valid is a reading for alerts, from here on.
+READ_FROM = {"heart_rate": 0, "systolic": 0, "diastolic": 0, "spo2": 2, "respiratory_rate": 0}
 SILVER = [
     "event_id", "patient_id", "name", "ssn", "phone", "dob", "address", "event_type", "heart_rate", "blood_pressure",
     "systolic", "diastolic", "bp_category", "temperature", "spo2", "respiratory_rate", "medication", "event_time",
@@ -311,7 +313,10 @@ class Alerts:
         self.caused = set()
 
     def hear(self, row):
-        """Of a valid event, which may be what opened an alert."""
+        """Of an event, valid or not, which may be what opened an alert."""
+        if None in (row["patient_id"], row["event_type"], row["event_time"]):
+            return
+        row = readings(row)
         for alert in self.causes.get((row["patient_id"], row["event_time"]), ()):
             vital, bound, side = LIMITS.get(alert[1], (None, 0, 0))
             value = row.get(vital)
@@ -338,6 +343,17 @@ class Alerts:
             f"repeated, {without} without a cause, {beside} beside another, {self.wrong} otherwise wrong"
         )
         return gaps, self.repeated + without + beside + self.wrong
+
+
+def readings(row):
+    """An event as alerts see it: without values that nobody can have."""
+    seen = dict(row)
+    for name, (low, high) in RANGES.items():
+        if row[name] is not None and not READ_FROM.get(name, low) <= row[name] <= high:
+            seen[name] = None
+    if None not in (row["systolic"], row["diastolic"]) and row["systolic"] <= row["diastolic"]:
+        seen["systolic"] = seen["diastolic"] = None
+    return seen
 
 
 def charted(vital, value):
@@ -492,12 +508,12 @@ for line in open(INPUT, encoding="ascii"):
     before, time = watermarks.get(partition), row["event_time"]
     if time is not None and (millis == "-" or time <= int(millis) * 1_000 + AHEAD):
         watermarks[partition] = max(before or time - OUT_OF_ORDERNESS, time - OUT_OF_ORDERNESS)
+    alerts.hear(row)
     if codes:
         quarantine.expect(partition, offset, (tuple(sorted(codes)), TOPIC, length))
         continue
     shown = silver(row)
     valid.expect(partition, offset, shown)
-    alerts.hear(row)
     start = time // MINUTE * MINUTE
     if before is not None and before >= start + MINUTE:
         late.expect(partition, offset, shown)
