@@ -130,6 +130,51 @@ fn known_events_give_the_known_alerts() {
     assert_eq!(values, [Some(140), Some(120)]);
 }
 
+#[test]
+fn what_is_too_bad_to_be_valid_pages_somebody_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, input) = (folder.path().join("data"), folder.path().join("events.jsonl"));
+    let mut lines = String::new();
+    let mut invalid = 0;
+    for (patient, times, vitals) in [
+        (1, [0, 30], "\"respiratory_rate\":2"),
+        (2, [0, 10], "\"heart_rate\":0"),
+        (3, [0, 15], "\"spo2\":45"),
+        (4, [0, 30], "\"blood_pressure\":\"39/25\""),
+        // A probe that fell off, and a text for a number, beside a racing heart.
+        (5, [0, 10], "\"heart_rate\":190,\"spo2\":0"),
+        (6, [0, 10], "\"heart_rate\":190,\"temperature\":\"warm\""),
+        // What nobody can have pages nobody: no number of beats, a share of 1, degrees Celsius, numbers that changed places.
+        (7, [0, 25], "\"heart_rate\":-5,\"spo2\":0.97,\"temperature\":37.2"),
+        (7, [1, 26], "\"blood_pressure\":\"80/120\""),
+    ] {
+        for at in times {
+            lines.push_str(&event(patient, at, vitals));
+            invalid += 1;
+        }
+    }
+    lines.push_str(&event(8, 30, "\"heart_rate\":80"));
+    fs::write(&input, lines).unwrap();
+    succeed(&mut run_file(&data, &input));
+    let mut found: Vec<_> =
+        alerts(&data).into_iter().map(|(id, _, state, .., at)| (id, state, at)).collect();
+    found.sort();
+    let fired = |patient: i64, rule: &str, at: i64| {
+        (format!("{patient}/{rule}/{}", START * 1_000_000), "firing".to_owned(), at)
+    };
+    let expected = [
+        fired(1, "respiratory-rate-low", 30),
+        fired(2, "heart-rate-low", 10),
+        fired(3, "spo2-low", 15),
+        fired(4, "systolic-low", 30),
+        fired(5, "heart-rate-high", 10),
+        fired(6, "heart-rate-high", 10),
+    ];
+    assert_eq!(found, expected);
+    // They are no valid events for that.
+    assert_eq!((count(&data, "quarantine/events"), count(&data, "silver/events")), (invalid, 1));
+}
+
 /// A heart rate that is too high for long enough.
 fn too_fast() -> String {
     [0, 10].map(|at| event(1, at, "\"heart_rate\":200")).concat()

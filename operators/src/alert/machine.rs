@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_core::time::EventTime;
 
 use super::Severity;
+use super::level::Level;
 
 /// How patient a rule is. Times are µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +115,8 @@ pub enum Transition {
     Open(Severity),
     /// An alert fires, one that was pending or one that opens with it.
     Fire(Severity),
-    /// It is worse than people know: it fires again, whoever has acknowledged or snoozed it.
+    /// A reading says worse than those before, or nobody looked after it for too long: it fires again, whoever has
+    /// acknowledged or snoozed it. How bad it is by now.
     Escalate(Severity),
     /// Somebody looks after it.
     Acknowledge,
@@ -176,7 +178,7 @@ pub struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Open {
     phase: Phase,
-    severity: Severity,
+    level: Level,
     opened_at: EventTime,
     fired_at: Option<EventTime>,
     changed_at: EventTime,
@@ -249,7 +251,7 @@ impl Slot {
         match fact {
             Fact::Cleared { .. } | Fact::Forgotten { .. } => Transition::Resolve,
             Fact::Crossed { severity, .. } => open.on_crossed(policy, fact, severity),
-            Fact::Between { .. } => open.on_crossed(policy, fact, open.severity),
+            Fact::Between { .. } => open.on_crossed(policy, fact, open.level.read()),
             Fact::Passed { at } => open.on_passed(policy, at),
             Fact::Acknowledged { .. } => match open.phase {
                 Phase::Firing | Phase::Snoozed { .. } => Transition::Acknowledge,
@@ -266,8 +268,11 @@ impl Slot {
     /// Does what [`Slot::decide`] says, and returns what to tell.
     pub fn advance(&mut self, policy: &Policy, fact: Fact) -> Option<Change> {
         let transition = self.decide(policy, fact);
-        if fact.is_reading() {
-            self.newest = self.newest.max(fact.at());
+        if fact.is_reading() && !self.is_late(fact.at()) {
+            self.newest = fact.at();
+            if let (Fact::Crossed { severity, .. }, Some(open)) = (fact, &mut self.open) {
+                open.level.learn(severity);
+            }
         }
         self.apply(transition, fact.at())
     }
@@ -289,12 +294,12 @@ impl Slot {
             Transition::Open(_) => State::Pending,
             Transition::Fire(severity) => {
                 open.fired_at = Some(at);
-                open.severity = severity;
+                open.level.raise(severity);
                 open.phase = Phase::Firing;
                 State::Firing
             }
             Transition::Escalate(severity) => {
-                open.severity = severity;
+                open.level.raise(severity);
                 open.phase = Phase::Firing;
                 State::Firing
             }
@@ -326,8 +331,8 @@ impl Slot {
 
 impl Open {
     fn new(severity: Severity, at: EventTime) -> Self {
-        let phase = Phase::Pending;
-        Self { phase, severity, opened_at: at, fired_at: None, changed_at: at, changes: 0 }
+        let (phase, level) = (Phase::Pending, Level::of(severity));
+        Self { phase, level, opened_at: at, fired_at: None, changed_at: at, changes: 0 }
     }
 
     fn fires_at(&self, policy: &Policy) -> EventTime {
@@ -335,12 +340,12 @@ impl Open {
     }
 
     fn on_crossed(&self, policy: &Policy, fact: Fact, severity: Severity) -> Transition {
+        let worst = severity.max(self.level.told());
         match self.phase {
-            Phase::Pending if fact.at() >= self.fires_at(policy) => {
-                Transition::Fire(severity.max(self.severity))
-            }
+            Phase::Pending if fact.at() >= self.fires_at(policy) => Transition::Fire(worst),
             Phase::Pending => Transition::Stay,
-            _ if severity > self.severity => Transition::Escalate(severity),
+            // Compared with readings: that nobody came for long says nothing about how bad they were.
+            _ if severity > self.level.read() => Transition::Escalate(worst),
             _ => Transition::Stay,
         }
     }
@@ -349,8 +354,8 @@ impl Open {
         if self.due(policy).is_none_or(|due| at < due) {
             return Transition::Stay;
         }
-        match (self.phase, self.severity.worse()) {
-            (Phase::Pending, _) => Transition::Fire(self.severity),
+        match (self.phase, self.level.told().worse()) {
+            (Phase::Pending, _) => Transition::Fire(self.level.told()),
             (Phase::Snoozed { .. }, _) => Transition::Awake,
             (Phase::Firing, Some(worse)) => Transition::Escalate(worse),
             (Phase::Firing, None) | (Phase::Acknowledged, _) => Transition::Stay,
@@ -361,7 +366,7 @@ impl Open {
         match self.phase {
             Phase::Pending => Some(self.fires_at(policy)),
             Phase::Snoozed { until } => Some(until),
-            Phase::Firing if self.severity.worse().is_some() => {
+            Phase::Firing if self.level.told().worse().is_some() => {
                 policy.escalate_after.map(|after| self.changed_at.saturating_add(after))
             }
             Phase::Firing | Phase::Acknowledged => None,
@@ -372,7 +377,7 @@ impl Open {
         Change {
             from,
             state,
-            severity: self.severity,
+            severity: self.level.told(),
             opened_at: self.opened_at,
             fired_at: self.fired_at,
             at: self.changed_at,

@@ -15,6 +15,7 @@
 //! resolved opens again.
 
 mod alerts;
+mod level;
 mod machine;
 mod record;
 mod rows;

@@ -70,6 +70,18 @@ impl Limit {
         self
     }
 
+    /// The limit in another unit: both bounds as `scale` has them, which must never decrease.
+    ///
+    /// ```
+    /// use thalweg_operators::detect::Limit;
+    /// let whole = Limit::at_most(91.4).clears_at(92.6).map(f64::round);
+    /// assert_eq!(whole, Limit::at_most(91.0).clears_at(93.0));
+    /// ```
+    #[must_use]
+    pub fn map(self, scale: impl Fn(f64) -> f64) -> Self {
+        Self { side: self.side, bound: scale(self.bound), clear: scale(self.clear) }
+    }
+
     /// Whether both bounds are numbers and the clearing one is on the good side.
     pub fn is_possible(&self) -> bool {
         let ordered = match self.side {

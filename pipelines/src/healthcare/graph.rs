@@ -5,7 +5,8 @@
 //! * only [`Seal`]ed payloads and masked identities reach a table; the build fails otherwise, naming the way;
 //! * every message is in bronze, and either in silver or in quarantine, unless rejected ones are to be dropped;
 //! * lateness is decided once, behind silver: a late event is in silver and in `late/events`, and in no gold table;
-//! * alerts hang in front of it: they tell late from new by patient and rule, and need each row's own watermark.
+//! * alerts hang in front of it: they tell late from new by patient and rule, and need each row's own watermark;
+//! * alerts hang beside validation: an event that is none because of one vital may be what somebody is to be paged for.
 
 use std::sync::Arc;
 
@@ -18,13 +19,13 @@ use thalweg_core::record::{ColumnName, Untyped};
 use thalweg_operators::{Aggregate, LATE, Lateness, Mask, Project, REJECTED, Seal};
 
 use super::alerts::command::{self, CommandMessage};
-use super::alerts::{AlertEvent, Observation, PatientAlerts};
+use super::alerts::{AlertEvent, Observation, PatientAlerts, readings};
 use super::config::{HealthcareConfig, QuarantineSection, TimeSection};
 use super::dashboard::tap::{Tap, Tapped};
 use super::gold::{Kpis, Medications, PatientVitals, VitalsByBpCategory, VitalsByMinute};
 use super::quarantine::{DeadLetter, dead_letters};
 use super::record::{Bronze, Event, Quarantine, Silver};
-use super::rules::validation;
+use super::rules::{Ranges, validation};
 use super::topics::Topics;
 
 /// Name of the job, the first part of every application id in the tables.
@@ -116,7 +117,8 @@ pub fn tapped_graph(
     silver(masked, tables, topics);
     if config.alerts.enabled {
         let commands = sources.commands.map(|source| env.shared_source(COMMANDS, source));
-        let changes = alerts(masked, commands, PatientAlerts::new(config)?);
+        let observations = observations(events, &config.ranges);
+        let changes = alerts(observations, commands, PatientAlerts::new(config)?);
         changes.sink("alerts", DeltaSink::append(tables, ALERTS).single_writer());
         if let Some(topic) = topics.and_then(Topics::alerts) {
             changes.sink("alerts-topic", topic);
@@ -175,13 +177,22 @@ fn silver(valid: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, topics: Op
     }
 }
 
+/// What alerts see of events, valid or not.
+fn observations<'env>(
+    events: DataStream<'env, Event>,
+    ranges: &Ranges,
+) -> DataStream<'env, Observation> {
+    events
+        .apply("alert-columns", readings::columns())
+        .transform::<Observation>("alert-readings", readings::readings(ranges))
+}
+
 /// What somebody should know at once.
 fn alerts<'env>(
-    masked: DataStream<'env, Event>,
+    events: DataStream<'env, Observation>,
     commands: Option<DataStream<'env, CommandMessage>>,
     operator: PatientAlerts,
 ) -> DataStream<'env, AlertEvent> {
-    let events = masked.transform::<Observation>("alert-columns", Project::to::<Observation>());
     let by_patient = match commands {
         None => events.key_by(Observation::PATIENT_ID),
         Some(commands) => {

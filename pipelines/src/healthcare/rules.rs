@@ -1,5 +1,5 @@
 //! What makes an event valid. The ranges tell what can be from what cannot (a sensor that fell off, another unit);
-//! they are no clinical judgement, and each can be set.
+//! they are no clinical judgement, and each can be set. Alerts look at what is invalid, too: [`super::alerts::readings`].
 
 use std::cmp::Ordering;
 
@@ -110,7 +110,8 @@ pub fn validation(ranges: &Ranges) -> Validate {
     })
 }
 
-fn systolic_is_not_above_diastolic(batch: &RecordBatch) -> Result<BooleanArray> {
+/// Which rows have two pressures that do not fit each other; null where there are none.
+pub(super) fn systolic_is_not_above_diastolic(batch: &RecordBatch) -> Result<BooleanArray> {
     let systolic = column_of(batch, Event::SYSTOLIC)?;
     let diastolic = column_of(batch, Event::DIASTOLIC)?;
     // Null unless both are there; most batches need no second look.

@@ -92,6 +92,53 @@ fn silence_confirms_what_was_read_last() {
 }
 
 #[test]
+fn what_gets_worse_while_it_waits_fires_as_bad_as_it_got() {
+    let mut slot = Slot::default();
+    assert!(slot.advance(&POLICY, crossed(0)).is_some());
+    assert_eq!(slot.advance(&POLICY, worse(5)), None, "nobody is told before it fires");
+    // Neither a better one nor a late one takes anything back.
+    assert_eq!(slot.advance(&POLICY, crossed(7)), None);
+    assert_eq!(slot.decide(&POLICY, Fact::Passed { at: 10 }), Transition::Fire(Severity::Critical));
+    let change = slot.advance(&POLICY, Fact::Passed { at: 10 }).unwrap();
+    assert_eq!((change.state, change.severity), (State::Firing, Severity::Critical));
+}
+
+#[test]
+fn a_late_reading_makes_nothing_worse() {
+    let mut slot = slot(&POLICY, &[crossed(5), worse(4)]);
+    let change = slot.advance(&POLICY, Fact::Passed { at: 15 }).unwrap();
+    assert_eq!((change.state, change.severity), (State::Firing, Severity::Warning));
+}
+
+#[test]
+fn readings_that_get_worse_fire_again_whatever_time_has_made_of_the_alert() {
+    let answers = [Fact::Acknowledged { at: 120 }, Fact::Snoozed { at: 120, until: 900 }];
+    for answer in answers.map(Some).into_iter().chain([None]) {
+        // Fires as a warning at 10, is critical at 110 because nobody came.
+        let mut slot = slot(&POLICY, &[crossed(0), crossed(10), Fact::Passed { at: 110 }]);
+        if let Some(answer) = answer {
+            assert!(slot.advance(&POLICY, answer).is_some());
+        }
+        for as_before in [crossed(130), Fact::Between { at: 131 }, worse(129)] {
+            assert_eq!(slot.advance(&POLICY, as_before), None, "{as_before:?}");
+        }
+        let change = slot.advance(&POLICY, worse(140)).unwrap();
+        assert_eq!((change.state, change.severity), (State::Firing, Severity::Critical));
+        assert_eq!(change.at, 140);
+        assert_eq!(slot.advance(&POLICY, worse(150)), None, "once");
+    }
+}
+
+#[test]
+fn a_reading_that_gets_worse_does_not_take_back_what_time_has_made_of_the_alert() {
+    let policy = Policy { persist_for: 0, escalate_after: Some(100) };
+    let info = Fact::Crossed { at: 0, severity: Severity::Info };
+    let mut slot = slot(&policy, &[info, Fact::Passed { at: 100 }, Fact::Passed { at: 200 }]);
+    let change = slot.advance(&policy, crossed(210)).unwrap();
+    assert_eq!((change.state, change.severity), (State::Firing, Severity::Critical));
+}
+
+#[test]
 fn nobody_who_acknowledges_lets_it_escalate_step_by_step() {
     let policy = Policy { persist_for: 0, escalate_after: Some(100) };
     let mut slot = slot(&policy, &[Fact::Crossed { at: 0, severity: Severity::Info }]);

@@ -15,6 +15,7 @@ import bisect
 import collections
 import datetime
 import json
+import math
 import os
 import re
 import sys
@@ -36,6 +37,8 @@ RANGES = {
     "spo2": (50, 100), "respiratory_rate": (4, 80),
 }
 VITALS = list(RANGES)
+# Less than what is valid is a reading for alerts, from here on.
+READ_FROM = {"heart_rate": 0, "systolic": 0, "diastolic": 0, "spo2": 2, "respiratory_rate": 0}
 SILVER = [
     "event_id", "patient_id", "name", "ssn", "phone", "dob", "address", "event_type", "heart_rate", "blood_pressure",
     "systolic", "diastolic", "bp_category", "temperature", "spo2", "respiratory_rate", "medication", "event_time",
@@ -310,11 +313,14 @@ class Alerts:
         self.caused = set()
 
     def hear(self, row):
-        """Of a valid event, which may be what opened an alert."""
+        """Of an event, valid or not, which may be what opened an alert."""
+        if None in (row["patient_id"], row["event_type"], row["event_time"]):
+            return
+        row = readings(row)
         for alert in self.causes.get((row["patient_id"], row["event_time"]), ()):
             vital, bound, side = LIMITS.get(alert[1], (None, 0, 0))
             value = row.get(vital)
-            if vital is None or (value is not None and side * value >= side * bound):
+            if vital is None or (value is not None and side * charted(vital, value) >= side * charted(vital, bound)):
                 self.caused.add(alert)
 
     def judge(self):
@@ -326,7 +332,7 @@ class Alerts:
             # That an alert waited is its first change where it has to wait, and is not told.
             gaps += numbers[0] not in (1, 2) or rows[0][0] != "firing"
             gaps += numbers[-1] - numbers[0] + 1 - len(numbers)
-            self.wrong += not goes_its_way(at, rows)
+            self.wrong += not goes_its_way(rule, at, rows)
             opened[patient, rule].append((at, rows[-1][0] == "resolved"))
         beside = 0
         for alerts in opened.values():
@@ -339,9 +345,27 @@ class Alerts:
         return gaps, self.repeated + without + beside + self.wrong
 
 
-def goes_its_way(opened, rows):
+def readings(row):
+    """An event as alerts see it: without values that nobody can have."""
+    seen = dict(row)
+    for name, (low, high) in RANGES.items():
+        if row[name] is not None and not READ_FROM.get(name, low) <= row[name] <= high:
+            seen[name] = None
+    if None not in (row["systolic"], row["diastolic"]) and row["systolic"] <= row["diastolic"]:
+        seen["systolic"] = seen["diastolic"] = None
+    return seen
+
+
+def charted(vital, value):
+    """As the chart of NEWS2 has it: whole numbers, and tenths of a degree Celsius."""
+    return math.floor(((value - 32) * 50 / 9 if vital == "temperature" else value) + 0.5)
+
+
+def goes_its_way(rule, opened, rows):
     """Whether changes, but for the missing ones, follow one another: it fires, gets worse, and is resolved."""
     before, severity = opened, -1
+    # The score may get critical behind an alert that is so already, because nobody came: it says so once.
+    repeats = rule == "news2"
     for place, (state, name, at, fired, by) in enumerate(rows):
         last = place == len(rows) - 1
         if state not in ("firing", "resolved") or name not in SEVERITIES or by is not None:
@@ -349,8 +373,10 @@ def goes_its_way(opened, rows):
         if at < before or fired != rows[0][2] or (state == "resolved" and not last):
             return False
         # To fire again it has to have got worse.
-        if SEVERITIES.index(name) < severity + (state == "firing"):
+        again = state == "firing" and SEVERITIES.index(name) == severity
+        if SEVERITIES.index(name) < severity or (again and not repeats):
             return False
+        repeats = repeats and not again
         before, severity = at, SEVERITIES.index(name)
     return True
 
@@ -482,12 +508,12 @@ for line in open(INPUT, encoding="ascii"):
     before, time = watermarks.get(partition), row["event_time"]
     if time is not None and (millis == "-" or time <= int(millis) * 1_000 + AHEAD):
         watermarks[partition] = max(before or time - OUT_OF_ORDERNESS, time - OUT_OF_ORDERNESS)
+    alerts.hear(row)
     if codes:
         quarantine.expect(partition, offset, (tuple(sorted(codes)), TOPIC, length))
         continue
     shown = silver(row)
     valid.expect(partition, offset, shown)
-    alerts.hear(row)
     start = time // MINUTE * MINUTE
     if before is not None and before >= start + MINUTE:
         late.expect(partition, offset, shown)

@@ -49,10 +49,10 @@ pub struct LimitRule {
     pub name: Option<String>,
     /// What it watches.
     pub vital: Vital,
-    /// Crossed by this and more.
+    /// Crossed by this and more, once both are rounded as the chart of NEWS2 has them ([`Vital::charted`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<f64>,
-    /// Crossed by this and less.
+    /// Crossed by this and less, rounded in the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<f64>,
     /// Cleared only by this and what lies beyond it; the limit itself by default.
@@ -87,6 +87,10 @@ pub struct News2Section {
     pub persist_for: Duration,
     /// Patients whose oxygen saturation is scored by scale 2.
     pub scale_2_patients: BTreeSet<i64>,
+    /// Their low limits of oxygen saturation are no higher than this: their target lies below what is low for others.
+    pub scale_2_at_most: f64,
+    /// What such a limit clears at.
+    pub scale_2_clears_at: f64,
 }
 
 /// When nothing is heard of a monitored patient.
@@ -143,7 +147,8 @@ impl Default for AlertsSection {
     }
 }
 
-/// The ranges that score 3 in NEWS2, and their like for the vitals that it does not know.
+/// The ranges that score 3 in NEWS2, a temperature of 39.1 °C and more, which scores 2, and their like for the vital that it
+/// does not know.
 fn default_limits() -> Vec<LimitRule> {
     use Vital::{Diastolic, HeartRate, RespiratoryRate, Spo2, Systolic, Temperature};
     let rule = |vital, clear, severity, persist_for| LimitRule {
@@ -189,6 +194,9 @@ impl Default for News2Section {
             max_age: Duration::from_hours(1),
             persist_for: Duration::from_secs(30),
             scale_2_patients: BTreeSet::new(),
+            // Scores 3 by scale 2, and 1. The target is 88 to 92.
+            scale_2_at_most: 83.0,
+            scale_2_clears_at: 86.0,
         }
     }
 }
@@ -275,11 +283,21 @@ impl AlertsSection {
 }
 
 impl News2Section {
+    /// The limit of low oxygen saturation of patients on scale 2.
+    pub fn scale_2_limit(&self) -> Limit {
+        Limit::at_most(self.scale_2_at_most).clears_at(self.scale_2_clears_at)
+    }
+
     /// Refuses what cannot work.
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`] naming the setting.
     pub fn check(&self) -> Result<()> {
+        if !self.scale_2_limit().is_possible() {
+            return Err(Error::config(
+                "news2: scale_2_clears_at must not be below scale_2_at_most, and both must be numbers",
+            ));
+        }
         if self.clears_at < self.warning && self.warning <= self.critical {
             return Ok(());
         }

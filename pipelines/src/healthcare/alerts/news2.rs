@@ -105,10 +105,14 @@ fn pulse(per_minute: f64) -> i32 {
     chart(per_minute.round(), &[(40.0, 3), (50.0, 1), (90.0, 0), (110.0, 1), (130.0, 2)], 3)
 }
 
-/// In tenths of a degree Celsius, so that bounds are whole numbers.
+/// Degrees Fahrenheit in tenths of a degree Celsius, so that bounds are whole numbers.
+#[inline]
+pub fn tenths_of_celsius(fahrenheit: f64) -> f64 {
+    ((fahrenheit - 32.0) * 50.0 / 9.0).round()
+}
+
 fn warmth(fahrenheit: f64) -> i32 {
-    let tenths = ((fahrenheit - 32.0) * 50.0 / 9.0).round();
-    chart(tenths, &[(350.0, 3), (360.0, 1), (380.0, 0), (390.0, 1)], 2)
+    chart(tenths_of_celsius(fahrenheit), &[(350.0, 3), (360.0, 1), (380.0, 0), (390.0, 1)], 2)
 }
 
 #[cfg(test)]

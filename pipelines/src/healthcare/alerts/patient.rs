@@ -8,7 +8,7 @@ use thalweg_operators::detect::Ewma;
 use super::command::{Action, AlertId, Command};
 use super::config::News2Section;
 use super::news2::{self, Observations, SpO2Scale};
-use super::rules::{Baseline, RuleIndex, Rules, SignalLost, VitalLimit};
+use super::rules::{Baseline, RuleIndex, Rules, SignalLost};
 use super::vital::Vital;
 
 /// An event as rules see it.
@@ -80,12 +80,12 @@ impl Patient {
         let mut learnt = false;
         for (place, vital) in Vital::ALL.into_iter().enumerate() {
             let Some(value) = reading.vitals.get(place).copied().flatten() else { continue };
-            learnt |= self.measured(rules, (place, vital), (reading.at, value), told);
+            learnt |= self.measured(id, rules, (place, vital), (reading.at, value), told);
         }
         learnt |= learn(&mut self.oxygen, reading.at, reading.oxygen);
         learnt |= learn(&mut self.alert, reading.at, reading.alert);
         if learnt && let Some((rule, max_age, section)) = &rules.news2 {
-            let fact = self.assess(id, reading.at, *max_age, section);
+            let fact = self.assess(rules.scale(id), reading.at, *max_age, section);
             self.advance(rules, *rule, fact, told);
         }
         nearer || self.has_open_alerts()
@@ -202,6 +202,7 @@ impl Patient {
     /// A value of a vital; true when it is news.
     fn measured(
         &mut self,
+        id: i64,
         rules: &Rules,
         (place, vital): (usize, Vital),
         (at, value): (EventTime, f64),
@@ -213,9 +214,9 @@ impl Patient {
             return false;
         }
         debug_assert_eq!(vital as usize, place);
-        for VitalLimit { rule, limit, severity } in rules.limits.get(place).into_iter().flatten() {
-            let fact = limit.judge(value).fact(at, *severity);
-            self.settle(rules, *rule, fact, told);
+        for limit in rules.limits.get(place).into_iter().flatten() {
+            let fact = limit.judge(value, rules.scale(id)).fact(at, limit.severity);
+            self.settle(rules, limit.rule, fact, told);
         }
         if let Some(Baseline { rule, settings, clears_at, severity }) =
             rules.baselines.get(place).copied().flatten()
@@ -234,7 +235,13 @@ impl Patient {
     }
 
     /// What the early warning score says.
-    fn assess(&mut self, id: i64, at: EventTime, max_age: i64, section: &News2Section) -> Fact {
+    fn assess(
+        &mut self,
+        scale: SpO2Scale,
+        at: EventTime,
+        max_age: i64,
+        section: &News2Section,
+    ) -> Fact {
         let oldest = at.saturating_sub(max_age);
         let mut stale = false;
         let mut vital = |vital: Vital| {
@@ -255,8 +262,6 @@ impl Patient {
             alert,
             temperature,
         };
-        let scale =
-            if section.scale_2_patients.contains(&id) { SpO2Scale::Two } else { SpO2Scale::One };
         let score = news2::score(&observations, scale);
         self.score = (score.total, score.missing);
         let single = section.single_parameter && score.highest >= 3;

@@ -1,13 +1,15 @@
 //! Rules as they are asked: by vital, with numbers for names.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use thalweg_core::time::micros;
 use thalweg_core::{Error, Result};
 use thalweg_operators::alert::{Policy, Rule, Severity};
-use thalweg_operators::detect::{EwmaSettings, Limit};
+use thalweg_operators::detect::{EwmaSettings, Limit, Verdict};
 
 use super::config::{AlertsSection, AnomaliesSection, News2Section, SignalLostSection};
+use super::news2::SpO2Scale;
 use super::vital::Vital;
 use crate::healthcare::config::HealthcareConfig;
 
@@ -28,10 +30,25 @@ pub type RuleIndex = usize;
 pub struct VitalLimit {
     /// Which rule it is.
     pub rule: RuleIndex,
-    /// The limit.
-    pub limit: Limit,
     /// How bad it is to cross it.
     pub severity: Severity,
+    vital: Vital,
+    /// Of values as [`Vital::charted`] has them.
+    limit: Limit,
+    /// The same for patients on scale 2.
+    on_scale_2: Limit,
+}
+
+impl VitalLimit {
+    /// What a value of a patient says, rounded as the score rounds it: the two do not contradict each other.
+    #[inline]
+    pub fn judge(&self, value: f64, scale: SpO2Scale) -> Verdict {
+        let limit = match scale {
+            SpO2Scale::One => &self.limit,
+            SpO2Scale::Two => &self.on_scale_2,
+        };
+        limit.judge(self.vital.charted(value))
+    }
 }
 
 /// How unusual values of a vital are found.
@@ -73,6 +90,8 @@ pub struct Rules {
     pub limits: [Vec<VitalLimit>; 6],
     /// The baseline of each vital.
     pub baselines: [Option<Baseline>; 6],
+    /// Patients whose oxygen saturation is scored, and limited, by scale 2.
+    pub scale_2: BTreeSet<i64>,
     /// The early warning score: its rule, how old values may be in µs, and the rest.
     pub news2: Option<(RuleIndex, i64, News2Section)>,
     /// Lost signals.
@@ -102,6 +121,7 @@ impl Rules {
             layout: 0,
             limits: Default::default(),
             baselines: [None; 6],
+            scale_2: config.news2.scale_2_patients.clone(),
             news2: None,
             signal_lost: None,
             forget_after: micros(*forget_after),
@@ -115,9 +135,16 @@ impl Rules {
         let calm = |persist_for| Policy { escalate_after: None, ..policy(persist_for) };
         for limit in limits {
             let rule = rules.add(&limit.name(), Some(limit.vital), policy(limit.persist_for));
-            let (severity, of) = (limit.severity, limit.vital as usize);
-            let limits = rules.limits.get_mut(of).ok_or_else(unknown_vital)?;
-            limits.push(VitalLimit { rule, limit: limit.limit()?, severity });
+            let (severity, vital) = (limit.severity, limit.vital);
+            let charted = |limit: Limit| limit.map(|bound| vital.charted(bound));
+            // One that lies lower yet is meant for everybody.
+            let is_above = limit.at_most.is_some_and(|bound| bound > config.news2.scale_2_at_most);
+            let limit = limit.limit()?;
+            let on_scale_2 =
+                if vital == Vital::Spo2 && is_above { config.news2.scale_2_limit() } else { limit };
+            let (limit, on_scale_2) = (charted(limit), charted(on_scale_2));
+            let limits = rules.limits.get_mut(vital as usize).ok_or_else(unknown_vital)?;
+            limits.push(VitalLimit { rule, severity, vital, limit, on_scale_2 });
         }
         if config.news2.enabled {
             let rule = rules.add(NEWS2, None, policy(config.news2.persist_for));
@@ -165,6 +192,12 @@ impl Rules {
         Ok(())
     }
 
+    /// How a patient's oxygen saturation is judged.
+    #[inline]
+    pub fn scale(&self, patient: i64) -> SpO2Scale {
+        if self.scale_2.contains(&patient) { SpO2Scale::Two } else { SpO2Scale::One }
+    }
+
     fn add(&mut self, name: &str, vital: Option<Vital>, policy: Policy) -> RuleIndex {
         self.all.push(Rule::new(name, policy));
         self.vitals.push(vital);
@@ -174,4 +207,42 @@ impl Rules {
 
 fn unknown_vital() -> Error {
     Error::internal("a vital without a place")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::news2::{self, Observations};
+    use super::*;
+
+    /// A vital, and a patient of whom nothing else is known.
+    type Known = (Vital, fn(f64) -> Observations);
+
+    #[test]
+    fn limits_are_crossed_where_the_score_says_so() {
+        let vitals: [Known; 5] = [
+            (Vital::HeartRate, |v| Observations { heart_rate: Some(v), ..Observations::default() }),
+            (Vital::Systolic, |v| Observations { systolic: Some(v), ..Observations::default() }),
+            (Vital::Temperature, |v| Observations {
+                temperature: Some(v),
+                ..Observations::default()
+            }),
+            (Vital::Spo2, |v| Observations { spo2: Some(v), ..Observations::default() }),
+            (Vital::RespiratoryRate, |v| Observations {
+                respiratory_rate: Some(v),
+                ..Observations::default()
+            }),
+        ];
+        let rules = Rules::new(&HealthcareConfig::default()).unwrap();
+        for (vital, known) in vitals {
+            for value in (0..25_000).map(|hundredths| f64::from(hundredths) / 100.0) {
+                let points = news2::score(&known(value), SpO2Scale::One).total;
+                // No high temperature scores 3.
+                let most = if vital == Vital::Temperature { 2 } else { 3 };
+                let mut limits = rules.limits[vital as usize].iter();
+                let crossed =
+                    limits.any(|limit| limit.judge(value, SpO2Scale::One) == Verdict::Crossed);
+                assert_eq!(crossed, points >= most, "{vital:?} {value}");
+            }
+        }
+    }
 }

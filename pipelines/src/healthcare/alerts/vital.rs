@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::news2;
+
 /// A numeric column of an event, by its name there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,6 +42,20 @@ impl Vital {
             Self::Temperature => "temperature",
             Self::Spo2 => "spo2",
             Self::RespiratoryRate => "respiratory_rate",
+        }
+    }
+
+    /// A value as the chart of NEWS2 has it, by which limits are judged as well: whole numbers, and a temperature in tenths
+    /// of a degree Celsius.
+    #[inline]
+    pub fn charted(self, value: f64) -> f64 {
+        match self {
+            Self::Temperature => news2::tenths_of_celsius(value),
+            Self::HeartRate
+            | Self::Systolic
+            | Self::Diastolic
+            | Self::Spo2
+            | Self::RespiratoryRate => value.round(),
         }
     }
 }

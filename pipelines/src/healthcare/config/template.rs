@@ -103,7 +103,7 @@ const SECTIONS: &[Section] = &[
     },
     Section {
         name: "ranges",
-        comment: "What is possible, both ends included; anything else is quarantined.",
+        comment: "What is possible, both ends included; anything else is quarantined. Alerts look at some of it all the same.",
         entries: &[
             entry("heart_rate", "Beats per minute."),
             entry("systolic", "mmHg."),

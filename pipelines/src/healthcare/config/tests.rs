@@ -79,6 +79,8 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ),
         ("[news2]\nmax_age = \"25h\"", "news2.max_age"),
         ("[news2]\nclears_at = 5", "news2: clears_at"),
+        ("[news2]\nscale_2_at_most = 87", "news2: scale_2_clears_at"),
+        ("[news2]\nscale_2_at_most = nan", "news2: scale_2_clears_at"),
         ("[signal_lost]\nafter = \"0s\"", "signal_lost: after"),
         ("[anomalies]\nalpha = 2.0", "anomalies: alpha"),
         ("[anomalies]\nz_clears_at = 9", "anomalies: z_clears_at"),

@@ -1,5 +1,7 @@
 mod clocks;
 mod commands;
+mod limits;
+mod worse;
 
 use std::collections::BTreeMap;
 

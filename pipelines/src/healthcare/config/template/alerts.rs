@@ -37,7 +37,7 @@ pub(super) const SECTIONS: &[Section] = &[
             entry("max_snooze", "The longest that an alert can be snoozed."),
             entry(
                 "limits",
-                "at_least or at_most; cleared only by clears_at; told of when it was crossed for persist_for. A name is optional.",
+                "at_least or at_most, rounded as in NEWS2; cleared by clears_at; told of after persist_for. A name is optional.",
             ),
         ],
     },
@@ -54,7 +54,7 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             entry(
                 "single_parameter",
-                "Whether 3 points of one parameter are a warning, too; the limits above are those ranges.",
+                "Whether 3 points of one parameter are a warning, too; the limits above include those ranges.",
             ),
             entry("max_age", "How old a parameter's last value may be."),
             entry("persist_for", "How long it must last."),
@@ -62,6 +62,11 @@ pub(super) const SECTIONS: &[Section] = &[
                 "scale_2_patients",
                 "Patients whose oxygen saturation is scored by scale 2: a clinician's decision.",
             ),
+            entry(
+                "scale_2_at_most",
+                "Limits of low oxygen saturation in [alerts] are no higher than this for them.",
+            ),
+            entry("scale_2_clears_at", "What such a limit clears at."),
         ],
     },
     Section {
