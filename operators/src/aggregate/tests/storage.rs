@@ -108,7 +108,7 @@ fn emitted_windows_leave_their_watermark_behind_and_nothing_else() {
     let blobs = job.checkpoint().unwrap();
     assert_eq!(blobs.len(), usize::from(MAX_PARALLELISM));
     for blob in &blobs {
-        assert_eq!(blob.bytes.as_ref() as &[u8], b"no window is open at 40");
+        assert_eq!(blob.bytes, b"no window is open at 40");
     }
     // The end of time is nothing that anybody goes on from.
     job.advance(i64::MAX).unwrap();
