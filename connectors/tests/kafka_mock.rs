@@ -13,7 +13,7 @@ mod kafka {
     use rdkafka::producer::DefaultProducerContext;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     use thalweg_connectors::kafka::{
-        DemoBroker, KafkaConfig, OnDataLoss, Start, TopicWriter, ensure_topic,
+        DemoBroker, KafkaConfig, OnDataLoss, Start, TopicWriter, count_partitions, ensure_topic,
     };
     use thalweg_core::ErrorKind;
     use thalweg_core::connector::source::{Polled, Source, Split};
@@ -363,6 +363,15 @@ mod kafka {
         let partitions =
             ensure_topic(broker.bootstrap_servers(), TOPIC, 7, &BTreeMap::new()).unwrap();
         assert_eq!(partitions, 4);
+    }
+
+    #[test]
+    fn counting_partitions_creates_no_topic() {
+        let broker = DemoBroker::start(TOPIC, 4).unwrap();
+        let count =
+            |topic| count_partitions(broker.bootstrap_servers(), topic, &BTreeMap::new()).unwrap();
+        assert_eq!((count("absent"), count(TOPIC)), (None, Some(4)));
+        assert_eq!(count("absent"), None);
     }
 
     #[test]

@@ -13,14 +13,12 @@ use super::demo::Demo;
 use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
 use super::schedule::Schedule;
+use crate::healthcare::commands::DEFAULT_COMMANDS_TOPIC;
 use crate::healthcare::config::KafkaSection;
 use crate::healthcare::dashboard::Observed;
 use crate::healthcare::dashboard::tap::Tap;
 use crate::healthcare::graph::Sources;
 use crate::healthcare::topics::Topics;
-
-/// Topic of commands in the demo's broker, unless the settings name one.
-const COMMANDS: &str = "healthcare_alert_commands";
 
 /// Arguments of `healthcare run`.
 #[derive(Debug, Clone, Args)]
@@ -65,7 +63,8 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
         run.fresh = true;
         run.drain = true;
         // Its alerts can be answered, too, whatever the file says.
-        let topic = brokers.alerts.commands_topic.get_or_insert_with(|| COMMANDS.to_owned());
+        let topic =
+            brokers.alerts.commands_topic.get_or_insert_with(|| DEFAULT_COMMANDS_TOPIC.to_owned());
         let commands = config.alerts.enabled.then_some(topic.as_str());
         let started = Demo::start(run.events, commands, &command.data.data_dir)?;
         // Settings for a real cluster, its logins say, mean nothing to this broker, and nobody looks at the lag
