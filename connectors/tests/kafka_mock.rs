@@ -366,6 +366,17 @@ mod kafka {
     }
 
     #[test]
+    fn a_topic_of_a_demo_broker_is_known_by_the_identity_that_a_checkpoint_keeps() {
+        let broker = DemoBroker::start(TOPIC, 1).unwrap();
+        let mut identity =
+            source(KafkaConfig::new(broker.bootstrap_servers(), TOPIC)).identity().unwrap();
+        assert!(DemoBroker::has_served(&identity), "{identity:?}");
+        identity.insert("cluster".into(), "4L6g3nShT-eMCtK--X86sw".into());
+        assert!(!DemoBroker::has_served(&identity));
+        assert!(!DemoBroker::has_served(&BTreeMap::new()));
+    }
+
+    #[test]
     fn counting_partitions_creates_no_topic() {
         let broker = DemoBroker::start(TOPIC, 4).unwrap();
         let count =

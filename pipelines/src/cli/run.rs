@@ -9,7 +9,7 @@ use thalweg_runtime::cli::{RunArgs, run_job};
 
 use super::DataArgs;
 use super::dashboard::{self, DashboardArgs};
-use super::demo::Demo;
+use super::demo::{self, Demo};
 use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
 use super::schedule::Schedule;
@@ -52,12 +52,16 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     if let Some(path) = &command.input.input {
         input::check(path)?;
     }
+    let is_demo = command.input.input.is_none() && config.kafka.bootstrap_servers.is_none();
+    if is_demo {
+        demo::check(&command.data)?;
+    }
     let storage = command.data.checkpoints()?;
     let mut run = command.run.clone();
     let mut demo = None;
     // Where events and commands come from: the brokers of the settings, or the demo's.
     let mut brokers = config.clone();
-    if command.input.input.is_none() && config.kafka.bootstrap_servers.is_none() {
+    if is_demo {
         // The broker forgets everything at exit: each such run is a new chain over the same tables, and whatever
         // it has read it flushes (P29).
         run.fresh = true;
