@@ -11,7 +11,7 @@ use thalweg_runtime::SystemClock;
 use thalweg_serving::audit::{Action as Audited, AuditLog};
 
 use super::access::AccessArgs;
-use super::audit;
+use super::audit::Deed;
 use crate::healthcare::alerts::command::{Action, Command};
 use crate::healthcare::commands::{CommandSink, CommandTopic, DEFAULT_COMMANDS_TOPIC};
 use crate::healthcare::config::HealthcareConfig;
@@ -83,12 +83,12 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
     let topic = topic.map_or(DEFAULT_COMMANDS_TOPIC, String::as_str);
     let topic = CommandTopic::new(&args.bootstrap_servers, topic, &config.kafka.properties);
     let log = audit_log(access)?;
-    let mut event = audit::by_operator(Audited::Alert);
-    action.name().clone_into(&mut event.kind);
+    let mut deed = Deed::by_operator(Audited::Alert);
+    action.name().clone_into(&mut deed.event.kind);
     // The alert's name has a patient's number in it.
-    event.subject = log.digest(&command.alert_id);
-    audit::begun(&log, &mut event)?;
-    audit::ended(&log, event, topic.check().and_then(|()| topic.send(&command, FLUSH)))
+    deed.event.subject = log.digest(&command.alert_id);
+    deed.begun(&log)?;
+    deed.ended(&log, topic.check().and_then(|()| topic.send(&command, FLUSH)))
 }
 
 /// Beside the data folder, or where it was named: the command itself needs no folder, the job may be on another machine.
