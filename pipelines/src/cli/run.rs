@@ -78,9 +78,11 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
         demo = Some(started);
     }
     let commands = input::commands(&brokers, command.input.input.is_none())?;
+    let format = input::format(&config);
+    let decoded = format.counters();
     let source = match &command.input.input {
         Some(path) => {
-            let file = input::file(&config, path);
+            let file = input::file(path, format);
             if config.alerts.enabled && !input::is_one_piece(file.as_ref())? {
                 tracing::warn!(
                     "no alerts are raised: a file of more than 16 MiB is read in pieces, side by side; split it, or send it to a topic"
@@ -89,7 +91,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
             }
             file
         }
-        None => input::kafka(&brokers)?,
+        None => input::kafka(&brokers, format)?,
     };
     let wanted = command.dashboard.is_wanted(run.quiet);
     let tap = wanted.then(|| Tap::new(config.time.window));
@@ -99,7 +101,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     let mut served = None;
     if let Some(tap) = &tap {
         let metrics = Arc::default();
-        let observed = Observed::graph(job.graph()).running(&metrics, tap);
+        let observed = Observed::graph(job.graph()).running(&metrics, tap).decoding(&decoded);
         let answers = dashboard::answers(&brokers);
         served = command.dashboard.beside_job(&command.data.data_dir, observed, answers);
         job = job.metrics(metrics);

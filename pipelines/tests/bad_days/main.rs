@@ -8,6 +8,7 @@
 
 mod given_up;
 mod rejected;
+mod spelled;
 #[path = "../support/mod.rs"]
 mod support;
 
