@@ -119,7 +119,7 @@ fn reads(sources: &[SourceSnapshot]) -> Option<String> {
     Some(match (named("topic"), named("file")) {
         (Some(topic), _) => format!("kafka topic `{topic}`: pass --bootstrap-servers"),
         (None, Some(file)) => format!("file `{file}`: pass --input"),
-        (None, None) => "something else: say what".to_owned(),
+        (None, None) => "something else: name that".to_owned(),
     })
 }
 
@@ -162,7 +162,7 @@ mod tests {
             // The id of a cluster may be unknown.
             (&real[1..], "kafka topic `healthcare_events`: pass --bootstrap-servers"),
             (&[("file", "a.jsonl"), ("length", "7")], "file `a.jsonl`: pass --input"),
-            (&[], "something else: say what"),
+            (&[], "something else: name that"),
         ] {
             let found = reads(&[commands.clone(), source(EVENTS, identity)]);
             assert_eq!(found.as_deref(), Some(expected));

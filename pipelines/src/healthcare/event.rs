@@ -2,8 +2,8 @@
 //!
 //! A message is taken apart in two steps. `message` finds the known fields of one JSON object as slices of its text,
 //! so that a field of a wrong type spoils itself only; `scalar` says what each slice is, `spelling` what some of them
-//! mean. `columns` collects the outcome. A message that cannot be read is a row of nulls with a code that says why, never an error, and no value
-//! of a message enters anything else than its columns.
+//! mean. `columns` collects the outcome. A message that cannot be read is a row of nulls with a code that says why, never
+//! an error, and no value of a message enters anything else than its columns.
 
 mod columns;
 mod message;
