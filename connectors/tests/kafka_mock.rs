@@ -13,7 +13,7 @@ mod kafka {
     use rdkafka::producer::DefaultProducerContext;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     use thalweg_connectors::kafka::{
-        DemoBroker, KafkaConfig, OnDataLoss, Start, TopicWriter, ensure_topic,
+        DemoBroker, KafkaConfig, OnDataLoss, Start, TopicWriter, count_partitions, ensure_topic,
     };
     use thalweg_core::ErrorKind;
     use thalweg_core::connector::source::{Polled, Source, Split};
@@ -363,6 +363,26 @@ mod kafka {
         let partitions =
             ensure_topic(broker.bootstrap_servers(), TOPIC, 7, &BTreeMap::new()).unwrap();
         assert_eq!(partitions, 4);
+    }
+
+    #[test]
+    fn a_topic_of_a_demo_broker_is_known_by_the_identity_that_a_checkpoint_keeps() {
+        let broker = DemoBroker::start(TOPIC, 1).unwrap();
+        let mut identity =
+            source(KafkaConfig::new(broker.bootstrap_servers(), TOPIC)).identity().unwrap();
+        assert!(DemoBroker::has_served(&identity), "{identity:?}");
+        identity.insert("cluster".into(), "4L6g3nShT-eMCtK--X86sw".into());
+        assert!(!DemoBroker::has_served(&identity));
+        assert!(!DemoBroker::has_served(&BTreeMap::new()));
+    }
+
+    #[test]
+    fn counting_partitions_creates_no_topic() {
+        let broker = DemoBroker::start(TOPIC, 4).unwrap();
+        let count =
+            |topic| count_partitions(broker.bootstrap_servers(), topic, &BTreeMap::new()).unwrap();
+        assert_eq!((count("absent"), count(TOPIC)), (None, Some(4)));
+        assert_eq!(count("absent"), None);
     }
 
     #[test]

@@ -59,8 +59,8 @@ class Containers(unittest.TestCase):
         self.assertEqual(topics[settings["alerts"]["commands_topic"]], "1")
         # The binary's own name for the topic of events, and for that of commands.
         self.assertIn("healthcare_events", topics)
-        source = (ROOT / "pipelines/src/cli/alerts.rs").read_text("utf-8")
-        self.assertIn(f'default_value = "{settings["alerts"]["commands_topic"]}"', source)
+        source = (ROOT / "pipelines/src/healthcare/commands.rs").read_text("utf-8")
+        self.assertIn(f'DEFAULT_COMMANDS_TOPIC: &str = "{settings["alerts"]["commands_topic"]}"', source)
         listeners = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
         self.assertIn(f'INTERNAL://{settings["kafka"]["bootstrap_servers"]}', listeners.split(","))
         for name in ["pipeline", "dashboards"]:

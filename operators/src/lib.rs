@@ -37,7 +37,7 @@ pub use detect::{EwmaZScore, Threshold};
 pub use filter::Filter;
 pub use lateness::{LATE, Lateness};
 pub use map::Map;
-pub use mask::Mask;
+pub use mask::{Mask, MaskCounters};
 pub use project::Project;
 pub use seal::Seal;
 pub use validate::{OnRejected, REJECTED, Validate};

@@ -341,6 +341,35 @@ fn a_command_from_the_command_line_is_written_down_before_it_is_sent() {
     assert!(unwritten.contains("is damaged"), "{unwritten}");
 }
 
+#[test]
+fn a_command_goes_to_the_topic_of_the_settings_and_no_topic_is_created_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let config = folder.path().join("config.toml");
+    fs::write(&config, "[alerts]\ncommands_topic = \"ward-answers\"\n").unwrap();
+    let broker = DemoBroker::start("events", 1).unwrap();
+    broker.create_topic("ward-answers", 1).unwrap();
+    let say = |more: &[&str]| {
+        let mut command = healthcare();
+        command.args(["alerts", "acknowledge", ALERT, "--by", "Joy", "--bootstrap-servers"]);
+        command.arg(broker.bootstrap_servers()).args(more).current_dir(folder.path());
+        command
+    };
+    // Twice: the first time does not make it.
+    for _ in 0..2 {
+        let refused = fail(&mut say(&[]));
+        assert!(refused.contains("topic `healthcare_alert_commands` does not exist"), "{refused}");
+        assert!(refused.contains("alerts.commands_topic"), "{refused}");
+    }
+    succeed(&mut say(&["--config", "config.toml"]));
+    let snooze = ["alerts", "snooze", ALERT, "--minutes", "5", "--by", "Joy"];
+    let at = ["--config", "config.toml", "--bootstrap-servers", broker.bootstrap_servers()];
+    succeed(healthcare().args(snooze).args(at).current_dir(folder.path()));
+    // What is typed comes first.
+    let refused = fail(&mut say(&["--config", "config.toml", "--topic", "absent"]));
+    assert!(refused.contains("topic `absent` does not exist"), "{refused}");
+}
+
 /// States of alerts in the table, and who answered.
 fn answered(data: &Path) -> Vec<(String, Option<String>)> {
     let mut found = Vec::new();

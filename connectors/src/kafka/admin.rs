@@ -26,9 +26,7 @@ pub fn ensure_topic(
     partitions: i32,
     properties: &BTreeMap<String, String>,
 ) -> Result<usize> {
-    let mut config = KafkaConfig::new(bootstrap_servers, topic);
-    config.properties.clone_from(properties);
-    let existing = TopicClient::new(&config)?;
+    let existing = topic_client(bootstrap_servers, topic, properties)?;
     if let Some(partitions) = existing.partitions()? {
         return Ok(partitions.len());
     }
@@ -53,6 +51,30 @@ pub fn ensure_topic(
         }
     }
     existing.partitions()?.map(|partitions| partitions.len()).ok_or_else(|| existing.missing())
+}
+
+/// How many partitions `topic` has; `None` if it does not exist. It is not created. Blocking, and callable from anywhere.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::Transient`] when no broker answers, [`thalweg_core::ErrorKind::InvalidConfig`] when it
+/// refuses.
+pub fn count_partitions(
+    bootstrap_servers: &str,
+    topic: &str,
+    properties: &BTreeMap<String, String>,
+) -> Result<Option<usize>> {
+    let partitions = topic_client(bootstrap_servers, topic, properties)?.partitions()?;
+    Ok(partitions.map(|partitions| partitions.len()))
+}
+
+fn topic_client(
+    bootstrap_servers: &str,
+    topic: &str,
+    properties: &BTreeMap<String, String>,
+) -> Result<TopicClient> {
+    let mut config = KafkaConfig::new(bootstrap_servers, topic);
+    config.properties.clone_from(properties);
+    TopicClient::new(&config)
 }
 
 /// A topic's setting as text; `None` when the broker does not tell. Blocking, and callable from anywhere.

@@ -1,5 +1,6 @@
 //! A Kafka broker inside this process, so that a demo needs nothing installed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rdkafka::ClientConfig;
@@ -8,6 +9,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use thalweg_core::{Error, Result};
 
 use super::client;
+use super::source::CLUSTER;
+
+/// What librdkafka's names of its mock clusters begin with. A real cluster's id has no such beginning.
+const CLUSTERS: &str = "mockCluster";
 
 /// librdkafka's mock cluster on a local port. It lives until dropped, so keep it outside of what is restarted (P29).
 ///
@@ -54,6 +59,11 @@ impl DemoBroker {
         cluster.create_topic(topic, partitions, 1).map_err(|e| {
             Error::config(format!("the demo broker cannot create topic `{topic}`: {e}"))
         })
+    }
+
+    /// Whether a [`KafkaSource`](super::KafkaSource) of this identity read from such a broker, of whatever process.
+    pub fn has_served(identity: &BTreeMap<String, String>) -> bool {
+        identity.get(CLUSTER).is_some_and(|id| id.starts_with(CLUSTERS))
     }
 
     /// Where clients find it: `127.0.0.1:port`.

@@ -20,7 +20,7 @@ mod topic;
 mod topic_id;
 mod trouble;
 
-pub use admin::ensure_topic;
+pub use admin::{count_partitions, ensure_topic};
 pub use config::{KafkaConfig, OnDataLoss, Start};
 pub use demo_broker::DemoBroker;
 pub use producer::TopicWriter;

@@ -19,6 +19,9 @@ use super::topic::{Ask, PATIENCE, TopicClient};
 use crate::clock::instant;
 use crate::provenance::source_schema;
 
+/// What the identity calls the cluster's id.
+pub(super) const CLUSTER: &str = "cluster";
+
 /// What the identity calls the topic's id.
 const TOPIC_ID: &str = "topic_id";
 
@@ -116,7 +119,7 @@ impl KafkaSource {
                 "the checkpoint is of topic `{remembered}` and not of `{topic}`: pass --topic {remembered}, or --fresh for a new run"
             )));
         }
-        if let (Some(then), Some(now)) = (identity.get("cluster"), client.cluster_id())
+        if let (Some(then), Some(now)) = (identity.get(CLUSTER), client.cluster_id())
             && *then != now
         {
             return Err(Error::incompatible(format!(
@@ -180,7 +183,7 @@ impl Source for KafkaSource {
         self.partitions()?;
         let mut identity = BTreeMap::from([("topic".to_owned(), self.config.topic.clone())]);
         let client = self.client()?;
-        identity.extend(client.cluster_id().map(|id| ("cluster".to_owned(), id)));
+        identity.extend(client.cluster_id().map(|id| (CLUSTER.to_owned(), id)));
         identity.extend(client.id()?.map(|id| (TOPIC_ID.to_owned(), id)));
         Ok(identity)
     }

@@ -55,7 +55,7 @@ mod tests {
     }
 
     /// The columns of the record, one of them as it is here.
-    fn with(field: Field) -> Schema {
+    fn with(field: &Field) -> Schema {
         let record = record();
         let fields = record.fields().iter().map(|known| {
             if known.name() == field.name() { field.clone() } else { known.as_ref().clone() }
@@ -75,7 +75,7 @@ mod tests {
             Column::<Float64>::required("bpm").field(),
             marked,
         ] {
-            assert!(misfits(&with(field.clone()), &record()).is_empty(), "{}", field.name());
+            assert!(misfits(&with(&field), &record()).is_empty(), "{}", field.name());
         }
         let mut fields = vec![Column::<Utf8>::nullable("more").field()];
         fields.extend(record().fields().iter().rev().map(|field| field.as_ref().clone()));
@@ -94,7 +94,7 @@ mod tests {
             (Field::new("bpm", DataType::Float32, true), "column `bpm` is of type Float32"),
             (Column::<Int64>::nullable("patient").field(), "column `patient` may be null"),
         ] {
-            let told = misfits(&with(field), &record());
+            let told = misfits(&with(&field), &record());
             let [told] = told.as_slice() else { panic!("{told:?}") };
             assert!(told.starts_with(says), "{told}");
         }

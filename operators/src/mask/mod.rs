@@ -80,6 +80,13 @@ impl Mask {
         Arc::clone(&self.counters)
     }
 
+    /// Counts them in `counters`, for whoever has these before there is a graph.
+    #[must_use]
+    pub fn counting(mut self, counters: &Arc<MaskCounters>) -> Self {
+        self.counters = Arc::clone(counters);
+        self
+    }
+
     /// What happens to each column of the input.
     fn plan(&self, input: &Schema) -> Result<Vec<(usize, Field, Fate)>> {
         for column in &self.dropped {
@@ -177,7 +184,8 @@ impl OperatorFactory for Mask {
             let mask = match fate {
                 Fate::Keep => None,
                 Fate::Mask(mask) => {
-                    Some(ColumnMask { mask, unparsed: self.counters.of(field.name()), bytes: 0 })
+                    let unparsed = self.counters.of(field.name());
+                    Some(ColumnMask { name: field.name().clone(), mask, unparsed, bytes: 0 })
                 }
             };
             (index, mask)
@@ -216,6 +224,7 @@ impl Operator for Masking {
 }
 
 struct ColumnMask {
+    name: String,
     mask: TextMask,
     unparsed: Arc<AtomicU64>,
     /// How long the last batch came out: room for the next one, so that its one buffer does not grow.
@@ -243,7 +252,13 @@ impl ColumnMask {
         if i32::try_from(masked.len()).is_err() {
             return Err(Error::internal("a masked column is longer than 2 GiB"));
         }
-        self.unparsed.fetch_add(unparsed, Ordering::Relaxed);
+        // The log is told once of each column: whoever writes one so writes many.
+        if unparsed > 0 && self.unparsed.fetch_add(unparsed, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                column = self.name,
+                "values that were not understood are masked whole: look at how their senders write them"
+            );
+        }
         self.bytes = masked.len();
         let (ends, values) =
             (OffsetBuffer::new(ends.into()), Buffer::from_vec(masked.into_bytes()));

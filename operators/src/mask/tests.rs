@@ -67,6 +67,10 @@ fn what_was_not_understood_is_counted_per_column_for_all_instances() {
     instances[0].process(&people()).unwrap();
     let counts = [("address", 3), ("dob", 3), ("name", 0), ("phone", 0), ("ssn", 3)];
     assert_eq!(mask.counters().unparsed(), counts.map(|(name, n)| (name.to_owned(), n)));
+    let counters: Arc<MaskCounters> = Arc::default();
+    let counting = Mask::display().counting(&counters);
+    Instance::new(&counting, &people().schema()).process(&people()).unwrap();
+    assert_eq!(counters.unparsed().first(), Some(&("address".to_owned(), 1)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use thalweg_objects::Place;
 use thalweg_serving::access::Users;
 use thalweg_serving::audit::Action;
 
-use super::audit;
+use super::audit::Deed;
 use crate::healthcare::serve::{ROLES, files, roles};
 
 /// The data, and the files beside it.
@@ -76,9 +76,9 @@ fn told<T>(
     change: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let log = files::audit_log(&access.data_dir, access.audit_log.as_deref())?;
-    let mut event = audit::by_operator(Action::Users);
-    kind.clone_into(&mut event.kind);
-    event.subject = log.digest(name);
-    audit::begun(&log, &mut event)?;
-    audit::ended(&log, event, change())
+    let mut deed = Deed::by_operator(Action::Users);
+    kind.clone_into(&mut deed.event.kind);
+    deed.event.subject = log.digest(name);
+    deed.begun(&log)?;
+    deed.ended(&log, change())
 }

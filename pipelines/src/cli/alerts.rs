@@ -11,9 +11,9 @@ use thalweg_runtime::SystemClock;
 use thalweg_serving::audit::{Action as Audited, AuditLog};
 
 use super::access::AccessArgs;
-use super::audit;
+use super::audit::Deed;
 use crate::healthcare::alerts::command::{Action, Command};
-use crate::healthcare::commands::{CommandSink, CommandTopic};
+use crate::healthcare::commands::{CommandSink, CommandTopic, DEFAULT_COMMANDS_TOPIC};
 use crate::healthcare::config::HealthcareConfig;
 use crate::healthcare::serve::files;
 
@@ -58,11 +58,12 @@ struct CommandArgs {
     #[arg(long, value_name = "H:P")]
     bootstrap_servers: String,
 
-    /// The job's `alerts.commands_topic`, created when it does not exist
-    #[arg(long, value_name = "T", default_value = "healthcare_alert_commands")]
-    topic: String,
+    /// The topic that the job reads commands from [default: `alerts.commands_topic` of --config, else
+    /// `healthcare_alert_commands`]
+    #[arg(long, value_name = "T")]
+    topic: Option<String>,
 
-    /// Configuration file; its kafka.properties (TLS, SASL) are used
+    /// The job's configuration file: `alerts.commands_topic` and kafka.properties (TLS, SASL) are used
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
 }
@@ -75,17 +76,19 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
         ActionArgs::Snooze { command, minutes } => (command, Action::Snooze, Some(*minutes)),
     };
     let command = Command { alert_id: args.alert_id.clone(), action, by: args.by.clone(), minutes };
-    // Before a topic is created for it.
+    // Before anything is asked or written for it.
     command.check()?;
-    let properties = HealthcareConfig::load(args.config.as_deref())?.kafka.properties;
-    let topic = CommandTopic::new(&args.bootstrap_servers, &args.topic, &properties);
+    let config = HealthcareConfig::load(args.config.as_deref())?;
+    let topic = args.topic.as_ref().or(config.alerts.commands_topic.as_ref());
+    let topic = topic.map_or(DEFAULT_COMMANDS_TOPIC, String::as_str);
+    let topic = CommandTopic::new(&args.bootstrap_servers, topic, &config.kafka.properties);
     let log = audit_log(access)?;
-    let mut event = audit::by_operator(Audited::Alert);
-    action.name().clone_into(&mut event.kind);
+    let mut deed = Deed::by_operator(Audited::Alert);
+    action.name().clone_into(&mut deed.event.kind);
     // The alert's name has a patient's number in it.
-    event.subject = log.digest(&command.alert_id);
-    audit::begun(&log, &mut event)?;
-    audit::ended(&log, event, topic.ensure().and_then(|()| topic.send(&command, FLUSH)))
+    deed.event.subject = log.digest(&command.alert_id);
+    deed.begun(&log)?;
+    deed.ended(&log, topic.check().and_then(|()| topic.send(&command, FLUSH)))
 }
 
 /// Beside the data folder, or where it was named: the command itself needs no folder, the job may be on another machine.

@@ -1,7 +1,12 @@
 //! `healthcare audit`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use clap::Subcommand;
 use thalweg_core::Result;
+use thalweg_core::time::Clock;
+use thalweg_runtime::SystemClock;
 use thalweg_serving::audit::{Action, Anchor, AuditLog, Event, Outcome, verify};
 
 use super::access::AccessArgs;
@@ -27,14 +32,49 @@ pub(super) fn execute(access: &AccessArgs, command: &AuditCommand) -> Result<()>
     Ok(())
 }
 
-/// An entry about what somebody does on the command line. Who that is, the system says; the environment, which anybody
-/// sets as they like, gives no more than a hint.
-pub(super) fn by_operator(action: Action) -> Event {
-    let hint = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-    let actor = operator(rustix::process::getuid().as_raw(), &hint);
-    let mut event = Event::new(actor, action, Outcome::Begun);
-    "cli".clone_into(&mut event.source);
-    event
+/// What somebody does on the command line: an entry when it begins, and one when it has ended.
+#[derive(Debug)]
+pub(super) struct Deed {
+    /// What both entries tell of it.
+    pub(super) event: Event,
+    clock: Arc<dyn Clock>,
+    since: Duration,
+}
+
+impl Deed {
+    /// Something that is done from now on. Who does it, the system says; the environment, which anybody sets as they
+    /// like, gives no more than a hint.
+    pub(super) fn by_operator(action: Action) -> Self {
+        Self::timed(action, Arc::new(SystemClock::default()))
+    }
+
+    fn timed(action: Action, clock: Arc<dyn Clock>) -> Self {
+        let hint = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+        let actor = operator(rustix::process::getuid().as_raw(), &hint);
+        let mut event = Event::new(actor, action, Outcome::Begun);
+        "cli".clone_into(&mut event.source);
+        let since = clock.monotonic();
+        Self { event, clock, since }
+    }
+
+    /// Writes down that it begins: without that it does not.
+    pub(super) fn begun(&mut self, log: &AuditLog) -> Result<()> {
+        self.event.outcome = Outcome::Begun;
+        log.append(&self.event)
+    }
+
+    /// Writes down how it ended and how long it took, and passes on what came of it.
+    pub(super) fn ended<T>(mut self, log: &AuditLog, done: Result<T>) -> Result<T> {
+        self.event.outcome = if done.is_ok() { Outcome::Done } else { Outcome::Failed };
+        self.event.millis = self.clock.monotonic().saturating_sub(self.since).as_millis() as u64;
+        if let Err(error) = &done {
+            self.event.reason = outcome::kind(error);
+        }
+        let told = log.append(&self.event);
+        let done = done?;
+        told?;
+        Ok(done)
+    }
 }
 
 /// `uid:1000(ada)`, or without a name that could be one: nobody in the users file can be called so. The name is plain and
@@ -48,27 +88,27 @@ fn operator(uid: u32, hint: &str) -> String {
     format!("uid:{uid}({})", hint.chars().map(plain).collect::<String>())
 }
 
-/// Writes down that something begins: without that it does not.
-pub(super) fn begun(log: &AuditLog, event: &mut Event) -> Result<()> {
-    event.outcome = Outcome::Begun;
-    log.append(event)
-}
-
-/// Writes down how it ended, and passes that on.
-pub(super) fn ended<T>(log: &AuditLog, mut event: Event, done: Result<T>) -> Result<T> {
-    event.outcome = if done.is_ok() { Outcome::Done } else { Outcome::Failed };
-    if let Err(error) = &done {
-        event.reason = outcome::kind(error);
-    }
-    let told = log.append(&event);
-    let done = done?;
-    told?;
-    Ok(done)
-}
-
 #[cfg(test)]
 mod tests {
+    use thalweg_core::testing::ManualClock;
+
     use super::*;
+
+    #[test]
+    fn how_long_something_took_is_told_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let clock = Arc::new(ManualClock::at(0));
+        let log = AuditLog::open(&path, Arc::clone(&clock) as _).unwrap();
+        let mut deed = Deed::timed(Action::Users, Arc::clone(&clock) as _);
+        deed.begun(&log).unwrap();
+        clock.advance(Duration::from_millis(1_250));
+        deed.ended(&log, Ok(())).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let took: Vec<u64> =
+            text.lines().map(|line| serde_json::from_str::<Event>(line).unwrap().millis).collect();
+        assert_eq!(took, [0, 1_250]);
+    }
 
     #[test]
     fn who_uses_the_command_line_is_named_by_the_system_and_never_by_nothing() {
@@ -86,7 +126,7 @@ mod tests {
             assert_eq!(Event::new(named, Action::Decrypt, Outcome::Done).actor, expected);
         }
         let uid = rustix::process::getuid().as_raw();
-        let actor = by_operator(Action::Decrypt).actor;
+        let actor = Deed::by_operator(Action::Decrypt).event.actor;
         assert!(actor.starts_with(&format!("uid:{uid}")), "{actor}");
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn execute(
     mirror.apply(&mut config.mirror);
     let storage = data.checkpoints()?;
     // The sources are not opened by these commands: any will do.
-    let events = input::file(&config, std::path::Path::new("unused"));
+    let events = input::file(std::path::Path::new("unused"), input::format(&config));
     let sources = Sources { events, commands: input::unread_commands(&config)? };
     let job = input::job(&config, data, sources, storage, None)?;
     super::print(&command.act(job)?);

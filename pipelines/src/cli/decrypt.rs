@@ -7,26 +7,29 @@ use thalweg_core::{Error, Result};
 use thalweg_objects::{Access, Place};
 use thalweg_serving::audit::Action;
 
-use super::audit;
-use crate::healthcare::decrypt::{DecryptArgs, SealedRow, SealedRows, Wanted, decrypt};
+use super::audit::Deed;
+use crate::healthcare::decrypt::{DecryptArgs, Opening, SealedRow, SealedRows, Wanted, decrypt};
 use crate::healthcare::keys;
 use crate::healthcare::serve::files;
 
-/// Messages go to standard output; the audit log, and a line on standard error, tell how many.
+/// Messages go to standard output; the audit log, and a line on standard error, tell which and how many.
 pub(super) fn execute(args: &DecryptArgs) -> Result<()> {
     let (key, _) = keys::load(&args.data_dir, args.key_file.as_deref())?;
     let tables = Tables(args.data_dir.clone());
     let log = files::audit_log(&args.data_dir, args.audit_log.as_deref())?;
-    let mut event = audit::by_operator(Action::Decrypt);
-    event.tables = vec![args.table.path().replace('/', "_")];
-    let mut begin = |rows: usize, line: &str| {
-        event.rows = rows as u64;
-        audit::begun(&log, &mut event)?;
-        tell(line);
+    let mut deed = Deed::by_operator(Action::Decrypt);
+    "messages".clone_into(&mut deed.event.kind);
+    deed.event.tables = vec![args.table.path().replace('/', "_")];
+    deed.event.subject = log.digest(&args.asked());
+    let mut begin = |opening: &Opening| {
+        deed.event.rows = opening.rows as u64;
+        deed.event.places.clone_from(&opening.places);
+        deed.begun(&log)?;
+        tell(&opening.line);
         Ok(())
     };
     let done = decrypt(args, &tables, &key, &mut std::io::stdout().lock(), &mut begin);
-    let rows = audit::ended(&log, event, done)?;
+    let rows = deed.ended(&log, done)?;
     if rows == 0 {
         let table = args.table.path();
         return Err(Error::config(format!("table {table} has no such rows")));

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use thalweg_connectors::delta::DeltaReader;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
+use thalweg_core::checkpoint::manifest::SourceSnapshot;
 use thalweg_core::time::{Clock, EventTime, micros};
 use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::SystemClock;
 
+use super::{CHECKPOINTS, DataArgs};
 use crate::healthcare::config::DEFAULT_TOPIC;
 use crate::healthcare::feed::{Feed, FeedSettings};
 use crate::healthcare::gold::Kpis;
-use crate::healthcare::graph::KPIS;
+use crate::healthcare::graph::{EVENTS, KPIS};
 use crate::healthcare::hospital::{Hospital, HospitalSettings};
+use crate::healthcare::keys;
+use crate::healthcare::manifests::Manifests;
 
 /// Partitions of the demo's topic.
 const PARTITIONS: i32 = 4;
@@ -81,6 +85,44 @@ impl Demo {
     }
 }
 
+/// Whether a demo may write here. Where a job reads something else, whoever forgot to say what would close that job's chain
+/// and mix made-up events with its own. Only looks.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::InvalidConfig`]: the newest checkpoint is of a job that is no demo, or nobody told where the key
+/// is; checkpoints cannot be read.
+pub(super) fn check(data: &DataArgs) -> Result<()> {
+    let place = &data.data_dir;
+    match place.join(CHECKPOINTS) {
+        Place::Folder(folder) if !folder.is_dir() => return Ok(()),
+        Place::Folder(_) => {}
+        Place::Remote(_) => keys::check(place, data.key_file.as_deref())?,
+    }
+    let storage = data.checkpoints_read_only()?;
+    let newest = Manifests(storage.as_ref()).newest()?;
+    match newest.and_then(|manifest| reads(&manifest.sources)) {
+        None => Ok(()),
+        Some(input) => Err(Error::config(format!(
+            "{place} holds a job that reads {input}, or another --data-dir for the simulated hospital"
+        ))),
+    }
+}
+
+/// What a chain reads, and how to say so; `None` for a demo's, which is known by its broker.
+fn reads(sources: &[SourceSnapshot]) -> Option<String> {
+    let events = sources.iter().find(|source| source.uid.as_str() == EVENTS);
+    let identity = events.map(|events| &events.identity);
+    if identity.is_some_and(DemoBroker::has_served) {
+        return None;
+    }
+    let named = |what: &str| identity.and_then(|identity| identity.get(what));
+    Some(match (named("topic"), named("file")) {
+        (Some(topic), _) => format!("kafka topic `{topic}`: pass --bootstrap-servers"),
+        (None, Some(file)) => format!("file `{file}`: pass --input"),
+        (None, None) => "something else: name that".to_owned(),
+    })
+}
+
 /// When the newest minute of gold ended.
 fn newest(data: &Place) -> Result<Option<EventTime>> {
     let reader = DeltaReader::at(data, &Access::from_environment())?;
@@ -91,4 +133,40 @@ fn newest(data: &Place) -> Result<Option<EventTime>> {
 /// it may be ahead, and the first events may be late ones.
 fn begin(now: EventTime, newest: Option<EventTime>) -> EventTime {
     newest.map_or(now, |newest| now.max(newest.saturating_add(micros(LATE_BY))))
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::OperatorUid;
+
+    use super::*;
+
+    fn source(uid: &str, identity: &[(&str, &str)]) -> SourceSnapshot {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        SourceSnapshot {
+            uid: OperatorUid::new(uid).unwrap(),
+            identity: identity.iter().map(owned).collect(),
+            splits: Vec::new(),
+            rows: 0,
+        }
+    }
+
+    #[test]
+    fn a_demo_is_told_from_other_jobs_by_what_its_events_come_from() {
+        let demo = [("cluster", "mockCluster157c2bfc1008"), ("topic", DEFAULT_TOPIC)];
+        let commands = source("alert-commands", &[("cluster", "mockCluster1"), ("topic", "c")]);
+        assert_eq!(reads(&[commands.clone(), source(EVENTS, &demo)]), None);
+        let real = [("cluster", "4L6g3nShT-eMCtK--X86sw"), ("topic", DEFAULT_TOPIC)];
+        for (identity, expected) in [
+            (&real[..], "kafka topic `healthcare_events`: pass --bootstrap-servers"),
+            // The id of a cluster may be unknown.
+            (&real[1..], "kafka topic `healthcare_events`: pass --bootstrap-servers"),
+            (&[("file", "a.jsonl"), ("length", "7")], "file `a.jsonl`: pass --input"),
+            (&[], "something else: name that"),
+        ] {
+            let found = reads(&[commands.clone(), source(EVENTS, identity)]);
+            assert_eq!(found.as_deref(), Some(expected));
+        }
+        assert!(reads(&[commands]).is_some());
+    }
 }

@@ -22,7 +22,7 @@ pub(super) fn execute(args: &GraphArgs) -> Result<()> {
 pub(super) fn drawing() -> Result<JobGraph> {
     let mut config = HealthcareConfig::load(None)?;
     config.kafka.bootstrap_servers.get_or_insert_with(|| "127.0.0.1:9092".to_owned());
-    let source = input::kafka(&config)?;
+    let source = input::kafka(&config, input::format(&config))?;
     // Nothing is written below it: a graph is data.
     let committer = Arc::new(DeltaCommitter::new(std::env::temp_dir())?);
     let key = Arc::new(MasterKey::generate()?);

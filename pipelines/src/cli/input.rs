@@ -57,13 +57,17 @@ impl InputArgs {
     }
 }
 
-/// Events of the topic that the settings name.
-pub(super) fn kafka(config: &HealthcareConfig) -> Result<Arc<dyn Source>> {
-    Ok(Arc::new(KafkaSource::new(config.kafka.source()?, format(config))))
+/// How the settings want messages to be read. It counts what it comes across.
+pub(super) fn format(config: &HealthcareConfig) -> HealthcareFormat {
+    HealthcareFormat::new(&config.decoding)
 }
 
-fn format(config: &HealthcareConfig) -> Arc<dyn Format> {
-    Arc::new(HealthcareFormat::new(&config.decoding))
+/// Events of the topic that the settings name.
+pub(super) fn kafka(
+    config: &HealthcareConfig,
+    format: HealthcareFormat,
+) -> Result<Arc<dyn Source>> {
+    Ok(Arc::new(KafkaSource::new(config.kafka.source()?, Arc::new(format))))
 }
 
 /// Commands about alerts, if the settings name a topic of them. They come beside events from Kafka only: a job over a
@@ -120,8 +124,8 @@ pub(super) fn check(path: &Path) -> Result<()> {
 }
 
 /// Events of a file.
-pub(super) fn file(config: &HealthcareConfig, path: &Path) -> Arc<dyn Source> {
-    Arc::new(JsonLinesSource::new(path, format(config)))
+pub(super) fn file(path: &Path, format: HealthcareFormat) -> Arc<dyn Source> {
+    Arc::new(JsonLinesSource::new(path, Arc::new(format)))
 }
 
 /// Whether a file is read in one piece. The pieces of a longer one are read side by side, so that a patient's events

@@ -58,7 +58,7 @@ fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
 fn look(args: &MonitorArgs, config: &HealthcareConfig) -> Result<Vec<Check>, Failure> {
     let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
     let brokers = config.kafka.bootstrap_servers.is_some();
-    let source = brokers.then(|| input::kafka(config)).transpose()?;
+    let source = brokers.then(|| input::kafka(config, input::format(config))).transpose()?;
     let now = SystemClock::default().now_micros();
     let data = &args.data.data_dir;
     let seen = monitor::look(data, checkpoints.as_ref(), source.as_deref(), now)?;

@@ -9,18 +9,16 @@ use thalweg_runtime::cli::{RunArgs, run_job};
 
 use super::DataArgs;
 use super::dashboard::{self, DashboardArgs};
-use super::demo::Demo;
+use super::demo::{self, Demo};
 use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
 use super::schedule::Schedule;
+use crate::healthcare::commands::DEFAULT_COMMANDS_TOPIC;
 use crate::healthcare::config::KafkaSection;
 use crate::healthcare::dashboard::Observed;
 use crate::healthcare::dashboard::tap::Tap;
 use crate::healthcare::graph::Sources;
 use crate::healthcare::topics::Topics;
-
-/// Topic of commands in the demo's broker, unless the settings name one.
-const COMMANDS: &str = "healthcare_alert_commands";
 
 /// Arguments of `healthcare run`.
 #[derive(Debug, Clone, Args)]
@@ -54,18 +52,23 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     if let Some(path) = &command.input.input {
         input::check(path)?;
     }
+    let is_demo = command.input.input.is_none() && config.kafka.bootstrap_servers.is_none();
+    if is_demo {
+        demo::check(&command.data)?;
+    }
     let storage = command.data.checkpoints()?;
     let mut run = command.run.clone();
     let mut demo = None;
     // Where events and commands come from: the brokers of the settings, or the demo's.
     let mut brokers = config.clone();
-    if command.input.input.is_none() && config.kafka.bootstrap_servers.is_none() {
+    if is_demo {
         // The broker forgets everything at exit: each such run is a new chain over the same tables, and whatever
         // it has read it flushes (P29).
         run.fresh = true;
         run.drain = true;
         // Its alerts can be answered, too, whatever the file says.
-        let topic = brokers.alerts.commands_topic.get_or_insert_with(|| COMMANDS.to_owned());
+        let topic =
+            brokers.alerts.commands_topic.get_or_insert_with(|| DEFAULT_COMMANDS_TOPIC.to_owned());
         let commands = config.alerts.enabled.then_some(topic.as_str());
         let started = Demo::start(run.events, commands, &command.data.data_dir)?;
         // Settings for a real cluster, its logins say, mean nothing to this broker, and nobody looks at the lag
@@ -75,9 +78,11 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
         demo = Some(started);
     }
     let commands = input::commands(&brokers, command.input.input.is_none())?;
+    let format = input::format(&config);
+    let decoded = format.counters();
     let source = match &command.input.input {
         Some(path) => {
-            let file = input::file(&config, path);
+            let file = input::file(path, format);
             if config.alerts.enabled && !input::is_one_piece(file.as_ref())? {
                 tracing::warn!(
                     "no alerts are raised: a file of more than 16 MiB is read in pieces, side by side; split it, or send it to a topic"
@@ -86,7 +91,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
             }
             file
         }
-        None => input::kafka(&brokers)?,
+        None => input::kafka(&brokers, format)?,
     };
     let wanted = command.dashboard.is_wanted(run.quiet);
     let tap = wanted.then(|| Tap::new(config.time.window));
@@ -96,7 +101,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     let mut served = None;
     if let Some(tap) = &tap {
         let metrics = Arc::default();
-        let observed = Observed::graph(job.graph()).running(&metrics, tap);
+        let observed = Observed::graph(job.graph()).running(&metrics, tap).decoding(&decoded);
         let answers = dashboard::answers(&brokers);
         served = command.dashboard.beside_job(&command.data.data_dir, observed, answers);
         job = job.metrics(metrics);

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use thalweg_connectors::kafka::{TopicWriter, ensure_topic};
-use thalweg_core::Result;
+use thalweg_connectors::kafka::{TopicWriter, count_partitions};
+use thalweg_core::{Error, Result};
 
 use super::alerts::command::Command;
+
+/// The topic of commands when nothing else is said.
+pub const DEFAULT_COMMANDS_TOPIC: &str = "healthcare_alert_commands";
 
 /// Takes commands, durably.
 pub trait CommandSink: Send + Sync + fmt::Debug {
@@ -44,12 +47,20 @@ impl CommandTopic {
         }
     }
 
-    /// Creates it when it does not exist.
+    /// Whether it is there. It is not created: a job reads only a topic that was there when its chain began, and what is
+    /// said into a new one nobody hears.
     ///
     /// # Errors
-    /// Those of [`ensure_topic`].
-    pub fn ensure(&self) -> Result<()> {
-        ensure_topic(&self.servers, &self.topic, 1, &self.properties).map(drop)
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when there is no such topic, and those of [`count_partitions`].
+    pub fn check(&self) -> Result<()> {
+        let Self { servers, topic, properties } = self;
+        if count_partitions(servers, topic, properties)?.is_some() {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "topic `{topic}` does not exist at {servers}, so no job reads commands from it: pass --topic, or --config \
+             with the job's alerts.commands_topic"
+        )))
     }
 }
 

@@ -105,6 +105,17 @@ impl Wanted {
     }
 }
 
+/// What is about to be opened, for whoever may want to know. No value of a message is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// How many messages.
+    pub rows: usize,
+    /// Where they are, one for each topic: `topic/partition/from..to`, `to` itself left out.
+    pub places: Vec<String>,
+    /// A line about it, with the key.
+    pub line: String,
+}
+
 /// Reads the tables: what this module is handed, so that it knows nothing about how they are stored. Blocking.
 pub trait SealedRows {
     /// The rows of the newest version of `table` that are `wanted`, in any order.
@@ -117,10 +128,36 @@ impl DecryptArgs {
         let Self { topic, partition, offsets, .. } = self.clone();
         Wanted { topic, partition, offsets }
     }
+
+    /// What is asked for, as one text: the same for the same rows.
+    pub fn asked(&self) -> String {
+        let (table, topic) = (self.table.path(), self.topic.as_deref().unwrap_or("*"));
+        format!("{table} {topic}/{}/{}..{}", self.partition, self.offsets.start, self.offsets.end)
+    }
 }
 
-/// Writes the decrypted messages to `out`, by topic and offset, and tells `audit` what whoever may want to know should: how
-/// many rows are opened, and a line with which key, and no value. That comes first, so that nothing is opened without it.
+/// More topics than an entry of the audit log should list.
+const MANY_TOPICS: usize = 64;
+
+/// Where sorted rows are, by topic.
+fn places(rows: &[SealedRow]) -> Vec<String> {
+    let of_topic = |rows: &[SealedRow]| {
+        let (first, last) = (rows.first()?, rows.last()?);
+        let SealedRow { topic, partition, offset, .. } = first;
+        Some(format!("{topic}/{partition}/{offset}..{}", last.offset.saturating_add(1)))
+    };
+    let mut places: Vec<String> =
+        rows.chunk_by(|a, b| a.topic == b.topic).filter_map(of_topic).collect();
+    let more = places.len().saturating_sub(MANY_TOPICS);
+    if more > 0 {
+        places.truncate(MANY_TOPICS);
+        places.push(format!("and {more} more"));
+    }
+    places
+}
+
+/// Writes the decrypted messages to `out`, by topic and offset, and tells `audit` what is opened. That comes first, so that
+/// nothing is opened without it.
 ///
 /// # Errors
 /// [`thalweg_core::ErrorKind::Corrupt`] when the key is another one or a payload is damaged, naming the row.
@@ -129,7 +166,7 @@ pub fn decrypt(
     tables: &dyn SealedRows,
     key: &MasterKey,
     out: &mut dyn Write,
-    audit: &mut dyn FnMut(usize, &str) -> Result<()>,
+    audit: &mut dyn FnMut(&Opening) -> Result<()>,
 ) -> Result<usize> {
     let table = args.table.path();
     let mut rows = tables.rows(table, &args.wanted())?;
@@ -142,7 +179,7 @@ pub fn decrypt(
         args.offsets.end,
         key.key_id()
     );
-    audit(rows.len(), &line)?;
+    audit(&Opening { rows: rows.len(), places: places(&rows), line })?;
     let mut aad = Vec::new();
     for row in &rows {
         payload_aad(table, &row.topic, row.partition, row.offset, &mut aad);
@@ -215,24 +252,48 @@ mod tests {
         let key = Arc::new(MasterKey::generate().unwrap());
         let (mut out, mut told) = (Vec::new(), Vec::new());
         let args = line("10..13").unwrap();
-        let mut audit = |rows: usize, line: &str| {
-            told.push((rows, line.to_owned()));
+        let mut audit = |opening: &Opening| {
+            told.push(opening.clone());
             Ok(())
         };
         assert_eq!(decrypt(&args, &sealed(&key), &key, &mut out, &mut audit).unwrap(), 3);
         assert_eq!(out, b"\xff\n\nc\n");
-        let says = format!(
+        let line = format!(
             "decrypt: 3 rows of bronze/events, partition 0, offsets 10..13, with key {}",
             key.key_id()
         );
-        assert_eq!(told, [(3, says)]);
+        assert_eq!(told, [Opening { rows: 3, places: vec!["events/0/10..13".to_owned()], line }]);
+    }
+
+    #[test]
+    fn what_is_opened_is_told_by_topic_and_as_far_as_there_are_rows() {
+        let row = |topic: &str, offset: i64| SealedRow {
+            topic: topic.to_owned(),
+            partition: 2,
+            offset,
+            payload: None,
+        };
+        assert!(places(&[]).is_empty());
+        let two = [row("a", 3), row("a", 9), row("b", 4)];
+        assert_eq!(places(&two), ["a/2/3..10", "b/2/4..5"]);
+        let many: Vec<SealedRow> = (100..200).map(|n| row(&n.to_string(), i64::MAX)).collect();
+        let told = places(&many);
+        assert_eq!((told.len(), told.last().unwrap().as_str()), (65, "and 36 more"));
+    }
+
+    #[test]
+    fn the_same_rows_are_asked_for_in_the_same_words() {
+        let asked = line("10..13").unwrap();
+        assert_eq!(asked.asked(), "bronze/events */0/10..13");
+        let topic = DecryptArgs { topic: Some("events".to_owned()), ..asked };
+        assert_eq!(topic.asked(), "bronze/events events/0/10..13");
     }
 
     #[test]
     fn what_cannot_be_told_is_not_opened() {
         let key = Arc::new(MasterKey::generate().unwrap());
         let mut out = Vec::new();
-        let mut audit = |_: usize, _: &str| Err(thalweg_core::Error::transient("full"));
+        let mut audit = |_: &Opening| Err(thalweg_core::Error::transient("full"));
         let done = decrypt(&line("10..13").unwrap(), &sealed(&key), &key, &mut out, &mut audit);
         assert!(done.is_err());
         assert!(out.is_empty());
@@ -244,11 +305,11 @@ mod tests {
         let mut rows = sealed(&key);
         rows.0[0].offset = 14;
         let args = line("0..20").unwrap();
-        let error = decrypt(&args, &rows, &key, &mut Vec::new(), &mut |_, _| Ok(())).unwrap_err();
+        let error = decrypt(&args, &rows, &key, &mut Vec::new(), &mut |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("SealedRow(events-0 at 14)"), "{error}");
         let other = MasterKey::generate().unwrap();
-        let error = decrypt(&args, &rows, &other, &mut Vec::new(), &mut |_, _| Ok(())).unwrap_err();
+        let error = decrypt(&args, &rows, &other, &mut Vec::new(), &mut |_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("is not the key in use"), "{error}");
     }
 

@@ -1,13 +1,14 @@
 //! From message bytes to columns: the format that sources are handed.
 //!
 //! A message is taken apart in two steps. `message` finds the known fields of one JSON object as slices of its text,
-//! so that a field of a wrong type spoils itself only; `scalar` says what each slice is. `columns` collects the
-//! outcome. A message that cannot be read is a row of nulls with a code that says why, never an error, and no value
-//! of a message enters anything else than its columns.
+//! so that a field of a wrong type spoils itself only; `scalar` says what each slice is, `spelling` what some of them
+//! mean. `columns` collects the outcome. A message that cannot be read is a row of nulls with a code that says why, never
+//! an error, and no value of a message enters anything else than its columns.
 
 mod columns;
 mod message;
 mod scalar;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -23,8 +24,8 @@ use thalweg_core::{Record, Result};
 
 use super::config::Decoding;
 use super::record::Event;
-use columns::Columns;
-use message::Message;
+use columns::{Columns, OPTIONAL, Unusable};
+use message::{Field, Message};
 
 /// Where the decoded columns begin among those of [`Event`]; in front of them is the provenance.
 const FIRST_DECODED: usize = 6;
@@ -104,7 +105,7 @@ impl Format for HealthcareFormat {
 #[derive(Debug, Default)]
 pub struct DecodeCounters {
     unknown_fields: AtomicU64,
-    unusable_fields: AtomicU64,
+    unusable: [AtomicU64; Field::COUNT],
 }
 
 impl DecodeCounters {
@@ -113,10 +114,34 @@ impl DecodeCounters {
         self.unknown_fields.load(Ordering::Relaxed)
     }
 
-    /// Values of optional text fields (name, medication, …) that are no text and became null; a rising count means
-    /// that a producer changed its format.
+    /// Values of optional fields (name, consciousness, oxygen, …) that could not be used and became null, by field; a
+    /// rising count means that a producer has a format of its own, or changed it.
+    pub fn unusable(&self) -> Vec<(&'static str, u64)> {
+        let count = |field: Field| {
+            self.unusable.get(field as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+        };
+        OPTIONAL.into_iter().map(|field| (field.name(), count(field))).collect()
+    }
+
+    /// Those of all fields.
     pub fn unusable_fields(&self) -> u64 {
-        self.unusable_fields.load(Ordering::Relaxed)
+        self.unusable().into_iter().map(|(_, count)| count).sum()
+    }
+
+    /// Adds up. The log is told once of each field: whoever writes one so writes many.
+    fn add_unusable(&self, unusable: &Unusable) {
+        for field in OPTIONAL {
+            let index = field as usize;
+            let Some((values, count)) = unusable.get(index).zip(self.unusable.get(index)) else {
+                continue;
+            };
+            if *values > 0 && count.fetch_add(*values, Ordering::Relaxed) == 0 {
+                tracing::warn!(
+                    field = field.name(),
+                    "values of an optional field that could not be used became null: look at how its senders write it"
+                );
+            }
+        }
     }
 }
 
@@ -141,7 +166,7 @@ impl Decoder for HealthcareDecoder {
         }
         let unusable = self.columns.take_unusable();
         self.counters.unknown_fields.fetch_add(unknown, Ordering::Relaxed);
-        self.counters.unusable_fields.fetch_add(unusable, Ordering::Relaxed);
+        self.counters.add_unusable(&unusable);
         Ok(self.columns.finish())
     }
 }

@@ -113,7 +113,12 @@ pub fn tapped_graph(
         .stop_above(stop_above, judged_over);
     let valid = events.transform("validate", rules);
     quarantine(valid.side_output(&REJECTED), tables, topics, key);
-    let masked = valid.apply("mask", Mask::display().drop_column(Event::PAYLOAD));
+    let mask = Mask::display().drop_column(Event::PAYLOAD);
+    let mask = match tap {
+        Some(tap) => mask.counting(tap.masked()),
+        None => mask,
+    };
+    let masked = valid.apply("mask", mask);
     silver(masked, tables, topics);
     if config.alerts.enabled {
         let commands = sources.commands.map(|source| env.shared_source(COMMANDS, source));

@@ -1,6 +1,6 @@
 //! Where the key comes from that encrypts payloads and state.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use thalweg_core::crypto::{KeyOrigin, MasterKey};
 use thalweg_core::{Error, Result};
@@ -75,14 +75,35 @@ fn key_path(data: &Place, key_file: Option<&Path>, has_value: bool) -> Result<Pa
             )));
         }
     };
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    if absolute(path).starts_with(absolute(data_dir)) {
+    if resolved(path).starts_with(resolved(data_dir)) {
         return Err(Error::config(format!(
             "the key file {} lies inside the data folder that it protects: choose another place",
             path.display()
         )));
     }
     Ok(path.to_owned())
+}
+
+/// Where a path leads: without links, `.` and `..` as far as it stands; what is not there yet is taken as it is written.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut found = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::CurDir => {}
+            // What stands in front of it has no links any more: this is the folder that the system goes to.
+            Component::ParentDir => {
+                found.pop();
+            }
+            part => {
+                found.push(part);
+                if let Ok(real) = std::fs::canonicalize(&found) {
+                    found = real;
+                }
+            }
+        }
+    }
+    found
 }
 
 fn variable() -> Result<Option<String>> {
@@ -116,6 +137,42 @@ mod tests {
         let inside = key_path(&data, Some(Path::new("data/secret.key")), false);
         assert!(inside.unwrap_err().to_string().contains("inside the data folder"));
         assert!(key_path(&data, Some(Path::new("data.key")), false).is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_lies_inside_is_told_by_where_paths_lead() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        std::fs::create_dir_all(at("data/keys")).unwrap();
+        std::fs::create_dir(at("keys")).unwrap();
+        symlink(at("data"), at("link")).unwrap();
+        symlink(at("data/keys"), at("shortcut")).unwrap();
+        for (data, key, is_inside) in [
+            ("data", "data/x", true),
+            ("data", "keys/../data/x", true),
+            ("data", "./data/../data/none/../x", true),
+            ("data", "link/x", true),
+            ("data", "shortcut/x", true),
+            // Behind a link the folder above is that of where it leads.
+            ("data", "shortcut/../x", true),
+            ("link", "data/x", true),
+            ("keys/../data", "data/none/x", true),
+            ("none", "keys/../none/x", true),
+            ("data", "data/../keys/x", false),
+            ("data", "link/../keys/x", false),
+            ("link", "keys/x", false),
+            ("none", "none/../x", false),
+            ("data", "data.key", false),
+        ] {
+            let found = key_path(&Place::from(at(data).as_path()), Some(&at(key)), false);
+            assert_eq!(found.is_err(), is_inside, "{key} and {data}");
+        }
+        // As they are typed, from where the program runs.
+        let data = Place::from(Path::new("data"));
+        assert!(key_path(&data, Some(Path::new("data/../keys/x")), false).is_ok());
+        assert!(key_path(&data, Some(Path::new("keys/../data/x")), false).is_err());
     }
 
     #[test]

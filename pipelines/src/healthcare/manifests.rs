@@ -10,20 +10,36 @@ use thalweg_runtime::CheckpointStorage;
 
 /// The manifests of a job that may be running.
 #[derive(Clone, Copy)]
-pub(super) struct Manifests<'a>(pub(super) &'a dyn CheckpointStorage);
+pub(crate) struct Manifests<'a>(pub(crate) &'a dyn CheckpointStorage);
 
 impl Manifests<'_> {
-    /// All that are retained, ascending.
-    pub(super) fn read(self) -> Result<Vec<Manifest>> {
-        let storage = self.0;
-        let names = storage.list("")?;
+    fn numbers(self) -> Result<Vec<CheckpointId>> {
+        let names = self.0.list("")?;
         let mut numbers: Vec<CheckpointId> =
             names.iter().filter_map(|name| Manifest::number_of(name)).collect();
         numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The newest one; `None` where there is none yet.
+    pub(crate) fn newest(self) -> Result<Option<Manifest>> {
+        let Some(number) = self.numbers()?.pop() else { return Ok(None) };
+        let gone = || {
+            Error::transient(format!(
+                "checkpoint {number} is gone already: a job is running on {}",
+                self.0.describe()
+            ))
+        };
+        let bytes = self.0.read(&Manifest::name(number))?.ok_or_else(gone)?;
+        Manifest::decode(&bytes).map(Some)
+    }
+
+    /// All that are retained, ascending.
+    pub(super) fn read(self) -> Result<Vec<Manifest>> {
         let mut found = Vec::new();
-        for number in numbers {
+        for number in self.numbers()? {
             // One that the job has deleted since was finished long ago.
-            if let Some(bytes) = storage.read(&Manifest::name(number))? {
+            if let Some(bytes) = self.0.read(&Manifest::name(number))? {
                 found.push(Manifest::decode(&bytes)?);
             }
         }

@@ -26,7 +26,7 @@ pub mod graph;
 pub mod hospital;
 pub mod keys;
 pub mod maintain;
-mod manifests;
+pub(crate) mod manifests;
 pub mod monitor;
 pub mod produce;
 pub mod quarantine;

@@ -61,8 +61,11 @@ pub struct Event {
     /// When it happened; null when that could not be told or is too far ahead.
     pub event_time: Option<Micros>,
     /// Alert, confused, responding to voice or pain, unresponsive: `A`, `C`, `V`, `P`, `U`.
+    /// Messages may also have the letters in lower case, or the words `alert`, `confusion` or `new confusion`, `voice`,
+    /// `pain`, `unresponsive`, in capitals or not; anything else is null and counted.
     pub consciousness: Option<String>,
-    /// Whether the patient is given oxygen.
+    /// Whether the patient is given oxygen: in messages true or false, `1` or `0`, also as text; anything else is null and
+    /// counted.
     pub oxygen: Option<bool>,
     /// The ward.
     pub unit: Option<String>,

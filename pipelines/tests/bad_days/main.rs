@@ -8,6 +8,7 @@
 
 mod given_up;
 mod rejected;
+mod spelled;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -332,6 +333,50 @@ fn wrong_usage_is_exit_code_two() {
         let output = healthcare().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", support::shown(&output));
     }
+}
+
+/// Every file below a folder, with its length and when it was last written.
+fn standing(folder: &std::path::Path) -> std::collections::BTreeSet<String> {
+    let mut all = std::collections::BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let found = entry.metadata().unwrap();
+        if found.is_dir() {
+            all.extend(standing(&entry.path()));
+        }
+        all.insert(format!("{:?} {} {:?}", entry.path(), found.len(), found.modified().unwrap()));
+    }
+    all
+}
+
+#[test]
+fn a_demo_is_refused_where_a_job_reads_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    succeed(&mut run_file(&data, &input));
+    let before = standing(folder.path());
+    // What it reads was forgotten.
+    let demo = |data: &std::path::Path| {
+        let mut command = healthcare();
+        command.args(["run", "--quiet", "--events", "100", "--data-dir"]).arg(data);
+        command
+    };
+    for fresh in [&[] as &[&str], &["--fresh"]] {
+        let told = fail(demo(&data).args(fresh));
+        assert!(
+            told.contains("holds a job that reads file `events.jsonl`: pass --input"),
+            "{told}"
+        );
+        assert!(told.contains("or another --data-dir"), "{told}");
+    }
+    assert_eq!(standing(folder.path()), before);
+    // A demo after a demo goes on with its tables, and none comes after a job of its own accord.
+    let demos = folder.path().join("demos");
+    for _ in 0..2 {
+        succeed(&mut demo(&demos));
+    }
+    succeed(run_file(&demos, &input).arg("--fresh"));
+    assert!(fail(&mut demo(&demos)).contains("holds a job that reads file"));
 }
 
 #[test]

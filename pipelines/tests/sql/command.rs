@@ -78,6 +78,10 @@ fn a_user_that_was_added_reads_until_it_is_removed_and_the_log_tells_all_of_it()
         assert_eq!(told(&part, failed), begun - done, "{log}");
     }
     assert!(!log.contains(token), "a token in the log");
+    // Which message was opened, at the beginning and at the end.
+    let opened =
+        "\"kind\":\"messages\",\"tables\":[\"bronze_events\"],\"places\":[\"events.jsonl/0/0..1\"]";
+    assert_eq!(told(opened, "\"subject\":\""), 2, "{log}");
     fs::write(&path, log.replacen("\"rows\":1", "\"rows\":2", 1)).unwrap();
     assert!(fail(&mut command(folder, &["audit", "verify"])).contains("was changed"));
     // Its last entry is cut off: none is written behind that, which would hide it.

@@ -60,6 +60,9 @@ pub struct Event {
     /// The tables that were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
+    /// Where in the tables, where single messages were opened: `topic/partition/from..to`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
     /// How many columns were handed out.
     #[serde(default)]
     pub columns: u64,
@@ -98,6 +101,7 @@ impl Event {
             action,
             kind: String::new(),
             tables: Vec::new(),
+            places: Vec::new(),
             columns: 0,
             rows: 0,
             millis: 0,

@@ -48,6 +48,10 @@ GOLD = {
     "vitals_by_minute": "event_type", "vitals_by_bp_category": "bp_category", "patient_vitals": "patient_id",
     "medications": "medication", "kpis": None,
 }
+LEVELS = {
+    "a": "A", "alert": "A", "c": "C", "confusion": "C", "new confusion": "C", "v": "V", "voice": "V", "p": "P", "pain": "P",
+    "u": "U", "unresponsive": "U",
+}
 PLACE = ["partition", "offset"]
 lost = duplicated = 0
 
@@ -156,8 +160,9 @@ def event(payload):
         value = raw.get(name)
         row[name] = str(value) if isinstance(value, str) else None
     level, oxygen = raw.get("consciousness"), raw.get("oxygen")
-    row["consciousness"] = level if is_text(level) and level in {"A", "C", "V", "P", "U"} else None
-    row["oxygen"] = oxygen if isinstance(oxygen, bool) else None
+    row["consciousness"] = LEVELS.get(level.strip().lower()) if is_text(level) else None
+    written = str(oxygen).strip().lower() if isinstance(oxygen, (str, bool)) else None
+    row["oxygen"] = {"true": True, "1": True, "false": False, "0": False}.get(written)
     return row, codes
 
 

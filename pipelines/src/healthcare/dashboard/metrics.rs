@@ -5,8 +5,17 @@ use std::sync::atomic::Ordering;
 
 use thalweg_runtime::JobMetrics;
 
+/// Values that could not be used, by column.
+#[derive(Debug, Default)]
+pub(super) struct Unusable {
+    /// Of optional fields: they became null.
+    pub(super) decoded: Vec<(String, u64)>,
+    /// Of identities: they are masked whole.
+    pub(super) masked: Vec<(String, u64)>,
+}
+
 /// The text that a scraper reads. `readers`: dashboards that are open.
-pub(super) fn text(job: Option<&JobMetrics>, readers: usize) -> String {
+pub(super) fn text(job: Option<&JobMetrics>, readers: usize, unusable: &Unusable) -> String {
     let mut text = Text::default();
     text.head("thalweg_dashboard_readers", "gauge", "Dashboards that are open.");
     text.line("thalweg_dashboard_readers", "", readers as f64);
@@ -48,6 +57,16 @@ pub(super) fn text(job: Option<&JobMetrics>, readers: usize) -> String {
         let (labels, rows) = (format!("node=\"{node}\""), left_out(node).dropped);
         text.line("thalweg_node_rows_dropped_total", &labels, rows as f64);
     }
+    text.by_column(
+        "thalweg_decode_unusable_values_total",
+        "Values of optional fields that could not be used and became null.",
+        &unusable.decoded,
+    );
+    text.by_column(
+        "thalweg_mask_unparsed_values_total",
+        "Values that a mask did not understand and masked whole.",
+        &unusable.masked,
+    );
     text.head("thalweg_sink_committed_rows", "gauge", "Rows committed since the chain began.");
     for (sink, rows) in &job.committed() {
         text.line("thalweg_sink_committed_rows", &format!("sink=\"{sink}\""), *rows as f64);
@@ -97,6 +116,13 @@ impl Text {
         self.push(&format!("{name}{labels} {value}\n"));
     }
 
+    fn by_column(&mut self, name: &str, help: &str, counts: &[(String, u64)]) {
+        self.head(name, "counter", help);
+        for (column, count) in counts {
+            self.line(name, &format!("column=\"{column}\""), *count as f64);
+        }
+    }
+
     fn push(&mut self, text: &str) {
         let written = self.0.write_str(text);
         debug_assert!(written.is_ok(), "a String takes everything");
@@ -116,13 +142,20 @@ mod tests {
         job.node("per-minute-partial").leave_out(LeftOut { late: 3, dropped: 0 });
         job.node("validate").leave_out(LeftOut { late: 0, dropped: 3 });
         job.checkpoint_at.store(1_500_000, Ordering::Relaxed);
-        let text = text(Some(&job), 2);
+        let unusable = Unusable {
+            decoded: vec![("oxygen".to_owned(), 4)],
+            masked: vec![("name".to_owned(), 0), ("ssn".to_owned(), 1)],
+        };
+        let text = text(Some(&job), 2, &unusable);
         for line in [
             "thalweg_dashboard_readers 2",
             "thalweg_node_rows_in_total{node=\"validate\"} 5",
             "thalweg_node_late_rows_dropped_total{node=\"per-minute-partial\"} 3",
             "thalweg_node_late_rows_dropped_total{node=\"validate\"} 0",
             "thalweg_node_rows_dropped_total{node=\"validate\"} 3",
+            "thalweg_decode_unusable_values_total{column=\"oxygen\"} 4",
+            "thalweg_mask_unparsed_values_total{column=\"name\"} 0",
+            "thalweg_mask_unparsed_values_total{column=\"ssn\"} 1",
             "thalweg_checkpoint_timestamp_seconds 1.5",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

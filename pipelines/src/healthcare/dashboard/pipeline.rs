@@ -11,19 +11,22 @@ use thalweg_core::graph::{JobGraph, NodeKind, Partitioning};
 use thalweg_runtime::JobMetrics;
 use thalweg_serving::http::Edit;
 
+use super::metrics::Unusable;
 use super::tap::Tap;
+use crate::healthcare::event::DecodeCounters;
 
 /// A pipeline to show; running in this process or not.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
     graph: Option<Arc<Value>>,
     running: Option<(Arc<JobMetrics>, Arc<Tap>)>,
+    decoded: Option<Arc<DecodeCounters>>,
 }
 
 impl Observed {
     /// A graph whose job, if any, runs elsewhere.
     pub fn graph(graph: &JobGraph) -> Self {
-        Self { graph: Some(Arc::new(drawn(graph))), running: None }
+        Self { graph: Some(Arc::new(drawn(graph))), ..Self::default() }
     }
 
     /// The job runs here: its counters, and a tap on its way to gold.
@@ -31,6 +34,22 @@ impl Observed {
     pub fn running(mut self, metrics: &Arc<JobMetrics>, tap: &Arc<Tap>) -> Self {
         self.running = Some((Arc::clone(metrics), Arc::clone(tap)));
         self
+    }
+
+    /// What the decoders of the job that runs here come across.
+    #[must_use]
+    pub fn decoding(mut self, counters: &Arc<DecodeCounters>) -> Self {
+        self.decoded = Some(Arc::clone(counters));
+        self
+    }
+
+    pub(super) fn unusable(&self) -> Unusable {
+        let owned = |(name, count): (&str, u64)| (name.to_owned(), count);
+        let decoded = self.decoded.iter().flat_map(|counters| counters.unusable());
+        Unusable {
+            decoded: decoded.map(owned).collect(),
+            masked: self.tap().map(|tap| tap.masked().unparsed()).unwrap_or_default(),
+        }
     }
 
     pub(super) fn metrics(&self) -> Option<&JobMetrics> {

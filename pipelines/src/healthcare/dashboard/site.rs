@@ -177,7 +177,8 @@ fn scrape(site: &Site, visitor: &Extension<Visitor>) -> Response {
     if !visitor.may_read("meta_checkpoints") {
         return forbidden();
     }
-    let text = metrics::text(site.job.metrics(), *site.board.readers().borrow());
+    let readers = *site.board.readers().borrow();
+    let text = metrics::text(site.job.metrics(), readers, &site.job.unusable());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

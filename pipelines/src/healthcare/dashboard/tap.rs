@@ -22,6 +22,7 @@ use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, SideOutput, StateBlob, StateChunk,
 };
 use thalweg_core::window::TumblingEventTimeWindows;
+use thalweg_operators::MaskCounters;
 use tokio::time::Instant;
 
 use super::counts::{Group, Minute, Minutes, count, lock, trim};
@@ -39,6 +40,8 @@ pub struct Tap {
     parts: Mutex<Vec<Weak<Mutex<Minutes>>>>,
     /// Read at each batch, written when somebody opens the page of a patient.
     followed: RwLock<Followed>,
+    /// What the masks in front of it count.
+    masked: Arc<MaskCounters>,
 }
 
 /// The open minutes as rows, by section.
@@ -66,7 +69,13 @@ impl Tap {
             minutes: Mutex::default(),
             parts: Mutex::default(),
             followed: RwLock::default(),
+            masked: Arc::default(),
         })
+    }
+
+    /// Where the masks in front of it count values that they do not understand: whether or not somebody looks.
+    pub fn masked(&self) -> &Arc<MaskCounters> {
+        &self.masked
     }
 
     /// Whether to count. What was counted is forgotten when somebody begins to look, and when nobody does any more.

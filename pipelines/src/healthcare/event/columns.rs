@@ -11,12 +11,27 @@ use thalweg_core::time::EventTime;
 
 use super::message::{Field, Message};
 use super::scalar::Scalar;
-use super::time;
+use super::{spelling, time};
 use crate::healthcare::blood_pressure::BloodPressure;
 use crate::healthcare::reason;
 
-/// Levels of consciousness: alert, confused, responds to voice, to pain, unresponsive.
-const CONSCIOUSNESS: [&str; 5] = ["A", "C", "V", "P", "U"];
+/// The fields of which a value that cannot be used becomes null and is counted; those of all others have reason codes.
+pub(super) const OPTIONAL: [Field; 11] = [
+    Field::EventId,
+    Field::Name,
+    Field::Ssn,
+    Field::Phone,
+    Field::Dob,
+    Field::Address,
+    Field::Medication,
+    Field::Consciousness,
+    Field::Oxygen,
+    Field::Unit,
+    Field::DeviceId,
+];
+
+/// How many values could not be used, by field.
+pub(super) type Unusable = [u64; Field::COUNT];
 
 #[derive(Debug)]
 pub(super) struct Columns {
@@ -45,7 +60,7 @@ pub(super) struct Columns {
     decode_errors: ListBuilder<StringBuilder>,
     /// Reason codes of the row at hand.
     codes: Vec<&'static str>,
-    unusable: u64,
+    unusable: Unusable,
 }
 
 impl Default for Columns {
@@ -75,7 +90,7 @@ impl Default for Columns {
             device_id: StringBuilder::new(),
             decode_errors: ListBuilder::new(StringBuilder::new()),
             codes: Vec::new(),
-            unusable: 0,
+            unusable: [0; Field::COUNT],
         }
     }
 }
@@ -143,14 +158,15 @@ impl Columns {
             (&mut self.device_id, Field::DeviceId),
         ] {
             let value = message.scalar(field);
-            column.append_option(counted(text_or_number(&value), &value, unusable));
+            column.append_option(counted(text_or_number(&value), &value, field, unusable));
         }
-        let value = message.scalar(Field::Consciousness);
-        let level = text_or_number(&value).filter(|level| CONSCIOUSNESS.contains(level));
-        self.consciousness.append_option(counted(level, &value, unusable));
-        let value = message.scalar(Field::Oxygen);
-        let oxygen = if let Scalar::Bool(oxygen) = value { Some(oxygen) } else { None };
-        self.oxygen.append_option(counted(oxygen, &value, unusable));
+        let field = Field::Consciousness;
+        let value = message.scalar(field);
+        let level = spelling::consciousness(&value);
+        self.consciousness.append_option(counted(level, &value, field, unusable));
+        let field = Field::Oxygen;
+        let value = message.scalar(field);
+        self.oxygen.append_option(counted(spelling::flag(&value), &value, field, unusable));
     }
 
     /// Ends the row; a row without a code has no list.
@@ -162,8 +178,8 @@ impl Columns {
     }
 
     /// Values of optional fields that became null since this was last asked.
-    pub(super) fn take_unusable(&mut self) -> u64 {
-        std::mem::take(&mut self.unusable)
+    pub(super) fn take_unusable(&mut self) -> Unusable {
+        std::mem::replace(&mut self.unusable, [0; Field::COUNT])
     }
 
     /// The columns in the order of the record; leaves the builders empty.
@@ -269,7 +285,15 @@ fn text_or_number<'a>(value: &'a Scalar<'_>) -> Option<&'a str> {
 }
 
 /// Counts a value that was there and of which nothing is left.
-fn counted<T>(kept: Option<T>, value: &Scalar<'_>, unusable: &mut u64) -> Option<T> {
-    *unusable += u64::from(kept.is_none() && *value != Scalar::Null);
+fn counted<T>(
+    kept: Option<T>,
+    value: &Scalar<'_>,
+    field: Field,
+    unusable: &mut Unusable,
+) -> Option<T> {
+    let is_unusable = kept.is_none() && *value != Scalar::Null;
+    if is_unusable && let Some(count) = unusable.get_mut(field as usize) {
+        *count += 1;
+    }
     kept
 }

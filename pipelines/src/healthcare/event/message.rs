@@ -17,7 +17,15 @@ macro_rules! fields {
         }
 
         impl Field {
-            const COUNT: usize = [$(Self::$field),*].len();
+            /// How many there are.
+            pub(super) const COUNT: usize = [$(Self::$field),*].len();
+
+            /// Its name in a message.
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$field => $name),*
+                }
+            }
 
             fn named(name: &str) -> Option<Self> {
                 match name {

@@ -262,7 +262,7 @@ fn of_a_field_that_occurs_twice_the_last_one_counts() {
 fn unknown_and_unusable_fields_are_counted_and_never_fatal() {
     let format = HealthcareFormat::default();
     let message =
-        with(r#""mood": "good", "x": [{"y": 1}], "Heart_Rate": 1, "name": [], "oxygen": 1"#);
+        with(r#""mood": "good", "x": [{"y": 1}], "Heart_Rate": 1, "name": [], "oxygen": 2"#);
     let payloads = BinaryArray::from(vec![message.as_bytes(); 3]);
     let arrivals = TimestampMicrosecondArray::from(vec![ARRIVAL; 3]);
     let mut decoder = format.decoder();
@@ -270,6 +270,31 @@ fn unknown_and_unusable_fields_are_counted_and_never_fatal() {
     assert_eq!(format.counters().unknown_fields(), 9);
     assert_eq!(format.counters().unusable_fields(), 6);
     assert_eq!(codes(Some(message.as_bytes())), [""; 0]);
+}
+
+#[test]
+fn every_optional_field_has_a_count_of_its_own() {
+    let format = HealthcareFormat::default();
+    let fields: Vec<String> =
+        OPTIONAL.iter().map(|field| format!("\"{}\": []", field.name())).collect();
+    let message = with(&fields.join(", "));
+    let payloads = BinaryArray::from(vec![message.as_bytes(); 2]);
+    let arrivals = TimestampMicrosecondArray::from(vec![ARRIVAL; 2]);
+    format.decoder().decode(Messages { payloads: &payloads, arrivals: &arrivals }).unwrap();
+    let counted = format.counters().unusable();
+    assert_eq!(counted.len(), OPTIONAL.len());
+    assert!(counted.iter().all(|(_, count)| *count == 2), "{counted:?}");
+}
+
+#[test]
+fn consciousness_and_oxygen_are_read_however_they_are_written() {
+    let batch = one(&with(r#""consciousness": "New Confusion", "oxygen": "TRUE""#));
+    assert_eq!(text(&batch, "consciousness"), Some("C"));
+    assert!(batch.column_by_name("oxygen").unwrap().as_boolean().value(0));
+    let batch = one(&with(r#""consciousness": "v", "oxygen": 0"#));
+    assert_eq!(text(&batch, "consciousness"), Some("V"));
+    let oxygen = batch.column_by_name("oxygen").unwrap().as_boolean();
+    assert!(oxygen.is_valid(0) && !oxygen.value(0));
 }
 
 #[test]
