@@ -344,7 +344,7 @@ fn standing(folder: &std::path::Path) -> std::collections::BTreeSet<String> {
         if found.is_dir() {
             all.extend(standing(&entry.path()));
         }
-        all.insert(format!("{:?} {} {:?}", entry.path(), found.len(), found.modified().unwrap()));
+        all.insert(format!("{} {} {:?}", entry.path().display(), found.len(), found.modified().unwrap()));
     }
     all
 }
