@@ -1,6 +1,7 @@
 //! The wall clock of a process is set forward and back: what is waited for takes as long as it takes, and tables stay whole.
 #![cfg(all(feature = "delta", feature = "kafka", feature = "test-util"))]
 
+#[path = "delta/support/mod.rs"]
 mod delta_support;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 #![cfg(all(feature = "delta", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "delta/support/mod.rs"]
 mod delta_support;
 mod long_support;
 

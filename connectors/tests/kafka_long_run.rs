@@ -5,7 +5,7 @@
 #![cfg(all(feature = "kafka", feature = "test-util", target_os = "linux"))]
 
 #[cfg(test)]
-#[path = "kafka_sink/job.rs"]
+#[path = "kafka/job.rs"]
 #[expect(dead_code, reason = "shared with the tests of single commits, which use all of it")]
 mod job;
 mod long_support;

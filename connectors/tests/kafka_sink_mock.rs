@@ -4,7 +4,7 @@
 #![cfg(all(feature = "kafka", feature = "test-util"))]
 
 #[cfg(test)]
-#[path = "kafka_sink/job.rs"]
+#[path = "kafka/job.rs"]
 #[expect(dead_code, reason = "shared with the tests with a real broker, which use all of it")]
 mod job;
 

@@ -1,0 +1,94 @@
+//! Values that the log, or the name of a folder, would tell wrongly or not at all are refused before a file has them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use arrow_array::{
+    Array, ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow_schema::{Field, Schema};
+use thalweg_connectors::delta::DeltaSink;
+use thalweg_core::connector::sink::{Sink, Staged};
+use thalweg_core::error::chain;
+use thalweg_core::{CheckpointId, Error, ErrorKind, Result};
+
+use crate::support::{Lake, add, writer};
+
+/// Writes the values, each beside an id, as one epoch.
+async fn write(
+    lake: &Lake,
+    sink: impl FnOnce(DeltaSink) -> DeltaSink,
+    values: ArrayRef,
+) -> Result<Staged> {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..values.len() as i64));
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("id", ids.data_type().clone(), false),
+        Field::new("value", values.data_type().clone(), true),
+    ]));
+    let sink = sink(DeltaSink::append(&lake.committer, "values"));
+    sink.target(&schema)?;
+    let rows = RecordBatch::try_new(Arc::clone(&schema), vec![ids, values]).unwrap();
+    let mut writer = writer(&sink, schema);
+    writer.write(rows).await?;
+    writer.close_epoch(CheckpointId(1)).await
+}
+
+/// It is the record that is wrong, and its value stays untold.
+fn assert_unfit(error: &Error, value: &str) {
+    let text = chain(error);
+    assert_eq!(error.kind(), ErrorKind::InvalidRecord, "{text}");
+    assert!(text.contains("`value`") && text.contains("`values`"), "{text}");
+    assert!(value.is_empty() || !text.contains(value), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_no_calendar_has_is_refused() {
+    let lake = Lake::new().await;
+    for day in [i32::MIN, -96_465_293, 95_026_237, i32::MAX] {
+        let days = Arc::new(Date32Array::from(vec![Some(0), Some(day)]));
+        let error = write(&lake, |sink| sink, days).await.unwrap_err();
+        assert_unfit(&error, &day.to_string());
+    }
+    let days = Arc::new(Date32Array::from(vec![Some(-96_465_292), None, Some(95_026_236)]));
+    assert_eq!(write(&lake, |sink| sink, days).await.unwrap().rows, 3);
+}
+
+fn folders(sink: DeltaSink) -> DeltaSink {
+    sink.partition_by(["value"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_a_reader_would_take_for_null_makes_no_folder() {
+    let lake = Lake::new().await;
+    let texts =
+        |text: &'static str| Arc::new(StringArray::from(vec![Some("east"), None, Some(text)]));
+    for text in ["", "__HIVE_DEFAULT_PARTITION__"] {
+        assert_unfit(&write(&lake, folders, texts(text)).await.unwrap_err(), text);
+        // Where it makes no folder it is a text like any other.
+        assert_eq!(write(&lake, |sink| sink, texts(text)).await.unwrap().rows, 3);
+    }
+    let staged = write(&lake, folders, texts("__HIVE_DEFAULT_PARTITION")).await.unwrap();
+    let mut values: Vec<Option<String>> =
+        staged.items.iter().map(|item| add(item).partition_values["value"].clone()).collect();
+    values.sort();
+    let expected = ["__HIVE_DEFAULT_PARTITION", "east"].map(|text| Some(text.to_owned()));
+    assert_eq!(values, [vec![None], expected.to_vec()].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_no_calendar_has_makes_no_folder() {
+    let lake = Lake::new().await;
+    let times = |time: i64| {
+        let times = TimestampMicrosecondArray::from(vec![Some(0), Some(time)]);
+        Arc::new(times.with_timezone("UTC"))
+    };
+    for time in [i64::MIN, 8_210_266_876_800_000_000, i64::MAX] {
+        let error = write(&lake, folders, times(time)).await.unwrap_err();
+        assert_unfit(&error, &time.to_string());
+    }
+    let last = times(8_210_266_876_799_999_999);
+    let staged = write(&lake, folders, last).await.unwrap();
+    let values: Vec<Option<String>> =
+        staged.items.iter().map(|item| add(item).partition_values["value"].clone()).collect();
+    assert!(values.contains(&Some("+262142-12-31 23:59:59.999999".to_owned())), "{values:?}");
+}

@@ -1,0 +1,60 @@
+//! One clock that is nearly a day ahead: what the others send counts as it would without it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
+
+use crate::support::{count, healthcare, run_file, succeed};
+
+/// 2025-11-24T21:00:00Z, ms.
+const START: i64 = 1_764_018_000_000;
+const TOPIC: &str = "events";
+
+/// What an event says of its time, and how many seconds behind the start it arrives.
+const EVENTS: [(&str, i64); 5] = [
+    ("2025-11-24T21:00:00", 0),
+    ("2025-11-25T20:00:00", 1),
+    ("2025-11-24T21:00:02", 2),
+    ("2025-11-24T21:03:20", 200),
+    // Its minute is over.
+    ("2025-11-24T21:00:03", 201),
+];
+
+fn event(time: &str) -> String {
+    format!(r#"{{"patient_id":1,"event_type":"vitals","heart_rate":80,"timestamp":"{time}"}}"#)
+}
+
+#[test]
+fn an_event_from_tomorrow_makes_nothing_late_where_arrivals_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("topic");
+    let broker = DemoBroker::start(TOPIC, 1).unwrap();
+    let writer = TopicWriter::new(broker.bootstrap_servers(), TOPIC, &BTreeMap::new()).unwrap();
+    for (time, arrival) in EVENTS {
+        let arrival = START + arrival * 1_000;
+        writer.send_to(0, Some(event(time).as_bytes()), Some(arrival)).unwrap();
+    }
+    writer.flush(Duration::from_secs(10)).unwrap();
+    let mut run = healthcare();
+    run.args(["run", "--quiet", "--topic", TOPIC, "--events", "5", "--drain"]);
+    run.args(["--bootstrap-servers", broker.bootstrap_servers(), "--data-dir"]).arg(&data);
+    succeed(&mut run);
+    assert_eq!((count(&data, "silver/events"), count(&data, "late/events")), (5, 1));
+}
+
+#[test]
+fn the_lines_of_a_file_have_no_arrivals_and_are_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, input) = (folder.path().join("file"), folder.path().join("events.jsonl"));
+    fs::write(&input, EVENTS.map(|(time, _)| event(time)).join("\n")).unwrap();
+    succeed(&mut run_file(&data, &input));
+    assert_eq!((count(&data, "silver/events"), count(&data, "late/events")), (5, 3));
+}

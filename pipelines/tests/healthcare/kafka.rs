@@ -1,0 +1,127 @@
+//! The whole path over a real Apache Kafka: while messages are produced, the pipeline is killed with -9 and the broker
+//! is killed and started again; each message is in the tables once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use thalweg_connectors::testing::kafka_server::{KafkaServer, Record, or_skip, unique_topic};
+
+use crate::support::{
+    assert_dead_letters, assert_mirrored, assert_same_tables, count, ended_within, healthcare,
+    start, succeed, write_events,
+};
+
+const EVENTS: u64 = 60_000;
+const PARTITIONS: i32 = 4;
+const CHUNKS: usize = 12;
+
+fn run(kafka: &KafkaServer, topic: &str, data: &Path) -> Command {
+    let mut command = healthcare();
+    command.args(["run", "--quiet", "--bootstrap-servers", kafka.bootstrap_servers()]);
+    command.args(["--topic", topic, "--checkpoint-interval", "50ms", "--data-dir"]).arg(data);
+    command.args(["--mirror-topic", &mirror_of(topic, data)]);
+    let (config, dead_letters) = (data.with_extension("toml"), dead_letters_of(topic, data));
+    let settings = format!("[quarantine]\non_rejected = \"topic\"\ntopic = \"{dead_letters}\"\n");
+    fs::write(&config, settings).unwrap();
+    command.arg("--config").arg(config);
+    command
+}
+
+/// And a topic of dead letters of its own.
+fn dead_letters_of(topic: &str, data: &Path) -> String {
+    format!("{}-dead", mirror_of(topic, data))
+}
+
+/// Each data folder has a mirror of its own.
+fn mirror_of(topic: &str, data: &Path) -> String {
+    format!("{topic}-{}", data.file_name().unwrap().to_str().unwrap())
+}
+
+/// A patient's events have one partition, or the order among them, and so its alerts, would not be the same twice.
+fn partition_of(line: &str) -> i32 {
+    let digits = line.split("\"patient_id\":").nth(1).unwrap_or_default().trim_start_matches('"');
+    let digits = digits.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse::<i32>().unwrap_or_default() % PARTITIONS
+}
+
+/// Sends the lines to their partitions; in between the broker dies twice.
+fn produce(kafka: &KafkaServer, topic: &str, lines: &[&str]) {
+    for (number, chunk) in lines.chunks(lines.len().div_ceil(CHUNKS)).enumerate() {
+        let records = chunk.iter().map(|line| Record {
+            partition: partition_of(line),
+            key: None,
+            payload: Some(line.as_bytes()),
+            timestamp_ms: None,
+        });
+        kafka.produce_all(topic, records).unwrap();
+        if number % 5 == 3 {
+            kafka.kill9().unwrap();
+            kafka.start_again().unwrap();
+        }
+    }
+}
+
+#[test]
+fn each_message_is_in_the_tables_once_whatever_is_killed() {
+    let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
+    let topic = unique_topic("healthcare");
+    kafka.create_topic(&topic, PARTITIONS, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, EVENTS, 41);
+    let text = fs::read_to_string(&input).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let data = folder.path().join("killed");
+    let produced = AtomicBool::new(false);
+    let mut kills = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            produce(&kafka, &topic, &lines);
+            produced.store(true, Ordering::Release);
+        });
+        while !produced.load(Ordering::Acquire) {
+            let mut child = start(&mut run(&kafka, &topic, &data));
+            let ended =
+                ended_within(&mut child, Duration::from_millis(random.random_range(200..2_500)));
+            assert!(!ended, "the job ended by itself");
+            kills += 1;
+        }
+    });
+    assert!(kills > 2, "{kills} kills");
+    let all = EVENTS.to_string();
+    succeed(run(&kafka, &topic, &data).args(["--events", &all, "--drain"]));
+
+    let calm = folder.path().join("calm");
+    succeed(run(&kafka, &topic, &calm).args(["--events", &all, "--drain"]));
+    assert_eq!(count(&calm, "bronze/events"), EVENTS);
+    assert_eq!(count(&calm, "silver/events") + count(&calm, "quarantine/events"), EVENTS);
+    assert_same_tables(&calm, &data);
+    for data in [&calm, &data] {
+        // Read by a client that shares nothing with ours.
+        assert_mirrored(data, kafka.committed_lines(&mirror_of(&topic, data)).unwrap());
+        let letters = kafka.committed_lines(&dead_letters_of(&topic, data)).unwrap();
+        for stage in ["\"stage\":\"decode\"", "\"stage\":\"validate\""] {
+            assert!(letters.iter().any(|letter| letter.contains(stage)), "{stage}");
+        }
+        // A time that stands in most of the messages, and "patient" as hexadecimal text.
+        let clear = ["2025-11-24T", "70617469656e74"];
+        let told = letters.iter().any(|letter| clear.iter().any(|text| letter.contains(text)));
+        assert!(!told, "a payload is in the clear");
+        assert_dead_letters(data, letters);
+    }
+}

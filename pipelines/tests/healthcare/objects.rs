@@ -1,0 +1,267 @@
+//! The whole job on object stores: tables and checkpoints in a bucket, nothing on a disk.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tempfile::TempDir;
+use thalweg_objects::Remote;
+use thalweg_objects::testing::{Emulator, Fault, Store};
+
+use crate::support::serving::{Serving, cookie, request};
+use crate::support::{
+    TABLES, assert_same_tables, count, ended_within, fail, healthcare, run_file, shown, start,
+    succeed, write_events,
+};
+
+const KILLS: u32 = 6;
+
+/// Events and the tables of an undisturbed run on a local folder.
+struct Calm {
+    folder: TempDir,
+}
+
+impl Calm {
+    fn new(events: u64, seed: u64) -> Self {
+        let calm = Self { folder: tempfile::tempdir().unwrap() };
+        write_events(&calm.input(), events, seed);
+        succeed(&mut run_file(&calm.tables(), &calm.input()));
+        assert!(TABLES.iter().all(|t| count(&calm.tables(), t) > 0), "there are rows to compare");
+        calm
+    }
+
+    fn input(&self) -> PathBuf {
+        self.folder.path().join("events.jsonl")
+    }
+
+    fn tables(&self) -> PathBuf {
+        self.folder.path().join("calm")
+    }
+
+    /// Copies everything below `place` to the disk and compares it with the undisturbed run, without our own reader.
+    fn assert_same(&self, emulator: &Emulator, place: &Remote) {
+        let copy = tempfile::tempdir().unwrap();
+        download(emulator, place, copy.path());
+        assert_same_tables(&self.tables(), copy.path());
+    }
+}
+
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn download(emulator: &Emulator, place: &Remote, to: &Path) {
+    let store = place.open(&emulator.access()).unwrap();
+    let prefix = place.prefix();
+    wait(async {
+        let objects: Vec<_> = store.list(Some(&prefix)).try_collect().await.unwrap();
+        for object in objects {
+            let below: PathBuf = object
+                .location
+                .prefix_match(&prefix)
+                .unwrap()
+                .map(|p| p.as_ref().to_owned())
+                .collect();
+            let path = to.join(below);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let bytes = store.get(&object.location).await.unwrap().bytes().await.unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+    });
+}
+
+/// The first word of the last line of `checkpoints list`.
+fn newest(emulator: &Emulator, place: &Remote) -> String {
+    let mut list = healthcare();
+    let list = on(list.args(["checkpoints", "--data-dir"]).arg(place.to_string()), emulator);
+    let listed = String::from_utf8(list.arg("list").output().unwrap().stdout).unwrap();
+    listed.lines().skip(1).last().and_then(|l| l.split(' ').next()).unwrap_or("none").to_owned()
+}
+
+/// Waits for the child's end, or kills it with -9 once it has sent this many requests: slow machines make no difference.
+fn ended_before(child: &mut Child, emulator: &Emulator, requests: usize) -> bool {
+    let limit = emulator.proxy().requests().saturating_add(requests);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "broken requests end no job: {status}");
+            return true;
+        }
+        if emulator.proxy().requests() >= limit {
+            child.kill().unwrap();
+            return child.wait().unwrap().success();
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+fn on<'a>(command: &'a mut Command, emulator: &Emulator) -> &'a mut Command {
+    command.envs(emulator.variables())
+}
+
+fn run(emulator: &Emulator, place: &Remote, input: &Path) -> Command {
+    let mut command = run_file(Path::new(&place.to_string()), input);
+    on(&mut command, emulator).args(["--checkpoint-interval", "200ms"]);
+    command
+}
+
+#[test]
+fn kills_and_broken_requests_lose_and_double_nothing_on_s3() {
+    let Some(s3) = Emulator::s3() else { return };
+    let calm = Calm::new(20_000, 11);
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut kills = 0;
+    while kills < KILLS {
+        let place = s3.place("killed");
+        // One request in a hundred is cut, fails after its effect, or is refused.
+        s3.proxy().storm(10, random.random());
+        loop {
+            let parallelism = random.random_range(1..=3).to_string();
+            let mut command = run(&s3, &place, &calm.input());
+            let mut child = start(command.args(["--parallelism", &parallelism]));
+            let limit = if kills < KILLS { random.random_range(100..400) } else { usize::MAX };
+            if ended_before(&mut child, &s3, limit) {
+                break;
+            }
+            kills += 1;
+            println!("killed after {limit} requests at checkpoint {}", newest(&s3, &place));
+        }
+        s3.proxy().storm(0, 1);
+        succeed(&mut run(&s3, &place, &calm.input()));
+        calm.assert_same(&s3, &place);
+    }
+    let met = s3.proxy().met();
+    println!("{kills} kills, {met} faults in {} requests", s3.proxy().requests());
+    assert!(met > 0, "requests were disturbed");
+}
+
+#[test]
+fn of_two_copies_on_one_bucket_one_is_fenced() {
+    let Some(s3) = Emulator::s3() else { return };
+    let calm = Calm::new(20_000, 12);
+    let place = s3.place("copies");
+    // The first one is still at it when the second one comes.
+    s3.proxy().slow(Duration::from_millis(20));
+    let spawn = || {
+        let mut command = run(&s3, &place, &calm.input());
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let first = spawn();
+    while newest(&s3, &place) != "1" {
+        std::thread::yield_now();
+    }
+    let second = spawn();
+    let ended: Vec<Output> =
+        [first, second].map(|copy| copy.wait_with_output().unwrap()).into_iter().collect();
+    let (won, lost): (Vec<&Output>, Vec<&Output>) = ended.iter().partition(|o| o.status.success());
+    assert_eq!((won.len(), lost.len()), (1, 1), "{}{}", shown(&ended[0]), shown(&ended[1]));
+    let says = String::from_utf8_lossy(&lost[0].stderr);
+    assert!(says.contains("another process owns this job"), "{says}");
+    println!("the last checkpoint is {}", newest(&s3, &place));
+    calm.assert_same(&s3, &place);
+}
+
+#[test]
+fn the_job_and_its_tools_work_on_adls_and_gcs() {
+    let calm = Calm::new(20_000, 13);
+    for emulator in [Store::Adls, Store::Gcs].into_iter().filter_map(Emulator::start) {
+        let place = emulator.place("job");
+        let mut child = start(&mut run(&emulator, &place, &calm.input()));
+        ended_within(&mut child, Duration::from_millis(1_500));
+        succeed(&mut run(&emulator, &place, &calm.input()));
+        calm.assert_same(&emulator, &place);
+
+        let tool = |arguments: &[&str]| {
+            let mut command = healthcare();
+            on(&mut command, &emulator).args(arguments).arg("--data-dir").arg(place.to_string());
+            command
+        };
+        let verified = succeed(tool(&["checkpoints"]).arg("verify"));
+        assert!(verified.contains("are as they should be"), "{verified}");
+        assert!(succeed(tool(&["checkpoints"]).arg("list")).contains("finished"));
+        let audit_log = calm.input().with_extension("audit.jsonl");
+        let message = succeed(
+            tool(&["decrypt", "--offsets", "0..1", "--table", "bronze/events"])
+                .arg("--audit-log")
+                .arg(&audit_log),
+        );
+        let line = fs::read_to_string(calm.input()).unwrap();
+        assert_eq!(message.trim_end(), line.lines().next().unwrap(), "{place}");
+    }
+}
+
+#[test]
+fn dashboards_beside_a_job_on_a_bucket_write_down_who_looks_or_say_that_they_do_not() {
+    let Some(s3) = Emulator::s3() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (log, users) = (folder.path().join("audit.jsonl"), folder.path().join("users.toml"));
+    let job = || {
+        let mut command = healthcare();
+        on(command.args(["run", "--http", "127.0.0.1:0", "--data-dir"]), &s3)
+            .arg(s3.place("dashboards").to_string());
+        command
+    };
+    let unnamed = Serving::start(&mut job());
+    let said = unnamed.said.clone();
+    drop(unnamed);
+    let warned: Vec<&String> = said.iter().filter(|line| line.starts_with("warning: ")).collect();
+    assert!(matches!(warned[..], [line] if line.contains("--audit-log")), "{said:?}");
+
+    let token = succeed(
+        on(healthcare().args(["users", "add", "ada", "--role", "viewer"]), &s3)
+            .arg("--data-dir")
+            .arg(s3.place("dashboards").to_string())
+            .arg("--users-file")
+            .arg(&users)
+            .arg("--audit-log")
+            .arg(&log),
+    );
+    let serving =
+        Serving::start(job().arg("--audit-log").arg(&log).arg("--users-file").arg(&users));
+    assert!(!serving.said.iter().any(|line| line.starts_with("warning: ")), "{:?}", serving.said);
+    let (address, link) = serving.link.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let address = address.parse().unwrap();
+    cookie(address, &format!("/{link}"));
+    let bearer = format!("Authorization: Bearer {}\r\n", token.trim());
+    assert_eq!(request(address, "GET", "/api/me", &bearer).0, 200);
+    let text = fs::read_to_string(&log).unwrap();
+    let logins = text.lines().filter(|line| line.contains("\"action\":\"login\""));
+    assert_eq!(logins.count(), 2, "{text}");
+}
+
+#[test]
+fn what_is_missing_is_said_in_one_line_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, 10, 1);
+    let nowhere =
+        fail(run_file(Path::new("s3://bucket/job"), &input).env_remove("THALWEG_PHI_KEY"));
+    assert!(nowhere.contains("no key file can stand beside s3://bucket/job"), "{nowhere}");
+    assert!(nowhere.contains("THALWEG_PHI_KEY") && nowhere.contains("--key-file"), "{nowhere}");
+
+    let Some(s3) = Emulator::s3() else { return };
+    let place = s3.place("lax");
+    s3.proxy().ignore_conditions(true);
+    let lax = fail(&mut run(&s3, &place, &input));
+    assert!(lax.contains("does not create an object only if it is absent"), "{lax}");
+    s3.proxy().ignore_conditions(false);
+    let copy = folder.path().join("copy");
+    download(&s3, &place, &copy);
+    assert!(!copy.exists(), "nothing was written to a store that was refused");
+
+    s3.proxy().next("PUT", "/probe/", Fault::Answer(403));
+    let denied = fail(&mut run(&s3, &place, &input));
+    assert!(denied.contains("access is denied"), "{denied}");
+}
