@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
-use support::{assert_mirrored, assert_same_tables, count, run_file, shown, succeed, write_events};
+use support::{AllRows, assert_mirrored, count, run_file, shown, succeed, write_events};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
 use thalweg_core::failpoint;
 
@@ -161,9 +161,9 @@ struct World<'a> {
     folder: &'a Path,
     input: &'a Path,
     config: PathBuf,
-    calm: PathBuf,
-    /// Two chains, one behind the other.
-    twice: PathBuf,
+    calm: AllRows,
+    /// Of two chains, one behind the other.
+    twice: AllRows,
     run: String,
 }
 
@@ -218,7 +218,8 @@ impl World<'_> {
             succeed(&mut run(""));
         }
         let data = self.folder.join(&name);
-        assert_same_tables(if when == When::Fresh { &self.twice } else { &self.calm }, &data);
+        let expected = if when == When::Fresh { &self.twice } else { &self.calm };
+        expected.assert_same(&data);
         let messages = self.kafka.committed_messages(&self.topic(&name)).unwrap();
         assert_mirrored(&data, messages.into_iter().map(|m| m.value));
         std::fs::remove_dir_all(&data).unwrap();
@@ -291,6 +292,7 @@ fn whatever_fails_wherever_and_whenever_nothing_is_lost_or_doubled() {
     let twice = folder.path().join("twice");
     succeed(&mut run_file(&twice, &input));
     succeed(run_file(&twice, &input).arg("--fresh"));
+    let (calm, twice) = (AllRows::of(&calm), AllRows::of(&twice));
     let run = unique_topic("matrix");
     let folder = folder.path();
     let world = World { kafka: &kafka, folder, input: &input, config, calm, twice, run };

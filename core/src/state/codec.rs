@@ -1,17 +1,16 @@
-//! The one place that knows bincode: how values of keyed state become bytes.
+//! The one file that knows bincode: how values of keyed state become bytes.
 //!
-//! Every stored value carries a version in front, so that a later release can migrate it. Decoding believes no length:
-//! damaged bytes cannot ask for all memory, and what could be stored comes back, however large it is.
-
-mod slice;
+//! Every stored value carries a version in front, so that a later release can migrate it. Decoding is limited by what is
+//! there: damaged bytes cannot ask for all memory, and what could be stored comes back, however large it is.
 
 use std::io::Write;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::slice::Slice;
 use crate::{Error, Result};
+
+const MIB: usize = 1 << 20;
 
 /// `version` and the value.
 ///
@@ -64,13 +63,30 @@ pub fn decode<T: DeserializeOwned>(version: u16, bytes: &[u8]) -> Result<T> {
             "state of version {found} where {version} is known: use the release that wrote it"
         )));
     }
-    let mut body = Slice(body);
-    let value = T::deserialize(&mut body).map_err(|_| corrupt())?;
-    if body.0.is_empty() { Ok(value) } else { Err(corrupt()) }
+    // A limit is a constant to bincode, and counts what values take in memory, a byte of the input as sixteen at most.
+    let (value, used) = match body.len() / MIB {
+        0..16 => within::<T, { 1024 * MIB }>(body),
+        16..1024 => within::<T, { 65_536 * MIB }>(body),
+        _ => within::<T, { usize::MAX / 2 }>(body),
+    }
+    .map_err(|_| corrupt())?;
+    if used == body.len() { Ok(value) } else { Err(corrupt()) }
+}
+
+fn within<T: DeserializeOwned, const LIMIT: usize>(
+    body: &[u8],
+) -> std::result::Result<(T, usize), bincode::error::DecodeError> {
+    let config = bincode::config::standard().with_limit::<LIMIT>();
+    bincode::serde::borrow_decode_from_slice(body, config)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+    use serde::de::{Deserializer, Visitor};
+
     use super::*;
 
     #[test]
@@ -84,5 +100,57 @@ mod tests {
         }
         let short = std::iter::once(Ok(1_u8));
         assert!(encode_each(3, 2, short, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_length_that_is_not_there_is_damage_and_reserves_nothing() {
+        // 2^64 - 1, 2^62 and 2^40 of something, of which three bytes are there.
+        for claimed in [u64::MAX, 1 << 62, 1 << 40] {
+            let mut bytes = vec![1, 0, 253];
+            bytes.extend_from_slice(&claimed.to_le_bytes());
+            bytes.extend_from_slice(&[1, 2, 3]);
+            assert!(decode::<String>(1, &bytes).is_err());
+            assert!(decode::<Vec<u8>>(1, &bytes).is_err());
+            assert!(decode::<Vec<[u64; 32]>>(1, &bytes).is_err());
+            assert!(decode::<BTreeMap<String, u8>>(1, &bytes).is_err());
+        }
+    }
+
+    /// How many bytes there are. They are not looked at.
+    struct Length(usize);
+
+    impl<'de> Deserialize<'de> for Length {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+            struct Look;
+            impl Visitor<'_> for Look {
+                type Value = Length;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("bytes")
+                }
+
+                fn visit_bytes<E>(self, bytes: &[u8]) -> std::result::Result<Length, E> {
+                    Ok(Length(bytes.len()))
+                }
+            }
+            from.deserialize_bytes(Look)
+        }
+    }
+
+    #[test]
+    fn a_state_of_more_than_a_gibibyte_comes_back() {
+        const EACH: usize = 300 * MIB;
+        const STORED: usize = 1 + 4 + EACH;
+        // Memory of zeros that nobody touches is not there: these are a few pages.
+        let mut bytes = vec![0_u8; 2 + 1 + 4 * STORED];
+        bytes[0] = 1;
+        bytes[2] = 4;
+        for chunk in 0..4 {
+            let length = &mut bytes[3 + chunk * STORED..][..5];
+            length[0] = 252;
+            length[1..].copy_from_slice(&(EACH as u32).to_le_bytes());
+        }
+        let chunks: Vec<Length> = decode(1, &bytes).unwrap();
+        assert!(chunks.len() == 4 && chunks.iter().all(|length| length.0 == EACH));
     }
 }

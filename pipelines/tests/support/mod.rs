@@ -10,6 +10,7 @@ pub(crate) mod serving;
 pub(crate) mod table_log;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -232,15 +233,18 @@ pub(crate) fn rows(data: &Path, table: &str) -> BTreeMap<String, u64> {
             .iter()
             .map(|i| ArrayFormatter::try_new(batch.column(*i).as_ref(), &options).unwrap())
             .collect();
+        let floating = |column: &usize| schema.field(*column).data_type().is_floating();
+        let floats: Vec<bool> = columns.iter().map(floating).collect();
         for row in 0..batch.num_rows() {
             let mut text = String::new();
-            for (column, formatter) in columns.iter().zip(&formatters) {
-                let value = formatter.value(row).to_string();
-                let float = schema.field(*column).data_type().is_floating();
-                match value.parse::<f64>() {
-                    Ok(number) if float => text.push_str(&format!("{number:.9e}|")),
-                    _ => text.push_str(&format!("{value}|")),
+            for (float, formatter) in floats.iter().zip(&formatters) {
+                let begun = text.len();
+                write!(text, "{}", formatter.value(row)).unwrap();
+                if *float && let Ok(number) = text[begun..].parse::<f64>() {
+                    text.truncate(begun);
+                    write!(text, "{number:.9e}").unwrap();
                 }
+                text.push('|');
             }
             *counted.entry(text).or_default() += 1;
         }
@@ -253,12 +257,28 @@ pub(crate) fn count(data: &Path, table: &str) -> u64 {
     batches(&data.join(table)).iter().map(|b| b.num_rows() as u64).sum()
 }
 
+/// What every table of a folder holds.
+pub(crate) struct AllRows(Vec<(&'static str, BTreeMap<String, u64>)>);
+
+impl AllRows {
+    pub(crate) fn of(data: &Path) -> Self {
+        let tables = TABLES.into_iter().chain([ALERTS]);
+        Self(tables.map(|table| (table, rows(data, table))).collect())
+    }
+
+    /// The folder holds the same rows in every table, and the same alerts, if there are any.
+    pub(crate) fn assert_same(&self, found: &Path) {
+        for (table, a) in &self.0 {
+            let b = rows(found, table);
+            let lost: u64 = a.iter().map(|(r, n)| n.saturating_sub(*b.get(r).unwrap_or(&0))).sum();
+            let doubled: u64 =
+                b.iter().map(|(r, n)| n.saturating_sub(*a.get(r).unwrap_or(&0))).sum();
+            assert_eq!((lost, doubled), (0, 0), "{table}: {lost} lost, {doubled} doubled or new");
+        }
+    }
+}
+
 /// Both folders hold the same rows in every table, and the same alerts, if there are any.
 pub(crate) fn assert_same_tables(expected: &Path, found: &Path) {
-    for table in TABLES.into_iter().chain([ALERTS]) {
-        let (a, b) = (rows(expected, table), rows(found, table));
-        let lost: u64 = a.iter().map(|(r, n)| n.saturating_sub(*b.get(r).unwrap_or(&0))).sum();
-        let doubled: u64 = b.iter().map(|(r, n)| n.saturating_sub(*a.get(r).unwrap_or(&0))).sum();
-        assert_eq!((lost, doubled), (0, 0), "{table}: {lost} lost, {doubled} doubled or new");
-    }
+    AllRows::of(expected).assert_same(found);
 }

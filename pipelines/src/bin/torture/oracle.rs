@@ -2,7 +2,7 @@
 //!
 //! It compares each row but for: `ingested_at`; the bytes of encrypted payloads, of which it knows the length and that no
 //! two are alike; versions in `meta/checkpoints` whose log entries were cleaned up; and alerts, which have a cause among the
-//! events and whose changes follow one another without a gap, but which it does not recompute (`pipelines/tests/alerts.rs`
+//! events and whose changes follow one another without a gap, but which it does not recompute (`pipelines/tests/healthcare/alerts.rs`
 //! does). An alert that is missing as a whole it does not miss.
 
 use std::fs::File;
