@@ -12,7 +12,7 @@ pub struct BloodPressure {
 }
 
 impl BloodPressure {
-    /// Reads two numbers of two or three digits with a slash between them; white space around each is ignored.
+    /// Reads two numbers of up to three digits with a slash between them; white space around each is ignored.
     ///
     /// ```
     /// use thalweg_pipelines::healthcare::blood_pressure::{BloodPressure, Category};
@@ -47,7 +47,7 @@ impl BloodPressure {
 /// Digits are ASCII ones: those of other scripts are no number that another system would understand.
 fn number(text: &str) -> Option<i32> {
     let text = text.trim();
-    let digits = (2..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
 }
 
@@ -118,15 +118,16 @@ mod tests {
         for text in ["127/80", " 127 / 80 ", "127/080", "\t127/80\n", "127/\u{a0}80"] {
             assert_eq!(BloodPressure::parse(text), reading, "{text:?}");
         }
+        // Somebody may be in shock: whether that is possible is not asked here.
+        let shock = Some(BloodPressure { systolic: 39, diastolic: 9 });
+        assert_eq!(BloodPressure::parse("39/9"), shock);
         for text in [
             "",
             "/",
             "120/",
             "/80",
             "120-80",
-            "0/0",
             "1200/80",
-            "120/8",
             "120/80/60",
             "12o/80",
             "+120/80",

@@ -136,21 +136,25 @@ impl DecryptArgs {
     }
 }
 
-/// More topics than an entry of the audit log should list.
-const MANY_TOPICS: usize = 64;
+/// More places than an entry of the audit log should list.
+const MANY: usize = 64;
 
-/// Where sorted rows are, by topic.
+/// Where sorted rows are: a place for each stretch without a gap, or by topic if those are many.
 fn places(rows: &[SealedRow]) -> Vec<String> {
-    let of_topic = |rows: &[SealedRow]| {
+    let stretch = |rows: &[SealedRow]| {
         let (first, last) = (rows.first()?, rows.last()?);
         let SealedRow { topic, partition, offset, .. } = first;
         Some(format!("{topic}/{partition}/{offset}..{}", last.offset.saturating_add(1)))
     };
-    let mut places: Vec<String> =
-        rows.chunk_by(|a, b| a.topic == b.topic).filter_map(of_topic).collect();
-    let more = places.len().saturating_sub(MANY_TOPICS);
+    let beside = |a: &SealedRow, b: &SealedRow| a.topic == b.topic;
+    let follows = |a: &SealedRow, b: &SealedRow| beside(a, b) && b.offset - 1 == a.offset;
+    let mut places: Vec<String> = rows.chunk_by(follows).filter_map(stretch).collect();
+    if places.len() > MANY {
+        places = rows.chunk_by(beside).filter_map(stretch).collect();
+    }
+    let more = places.len().saturating_sub(MANY);
     if more > 0 {
-        places.truncate(MANY_TOPICS);
+        places.truncate(MANY);
         places.push(format!("and {more} more"));
     }
     places
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_opened_is_told_by_topic_and_as_far_as_there_are_rows() {
+    fn what_is_opened_is_told_by_stretches_of_each_topic() {
         let row = |topic: &str, offset: i64| SealedRow {
             topic: topic.to_owned(),
             partition: 2,
@@ -274,8 +278,11 @@ mod tests {
             payload: None,
         };
         assert!(places(&[]).is_empty());
-        let two = [row("a", 3), row("a", 9), row("b", 4)];
-        assert_eq!(places(&two), ["a/2/3..10", "b/2/4..5"]);
+        let two = [row("a", 3), row("a", 4), row("a", 9), row("b", 10)];
+        assert_eq!(places(&two), ["a/2/3..5", "a/2/9..10", "b/2/10..11"]);
+        let gaps: Vec<SealedRow> = (0..65).map(|n| row("a", 2 * n)).collect();
+        assert_eq!(places(&gaps[1..]).len(), 64);
+        assert_eq!(places(&gaps), ["a/2/0..129"]);
         let many: Vec<SealedRow> = (100..200).map(|n| row(&n.to_string(), i64::MAX)).collect();
         let told = places(&many);
         assert_eq!((told.len(), told.last().unwrap().as_str()), (65, "and 36 more"));

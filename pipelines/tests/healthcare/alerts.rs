@@ -140,6 +140,8 @@ fn what_is_too_bad_to_be_valid_pages_somebody_all_the_same() {
         (2, [0, 10], "\"heart_rate\":0"),
         (3, [0, 15], "\"spo2\":45"),
         (4, [0, 30], "\"blood_pressure\":\"39/25\""),
+        (9, [0, 30], "\"blood_pressure\":\"35/8\""),
+        (10, [0, 30], "\"blood_pressure\":\"0/0\""),
         // A probe that fell off, and a text for a number, beside a racing heart.
         (5, [0, 10], "\"heart_rate\":190,\"spo2\":0"),
         (6, [0, 10], "\"heart_rate\":190,\"temperature\":\"warm\""),
@@ -163,11 +165,13 @@ fn what_is_too_bad_to_be_valid_pages_somebody_all_the_same() {
     };
     let expected = [
         fired(1, "respiratory-rate-low", 30),
+        fired(10, "systolic-low", 30),
         fired(2, "heart-rate-low", 10),
         fired(3, "spo2-low", 15),
         fired(4, "systolic-low", 30),
         fired(5, "heart-rate-high", 10),
         fired(6, "heart-rate-high", 10),
+        fired(9, "systolic-low", 30),
     ];
     assert_eq!(found, expected);
     // They are no valid events for that.

@@ -144,7 +144,7 @@ def event(payload):
         take(name, name, None, f"{name}.type", number)
     pressure = raw.get("blood_pressure")
     if is_text(pressure):
-        parts = re.fullmatch(r"\s*([0-9]{2,3})\s*/\s*([0-9]{2,3})\s*", pressure)
+        parts = re.fullmatch(r"\s*([0-9]{1,3})\s*/\s*([0-9]{1,3})\s*", pressure)
         if parts:
             row["blood_pressure"], row["systolic"], row["diastolic"] = pressure, int(parts[1]), int(parts[2])
             row["bp_category"] = category(row["systolic"], row["diastolic"])

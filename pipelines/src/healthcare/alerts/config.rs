@@ -288,6 +288,13 @@ impl News2Section {
         Limit::at_most(self.scale_2_at_most).clears_at(self.scale_2_clears_at)
     }
 
+    /// A limit of low saturation for those on the second scale: no higher than [`Self::scale_2_limit`], and left where that
+    /// is. One that lies lower yet is meant for everybody.
+    pub fn on_scale_2(&self, at_most: f64, clears_at: f64) -> Limit {
+        let bound = at_most.min(self.scale_2_at_most);
+        Limit::at_most(bound).clears_at(clears_at.min(self.scale_2_clears_at).max(bound))
+    }
+
     /// Refuses what cannot work.
     ///
     /// # Errors

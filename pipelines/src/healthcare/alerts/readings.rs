@@ -11,7 +11,6 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
-use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::nullif::nullif;
 use thalweg_core::record::column_of;
@@ -23,17 +22,19 @@ use super::vital::Vital;
 use crate::healthcare::record::Event;
 use crate::healthcare::rules::{EVENT_TYPES, Ranges, systolic_is_not_above_diastolic};
 
+/// What is told of a patient beside vitals.
+const STATES: [&str; 2] = ["consciousness", "oxygen"];
+
 /// The columns that [`readings`] looks at: no identity among them.
 pub fn columns() -> Project {
-    Project::columns(Observation::COLUMNS.iter().copied().chain([Event::EVENT_TYPE.name()]))
+    let more = [Event::EVENT_TYPE.name(), Event::DECODE_ERRORS.name()];
+    Project::columns(Observation::COLUMNS.iter().copied().chain(more))
 }
 
 /// Makes [`Observation`]s of all events that rules look at.
 pub fn readings(ranges: &Ranges) -> Map {
-    let (schema, possible) = (Observation::schema(), possible(ranges));
-    Map::new("readings", Observation::schema(), move |batch| {
-        observations(&schema, &possible, batch)
-    })
+    let (possible, shock) = (possible(ranges), ranges.systolic.min);
+    Map::new("readings", Observation::schema(), move |batch| observations(&possible, shock, batch))
 }
 
 /// What each vital can be, in the order of [`Vital::ALL`]: what is valid, and less where that is somebody who is dying.
@@ -56,32 +57,56 @@ fn least(vital: Vital) -> f64 {
     }
 }
 
+/// A systolic pressure below `shock` is one whatever the other number says.
 fn observations(
-    schema: &SchemaRef,
     possible: &[RangeInclusive<f64>; 6],
+    shock: f64,
     batch: RecordBatch,
 ) -> Result<RecordBatch> {
     let failed = || Error::internal("events do not make observations");
-    let known = known(&batch)?;
-    let batch = if known.true_count() == known.len() {
-        batch
-    } else {
-        filter_record_batch(&batch, &known).map_err(|_| failed())?
-    };
+    let batch = only(batch, &known(&batch)?)?;
     // Which of the two numbers is wrong nobody knows.
-    let reversed = systolic_is_not_above_diastolic(&batch)?;
-    let column = |name: &str| -> Result<ArrayRef> {
-        let column = batch.column_by_name(name).ok_or_else(failed)?;
-        let vital = Vital::ALL.into_iter().zip(possible).find(|(v, _)| v.as_str() == name);
-        let Some((vital, range)) = vital else { return Ok(Arc::clone(column)) };
-        let column = without(column, &outside(column, range).ok_or_else(failed)?)?;
-        match vital {
-            Vital::Systolic | Vital::Diastolic => without(&column, &reversed),
-            _ => Ok(column),
+    let reversed = reversed(&batch, shock)?;
+    let errors = batch.column_by_name(Event::DECODE_ERRORS.name()).ok_or_else(failed)?;
+    let mut damaged: Vec<bool> = (0..batch.num_rows()).map(|row| errors.is_valid(row)).collect();
+    let mut said = vec![false; batch.num_rows()];
+    let mut columns = Vec::new();
+    for name in Observation::COLUMNS {
+        let mut column = Arc::clone(batch.column_by_name(name).ok_or_else(failed)?);
+        let vital = Vital::ALL.into_iter().zip(possible).find(|(v, _)| v.as_str() == *name);
+        if let Some((vital, range)) = &vital {
+            column = without(&column, &outside(&column, range).ok_or_else(failed)?, &mut damaged)?;
+            if matches!(vital, Vital::Systolic | Vital::Diastolic) {
+                column = without(&column, &reversed, &mut damaged)?;
+            }
         }
-    };
-    let columns = schema.fields().iter().map(|field| column(field.name()));
-    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?).map_err(|_| failed())
+        if vital.is_some() || STATES.contains(name) {
+            said.iter_mut().enumerate().for_each(|(row, said)| *said |= column.is_valid(row));
+        }
+        columns.push(column);
+    }
+    let rows = RecordBatch::try_new(Observation::schema(), columns).map_err(|_| failed())?;
+    let heard = said.iter().zip(&damaged).map(|(said, damaged)| Some(*said || !damaged));
+    only(rows, &heard.collect())
+}
+
+/// The rows of which it is so.
+fn only(batch: RecordBatch, which: &BooleanArray) -> Result<RecordBatch> {
+    if which.true_count() == which.len() {
+        return Ok(batch);
+    }
+    filter_record_batch(&batch, which)
+        .map_err(|_| Error::internal("events of which nothing is known cannot be left out"))
+}
+
+/// Which rows have two pressures of which at least one is wrong.
+fn reversed(batch: &RecordBatch, shock: f64) -> Result<BooleanArray> {
+    let reversed = systolic_is_not_above_diastolic(batch)?;
+    let systolic = column_of(batch, Event::SYSTOLIC)?;
+    let wrong = reversed.iter().zip(systolic.iter()).map(|(reversed, systolic)| {
+        Some(reversed == Some(true) && systolic.is_some_and(|value| f64::from(value) >= shock))
+    });
+    Ok(wrong.collect())
 }
 
 /// Of which events it is known who, what and when.
@@ -105,12 +130,13 @@ fn outside(column: &ArrayRef, range: &RangeInclusive<f64>) -> Option<BooleanArra
     Some(BooleanArray::from_unary(ints, |value| !range.contains(&f64::from(value))))
 }
 
-/// The column with nulls where it says so.
-fn without(column: &ArrayRef, nulls: &BooleanArray) -> Result<ArrayRef> {
-    if nulls.true_count() == 0 {
+/// The column with nulls where it is `wrong`, which is told of its rows.
+fn without(column: &ArrayRef, wrong: &BooleanArray, damaged: &mut [bool]) -> Result<ArrayRef> {
+    if wrong.true_count() == 0 {
         return Ok(Arc::clone(column));
     }
-    nullif(column, nulls).map_err(|_| Error::internal("values cannot be left out of a column"))
+    damaged.iter_mut().zip(wrong).for_each(|(damaged, wrong)| *damaged |= wrong == Some(true));
+    nullif(column, wrong).map_err(|_| Error::internal("values cannot be left out of a column"))
 }
 
 #[cfg(test)]
@@ -156,10 +182,14 @@ mod tests {
             let field = schema.field_with_name(name).unwrap();
             (name, new_null_array(field.data_type(), events.len()))
         });
-        let columns = filled.into_iter().chain(others).map(|(name, c)| (name, c, true));
+        let errors = Event::schema();
+        let errors = errors.field_with_name("decode_errors").unwrap().data_type();
+        let errors = ("decode_errors", new_null_array(errors, events.len()));
+        let columns = filled.into_iter().chain(others).chain([errors]);
+        let columns = columns.map(|(name, column)| (name, column, true));
         let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
         let possible = possible(&Ranges::default());
-        let found = observations(&Observation::schema(), &possible, batch).unwrap();
+        let found = observations(&possible, 40.0, batch).unwrap();
         let vital = |vital: Vital, row: usize| {
             let column = found.column_by_name(vital.as_str()).unwrap();
             let float = column.as_primitive_opt::<Float64Type>().map(|c| c.value(row));
@@ -208,9 +238,22 @@ mod tests {
         let seen = seen(&[
             (WHO, (70.0, 80, 120, 98.6, 97.0, 16.0)),
             (WHO, (70.0, 39, 15, 98.6, 97.0, 16.0)),
+            // Of whom no pressure is left.
+            (WHO, (70.0, 0, 0, 98.6, 97.0, 16.0)),
         ]);
         let pressures: Vec<_> = seen.iter().map(|vitals| (vitals[1], vitals[2])).collect();
-        assert_eq!(pressures, [(None, None), (Some(39.0), Some(15.0))]);
+        let expected = [(None, None), (Some(39.0), Some(15.0)), (Some(0.0), Some(0.0))];
+        assert_eq!(pressures, expected);
+    }
+
+    #[test]
+    fn an_event_of_which_nothing_can_be_used_is_not_heard() {
+        let nothing = (-5.0, 80, 120, 20.0, 0.0, -1.0);
+        let breath = (-5.0, 80, 120, 20.0, 0.0, 3.0);
+        assert_eq!(
+            seen(&[(WHO, nothing), (WHO, breath)]),
+            [[None, None, None, None, None, Some(3.0)]]
+        );
     }
 
     #[test]

@@ -137,12 +137,11 @@ impl Rules {
             let rule = rules.add(&limit.name(), Some(limit.vital), policy(limit.persist_for));
             let (severity, vital) = (limit.severity, limit.vital);
             let charted = |limit: Limit| limit.map(|bound| vital.charted(bound));
-            // One that lies lower yet is meant for everybody.
-            let is_above = limit.at_most.is_some_and(|bound| bound > config.news2.scale_2_at_most);
-            let limit = limit.limit()?;
-            let on_scale_2 =
-                if vital == Vital::Spo2 && is_above { config.news2.scale_2_limit() } else { limit };
-            let (limit, on_scale_2) = (charted(limit), charted(on_scale_2));
+            let on_scale_2 = match limit.at_most.filter(|_| vital == Vital::Spo2) {
+                Some(bound) => config.news2.on_scale_2(bound, limit.clears_at.unwrap_or(bound)),
+                None => limit.limit()?,
+            };
+            let (limit, on_scale_2) = (charted(limit.limit()?), charted(on_scale_2));
             let limits = rules.limits.get_mut(vital as usize).ok_or_else(unknown_vital)?;
             limits.push(VitalLimit { rule, severity, vital, limit, on_scale_2 });
         }

@@ -119,7 +119,8 @@ const SECTIONS: &[Section] = &[
         entries: &[
             entry(
                 "on_rejected",
-                "table; topic: the table and a topic of dead letters, exactly once; drop; fail: the first ends the job.",
+                "table; topic: the table and a topic of dead letters, exactly once; drop; fail: the first ends the job, \
+                 and with it all alerts.",
             ),
             example(
                 "topic",

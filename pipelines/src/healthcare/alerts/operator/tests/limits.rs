@@ -59,3 +59,19 @@ fn on_scale_2_what_is_low_lies_below_the_target() {
         ]
     );
 }
+
+/// A hospital's own limit that is left only above the target would never end there.
+#[test]
+fn on_scale_2_a_low_limit_is_left_within_the_target() {
+    let mut config = HealthcareConfig::default();
+    config.news2.scale_2_patients = [1].into();
+    config.alerts.limits.retain(|rule| rule.name() == "spo2-low");
+    for at_most in [80.0, 83.0] {
+        let rule = &mut config.alerts.limits[0];
+        (rule.at_most, rule.clears_at) = (Some(at_most), Some(93.0));
+        let mut harness = harness(&config, 1);
+        let rows = [saturated(1, 0, 80.0), saturated(1, 15, 80.0), saturated(1, 30, 90.0)];
+        harness.push(&batch(&rows)).unwrap();
+        expect(&mut harness, &[("spo2-low", "firing", 15), ("spo2-low", "resolved", 30)]);
+    }
+}
