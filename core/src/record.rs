@@ -221,7 +221,7 @@ impl<R> Batch<R> {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Internal`] when the batch lacks it, has another type there, or has nulls in a required
-    /// column. The graph rules all three out for what sources and keyed operators read.
+    /// column. The graph rules all three out for the columns of the records that sources and keyed operators name.
     pub fn column<T: ColumnType>(&self, column: Column<T>) -> Result<&T::Array> {
         column_of(&self.inner, column)
     }

@@ -13,7 +13,7 @@ use crate::connector::sink::Sink;
 use crate::connector::source::Source;
 use crate::operator::SharedFactory;
 use crate::record::{Record, misfits};
-use crate::watermark::WatermarkStrategy;
+use crate::watermark::{ROW_WATERMARK, WatermarkStrategy};
 use crate::{OperatorUid, Result};
 
 /// Key groups when nothing else is said; fixed for the life of a chain of checkpoints.
@@ -67,7 +67,10 @@ impl StreamEnvironment {
         let schema = source.schema();
         let kind = NodeKind::Source(SourceNode { source, watermarks: None });
         let id = self.add(uid, kind, Arc::clone(&schema), Arc::clone(&schema));
-        for text in misfits(&schema, &R::schema()) {
+        // Watermarks, which come later, add their own column.
+        let record = R::schema();
+        let fields = record.fields().iter().filter(|field| field.name() != ROW_WATERMARK);
+        for text in misfits(&schema, &Schema::new(fields.cloned().collect::<Vec<_>>())) {
             self.problem_at(id, text);
         }
         DataStream::new(self, id, None)

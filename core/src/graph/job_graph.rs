@@ -152,12 +152,30 @@ impl JobGraph {
     }
 }
 
-/// The columns by which a graph of this fingerprint groups the rows of node `uid`, as they stand there. None for a node
-/// that is behind no exchange by key, or is not in that graph.
-pub fn groupings<'a>(fingerprint: &'a [String], uid: &OperatorUid) -> BTreeSet<&'a str> {
-    let into = format!(" -> {uid} Hash(");
-    let edges = fingerprint.iter().filter(|line| line.starts_with("edge "));
-    edges.filter_map(|line| line.split_once(into.as_str())?.1.strip_suffix(')')).collect()
+/// The columns by which a graph of this fingerprint groups the rows of node `uid`, as they stand there: at its own exchange,
+/// or at that of the chain it stands in. None for a node that is behind no exchange by key, or is not in that graph.
+pub fn groupings<'a>(fingerprint: &'a [String], uid: &'a OperatorUid) -> BTreeSet<&'a str> {
+    let edges: Vec<_> = fingerprint.iter().filter_map(|line| edge(line)).collect();
+    let (mut found, mut chain) = (BTreeSet::new(), vec![uid.as_str()]);
+    let mut next = 0;
+    while let Some(node) = chain.get(next).copied() {
+        next += 1;
+        for (from, _, partitioning) in edges.iter().filter(|(_, to, _)| *to == node) {
+            match partitioning.strip_prefix("Hash(") {
+                Some(columns) => found.extend(columns.strip_suffix(')')),
+                None if *partitioning == "Forward" && !chain.contains(from) => chain.push(from),
+                None => {}
+            }
+        }
+    }
+    found
+}
+
+/// From where, to where and how, of an edge's line in a fingerprint.
+fn edge(line: &str) -> Option<(&str, &str, &str)> {
+    let (from, rest) = line.strip_prefix("edge ")?.split_once('[')?;
+    let (to, partitioning) = rest.split_once("] -> ")?.1.split_once(' ')?;
+    Some((from, to, partitioning))
 }
 
 #[cfg(test)]
@@ -179,13 +197,22 @@ mod tests {
             edge("readings", "more-count", by(&["patient"])),
             edge("readings", "all", by(&[])),
             edge("count", "out", Partitioning::Rebalance),
+            // Chained behind an exchange, one of them behind two nodes.
+            edge("scaled", "chained", Partitioning::Forward),
+            edge("filtered", "scaled", Partitioning::Forward),
+            edge("readings", "filtered", by(&["bed"])),
+            edge("readings", "unkeyed", Partitioning::Forward),
         ];
         let groupings = |uid: &str| {
             let uid = OperatorUid::new(uid).unwrap();
-            groupings(&fingerprint, &uid).into_iter().collect::<Vec<_>>()
+            let found = groupings(&fingerprint, &uid);
+            found.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(groupings("count"), [r#"["ward", "bed"]"#]);
         assert_eq!(groupings("all"), ["[]"]);
-        assert!(groupings("out").is_empty() && groupings("readings").is_empty());
+        assert_eq!(groupings("chained"), [r#"["bed"]"#]);
+        for none in ["out", "readings", "unkeyed", "another"] {
+            assert!(groupings(none).is_empty(), "{none}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The one file that knows bincode: how values of keyed state become bytes.
 //!
-//! Every stored value carries a version in front, so that a later release can migrate it. Decoding is limited by what is
-//! there: damaged bytes cannot ask for all memory, and what could be stored comes back, however large it is.
+//! Every stored value carries a version in front, so that a later release can migrate it. Decoding is limited, more
+//! widely where there is much: a few damaged bytes cannot ask for all memory, and what could be stored comes back, however
+//! large it is. Whole files are verified before.
 
 use std::io::Write;
 

@@ -24,25 +24,46 @@ pub fn encode(
     let mut schema = Schema::clone(batch.schema_ref());
     schema.metadata.extend(notes);
     let batch = batch.clone().with_schema(Arc::new(schema)).map_err(failed)?;
-    let mut bytes = version.to_le_bytes().to_vec();
-    bytes.extend_from_slice(&[0; 8]);
+    let mut bytes = envelope(version);
     let mut writer = StreamWriter::try_new(&mut bytes, batch.schema_ref()).map_err(failed)?;
     writer.write(&batch).map_err(failed)?;
     writer.finish().map_err(failed)?;
     drop(writer);
+    Ok(sealed(bytes))
+}
+
+/// `version`, a checksum, and `text` alone.
+pub fn encode_text(version: u16, text: &str) -> Vec<u8> {
+    let mut bytes = envelope(version);
+    bytes.extend_from_slice(text.as_bytes());
+    sealed(bytes)
+}
+
+/// Room for a checksum behind the version.
+fn envelope(version: u16) -> Vec<u8> {
+    let mut bytes = version.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&[0; 8]);
+    bytes
+}
+
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let sum = xxh3_64(bytes.get(10..).unwrap_or_default());
     if let Some(slot) = bytes.get_mut(2..10) {
         slot.copy_from_slice(&sum.to_le_bytes());
     }
-    Ok(bytes)
+    bytes
 }
 
-/// The batch, its notes in the schema's metadata.
-///
-/// # Errors
-/// [`crate::ErrorKind::IncompatibleState`] for another version, [`crate::ErrorKind::Corrupt`] for damaged bytes.
-pub fn decode(version: u16, bytes: &[u8]) -> Result<RecordBatch> {
-    let corrupt = || Error::corrupt("the stored state of a window is damaged");
+fn corrupt() -> Error {
+    Error::corrupt("the stored state of a window is damaged")
+}
+
+/// Of what version stored state says that it is. A damaged one is found out when it is decoded.
+pub fn version(bytes: &[u8]) -> Option<u16> {
+    bytes.first_chunk::<2>().map(|head| u16::from_le_bytes(*head))
+}
+
+fn opened(version: u16, bytes: &[u8]) -> Result<&[u8]> {
     let (head, rest) = bytes.split_first_chunk::<2>().ok_or_else(corrupt)?;
     let found = u16::from_le_bytes(*head);
     let (sum, body) = rest.split_first_chunk::<8>().ok_or_else(corrupt)?;
@@ -54,6 +75,23 @@ pub fn decode(version: u16, bytes: &[u8]) -> Result<RecordBatch> {
             "window state of version {found} where {version} is known: use the release that wrote it"
         )));
     }
+    Ok(body)
+}
+
+/// What [`encode_text`] has stored.
+///
+/// # Errors
+/// Those of [`decode`].
+pub fn decode_text(version: u16, bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(opened(version, bytes)?).map_err(|_| corrupt())
+}
+
+/// The batch, its notes in the schema's metadata.
+///
+/// # Errors
+/// [`crate::ErrorKind::IncompatibleState`] for another version, [`crate::ErrorKind::Corrupt`] for damaged bytes.
+pub fn decode(version: u16, bytes: &[u8]) -> Result<RecordBatch> {
+    let body = opened(version, bytes)?;
     let mut reader = StreamReader::try_new(body, None).map_err(|_| corrupt())?;
     let batch = reader.next().ok_or_else(corrupt)?.map_err(|_| corrupt())?;
     if reader.next().is_some() {

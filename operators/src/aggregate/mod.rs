@@ -51,8 +51,8 @@ pub use plan::{WINDOW_END, WINDOW_START};
 ///
 /// **State**: the merging phase keeps 8 to 24 bytes per open group and function, all distinct values of a distinct
 /// count (10 to 20 bytes each for integers), and about 1.2 kB per percentile; a window's state goes when it is
-/// emitted, and a checkpoint remembers by key group up to where that was: about a kilobyte each. The partial phase keeps
-/// nothing across a checkpoint.
+/// emitted, and a checkpoint remembers by key group up to where that was, in some fifty bytes. The partial phase keeps nothing
+/// across a checkpoint.
 ///
 /// **Errors**: a column that is missing or has the wrong type is [`thalweg_core::ErrorKind::InvalidGraph`].
 ///

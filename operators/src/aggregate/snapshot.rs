@@ -25,7 +25,8 @@ const WINDOW_SIZE: &str = "thalweg.window_size";
 const WINDOW_SLIDE: &str = "thalweg.window_slide";
 /// The state of a sum and that of a maximum have the same columns. Not there in older checkpoints.
 const FUNCTIONS: &str = "thalweg.functions";
-const NONE_OPEN: &str = "no window is open at ";
+/// The format of a key group without an open window, mostly one of many: the watermark as text.
+const NONE_OPEN: u16 = 2;
 
 /// Open windows at one instant.
 struct Instant {
@@ -57,15 +58,6 @@ impl Instant {
     }
 }
 
-/// What a key group without an open window stores: mostly there are many of them. No stream of Arrow's begins like that.
-fn none_open(watermark: EventTime) -> Vec<u8> {
-    format!("{NONE_OPEN}{watermark}").into_bytes()
-}
-
-fn of_none_open(bytes: &[u8]) -> Option<EventTime> {
-    std::str::from_utf8(bytes).ok()?.strip_prefix(NONE_OPEN)?.parse().ok()
-}
-
 /// Whether a watermark has closed windows of which a checkpoint must tell. At the end of time none is left, and nobody goes
 /// on from there.
 fn is_told(watermark: EventTime) -> bool {
@@ -82,7 +74,7 @@ struct OpenWindows {
 impl StatePayload for OpenWindows {
     fn encode(&self) -> Result<Vec<u8>> {
         match self.instant.groups(self.key_group) {
-            [] => Ok(none_open(self.watermark)),
+            [] => Ok(state::encode_text(NONE_OPEN, &self.watermark.to_string())),
             groups => self.instant.encode(groups, self.watermark),
         }
     }
@@ -141,12 +133,12 @@ impl Snapshots {
 
     /// Adds a stored chunk to the store; returns the watermark it was taken at.
     pub(super) fn restore(store: &mut WindowStore, plan: &Plan, bytes: &[u8]) -> Result<EventTime> {
-        if let Some(watermark) = of_none_open(bytes) {
-            return Ok(watermark);
+        let missing = || Error::corrupt("the stored state of a window lacks its notes");
+        if state::version(bytes) == Some(NONE_OPEN) {
+            return state::decode_text(NONE_OPEN, bytes)?.parse().map_err(|_| missing());
         }
         let rows = state::decode(FORMAT, bytes)?;
         let note = |name: &str| rows.schema_ref().metadata().get(name)?.parse::<i64>().ok();
-        let missing = || Error::corrupt("the stored state of a window lacks its notes");
         let watermark = note(WATERMARK).ok_or_else(missing)?;
         let size = note(WINDOW_SIZE).ok_or_else(missing)?;
         let sizes = (size, note(WINDOW_SLIDE).unwrap_or(size));

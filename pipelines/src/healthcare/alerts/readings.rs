@@ -64,7 +64,8 @@ fn observations(
     batch: RecordBatch,
 ) -> Result<RecordBatch> {
     let failed = || Error::internal("events do not make observations");
-    let batch = only(batch, &known(&batch)?)?;
+    let known = known(&batch)?;
+    let batch = only(batch, &known)?;
     // Which of the two numbers is wrong nobody knows.
     let reversed = reversed(&batch, shock)?;
     let errors = batch.column_by_name(Event::DECODE_ERRORS.name()).ok_or_else(failed)?;
