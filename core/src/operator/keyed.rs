@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::SchemaRef;
+use arrow_schema::{FieldRef, SchemaRef};
 
 use super::{
     Collector, Context, OpenContext, Operator, OperatorFactory, SideOutput, StateBlob, StateChunk,
 };
 use crate::element::Watermark;
 use crate::key::for_each_key;
-use crate::record::{Batch, Record};
+use crate::record::{Batch, Record, retyped};
 use crate::sensitivity::inherit;
 use crate::state::{
     Key, KeyedStore, ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState,
@@ -220,7 +220,8 @@ impl<O: KeyedOperator> Keyed<O> {
     fn conform(&self, tag: Option<&'static str>, batch: &RecordBatch) -> Result<RecordBatch> {
         let unlike = || Error::internal("a keyed operator emitted other columns than it promised");
         let (_, schema) = self.outputs.iter().find(|(name, _)| *name == tag).ok_or_else(unlike)?;
-        let columns = schema.fields().iter().map(|f| batch.column_by_name(f.name()).cloned());
+        let column = |f: &FieldRef| retyped(batch.column_by_name(f.name())?, f.data_type());
+        let columns = schema.fields().iter().map(column);
         let columns = columns.collect::<Option<Vec<_>>>().ok_or_else(unlike)?;
         RecordBatch::try_new(Arc::clone(schema), columns).map_err(|_| unlike())
     }

@@ -1,6 +1,11 @@
 //! Whether rows can be read as records: what a graph checks before anything runs.
 
-use arrow_schema::{DataType, Field, Schema};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{ArrayRef, ListArray};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
 /// What keeps rows of the columns `found` from being read as records of the columns `wanted`, a text per column. It is
 /// what [`super::column_of`] may refuse when rows come: further columns, marks and time zones are no matter.
@@ -35,11 +40,30 @@ fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
     }
 }
 
+/// A column that fits, as the type that was promised for it: another zone of time and another field inside a list are no other
+/// values.
+pub(crate) fn retyped(column: &ArrayRef, promised: &DataType) -> Option<ArrayRef> {
+    match (column.data_type(), promised) {
+        (found, promised) if found == promised => Some(Arc::clone(column)),
+        (_, DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
+            let times = column.as_primitive_opt::<TimestampMicrosecondType>()?;
+            Some(Arc::new(times.clone().with_timezone_opt(zone.clone())))
+        }
+        (_, DataType::List(field)) => {
+            let list = column.as_list_opt::<i32>()?;
+            let values = retyped(list.values(), field.data_type())?;
+            let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
+            let list = ListArray::try_new(Arc::clone(field), offsets, values, nulls).ok()?;
+            Some(Arc::new(list))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow_schema::TimeUnit;
+    use arrow_array::builder::{ListBuilder, StringBuilder};
+    use arrow_array::{Array, Int64Array, TimestampMicrosecondArray};
 
     use super::*;
     use crate::record::{Column, Float64, Int64, Timestamp, Utf8, Utf8List};
@@ -101,5 +125,31 @@ mod tests {
         let told = misfits(&Schema::empty(), &record());
         assert_eq!(told.len(), 4, "{told:?}");
         assert!(told.contains(&"its rows have no column `at`, which their record has".to_owned()));
+    }
+
+    #[test]
+    fn what_fits_becomes_what_was_promised() {
+        let record = record();
+        let promised = |name: &str| record.field_with_name(name).unwrap().data_type().clone();
+        let at: ArrayRef =
+            Arc::new(TimestampMicrosecondArray::from(vec![Some(7), None]).with_timezone("+00:00"));
+        let mut texts = ListBuilder::new(StringBuilder::new()).with_field(Field::new(
+            "element",
+            DataType::Utf8,
+            true,
+        ));
+        texts.append_value([Some("a"), None]);
+        texts.append_null();
+        let texts: ArrayRef = Arc::new(texts.finish());
+        for (name, column) in [("at", at), ("codes", texts)] {
+            assert_ne!(*column.data_type(), promised(name));
+            let found = retyped(&column, &promised(name)).unwrap();
+            assert_eq!(*found.data_type(), promised(name));
+            assert_eq!((found.len(), found.null_count()), (2, 1), "{name}");
+        }
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        assert!(retyped(&number, &promised("patient")).is_some());
+        assert!(retyped(&number, &promised("bpm")).is_none());
+        assert!(retyped(&number, &promised("at")).is_none());
     }
 }

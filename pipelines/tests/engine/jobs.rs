@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Float64Type, Int64Type};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::prelude::*;
 use thalweg_operators::aggregate::Aggregate;
@@ -99,7 +99,7 @@ struct PerHour {
     window_start: Micros,
     window_end: Micros,
     ward: String,
-    readings: Option<i64>,
+    readings: Option<f64>,
 }
 
 #[test]
@@ -124,9 +124,9 @@ fn hours_that_are_summed_up_from_minutes_lack_none() {
         for batch in bench.store.batches("hours") {
             let start =
                 batch.column(0).as_primitive::<arrow_array::types::TimestampMicrosecondType>();
-            let readings = batch.column(3).as_primitive::<Int64Type>();
+            let readings = batch.column(3).as_primitive::<Float64Type>();
             for row in 0..batch.num_rows() {
-                hours[usize::from(start.value(row) > 0)] += readings.value(row);
+                hours[usize::from(start.value(row) > 0)] += readings.value(row) as i64;
             }
         }
         assert_eq!(hours, [3 * 3_600, 3 * 1_400], "parallelism {parallelism}");

@@ -119,8 +119,7 @@ const SECTIONS: &[Section] = &[
         entries: &[
             entry(
                 "on_rejected",
-                "table; topic: the table and a topic of dead letters, exactly once; drop; fail: the first ends the job, \
-                 and with it all alerts.",
+                "table; topic: the table and a topic of dead letters, exactly once; drop; fail: the first ends the job.",
             ),
             example(
                 "topic",
