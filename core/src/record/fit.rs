@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{ArrayRef, ListArray};
+use arrow_array::{Array, ArrayRef, ListArray};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
 /// What keeps rows of the columns `found` from being read as records of the columns `wanted`, a text per column. It is
@@ -63,7 +63,7 @@ pub(crate) fn retyped(column: &ArrayRef, promised: &DataType) -> Option<ArrayRef
 #[cfg(test)]
 mod tests {
     use arrow_array::builder::{ListBuilder, StringBuilder};
-    use arrow_array::{Array, Int64Array, TimestampMicrosecondArray};
+    use arrow_array::{Int64Array, TimestampMicrosecondArray};
 
     use super::*;
     use crate::record::{Column, Float64, Int64, Timestamp, Utf8, Utf8List};
