@@ -132,6 +132,8 @@ fn a_commit_to_a_broker_that_hangs_ends_and_is_made_up_for() {
         tries += 1;
         assert!(tries < 10, "{error}");
     }
-    assert_eq!(job.read("read_committed"), all(0..30));
+    let found = job.read("read_committed");
+    let in_all = job.read("read_uncommitted").len();
+    assert_eq!(found, all(0..30), "{tries} tries again, {in_all} messages in all");
     assert_eq!(job.copy().open(&known(2)).unwrap().txn, Some(CheckpointId(2)));
 }

@@ -1,5 +1,6 @@
 //! A real cluster, by librdkafka. Its errors in our words.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
@@ -92,9 +93,13 @@ impl Cluster for Brokers {
             &config.properties,
             &settings,
         )?;
-        // A group that only this sink uses, and nobody joins.
-        let markers = self.markers(topic, app_id, Reading::Settled)?;
-        Ok(Box::new(TransactionalWriter { writer, markers }))
+        Ok(Box::new(TransactionalWriter {
+            writer,
+            brokers: Self::new(config.clone()),
+            topic: topic.to_owned(),
+            app_id: app_id.to_owned(),
+            markers: OnceLock::new(),
+        }))
     }
 
     fn marker(&self, topic: &str, app_id: &str, reading: Reading) -> Result<Option<CheckpointId>> {
@@ -131,12 +136,26 @@ impl Markers {
 
 struct TransactionalWriter {
     writer: TopicWriter,
-    markers: Markers,
+    brokers: Brokers,
+    topic: String,
+    app_id: String,
+    /// Made once the brokers have answered: nobody waits for the end of a consumer that never reached one.
+    markers: OnceLock<Markers>,
 }
 
 impl TransactionalWriter {
     fn refused(&self) -> impl Fn(KafkaError) -> Refusal {
-        |error| refusal(&self.markers.topic, &error)
+        |error| refusal(&self.topic, &error)
+    }
+
+    /// A group that only this sink uses, and nobody joins.
+    fn markers(&self) -> Answer<&Markers> {
+        if let Some(markers) = self.markers.get() {
+            return Ok(markers);
+        }
+        let markers = self.brokers.markers(&self.topic, &self.app_id, Reading::Settled);
+        let markers = markers.map_err(|error| Refusal { may_pass: false, error })?;
+        Ok(self.markers.get_or_init(|| markers))
     }
 }
 
@@ -155,13 +174,13 @@ impl Transactions for TransactionalWriter {
     }
 
     fn mark(&self, n: CheckpointId) -> Answer<()> {
-        let group = self.markers.consumer.group_metadata().ok_or_else(|| Refusal {
+        let group = self.markers()?.consumer.group_metadata().ok_or_else(|| Refusal {
             may_pass: false,
             error: Error::internal("a consumer without a group"),
         })?;
         let mut marker = TopicPartitionList::new();
         marker
-            .add_partition_offset(&self.markers.topic, PARTITION, Offset::Offset(n.0 as i64))
+            .add_partition_offset(&self.topic, PARTITION, Offset::Offset(n.0 as i64))
             .map_err(self.refused())?;
         let producer = self.writer.producer();
         producer.send_offsets_to_transaction(&marker, &group, CALL).map_err(self.refused())
@@ -176,7 +195,7 @@ impl Transactions for TransactionalWriter {
     }
 
     fn marker(&self) -> Answer<Option<CheckpointId>> {
-        self.markers.read()
+        self.markers()?.read()
     }
 
     fn report(&self) -> u64 {
