@@ -31,9 +31,12 @@ const WARM_UP: u64 = 60_000;
 const TIMES: u64 = 10;
 /// What buffers of a client, allocators and threads may take under a flood beyond what they take without.
 const ROOM: u64 = 192 << 20;
-/// Of each fifth of a second the job gets a hundredth: its machine is too small.
+/// For how long the rate is measured at most, from the first checkpoint that counts events.
+const MEASURED: Duration = Duration::from_secs(6);
+/// The job runs for some hundredths of the time: its machine is too small, and ten times of what it can take is what
+/// a producer without optimisation can still send.
 const BRAKE: &str =
-    "while kill -STOP $0; do sleep 0.19; kill -CONT $0; sleep 0.008; done 2>/dev/null";
+    "while kill -STOP $0; do sleep 0.39; kill -CONT $0; sleep 0.004; done 2>/dev/null";
 
 /// A process that is let run for a small share of the time.
 struct Braked {
@@ -55,16 +58,19 @@ impl Braked {
     }
 }
 
-/// Events that the newest checkpoint counts.
-fn counted(data: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(data.join("checkpoints")) else { return 0 };
+/// The newest checkpoint's manifest, if there is one.
+fn manifest(data: &Path) -> Option<serde_json::Value> {
+    let entries = fs::read_dir(data.join("checkpoints")).ok()?;
     let names = entries.filter_map(|e| e.ok().map(|e| e.path()));
     let manifests =
         names.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("manifest-"));
     // The newest may be gone before it is read: an older one of the next look counts as well.
-    let text = manifests.max().and_then(|newest| fs::read(newest).ok()).unwrap_or_default();
-    let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    manifest["sources"][0]["rows"].as_u64().unwrap_or(0)
+    serde_json::from_slice(&fs::read(manifests.max()?).ok()?).ok()
+}
+
+/// Events that the newest checkpoint counts.
+fn counted(data: &Path) -> u64 {
+    manifest(data).and_then(|m| m["sources"][0]["rows"].as_u64()).unwrap_or(0)
 }
 
 /// The offsets of all `tables` together are each partition's from 0 on, each once.
@@ -115,24 +121,37 @@ fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
         command
     };
 
-    // A backlog, worked on with the brake on: the rate that can be sustained, and the memory that it takes.
+    // It starts with the whole machine; then a backlog, worked on with the brake on: the rate that can be sustained, and
+    // the memory that it takes.
+    let mut job = start(&mut run());
+    while manifest(&data).is_none() {
+        assert!(job.try_wait().unwrap().is_none(), "the job ended by itself");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let mut braked = Braked::new(job);
     assert!(produce(WARM_UP, 1_000_000).wait().unwrap().success());
-    let mut braked = Braked::new(start(&mut run()));
     let mut calm = 0;
-    let mut first = None;
-    let (rate, behind) = loop {
+    // When checkpoints were seen, and the events that they count.
+    let mut seen = vec![(clock.monotonic(), counted(&data))];
+    let is_measured = |seen: &[(Duration, u64)]| match seen {
+        [_, (first, _), .., (last, read)] => *read == WARM_UP || *last > *first + MEASURED,
+        [.., (_, read)] => *read == WARM_UP,
+        [] => false,
+    };
+    while !is_measured(&seen) {
         assert!(braked.job.try_wait().unwrap().is_none(), "the job ended by itself");
         calm = calm.max(resident(braked.job.id()).unwrap_or(0));
-        let (now, read) = (clock.monotonic(), counted(&data));
-        let (then, before) = *first.get_or_insert((now, read));
-        if read == 0 {
-            first = None;
-        } else if read >= WARM_UP || now.saturating_sub(then) > Duration::from_secs(8) {
-            let took = now.saturating_sub(then).as_secs_f64().max(0.2);
-            break (((read - before) as f64 / took) as u64, WARM_UP - read);
+        let read = counted(&data);
+        if seen.last().is_some_and(|(_, before)| read > *before) {
+            seen.push((clock.monotonic(), read));
         }
         std::thread::park_timeout(Duration::from_millis(50));
-    };
+    }
+    // The first is no checkpoint's own time.
+    let (then, before) = seen[usize::from(seen.len() > 2)];
+    let (now, read) = seen[seen.len() - 1];
+    let rate = ((read - before) as f64 / (now - then).as_secs_f64()) as u64;
+    let behind = WARM_UP - read;
     let rate = rate.max(500);
 
     let flood = rate * TIMES * seconds;
