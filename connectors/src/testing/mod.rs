@@ -1,5 +1,7 @@
-//! Test support: a real Apache Kafka that starts and stops with a test.
+//! Test support: a real Apache Kafka that starts and stops with a test, and object stores that misbehave.
 
+#[cfg(feature = "delta")]
+pub mod faulty_store;
 #[cfg(feature = "kafka")]
 #[allow(
     clippy::disallowed_methods,

@@ -1,13 +1,13 @@
-//! Tools for tests of operators: push rows and watermarks, snapshot, restore at another parallelism, compare.
+//! Tools for tests of operators: push rows and watermarks, snapshot, restore at another parallelism, compare. And what
+//! seeded simulations share.
 
 mod clock;
 mod format;
 mod harness;
-mod seeds;
+pub mod simulation;
 mod staging;
 
 pub use clock::ManualClock;
 pub use format::NoColumns;
 pub use harness::OperatorHarness;
-pub use seeds::{first_wrong, seeds};
 pub use staging::MemoryStaging;

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::poll_fn;
 use thalweg_core::ErrorKind;
 use thalweg_core::crypto::MasterKey;
+use thalweg_core::testing::simulation::Outcome;
 use thalweg_core::time::Clock;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
@@ -27,13 +28,6 @@ use crate::settings::Settings;
 const TROUBLE: Duration = Duration::from_mins(3);
 /// Virtual time after which it should long have ended.
 const PATIENCE: Duration = Duration::from_mins(15);
-
-/// What one seed led to.
-pub(super) struct Outcome {
-    pub(super) violations: Vec<String>,
-    pub(super) counters: Counters,
-    pub(super) trace: u64,
-}
 
 /// All tasks of one process.
 pub(super) struct Process {
@@ -90,7 +84,7 @@ pub(super) async fn run(processes: &mut [Process], until: Duration, world: &Worl
     .await;
 }
 
-pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome {
+pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome<Counters> {
     runtime().block_on(direct(seed, mutation))
 }
 
@@ -100,7 +94,7 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
     builder.enable_time().start_paused(true).build().unwrap()
 }
 
-async fn direct(seed: u64, mutation: Mutation) -> Outcome {
+async fn direct(seed: u64, mutation: Mutation) -> Outcome<Counters> {
     let world = World::new(seed, mutation, ROWS);
     let key = Arc::new(MasterKey::generate().unwrap());
     let mut processes: Vec<Process> = Vec::new();
@@ -109,7 +103,7 @@ async fn direct(seed: u64, mutation: Mutation) -> Outcome {
         let now = world.monotonic();
         let calm = now >= TROUBLE;
         if calm {
-            world.inner().faulty = false;
+            world.inner().dice.faulty = false;
         }
         let woken = processes.len() > 1;
         for process in &mut processes {
@@ -173,5 +167,9 @@ async fn direct(seed: u64, mutation: Mutation) -> Outcome {
     drop(processes);
     audit::end(&world);
     let inner = world.inner();
-    Outcome { violations: inner.violations.clone(), counters: inner.counters, trace: inner.trace }
+    Outcome {
+        violations: inner.violations.clone(),
+        counters: inner.counters,
+        trace: inner.dice.trace,
+    }
 }

@@ -10,8 +10,6 @@
 //! but interleaves processes at *every* touch of the store, and plays a seed in milliseconds. Here a piece of blocking
 //! work ([`crate::placement::blocking`]) is one step; delays lie before and behind it, not inside. A store's tokens,
 //! chain ids and nonces are random; nothing that a process decides depends on them.
-//!
-//! `THALWEG_SIM_FIRST=7 THALWEG_SIM_SEEDS=1 cargo test -p thalweg-runtime whole_job` plays seed 7 again.
 
 mod audit;
 mod broker;
@@ -25,32 +23,18 @@ mod tables;
 mod topic;
 mod world;
 
-use thalweg_core::testing::{first_wrong, seeds};
+use thalweg_core::testing::simulation::{assert_exact, assert_noticed, assert_repeated};
 
-use director::{Outcome, play};
-use world::{Counters, Mutation};
+use director::play;
+use world::Mutation;
 
 pub(crate) use world::dawdle;
 
 #[test]
 fn every_seed_of_a_whole_job_is_exact() {
-    let mut all = Counters::default();
-    let wrong = first_wrong(seeds(), |seed| {
-        let Outcome { violations, counters, .. } = play(seed, Mutation::None);
-        all.add(&counters);
-        violations
+    assert_exact("-p thalweg-runtime --lib every_seed_of_a_whole_job", 40, |seed| {
+        play(seed, Mutation::None)
     });
-    if let Some((seed, violations)) = wrong {
-        panic!(
-            "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
-             -p thalweg-runtime whole_job"
-        );
-    }
-    let seeds = seeds().count() as u64;
-    println!("{seeds} seeds of a whole job: {all:?}");
-    if seeds >= 100 {
-        assert!(all.least() > seeds / 40, "too little happened: {all:?}");
-    }
 }
 
 /// 4, 29, 34: a store that failed while the summary was read ended the job. 942: a process that was frozen in its recovery
@@ -66,17 +50,12 @@ fn seeds_that_found_something_are_exact() {
 
 #[test]
 fn a_seed_of_a_whole_job_takes_the_same_steps_again() {
-    for seed in 0..5 {
-        let (a, b) = (play(seed, Mutation::None), play(seed, Mutation::None));
-        assert_eq!(a.trace, b.trace, "seed {seed}");
-    }
+    assert_repeated(|seed| play(seed, Mutation::None));
 }
 
 /// Each of these makes the protocol wrong, and some seed among the first fifty must notice.
 fn is_noticed(mutation: Mutation) {
-    let noticed = first_wrong(0..50, |seed| play(seed, mutation).violations);
-    println!("{mutation:?} is noticed by {noticed:?}");
-    assert!(noticed.is_some(), "nobody noticed {mutation:?}");
+    assert_noticed(0..50, mutation, play);
 }
 
 #[test]

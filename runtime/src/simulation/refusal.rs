@@ -42,7 +42,7 @@ fn refuse(table: &'static str, answer: Duration, restart_attempts: u32) -> Refus
 
 async fn direct(table: &'static str, answer: Duration, restart_attempts: u32) -> Refusal {
     let world = World::new(0, Mutation::None, ROWS);
-    world.inner().faulty = false;
+    world.inner().dice.faulty = false;
     let key = Arc::new(MasterKey::generate().unwrap());
     let settings = Settings { parallelism: 2, restart_attempts, ..Settings::default() };
     let (mut processes, mut gave_up): (Vec<Process>, u64) = (Vec::new(), 0);

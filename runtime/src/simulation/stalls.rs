@@ -11,7 +11,7 @@ use futures::FutureExt;
 use thalweg_core::ErrorKind;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::MasterKey;
-use thalweg_core::testing::seeds;
+use thalweg_core::testing::simulation::seeds;
 use thalweg_core::time::Clock;
 
 use super::audit;
@@ -59,7 +59,7 @@ async fn direct(stalls: Stalls, mutation: Mutation) -> Outcome {
     };
     {
         let mut inner = world.inner();
-        inner.faulty = false;
+        inner.dice.faulty = false;
         inner.hangs = if let Stalls::Step(step) = stalls { Some(step) } else { None };
     }
     let (mut processes, mut started): (Vec<Process>, u64) = (Vec::new(), 0);

@@ -97,7 +97,7 @@ impl CheckpointStorage for SimStorage {
             let Some(name) = name.strip_prefix(&prefix).filter(|n| !n.contains('/')) else {
                 continue;
             };
-            if inner.faulty && !folder.is_empty() && now.saturating_sub(*at) < LATE {
+            if inner.dice.faulty && !folder.is_empty() && now.saturating_sub(*at) < LATE {
                 late += 1;
             } else {
                 names.push(name.to_owned());

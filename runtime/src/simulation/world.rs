@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::PendingCommit;
+use thalweg_core::testing::simulation::Dice;
 use thalweg_core::time::Clock;
-use thalweg_core::{CheckpointId, Error};
+use thalweg_core::{CheckpointId, Error, counters};
 
 use super::broker::Broker;
 
@@ -55,68 +54,30 @@ pub(super) struct Entry {
     pub(super) rows: Vec<Vec<i64>>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Counters {
-    pub(super) kills: u64,
-    pub(super) freezes: u64,
-    /// Frozen processes that woke up beside a successor.
-    pub(super) zombies: u64,
-    pub(super) fenced: u64,
-    pub(super) rescales: u64,
-    pub(super) lost_answers: u64,
-    pub(super) late_lists: u64,
-    pub(super) replays: u64,
-    pub(super) manifests: u64,
-    /// Transactions that a producer left open and the next one aborted.
-    pub(super) aborted: u64,
-    /// Calls of producers that a later one had fenced.
-    pub(super) refused: u64,
-    /// Commits that were done already, as their marker said.
-    pub(super) marked: u64,
-}
-
-impl Counters {
-    fn all(&self) -> [u64; 12] {
-        [
-            self.kills,
-            self.freezes,
-            self.zombies,
-            self.fenced,
-            self.rescales,
-            self.lost_answers,
-            self.late_lists,
-            self.replays,
-            self.manifests,
-            self.aborted,
-            self.refused,
-            self.marked,
-        ]
-    }
-
-    pub(super) fn least(&self) -> u64 {
-        self.all().into_iter().min().unwrap_or(0)
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        self.kills += other.kills;
-        self.freezes += other.freezes;
-        self.zombies += other.zombies;
-        self.fenced += other.fenced;
-        self.rescales += other.rescales;
-        self.lost_answers += other.lost_answers;
-        self.late_lists += other.late_lists;
-        self.replays += other.replays;
-        self.manifests += other.manifests;
-        self.aborted += other.aborted;
-        self.refused += other.refused;
-        self.marked += other.marked;
+counters! {
+    pub(super) struct Counters {
+        kills,
+        freezes,
+        /// Frozen processes that woke up beside a successor.
+        zombies,
+        fenced,
+        rescales,
+        lost_answers,
+        late_lists,
+        replays,
+        manifests,
+        /// Transactions that a producer left open and the next one aborted.
+        aborted,
+        /// Calls of producers that a later one had fenced.
+        refused,
+        /// Commits that were done already, as their marker said.
+        marked,
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    random: StdRng,
-    pub(super) faulty: bool,
+    pub(super) dice: Dice,
     /// A table whose store answers with errors, after a while.
     pub(super) refusing: Option<(&'static str, Duration)>,
     /// Requests and pieces of blocking work that were begun or awaited.
@@ -135,7 +96,6 @@ pub(super) struct Inner {
     pub(super) broker: Broker,
     pub(super) counters: Counters,
     pub(super) violations: Vec<String>,
-    pub(super) trace: u64,
 }
 
 impl Inner {
@@ -164,8 +124,7 @@ impl World {
     /// A world in the current runtime's time; it serves [`dawdle`] on this thread.
     pub(super) fn new(seed: u64, mutation: Mutation, rows: i64) -> Arc<Self> {
         let inner = Inner {
-            random: StdRng::seed_from_u64(seed ^ 0x0071_0b00),
-            faulty: true,
+            dice: Dice::new(seed, 0x0071_0b00),
             refusing: None,
             steps: 0,
             hangs: None,
@@ -177,7 +136,6 @@ impl World {
             broker: Broker::default(),
             counters: Counters::default(),
             violations: Vec::new(),
-            trace: seed,
         };
         let start = tokio::time::Instant::now();
         let world = Arc::new(Self { inner: Mutex::new(inner), mutation, rows, start });
@@ -190,14 +148,14 @@ impl World {
     }
 
     pub(super) fn choose(&self, below: u64) -> u64 {
-        self.inner().random.random_range(0..below.max(1))
+        self.inner().dice.choose(below)
     }
 
     /// Every touch of the outside world enters the trace: what, by whom, when, and what came of it.
     pub(super) fn touch(&self, process: u64, what: u64) -> Fault {
-        let now = self.monotonic().as_micros() as u64;
+        let now = self.monotonic();
         let mut inner = self.inner();
-        let fault = match inner.faulty.then(|| inner.random.random_range(0..70)) {
+        let fault = match inner.dice.fault(70) {
             Some(0) => Fault::Before,
             Some(1) => Fault::After,
             _ => Fault::None,
@@ -205,9 +163,7 @@ impl World {
         if fault == Fault::After {
             inner.counters.lost_answers += 1;
         }
-        for part in [now, process, what, fault as u64] {
-            inner.trace = (inner.trace ^ part).wrapping_mul(0x0100_0000_01b3);
-        }
+        inner.dice.note(now, process, what, fault as u64);
         fault
     }
 
@@ -253,13 +209,11 @@ impl World {
         if inner.hangs == Some(inner.steps) {
             return STALL;
         }
-        if !inner.faulty {
-            return Duration::from_millis(1);
-        }
-        let millis = match inner.random.random_range(0..slow) {
-            0 => return STALL,
-            1..20 => inner.random.random_range(100..3_000),
-            _ => inner.random.random_range(0..20),
+        let millis = match inner.dice.fault(slow) {
+            None => 1,
+            Some(0) => return STALL,
+            Some(1..20) => 100 + inner.dice.choose(2_900),
+            Some(_) => inner.dice.choose(20),
         };
         Duration::from_millis(millis)
     }
@@ -276,8 +230,8 @@ impl World {
     /// How long it takes until a transaction that was answered shows.
     pub(super) fn later(&self) -> Duration {
         let mut inner = self.inner();
-        let most = if inner.faulty { 1_500 } else { 1 };
-        Duration::from_millis(inner.random.random_range(0..most))
+        let most = if inner.dice.faulty { 1_500 } else { 1 };
+        Duration::from_millis(inner.dice.choose(most))
     }
 }
 

@@ -12,6 +12,7 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStoreExt, PutPayload};
 use thalweg_core::ErrorKind;
 use thalweg_core::connector::sink::Committer;
+use thalweg_core::testing::simulation::Outcome;
 
 use super::foreign::Foreigner;
 use super::process::{Process, committer};
@@ -23,13 +24,6 @@ use crate::delta::storage::Storage;
 const TROUBLE: Duration = Duration::from_mins(2);
 /// Virtual time after which it should long have ended.
 const PATIENCE: Duration = Duration::from_mins(10);
-
-/// What one seed led to.
-pub(super) struct Outcome {
-    pub(super) violations: Vec<String>,
-    pub(super) counters: Counters,
-    pub(super) trace: u64,
-}
 
 /// Lets everyone who is not frozen run until `until`, or until a job ends.
 async fn run(
@@ -54,7 +48,7 @@ async fn run(
     .await;
 }
 
-pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome {
+pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome<Counters> {
     let outcome = runtime().block_on(direct(seed, mutation));
     leave();
     outcome
@@ -65,7 +59,7 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
     builder.enable_time().start_paused(true).build().unwrap()
 }
 
-async fn direct(seed: u64, mutation: Mutation) -> Outcome {
+async fn direct(seed: u64, mutation: Mutation) -> Outcome<Counters> {
     let world = World::new(seed, mutation);
     let mut foreign: Pin<Box<dyn Future<Output = ()>>> = Box::pin(Foreigner::new(&world).live());
     let mut processes: Vec<Process> = Vec::new();
@@ -74,7 +68,7 @@ async fn direct(seed: u64, mutation: Mutation) -> Outcome {
         let now = world.now();
         let calm = now >= TROUBLE;
         if calm {
-            world.inner().faulty = false;
+            world.inner().dice.faulty = false;
         }
         let woken = processes.len() > 1;
         for process in &mut processes {
@@ -101,7 +95,7 @@ async fn direct(seed: u64, mutation: Mutation) -> Outcome {
         world.violation("the job did not come to its end".to_owned());
     }
     drop((processes, foreign));
-    world.inner().faulty = false;
+    world.inner().dice.faulty = false;
     if world.inner().violations.is_empty() {
         world.audit().await;
     }
@@ -109,7 +103,11 @@ async fn direct(seed: u64, mutation: Mutation) -> Outcome {
         damage(&world).await;
     }
     let inner = world.inner();
-    Outcome { violations: inner.violations.clone(), counters: inner.counters, trace: inner.trace }
+    Outcome {
+        violations: inner.violations.clone(),
+        counters: inner.counters,
+        trace: inner.dice.trace,
+    }
 }
 
 /// Takes away who has ended; whether the job is done.

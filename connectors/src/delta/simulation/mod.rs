@@ -15,8 +15,6 @@
 //! The auditor keeps every entry that was ever created and judges by them. It looks at each put (its predecessor was seen),
 //! each entry (a manifest decided it), each commit (it is in), and at the end; a stranger's reader must then see the same
 //! files. Not in it: local folders with their syncs, several tables, merging, vacuum, overwriting.
-//!
-//! `THALWEG_SIM_FIRST=7 THALWEG_SIM_SEEDS=1 cargo test -p thalweg-connectors --lib every_seed` plays seed 7 again.
 
 mod audit;
 mod director;
@@ -30,13 +28,13 @@ mod world;
 use std::sync::Arc;
 
 use thalweg_core::connector::sink::{Committer, TargetExpectation};
-use thalweg_core::testing::{first_wrong, seeds};
+use thalweg_core::testing::simulation::{assert_exact, assert_noticed, assert_repeated};
 
-use director::{Outcome, play, runtime};
+use director::{play, runtime};
 use foreign::Foreigner;
 use process::committer;
 use store::SimStore;
-use world::{APP, Counters, Mutation, TABLE, World, leave};
+use world::{APP, Mutation, TABLE, World, leave};
 
 use super::storage::Storage;
 
@@ -44,23 +42,9 @@ pub(crate) use world::here;
 
 #[test]
 fn every_seed_of_a_committer_is_exact() {
-    let mut all = Counters::default();
-    let wrong = first_wrong(seeds(), |seed| {
-        let Outcome { violations, counters, .. } = play(seed, Mutation::None);
-        all.add(counters);
-        violations
+    assert_exact("-p thalweg-connectors --lib every_seed_of_a_committer", 40, |seed| {
+        play(seed, Mutation::None)
     });
-    if let Some((seed, violations)) = wrong {
-        panic!(
-            "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
-             -p thalweg-connectors --lib every_seed"
-        );
-    }
-    let seeds = seeds().count() as u64;
-    println!("{seeds} seeds of a committer: {all:?}");
-    if seeds >= 100 {
-        assert!(all.least() > seeds / 40, "too little happened: {all:?}");
-    }
 }
 
 /// 2790: a process stood still behind sending an entry. Others went on, wrote a log checkpoint of which the hint was not
@@ -72,10 +56,7 @@ fn a_seed_that_found_something_is_exact() {
 
 #[test]
 fn a_seed_of_a_committer_takes_the_same_steps_again() {
-    for seed in 0..5 {
-        let (a, b) = (play(seed, Mutation::None), play(seed, Mutation::None));
-        assert_eq!(a.trace, b.trace, "seed {seed}");
-    }
+    assert_repeated(|seed| play(seed, Mutation::None));
 }
 
 /// While entries are created, a list that is read by pages can have one and lack the one before.
@@ -83,7 +64,7 @@ fn a_seed_of_a_committer_takes_the_same_steps_again() {
 fn a_list_that_lacks_an_entry_which_stands_is_no_damage() {
     let version = runtime().block_on(async {
         let world = World::new(0, Mutation::None);
-        world.inner().faulty = false;
+        world.inner().dice.faulty = false;
         let store = SimStore { world: Arc::clone(&world), process: 1 };
         let storage = Storage::on(world.remote.clone(), Arc::new(store));
         let (first, target) = committer(storage.clone());
@@ -100,9 +81,7 @@ fn a_list_that_lacks_an_entry_which_stands_is_no_damage() {
 
 /// Each of these makes the committer wrong, and some seed among the first hundred must notice.
 fn is_noticed(mutation: Mutation) {
-    let noticed = first_wrong(0..100, |seed| play(seed, mutation).violations);
-    println!("{mutation:?} is noticed by {noticed:?}");
-    assert!(noticed.is_some(), "nobody noticed {mutation:?}");
+    assert_noticed(0..100, mutation, play);
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl World {
     pub(crate) async fn step<T>(&self, work: impl FnOnce() -> T) -> T {
         let (listed, hint) = (self.names(&log()), self.hint());
         self.dawdle().await;
-        let faulty = self.inner().faulty;
+        let faulty = self.inner().dice.faulty;
         let step = faulty.then(|| self.shown(listed, hint));
         self.inner().step = step;
         let done = work();

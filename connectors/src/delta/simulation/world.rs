@@ -7,10 +7,9 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use object_store::memory::InMemory;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use thalweg_core::connector::sink::{PendingCommit, TargetExpectation};
-use thalweg_core::{Error, Result};
+use thalweg_core::testing::simulation::{Dice, decide};
+use thalweg_core::{Result, counters};
 use thalweg_objects::{Place, Remote};
 
 use super::audit::Entry;
@@ -57,67 +56,35 @@ pub(super) struct Manifest {
     pub(super) pending: Option<PendingCommit>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Counters {
-    pub(super) kills: u64,
-    pub(super) freezes: u64,
-    /// Frozen processes that woke up beside a successor.
-    pub(super) zombies: u64,
-    pub(super) fenced: u64,
-    /// Attempts that ended by an error that may pass.
-    pub(super) restarts: u64,
-    /// Entries that were created though their sender was told otherwise.
-    pub(super) lost_answers: u64,
-    /// Entries that were refused as existing, with nothing stored.
-    pub(super) conflicts: u64,
-    /// Writes that arrived after their sender's death.
-    pub(super) late: u64,
-    /// Entries that were created where others had cleaned.
-    pub(super) holes: u64,
-    pub(super) replays: u64,
-    pub(super) foreign: u64,
-    /// Others' changes of columns or settings.
-    pub(super) changes: u64,
-    /// Others' clean-ups.
-    pub(super) cleanups: u64,
-    /// Entries that our own clean-up removed.
-    pub(super) removed: u64,
-    /// Logs that were listed while a commit was under way.
-    pub(super) reloads: u64,
-    /// Listings that were out of date, whole or from some name on, when the entries were read.
-    pub(super) stale: u64,
-}
-
-impl Counters {
-    fn all(&mut self) -> [&mut u64; 16] {
-        [
-            &mut self.kills,
-            &mut self.freezes,
-            &mut self.zombies,
-            &mut self.fenced,
-            &mut self.restarts,
-            &mut self.lost_answers,
-            &mut self.conflicts,
-            &mut self.late,
-            &mut self.holes,
-            &mut self.replays,
-            &mut self.foreign,
-            &mut self.changes,
-            &mut self.cleanups,
-            &mut self.removed,
-            &mut self.reloads,
-            &mut self.stale,
-        ]
-    }
-
-    pub(super) fn least(mut self) -> u64 {
-        self.all().into_iter().map(|n| *n).min().unwrap_or(0)
-    }
-
-    pub(super) fn add(&mut self, mut other: Self) {
-        for (mine, more) in self.all().into_iter().zip(other.all()) {
-            *mine += *more;
-        }
+counters! {
+    pub(super) struct Counters {
+        kills,
+        freezes,
+        /// Frozen processes that woke up beside a successor.
+        zombies,
+        fenced,
+        /// Attempts that ended by an error that may pass.
+        restarts,
+        /// Entries that were created though their sender was told otherwise.
+        lost_answers,
+        /// Entries that were refused as existing, with nothing stored.
+        conflicts,
+        /// Writes that arrived after their sender's death.
+        late,
+        /// Entries that were created where others had cleaned.
+        holes,
+        replays,
+        foreign,
+        /// Others' changes of columns or settings.
+        changes,
+        /// Others' clean-ups.
+        cleanups,
+        /// Entries that our own clean-up removed.
+        removed,
+        /// Logs that were listed while a commit was under way.
+        reloads,
+        /// Listings that were out of date, whole or from some name on, when the entries were read.
+        stale,
     }
 }
 
@@ -132,8 +99,7 @@ pub(super) struct Seen {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) random: StdRng,
-    pub(super) faulty: bool,
+    pub(super) dice: Dice,
     /// Every entry that the log ever had, by version: what was created first.
     pub(super) log: Vec<Entry>,
     /// The newest log checkpoint that was ever written.
@@ -151,7 +117,6 @@ pub(super) struct Inner {
     pub(super) hidden: Option<u64>,
     pub(super) counters: Counters,
     pub(super) violations: Vec<String>,
-    pub(super) trace: u64,
 }
 
 #[derive(Debug)]
@@ -185,8 +150,7 @@ impl World {
             unreachable!("it is a URL");
         };
         let inner = Inner {
-            random: StdRng::seed_from_u64(seed ^ 0x00de_17a0),
-            faulty: true,
+            dice: Dice::new(seed, 0x00de_17a0),
             log: Vec::new(),
             checkpoint: None,
             manifests: Vec::new(),
@@ -198,7 +162,6 @@ impl World {
             hidden: None,
             counters: Counters::default(),
             violations: Vec::new(),
-            trace: seed,
         };
         let world = Arc::new(Self {
             inner: Mutex::new(inner),
@@ -226,22 +189,20 @@ impl World {
     }
 
     pub(super) fn choose(&self, below: u64) -> u64 {
-        self.inner().random.random_range(0..below.max(1))
+        self.inner().dice.choose(below)
     }
 
     /// Every request enters the trace: what, by whom, when, and what came of it.
     pub(super) fn touch(&self, process: u64, what: u64) -> Fault {
-        let now = self.now().as_micros() as u64;
+        let now = self.now();
         let mut inner = self.inner();
-        let fault = match inner.faulty.then(|| inner.random.random_range(0..80)) {
+        let fault = match inner.dice.fault(80) {
             Some(0) => Fault::Before,
             Some(1) => Fault::After,
             Some(2 | 3) => Fault::Conflict,
             _ => Fault::None,
         };
-        for part in [now, process, what, fault as u64] {
-            inner.trace = (inner.trace ^ part).wrapping_mul(0x0100_0000_01b3);
-        }
+        inner.dice.note(now, process, what, fault as u64);
         fault
     }
 
@@ -255,16 +216,7 @@ impl World {
 
     /// How long a request takes; one in `slow` hangs.
     pub(super) fn delay(&self, slow: u64) -> Duration {
-        let mut inner = self.inner();
-        if !inner.faulty {
-            return Duration::from_millis(1);
-        }
-        let millis = match inner.random.random_range(0..slow) {
-            0 => inner.random.random_range(1_000..=30_000),
-            1 => inner.random.random_range(100..3_000),
-            _ => inner.random.random_range(0..20),
-        };
-        Duration::from_millis(millis)
+        self.inner().dice.delay(slow)
     }
 
     pub(super) async fn dawdle(&self) {
@@ -282,11 +234,6 @@ impl World {
 
     /// Whoever is first decides a number.
     pub(super) fn decide(&self, manifest: &Manifest) -> Result<()> {
-        let mut inner = self.inner();
-        if manifest.number != inner.manifests.len() as u64 + 1 {
-            return Err(Error::fenced("another process has decided this checkpoint"));
-        }
-        inner.manifests.push(manifest.clone());
-        Ok(())
+        decide(&mut self.inner().manifests, manifest.number, manifest.clone())
     }
 }

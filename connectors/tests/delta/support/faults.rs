@@ -1,26 +1,16 @@
 //! A store that misbehaves on request, and counts what is asked of it.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::future::Future;
-use std::ops::Range;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use futures::FutureExt;
-use futures::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{Error, ObjectStore};
 use thalweg_connectors::delta::DeltaCommitter;
+use thalweg_connectors::testing::faulty_store::{Faults, Verdict, faulty};
 use thalweg_core::connector::sink::BoxFuture;
 use tokio::sync::Semaphore;
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 type Hook = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 
 /// What happens to one write.
@@ -67,7 +57,7 @@ impl Plan {
 
     /// A store that follows the plan.
     pub fn around(self: &Arc<Self>, inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
-        Arc::new(Faulty { inner, plan: Arc::clone(self) })
+        faulty(inner, self.clone())
     }
 
     pub fn on_log(&self, fault: Fault) {
@@ -100,177 +90,43 @@ impl Plan {
         };
         queue.lock().unwrap().pop_front()
     }
-
-    /// Whether the write goes ahead; `Some` is what its answer becomes.
-    async fn meet(&self, location: &Path) -> Met {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        match self.next(location) {
-            None => Met::Pass,
-            Some(Fault::LoseAnswer) => Met::Lose,
-            Some(Fault::Refuse) => Met::Refuse(unclear()),
-            Some(Fault::DiskFull) => {
-                let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-                Met::Refuse(Error::Generic { store: "test", source: Box::new(full) })
-            }
-            Some(Fault::Before(hook)) => {
-                hook().await;
-                Met::Pass
-            }
-            Some(Fault::Stall) => {
-                self.stalled.add_permits(1);
-                self.released.acquire().await.unwrap().forget();
-                Met::Pass
-            }
-        }
-    }
 }
 
-enum Met {
-    Pass,
-    Lose,
-    Refuse(Error),
+impl Faults for Plan {
+    fn write<'a>(&'a self, location: &'a Path) -> BoxFuture<'a, Verdict> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let fault = self.next(location);
+        Box::pin(async move {
+            match fault {
+                None => Verdict::Pass,
+                Some(Fault::LoseAnswer) => Verdict::Lose(unclear()),
+                Some(Fault::Refuse) => Verdict::Refuse(unclear()),
+                Some(Fault::DiskFull) => {
+                    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                    Verdict::Refuse(Error::Generic { store: "test", source: Box::new(full) })
+                }
+                Some(Fault::Before(hook)) => {
+                    hook().await;
+                    Verdict::Pass
+                }
+                Some(Fault::Stall) => {
+                    self.stalled.add_permits(1);
+                    self.released.acquire().await.unwrap().forget();
+                    Verdict::Pass
+                }
+            }
+        })
+    }
+
+    fn read(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn list(&self) {
+        self.lists.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 fn unclear() -> Error {
     Error::Generic { store: "test", source: "no answer; secret value".into() }
-}
-
-#[derive(Clone)]
-struct Faulty {
-    inner: Arc<dyn ObjectStore>,
-    plan: Arc<Plan>,
-}
-
-impl fmt::Debug for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Faulty")
-    }
-}
-
-impl fmt::Display for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Faulty")
-    }
-}
-
-impl ObjectStore for Faulty {
-    fn put_opts<'life0, 'life1, 'async_trait>(
-        &'life0 self,
-        location: &'life1 Path,
-        payload: PutPayload,
-        opts: PutOptions,
-    ) -> Boxed<'async_trait, PutResult>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        Self: 'async_trait,
-    {
-        async move {
-            match self.plan.meet(location).await {
-                Met::Pass => self.inner.put_opts(location, payload, opts).await,
-                Met::Refuse(error) => Err(error),
-                Met::Lose => {
-                    self.inner.put_opts(location, payload, opts).await?;
-                    Err(unclear())
-                }
-            }
-        }
-        .boxed()
-    }
-
-    fn put_multipart_opts<'life0, 'life1, 'async_trait>(
-        &'life0 self,
-        location: &'life1 Path,
-        opts: PutMultipartOptions,
-    ) -> Boxed<'async_trait, Box<dyn MultipartUpload>>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        Self: 'async_trait,
-    {
-        async move {
-            match self.plan.meet(location).await {
-                Met::Refuse(error) => Err(error),
-                _ => self.inner.put_multipart_opts(location, opts).await,
-            }
-        }
-        .boxed()
-    }
-
-    fn get_opts<'life0, 'life1, 'async_trait>(
-        &'life0 self,
-        location: &'life1 Path,
-        options: GetOptions,
-    ) -> Boxed<'async_trait, GetResult>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.plan.calls.fetch_add(1, Ordering::Relaxed);
-        self.inner.get_opts(location, options)
-    }
-
-    fn get_ranges<'life0, 'life1, 'life2, 'async_trait>(
-        &'life0 self,
-        location: &'life1 Path,
-        ranges: &'life2 [Range<u64>],
-    ) -> Boxed<'async_trait, Vec<Bytes>>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        'life2: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.inner.get_ranges(location, ranges)
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.plan.lists.fetch_add(1, Ordering::Relaxed);
-        self.inner.list(prefix)
-    }
-
-    fn list_with_offset(
-        &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.plan.lists.fetch_add(1, Ordering::Relaxed);
-        self.inner.list_with_offset(prefix, offset)
-    }
-
-    fn list_with_delimiter<'life0, 'life1, 'async_trait>(
-        &'life0 self,
-        prefix: Option<&'life1 Path>,
-    ) -> Boxed<'async_trait, ListResult>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.plan.lists.fetch_add(1, Ordering::Relaxed);
-        self.inner.list_with_delimiter(prefix)
-    }
-
-    fn copy_opts<'life0, 'life1, 'life2, 'async_trait>(
-        &'life0 self,
-        from: &'life1 Path,
-        to: &'life2 Path,
-        options: CopyOptions,
-    ) -> Boxed<'async_trait, ()>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        'life2: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.inner.copy_opts(from, to, options)
-    }
 }

@@ -1,25 +1,16 @@
 //! A disk that is full now and then: stores of tables and checkpoints that answer ENOSPC.
 
-use std::fmt;
-use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures::FutureExt;
-use futures::stream::BoxStream;
+use object_store::Error as StoreError;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, Error as StoreError, GetOptions, GetResult, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    Result as StoreResult,
-};
+use thalweg_connectors::testing::faulty_store::{Faults, Verdict};
+use thalweg_core::connector::sink::BoxFuture;
 use thalweg_core::{Result, error};
 use thalweg_runtime::{CheckpointStorage, Created};
 
 use crate::told::note;
-
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = StoreResult<T>> + Send + 'a>>;
 
 /// Told for each write that finds no room.
 pub(crate) const FULL: &str = "the disk is full";
@@ -42,7 +33,7 @@ impl Disk {
         Arc::new(Self { writes: AtomicU64::new(0), every: writes.max(FULL_FOR + 1) })
     }
 
-    fn write(&self) -> std::io::Result<()> {
+    fn find_room(&self) -> std::io::Result<()> {
         let n = self.writes.fetch_add(1, Ordering::Relaxed);
         if n >= self.every && n % self.every < FULL_FOR {
             note(FULL);
@@ -65,7 +56,7 @@ impl CheckpointStorage for FullCheckpoints {
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Created {
-        match self.disk.write() {
+        match self.disk.find_room() {
             Ok(()) => self.inner.create(name, bytes),
             Err(full) => Created::Failed(error::io(format!("write {name}"), full)),
         }
@@ -89,124 +80,14 @@ impl CheckpointStorage for FullCheckpoints {
 }
 
 /// Tables on such a disk.
-#[derive(Debug)]
-pub(crate) struct FullStore {
-    pub(crate) inner: Arc<dyn ObjectStore>,
-    pub(crate) disk: Arc<Disk>,
-}
-
-impl FullStore {
-    fn write(&self) -> StoreResult<()> {
-        let full = |e| StoreError::Generic { store: "FullStore", source: Box::new(e) };
-        self.disk.write().map_err(full)
-    }
-}
-
-impl fmt::Display for FullStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FullStore({})", self.inner)
-    }
-}
-
-/// The methods are written as `async_trait` would expand them.
-impl ObjectStore for FullStore {
-    fn put_opts<'life0, 'life1, 'async_trait>(
-        &'life0 self,
-        location: &'life1 Path,
-        payload: PutPayload,
-        opts: PutOptions,
-    ) -> Boxed<'async_trait, PutResult>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        Self: 'async_trait,
-    {
-        async move {
-            self.write()?;
-            self.inner.put_opts(location, payload, opts).await
-        }
-        .boxed()
-    }
-
-    fn put_multipart_opts<'life0, 'life1, 'async_trait>(
-        &'life0 self,
-        location: &'life1 Path,
-        opts: PutMultipartOptions,
-    ) -> Boxed<'async_trait, Box<dyn MultipartUpload>>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        Self: 'async_trait,
-    {
-        async move {
-            self.write()?;
-            self.inner.put_multipart_opts(location, opts).await
-        }
-        .boxed()
-    }
-
-    fn get_opts<'life0, 'life1, 'async_trait>(
-        &'life0 self,
-        location: &'life1 Path,
-        options: GetOptions,
-    ) -> Boxed<'async_trait, GetResult>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.inner.get_opts(location, options)
-    }
-
-    fn get_ranges<'life0, 'life1, 'life2, 'async_trait>(
-        &'life0 self,
-        location: &'life1 Path,
-        ranges: &'life2 [Range<u64>],
-    ) -> Boxed<'async_trait, Vec<bytes::Bytes>>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        'life2: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.inner.get_ranges(location, ranges)
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, StoreResult<Path>>,
-    ) -> BoxStream<'static, StoreResult<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    fn list_with_delimiter<'life0, 'life1, 'async_trait>(
-        &'life0 self,
-        prefix: Option<&'life1 Path>,
-    ) -> Boxed<'async_trait, ListResult>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.inner.list_with_delimiter(prefix)
-    }
-
-    fn copy_opts<'life0, 'life1, 'life2, 'async_trait>(
-        &'life0 self,
-        from: &'life1 Path,
-        to: &'life2 Path,
-        options: CopyOptions,
-    ) -> Boxed<'async_trait, ()>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        'life2: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.inner.copy_opts(from, to, options)
+impl Faults for Disk {
+    fn write<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, Verdict> {
+        let verdict = match self.find_room() {
+            Ok(()) => Verdict::Pass,
+            Err(full) => {
+                Verdict::Refuse(StoreError::Generic { store: "Disk", source: Box::new(full) })
+            }
+        };
+        Box::pin(std::future::ready(verdict))
     }
 }

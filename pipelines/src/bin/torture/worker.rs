@@ -8,6 +8,7 @@ use clap::Args;
 use thalweg_connectors::clock;
 use thalweg_connectors::delta::DeltaCommitter;
 use thalweg_connectors::kafka::KafkaSource;
+use thalweg_connectors::testing::faulty_store::faulty;
 use thalweg_core::Result;
 use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
@@ -19,7 +20,7 @@ use thalweg_pipelines::healthcare::{HealthcareFormat, healthcare_graph, keys};
 use thalweg_runtime::{CheckpointStorage, JobBuilder, LocalStorage, SystemClock};
 
 use crate::clock::JumpingClock;
-use crate::disk::{Disk, FullCheckpoints, FullStore};
+use crate::disk::{Disk, FullCheckpoints};
 
 /// Time between checkpoints: short, so that every fault meets one.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
@@ -89,8 +90,7 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
     let mut tables = DeltaCommitter::new(&args.data_dir)?;
     if let Some(disk) = disk {
         storage = Arc::new(FullCheckpoints { inner: storage, disk: Arc::clone(&disk) });
-        tables = tables
-            .decorate_stores(move |inner| Arc::new(FullStore { inner, disk: Arc::clone(&disk) }));
+        tables = tables.decorate_stores(move |inner| faulty(inner, disk.clone()));
     }
     if args.clock_jumps.is_some() {
         tables = tables.checkpoint_every(CLEAN_UP);

@@ -3,8 +3,7 @@
 //! Several processes run the real recovery, manifests, state files, garbage collection and finishing, driven by core's
 //! pure coordinator (its actor and the subtasks are played), on a store and on tables that misbehave. Only one thread runs at a time, and the seed says which, at every touch of the
 //! outside world; there processes are killed, frozen and woken up, and others with another parallelism take over. An
-//! auditor looks at every commit and every published cut, and at everything in the end. `THALWEG_SIM_FIRST=7
-//! THALWEG_SIM_SEEDS=1 cargo test -p thalweg-runtime every_seed` plays seed 7 again.
+//! auditor looks at every commit and every published cut, and at everything in the end.
 //! `crate::simulation` is the wider one: whole jobs in virtual time, with coarser steps.
 
 mod audit;
@@ -24,7 +23,7 @@ use thalweg_core::connector::source::{Source, SourceReader, Split};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::graph::{JobGraph, StreamEnvironment};
 use thalweg_core::operator::{OpenContext, Operator, OperatorFactory};
-use thalweg_core::testing::{first_wrong, seeds};
+use thalweg_core::testing::simulation::{Outcome, assert_exact, assert_noticed, assert_repeated};
 use thalweg_core::{Error, Result};
 
 use baton::{Baton, DIRECTOR};
@@ -120,14 +119,7 @@ fn graph() -> JobGraph {
     env.build().unwrap()
 }
 
-/// What one seed led to.
-struct Outcome {
-    violations: Vec<String>,
-    counters: Counters,
-    trace: u64,
-}
-
-fn play(seed: u64, mutation: Mutation) -> Outcome {
+fn play(seed: u64, mutation: Mutation) -> Outcome<Counters> {
     let world = Arc::new(World::new(seed, mutation));
     let baton = Arc::new(Baton::new(seed));
     let program =
@@ -196,55 +188,19 @@ fn play(seed: u64, mutation: Mutation) -> Outcome {
 
 #[test]
 fn every_seed_is_exact() {
-    let mut all = Counters::default();
-    let wrong = first_wrong(seeds(), |seed| {
-        let Outcome { violations, counters, .. } = play(seed, Mutation::None);
-        all.kills += counters.kills;
-        all.freezes += counters.freezes;
-        all.fenced += counters.fenced;
-        all.restarts += counters.restarts;
-        all.lost_answers += counters.lost_answers;
-        all.rescales += counters.rescales;
-        all.replays += counters.replays;
-        all.checkpoints += counters.checkpoints;
-        violations
+    assert_exact("-p thalweg-runtime --lib every_seed_is_exact", 10, |seed| {
+        play(seed, Mutation::None)
     });
-    if let Some((seed, violations)) = wrong {
-        panic!(
-            "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
-             -p thalweg-runtime every_seed"
-        );
-    }
-    let seeds = seeds().count() as u64;
-    println!("{seeds} seeds: {all:?}");
-    if seeds >= 100 {
-        let counted = [
-            all.kills,
-            all.freezes,
-            all.fenced,
-            all.restarts,
-            all.lost_answers,
-            all.rescales,
-            all.replays,
-            all.checkpoints,
-        ];
-        assert!(counted.iter().all(|n| *n > seeds / 10), "too little happened: {all:?}");
-    }
 }
 
 #[test]
 fn a_seed_takes_the_same_steps_again() {
-    for seed in 0..5 {
-        let (a, b) = (play(seed, Mutation::None), play(seed, Mutation::None));
-        assert_eq!(a.trace, b.trace, "seed {seed}");
-    }
+    assert_repeated(|seed| play(seed, Mutation::None));
 }
 
 /// Each of these makes the protocol wrong, and some seed among the first hundred must notice.
 fn is_noticed(mutation: Mutation) {
-    let noticed = first_wrong(0..100, |seed| play(seed, mutation).violations);
-    println!("{mutation:?} is noticed by {noticed:?}");
-    assert!(noticed.is_some(), "nobody noticed {mutation:?}");
+    assert_noticed(0..100, mutation, play);
 }
 
 #[test]

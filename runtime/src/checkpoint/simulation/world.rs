@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::PendingCommit;
+use thalweg_core::counters;
+use thalweg_core::testing::simulation::Dice;
 
 /// Partitions, and key groups: each partition is a key of its own.
 pub(super) const PARTITIONS: u16 = 6;
@@ -45,22 +45,22 @@ pub(super) struct Entry {
     pub(super) rows: Vec<(u16, u64)>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Counters {
-    pub(super) kills: u64,
-    pub(super) freezes: u64,
-    pub(super) fenced: u64,
-    pub(super) restarts: u64,
-    pub(super) lost_answers: u64,
-    pub(super) rescales: u64,
-    pub(super) replays: u64,
-    pub(super) checkpoints: u64,
+counters! {
+    pub(super) struct Counters {
+        kills,
+        freezes,
+        fenced,
+        restarts,
+        lost_answers,
+        rescales,
+        replays,
+        checkpoints,
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct World {
-    random: Mutex<StdRng>,
-    faulty: AtomicBool,
+    dice: Mutex<Dice>,
     closed: AtomicBool,
     pub(super) mutation: Mutation,
     objects: Mutex<BTreeMap<String, Vec<u8>>>,
@@ -79,8 +79,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl World {
     pub(super) fn new(seed: u64, mutation: Mutation) -> Self {
         Self {
-            random: Mutex::new(StdRng::seed_from_u64(seed ^ 0x5eed)),
-            faulty: AtomicBool::new(true),
+            dice: Mutex::new(Dice::new(seed, 0x5eed)),
             closed: AtomicBool::new(false),
             mutation,
             objects: Mutex::default(),
@@ -93,11 +92,11 @@ impl World {
     }
 
     pub(super) fn choose(&self, below: u64) -> u64 {
-        locked(&self.random).random_range(0..below.max(1))
+        locked(&self.dice).choose(below)
     }
 
     pub(super) fn fault(&self) -> Fault {
-        if !self.faulty.load(Ordering::Relaxed) {
+        if !locked(&self.dice).faulty {
             return Fault::None;
         }
         match self.choose(60) {
@@ -113,7 +112,7 @@ impl World {
 
     /// No more faults, no more messages.
     pub(super) fn close(&self) {
-        self.faulty.store(false, Ordering::Relaxed);
+        locked(&self.dice).faulty = false;
         self.closed.store(true, Ordering::Relaxed);
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::ErrorKind;
+use thalweg_core::testing::simulation::Outcome;
 
 use super::audit::audit;
 use super::process::{Process, committer, target};
@@ -18,13 +19,6 @@ const QUIET: Duration = Duration::from_hours(1);
 /// Processes at a time.
 const MOST: usize = 4;
 
-/// What one seed led to.
-pub(super) struct Outcome {
-    pub(super) violations: Vec<String>,
-    pub(super) counters: Counters,
-    pub(super) trace: u64,
-}
-
 struct Director {
     world: Arc<World>,
     processes: Vec<Process>,
@@ -32,7 +26,7 @@ struct Director {
     finished: bool,
 }
 
-pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome {
+pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome<Counters> {
     let world = World::new(seed, mutation);
     let mut director =
         Director { world: Arc::clone(&world), processes: Vec::new(), started: 0, finished: false };
@@ -49,7 +43,7 @@ pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome {
     counters.late = inner.broker.came_late;
     counters.aborted = inner.broker.aborted;
     counters.outlived = inner.broker.outlived;
-    Outcome { violations: inner.violations.clone(), counters, trace: inner.trace }
+    Outcome { violations: inner.violations.clone(), counters, trace: inner.dice.trace }
 }
 
 impl Director {
@@ -70,7 +64,7 @@ impl Director {
             if !self.world.inner().violations.is_empty() {
                 break;
             }
-            self.world.inner().faulty = !self.is_calm();
+            self.world.inner().dice.faulty = !self.is_calm();
             self.thaw();
             if !self.finished && !self.processes.iter().any(|p| p.frozen_until.is_none()) {
                 self.start();
@@ -188,7 +182,7 @@ fn damage(world: &Arc<World>) {
     let what = world.choose(3);
     {
         let mut inner = world.inner();
-        inner.faulty = false;
+        inner.dice.faulty = false;
         // Whatever is under way arrives, and what is being ended shows.
         inner.now += QUIET;
         let now = inner.now;

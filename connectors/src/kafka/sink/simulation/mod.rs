@@ -9,8 +9,6 @@
 //! The committer blocks, so a process is a thread, and one of them runs at a time (`world`): a thread that gets no turn is
 //! a SIGSTOP. The auditor (`audit`) keeps every transaction that was decided and compares it with the manifests; afterwards
 //! a marker expires or goes back, or a topic is removed, and whoever opens it must say so.
-//!
-//! `THALWEG_SIM_FIRST=7 THALWEG_SIM_SEEDS=1 cargo test -p thalweg-connectors --lib every_seed` plays seed 7 again.
 
 mod audit;
 mod broker;
@@ -20,45 +18,26 @@ pub(crate) mod mutation;
 mod process;
 mod world;
 
-use thalweg_core::testing::{first_wrong, seeds};
+use thalweg_core::testing::simulation::{assert_exact, assert_noticed, assert_repeated};
 
-use director::{Outcome, play};
-use world::{Counters, Mutation};
+use director::play;
+use world::Mutation;
 
 #[test]
 fn every_seed_of_a_kafka_committer_is_exact() {
-    let mut all = Counters::default();
-    let wrong = first_wrong(seeds(), |seed| {
-        let Outcome { violations, counters, .. } = play(seed, Mutation::None);
-        all.add(counters);
-        violations
+    assert_exact("-p thalweg-connectors --lib every_seed_of_a_kafka_committer", 40, |seed| {
+        play(seed, Mutation::None)
     });
-    if let Some((seed, violations)) = wrong {
-        panic!(
-            "seed {seed}: {violations:#?}\nplay it again: THALWEG_SIM_FIRST={seed} THALWEG_SIM_SEEDS=1 cargo test \
-             -p thalweg-connectors --lib every_seed"
-        );
-    }
-    let seeds = seeds().count() as u64;
-    println!("{seeds} seeds of a kafka committer: {all:?}");
-    if seeds >= 100 {
-        assert!(all.least() > seeds / 40, "too little happened: {all:?}");
-    }
 }
 
 #[test]
 fn a_seed_of_a_kafka_committer_takes_the_same_steps_again() {
-    for seed in 0..5 {
-        let (a, b) = (play(seed, Mutation::None), play(seed, Mutation::None));
-        assert_eq!(a.trace, b.trace, "seed {seed}");
-    }
+    assert_repeated(|seed| play(seed, Mutation::None));
 }
 
 /// Each of these makes the committer wrong, and some seed among the first hundred must notice.
 fn is_noticed(mutation: Mutation) {
-    let noticed = first_wrong(0..100, |seed| play(seed, mutation).violations);
-    println!("{mutation:?} is noticed by {noticed:?}");
-    assert!(noticed.is_some(), "nobody noticed {mutation:?}");
+    assert_noticed(0..100, mutation, play);
 }
 
 #[test]

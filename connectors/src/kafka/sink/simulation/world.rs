@@ -7,11 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use thalweg_core::connector::sink::{PendingCommit, TargetExpectation};
 use thalweg_core::testing::MemoryStaging;
-use thalweg_core::{Error, Result};
+use thalweg_core::testing::simulation::{Dice, decide};
+use thalweg_core::{Result, counters};
 
 use super::broker::{Broker, Request};
 use crate::clock::instant;
@@ -65,68 +64,37 @@ pub(super) struct Manifest {
     pub(super) parts: [Part; 2],
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Counters {
-    pub(super) kills: u64,
-    pub(super) freezes: u64,
-    /// Processes that were started, or woke up, beside one that lived.
-    pub(super) zombies: u64,
-    pub(super) fenced: u64,
-    /// Attempts that ended by an error that may pass.
-    pub(super) restarts: u64,
-    /// Calls that were done though their sender was told otherwise.
-    pub(super) lost_answers: u64,
-    /// Calls that were made again, and went on.
-    pub(super) slow: u64,
-    /// Requests that arrived after a copy of theirs, or after their sender's death.
-    pub(super) late: u64,
-    /// Transactions that a later producer aborted.
-    pub(super) aborted: u64,
-    /// Transactions that the broker ended because they were open for too long.
-    pub(super) outlived: u64,
-    /// Calls that found a transaction being ended.
-    pub(super) busy: u64,
-    pub(super) replays: u64,
-    pub(super) given_up: u64,
-    /// Markers that were written again.
-    pub(super) refreshed: u64,
-}
-
-impl Counters {
-    fn all(&mut self) -> [&mut u64; 14] {
-        [
-            &mut self.kills,
-            &mut self.freezes,
-            &mut self.zombies,
-            &mut self.fenced,
-            &mut self.restarts,
-            &mut self.lost_answers,
-            &mut self.slow,
-            &mut self.late,
-            &mut self.aborted,
-            &mut self.outlived,
-            &mut self.busy,
-            &mut self.replays,
-            &mut self.given_up,
-            &mut self.refreshed,
-        ]
-    }
-
-    pub(super) fn least(mut self) -> u64 {
-        self.all().into_iter().map(|n| *n).min().unwrap_or(0)
-    }
-
-    pub(super) fn add(&mut self, mut other: Self) {
-        for (mine, more) in self.all().into_iter().zip(other.all()) {
-            *mine += *more;
-        }
+counters! {
+    pub(super) struct Counters {
+        kills,
+        freezes,
+        /// Processes that were started, or woke up, beside one that lived.
+        zombies,
+        fenced,
+        /// Attempts that ended by an error that may pass.
+        restarts,
+        /// Calls that were done though their sender was told otherwise.
+        lost_answers,
+        /// Calls that were made again, and went on.
+        slow,
+        /// Requests that arrived after a copy of theirs, or after their sender's death.
+        late,
+        /// Transactions that a later producer aborted.
+        aborted,
+        /// Transactions that the broker ended because they were open for too long.
+        outlived,
+        /// Calls that found a transaction being ended.
+        busy,
+        replays,
+        given_up,
+        /// Markers that were written again.
+        refreshed,
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) random: StdRng,
-    pub(super) faulty: bool,
+    pub(super) dice: Dice,
     pub(super) now: Duration,
     /// Whose turn it is; the director's if nobody's.
     running: Option<u64>,
@@ -143,7 +111,6 @@ pub(super) struct Inner {
     pub(super) faults: u64,
     pub(super) counters: Counters,
     pub(super) violations: Vec<String>,
-    pub(super) trace: u64,
 }
 
 impl Inner {
@@ -186,8 +153,7 @@ pub(super) fn enter(world: &Arc<World>) {
 impl World {
     pub(super) fn new(seed: u64, mutation: Mutation) -> Arc<Self> {
         let inner = Inner {
-            random: StdRng::seed_from_u64(seed ^ 0x00ca_f2a1),
-            faulty: true,
+            dice: Dice::new(seed, 0x00ca_f2a1),
             now: Duration::ZERO,
             running: None,
             waiting: BTreeMap::new(),
@@ -199,7 +165,6 @@ impl World {
             faults: 0,
             counters: Counters::default(),
             violations: Vec::new(),
-            trace: seed,
         };
         Arc::new(Self {
             inner: Mutex::new(inner),
@@ -259,13 +224,13 @@ impl World {
     }
 
     pub(super) fn choose(&self, below: u64) -> u64 {
-        self.inner().random.random_range(0..below.max(1))
+        self.inner().dice.choose(below)
     }
 
     /// Every call enters the trace: what, by whom, when, and what comes of it.
     pub(super) fn touch(&self, process: u64, what: u64) -> Fault {
         let mut inner = self.inner();
-        let fault = match inner.faulty.then(|| inner.random.random_range(0..60)) {
+        let fault = match inner.dice.fault(60) {
             Some(0) => Fault::Before,
             Some(1) => Fault::After,
             Some(2) => Fault::Slow,
@@ -273,9 +238,8 @@ impl World {
             _ => Fault::None,
         };
         inner.faults += u64::from(fault != Fault::None);
-        for part in [inner.now.as_micros() as u64, process, what, fault as u64] {
-            inner.trace = (inner.trace ^ part).wrapping_mul(0x0100_0000_01b3);
-        }
+        let now = inner.now;
+        inner.dice.note(now, process, what, fault as u64);
         fault
     }
 
@@ -289,16 +253,7 @@ impl World {
 
     /// How long a request is on its way; one in `slow` hangs.
     pub(super) fn delay(&self, slow: u64) -> Duration {
-        let mut inner = self.inner();
-        if !inner.faulty {
-            return Duration::from_millis(1);
-        }
-        let millis = match inner.random.random_range(0..slow) {
-            0 => inner.random.random_range(1_000..=30_000),
-            1 => inner.random.random_range(100..3_000),
-            _ => inner.random.random_range(0..20),
-        };
-        Duration::from_millis(millis)
+        self.inner().dice.delay(slow)
     }
 
     pub(super) fn newest(&self) -> Manifest {
@@ -307,11 +262,6 @@ impl World {
 
     /// Whoever is first decides a number.
     pub(super) fn decide(&self, manifest: &Manifest) -> Result<()> {
-        let mut inner = self.inner();
-        if manifest.number != inner.manifests.len() as u64 + 1 {
-            return Err(Error::fenced("another process has decided this checkpoint"));
-        }
-        inner.manifests.push(manifest.clone());
-        Ok(())
+        decide(&mut self.inner().manifests, manifest.number, manifest.clone())
     }
 }
