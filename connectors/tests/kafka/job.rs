@@ -241,7 +241,8 @@ pub(crate) fn consumer(servers: &str, isolation: &str) -> BaseConsumer {
         .unwrap()
 }
 
-/// Everything in the topic, from each partition's beginning to its end: key and value.
+/// Everything in the topic, from each partition's beginning to its end: key and value. By offset: behind a change of
+/// the leader's epoch, as a thaw brings one, librdkafka may give a consumer the same message again.
 pub(crate) fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
     let consumer = consumer(servers, isolation);
     let metadata = consumer.fetch_metadata(Some(topic), TEN).unwrap();
@@ -252,7 +253,8 @@ pub(crate) fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<V
         list.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&list).unwrap();
-    let mut found = Vec::new();
+    let mut found = BTreeMap::new();
+    let mut again = 0;
     let mut quiet = 0;
     while !open.is_empty() {
         match consumer.poll(Duration::from_millis(500)) {
@@ -264,11 +266,13 @@ pub(crate) fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<V
             Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|p| *p != partition),
             Some(Err(error)) => panic!("{error}"),
             Some(Ok(m)) => {
-                found.push((m.key().map(<[u8]>::to_vec), m.payload().unwrap().to_vec()));
+                let message = (m.key().map(<[u8]>::to_vec), m.payload().unwrap().to_vec());
+                again += usize::from(found.insert((m.partition(), m.offset()), message).is_some());
             }
         }
     }
-    found
+    println!("{} messages, {again} of them given to the reader again", found.len());
+    found.into_values().collect()
 }
 
 pub(crate) fn known(txn: u64) -> TargetExpectation {

@@ -104,11 +104,15 @@ impl Cluster for Brokers {
 
     fn marker(&self, topic: &str, app_id: &str, reading: Reading) -> Result<Option<CheckpointId>> {
         let markers = self.markers(topic, app_id, reading)?;
-        attempts(|| markers.read())
+        attempts(self, || markers.read())
     }
 
     fn now(&self) -> Instant {
         instant()
+    }
+
+    fn wait(&self, pause: Duration) {
+        std::thread::park_timeout(pause);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the exactly-once sink asks of a cluster, call by call. Behind it stands librdkafka, or a simulation.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thalweg_core::{CheckpointId, Error, Result};
 
@@ -8,6 +8,9 @@ use super::messages::Message;
 
 /// Calls until a step is given up.
 const CALLS: u32 = 6;
+/// Before the second call, doubled before each further one: a broker that has just started, or taken over from another,
+/// refuses at once.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A call that did not come to its end. Whether it was done is unknown.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub(super) trait Cluster: Send + Sync {
     fn marker(&self, topic: &str, app_id: &str, reading: Reading) -> Result<Option<CheckpointId>>;
 
     fn now(&self) -> Instant;
+
+    fn wait(&self, pause: Duration);
 }
 
 /// A producer of transactions and the marker beside it. Blocking.
@@ -74,14 +79,75 @@ pub(super) trait Transactions: Send {
 }
 
 /// Calls again as long as that helps.
-pub(super) fn attempts<T>(mut call: impl FnMut() -> Answer<T>) -> Result<T> {
+pub(super) fn attempts<T>(cluster: &dyn Cluster, mut call: impl FnMut() -> Answer<T>) -> Result<T> {
     let mut calls = 0;
     loop {
-        calls += 1;
         match call() {
             Ok(value) => return Ok(value),
-            Err(refusal) if calls < CALLS && refusal.may_pass => {}
+            Err(refusal) if calls + 1 < CALLS && refusal.may_pass => {
+                cluster.wait(PAUSE * 2_u32.pow(calls));
+            }
             Err(refusal) => return Err(refusal.error),
         }
+        calls += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::sessions::locked;
+    use super::*;
+
+    /// Brokers that only know how long was waited between calls, in ms.
+    #[derive(Default)]
+    struct Waited(Mutex<Vec<u128>>);
+
+    impl Cluster for Waited {
+        fn topic(&self, _: &str, _: bool) -> Result<Option<FoundTopic>> {
+            Ok(None)
+        }
+
+        fn producer(&self, _: &str, _: &str) -> Result<Box<dyn Transactions>> {
+            Err(Error::internal("nobody asks"))
+        }
+
+        fn marker(&self, _: &str, _: &str, _: Reading) -> Result<Option<CheckpointId>> {
+            Ok(None)
+        }
+
+        fn now(&self) -> Instant {
+            crate::clock::instant()
+        }
+
+        fn wait(&self, pause: Duration) {
+            locked(&self.0).push(pause.as_millis());
+        }
+    }
+
+    fn refused(may_pass: bool) -> Answer<u32> {
+        Err(Refusal { may_pass, error: Error::transient("not the coordinator") })
+    }
+
+    #[test]
+    fn who_is_refused_at_once_does_not_ask_again_at_once() {
+        let cluster = Waited::default();
+        let mut calls = 0;
+        let found = attempts(&cluster, || {
+            calls += 1;
+            if calls < 4 { refused(true) } else { Ok(calls) }
+        });
+        assert_eq!(found.unwrap(), 4);
+        assert_eq!(*locked(&cluster.0), [100, 200, 400]);
+    }
+
+    #[test]
+    fn calls_are_given_up_when_they_do_not_help() {
+        let cluster = Waited::default();
+        attempts(&cluster, || refused(false)).unwrap_err();
+        assert_eq!(*locked(&cluster.0), [0_u128; 0]);
+        attempts(&cluster, || refused(true)).unwrap_err();
+        assert_eq!(*locked(&cluster.0), [100, 200, 400, 800, 1_600]);
     }
 }

@@ -38,7 +38,7 @@ impl Session {
         timeout: Duration,
     ) -> Result<Self> {
         let producer = cluster.producer(topic, app_id)?;
-        attempts(|| producer.init())?;
+        attempts(cluster.as_ref(), || producer.init())?;
         Ok(Self {
             cluster: Arc::clone(cluster),
             producer,
@@ -51,7 +51,7 @@ impl Session {
     }
 
     pub(super) fn marker(&self) -> Result<Option<CheckpointId>> {
-        attempts(|| self.producer.marker())
+        attempts(self.cluster.as_ref(), || self.producer.marker())
     }
 
     /// When it has written the marker; one that has not found it as old as may be.
@@ -100,9 +100,9 @@ impl Session {
         self.producer.begin().map_err(|refusal| refusal.error)?;
         send(&mut |message| self.producer.send(message))?;
         failpoint::hit("messages.sent")?;
-        attempts(|| self.producer.mark(n))?;
+        attempts(self.cluster.as_ref(), || self.producer.mark(n))?;
         failpoint::hit("messages.marked")?;
-        attempts(|| self.producer.commit())?;
+        attempts(self.cluster.as_ref(), || self.producer.commit())?;
         failpoint::hit("messages.committed")
     }
 }

@@ -105,7 +105,7 @@ impl SimCluster {
 
 impl Cluster for SimCluster {
     fn topic(&self, _: &str, create: bool) -> Result<Option<FoundTopic>> {
-        let found = attempts(|| self.call(0, None, || Ok(!self.world.inner().removed)))?.0;
+        let found = attempts(self, || self.call(0, None, || Ok(!self.world.inner().removed)))?.0;
         let topic = FoundTopic { cluster: "sim".to_owned(), limit: None };
         Ok((found || create).then_some(topic))
     }
@@ -122,11 +122,15 @@ impl Cluster for SimCluster {
     }
 
     fn marker(&self, _: &str, app_id: &str, reading: Reading) -> Result<Option<CheckpointId>> {
-        attempts(|| self.read(app_id, reading))
+        attempts(self, || self.read(app_id, reading))
     }
 
     fn now(&self) -> Instant {
         self.world.instant()
+    }
+
+    fn wait(&self, pause: Duration) {
+        self.world.wait(self.process, pause, None);
     }
 }
 
@@ -177,7 +181,7 @@ impl Transactions for SimProducer {
         let row = row.ok_or_else(|| Error::internal("a message that nobody has staged"))?;
         locked(&self.queue).push(row);
         if self.cluster.world.choose(3) == 0 {
-            return attempts(|| self.flush());
+            return attempts(&self.cluster, || self.flush());
         }
         Ok(())
     }
