@@ -47,7 +47,8 @@ pub use plan::{WINDOW_END, WINDOW_START};
 ///
 /// **Time**: a window is emitted once, when the watermark reaches its end plus the allowed lateness; windows ascend,
 /// rows within one are sorted by key. Sliding windows are summed up by pane in front of the exchange and by window behind
-/// it; a row is late once the first of its windows has closed.
+/// it; a row is late once the first of its windows has closed. Where a later run of a chain of checkpoints allows more
+/// lateness, rows of windows that had been emitted are late all the same; another size or slide is refused there.
 ///
 /// **State**: the merging phase keeps 8 to 24 bytes per open group and function, all distinct values of a distinct
 /// count (10 to 20 bytes each for integers), and about 1.2 kB per percentile; a window's state goes when it is
