@@ -4,7 +4,6 @@
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use serde_json::{Value, json};
 use thalweg_connectors::delta::{DeltaReader, read_table};
 use thalweg_core::{ErrorKind, Result};
 use thalweg_objects::{Access, Place};
@@ -43,24 +42,10 @@ async fn rows_that_a_deletion_vector_has_erased_do_not_come_back() {
     let lake = Lake::new().await;
     lake.append(1, 0..10).await.unwrap();
     lake.append(2, 10..20).await.unwrap();
-    let vectors = ["deletionVectors"];
-    let protocol = json!({ "protocol": {
-        "minReaderVersion": 3, "minWriterVersion": 7,
-        "readerFeatures": vectors, "writerFeatures": vectors,
-    }});
-    lake.foreign_entry(3, &[protocol]);
+    lake.foreign_vectors(3);
     assert_eq!(scan(&lake).await.unwrap(), (0..20).collect::<Vec<_>>(), "none was used yet");
 
-    let text = std::fs::read_to_string(lake.entry(1)).unwrap();
-    let mut actions = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let mut add = actions.find(|action| action.get("add").is_some()).unwrap();
-    let path = add["add"]["path"].clone();
-    add["add"]["deletionVector"] = json!({
-        "storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^",
-        "offset": 4, "sizeInBytes": 40, "cardinality": 6,
-    });
-    let remove = json!({ "remove": { "path": path, "dataChange": true, "deletionTimestamp": 1 } });
-    lake.foreign_entry(4, &[remove, add]);
+    lake.foreign_deletion(4);
     let error = scan(&lake).await.unwrap_err();
     let text = error.to_string();
     assert_eq!(error.kind(), ErrorKind::IncompatibleState, "{text}");

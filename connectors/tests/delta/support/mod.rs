@@ -172,6 +172,31 @@ impl Lake {
         }})
     }
 
+    /// Another's leave to use deletion vectors.
+    pub fn foreign_vectors(&self, v: u64) {
+        let vectors = ["deletionVectors"];
+        let protocol = json!({ "protocol": {
+            "minReaderVersion": 3, "minWriterVersion": 7,
+            "readerFeatures": vectors, "writerFeatures": vectors,
+        }});
+        self.foreign_entry(v, &[protocol]);
+    }
+
+    /// Another's deletion of six rows of the file that entry 1 has added, by a vector.
+    pub fn foreign_deletion(&self, v: u64) {
+        let text = std::fs::read_to_string(self.entry(1)).unwrap();
+        let mut actions = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut add = actions.find(|action| action.get("add").is_some()).unwrap();
+        let path = add["add"]["path"].clone();
+        add["add"]["deletionVector"] = json!({
+            "storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^",
+            "offset": 4, "sizeInBytes": 40, "cardinality": 6,
+        });
+        let remove =
+            json!({ "remove": { "path": path, "dataChange": true, "deletionTimestamp": 1 } });
+        self.foreign_entry(v, &[remove, add]);
+    }
+
     /// Another's change of the table's columns or settings.
     pub fn foreign_change(&self, v: u64, change: impl FnOnce(&mut Value, &mut Value)) {
         let first = std::fs::read_to_string(self.entry(0)).unwrap();
