@@ -162,13 +162,19 @@ impl Lake {
         let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
         writer.write(rows).unwrap();
         writer.close().unwrap();
+        self.foreign_add(name, rows.num_rows())
+    }
+
+    /// The action that takes in a file of another, as one that changes no data.
+    pub fn foreign_add(&self, name: &str, rows: usize) -> Value {
+        let path = self.table_folder().join(name);
         json!({ "add": {
             "path": name,
             "partitionValues": {},
-            "size": std::fs::metadata(&path).unwrap().len(),
+            "size": std::fs::metadata(path).unwrap().len(),
             "modificationTime": 1,
             "dataChange": false,
-            "stats": json!({ "numRecords": rows.num_rows() }).to_string(),
+            "stats": json!({ "numRecords": rows }).to_string(),
         }})
     }
 
