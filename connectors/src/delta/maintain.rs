@@ -173,7 +173,8 @@ impl DeltaMaintenance {
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::Transient`] when others changed the same files meanwhile, several times: the table is
-    /// as it was. [`thalweg_core::ErrorKind::InvalidConfig`] for a table whose rows must not be replaced.
+    /// as it was. [`thalweg_core::ErrorKind::InvalidConfig`] for a table whose rows must not be replaced, and
+    /// for `rows` of which one lies outside of `range` or has no time.
     pub async fn overwrite(
         &self,
         table: &str,
