@@ -99,7 +99,7 @@ async fn new_rows_outside_of_the_stretch_are_refused() {
         assert!(text.contains(TABLE) && text.contains("outside"), "{text}");
         assert!(!text.contains("25000000") && text.lines().count() == 1, "{text}");
     }
-    assert_eq!((lake.ids().await, lake.version().await), ((0..40).collect(), 4));
+    assert_eq!((lake.ids().await, lake.version().await), ((0..40).collect::<Vec<_>>(), 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
