@@ -10,8 +10,7 @@ use thalweg_objects::Place;
 use thalweg_runtime::SystemClock;
 use thalweg_serving::audit::{Action as Audited, AuditLog};
 
-use super::access::AccessArgs;
-use super::audit::Deed;
+use super::audit::{AuditArgs, Deed};
 use crate::healthcare::alerts::command::{Action, Command};
 use crate::healthcare::commands::{CommandSink, CommandTopic, DEFAULT_COMMANDS_TOPIC};
 use crate::healthcare::config::HealthcareConfig;
@@ -24,7 +23,7 @@ const FLUSH: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Args)]
 pub(super) struct AlertsArgs {
     #[command(flatten)]
-    access: AccessArgs,
+    audit: AuditArgs,
     #[command(subcommand)]
     action: ActionArgs,
 }
@@ -70,7 +69,7 @@ struct CommandArgs {
 
 /// Sends the command, and writes down that it is sent; it takes effect when the job has read it.
 pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
-    let AlertsArgs { access, action } = args;
+    let AlertsArgs { audit, action } = args;
     let (args, action, minutes) = match action {
         ActionArgs::Acknowledge(command) => (command, Action::Acknowledge, None),
         ActionArgs::Snooze { command, minutes } => (command, Action::Snooze, Some(*minutes)),
@@ -82,7 +81,7 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
     let topic = args.topic.as_ref().or(config.alerts.commands_topic.as_ref());
     let topic = topic.map_or(DEFAULT_COMMANDS_TOPIC, String::as_str);
     let topic = CommandTopic::new(&args.bootstrap_servers, topic, &config.kafka.properties);
-    let log = audit_log(access)?;
+    let log = audit_log(audit)?;
     let mut deed = Deed::by_operator(Audited::Alert);
     action.name().clone_into(&mut deed.event.kind);
     // The alert's name has a patient's number in it.
@@ -92,8 +91,8 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
 }
 
 /// Beside the data folder, or where it was named: the command itself needs no folder, the job may be on another machine.
-fn audit_log(access: &AccessArgs) -> Result<AuditLog> {
-    match (&access.data_dir, &access.audit_log) {
+fn audit_log(args: &AuditArgs) -> Result<AuditLog> {
+    match (&args.data_dir, &args.audit_log) {
         (_, Some(named)) => AuditLog::open(named, Arc::new(SystemClock::default())),
         (Place::Folder(folder), None) if !folder.is_dir() => Err(Error::config(format!(
             "there is no data folder {} beside which the command is written down: pass --data-dir or --audit-log",

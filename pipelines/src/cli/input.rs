@@ -14,7 +14,7 @@ use thalweg_core::{Error, Result};
 use thalweg_objects::Access;
 use thalweg_runtime::{CheckpointStorage, JobBuilder};
 
-use super::DataArgs;
+use super::JobArgs;
 use crate::healthcare::alerts::command::CommandMessage;
 use crate::healthcare::config::{HealthcareConfig, KafkaSection};
 use crate::healthcare::dashboard::tap::Tap;
@@ -138,13 +138,14 @@ pub(super) fn is_one_piece(file: &dyn Source) -> Result<bool> {
 /// The healthcare job over a source, with a tap for dashboards if they are served.
 pub(super) fn job(
     config: &HealthcareConfig,
-    data: &DataArgs,
+    args: &JobArgs,
     sources: Sources,
     storage: Arc<dyn CheckpointStorage>,
     tap: Option<&Arc<Tap>>,
 ) -> Result<JobBuilder> {
-    let key = data.key(storage.as_ref())?;
-    let committer = Arc::new(DeltaCommitter::at(&data.data_dir, &Access::from_environment())?);
+    let key = args.key(storage.as_ref())?;
+    let place = &args.data.data_dir;
+    let committer = Arc::new(DeltaCommitter::at(place, &Access::from_environment())?);
     let topics = Topics::of(config)?;
     let graph = tapped_graph(config, sources, &committer, topics.as_ref(), &key, tap)?;
     Ok(JobBuilder::new(graph, storage, key).settings(config.runtime.clone()))

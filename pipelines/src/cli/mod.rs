@@ -65,7 +65,7 @@ enum Command {
     /// List, inspect, verify, rewind or resolve checkpoints
     Checkpoints {
         #[command(flatten)]
-        data: DataArgs,
+        job: JobArgs,
         #[command(flatten)]
         mirror: mirror::MirrorArgs,
         #[command(flatten)]
@@ -101,7 +101,7 @@ enum Command {
     /// Check the log of who asked for what
     Audit {
         #[command(flatten)]
-        access: access::AccessArgs,
+        audit: audit::AuditArgs,
         #[command(subcommand)]
         command: audit::AuditCommand,
     },
@@ -109,7 +109,7 @@ enum Command {
     Config,
 }
 
-/// Where a job keeps its tables, and the key they are sealed with.
+/// Where a job keeps its tables, and its settings.
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     /// Configuration file (see `healthcare config`)
@@ -119,6 +119,13 @@ pub struct DataArgs {
     /// Folder of the tables and checkpoints, or URL of their prefix in an object store (s3://, az://, abfss://, gs://)
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub data_dir: Place,
+}
+
+/// A job: where it keeps its tables, and the key they are sealed with.
+#[derive(Debug, Clone, Args)]
+pub struct JobArgs {
+    #[command(flatten)]
+    data: DataArgs,
 
     /// File of the encryption key [default: DIR.key, beside a folder]; `THALWEG_PHI_KEY` overrides it
     #[arg(long, value_name = "F")]
@@ -130,17 +137,6 @@ impl DataArgs {
         HealthcareConfig::load(self.config.as_deref())
     }
 
-    /// The checkpoints, opened for a job.
-    fn checkpoints(&self) -> Result<Arc<dyn CheckpointStorage>> {
-        Ok(match self.data_dir.join(CHECKPOINTS) {
-            Place::Folder(folder) => Arc::new(LocalStorage::open(folder)?),
-            Place::Remote(remote) => {
-                keys::check(&self.data_dir, self.key_file.as_deref())?;
-                Arc::new(ObjectStorage::open(&remote, &Access::from_environment())?)
-            }
-        })
-    }
-
     /// The checkpoints, to be looked at beside a running job.
     fn checkpoints_read_only(&self) -> Result<Arc<dyn CheckpointStorage>> {
         Ok(match self.data_dir.join(CHECKPOINTS) {
@@ -150,19 +146,33 @@ impl DataArgs {
             }
         })
     }
+}
+
+impl JobArgs {
+    /// The checkpoints, opened for a job.
+    fn checkpoints(&self) -> Result<Arc<dyn CheckpointStorage>> {
+        let place = &self.data.data_dir;
+        Ok(match place.join(CHECKPOINTS) {
+            Place::Folder(folder) => Arc::new(LocalStorage::open(folder)?),
+            Place::Remote(remote) => {
+                keys::check(place, self.key_file.as_deref())?;
+                Arc::new(ObjectStorage::open(&remote, &Access::from_environment())?)
+            }
+        })
+    }
 
     /// The key of an existing job; a new one, with a warning, for a job that has no checkpoints yet.
     fn key(&self, storage: &dyn CheckpointStorage) -> Result<Arc<MasterKey>> {
-        let key_file = self.key_file.as_deref();
+        let (place, key_file) = (&self.data.data_dir, self.key_file.as_deref());
         let has_checkpoints =
             storage.list("")?.iter().any(|name| Manifest::number_of(name).is_some());
         if has_checkpoints {
-            return Ok(Arc::new(keys::load(&self.data_dir, key_file)?.0));
+            return Ok(Arc::new(keys::load(place, key_file)?.0));
         }
-        let (key, origin) = keys::load_or_create(&self.data_dir, key_file)?;
+        let (key, origin) = keys::load_or_create(place, key_file)?;
         if origin == KeyOrigin::Created {
             tracing::warn!(
-                data = %self.data_dir,
+                data = %place,
                 "made a new encryption key: keep a copy, without it bronze and quarantine cannot be read"
             );
         }
@@ -185,8 +195,8 @@ impl Cli {
             Command::Produce(args) => produce::execute(&args),
             Command::Alerts(args) => alerts::execute(&args),
             Command::Graph(args) => graph::execute(&args),
-            Command::Checkpoints { data, mirror, checkpoints } => {
-                checkpoints::execute(&data, &mirror, &checkpoints.command)
+            Command::Checkpoints { job, mirror, checkpoints } => {
+                checkpoints::execute(&job, &mirror, &checkpoints.command)
             }
             Command::Maintain(args) => return maintain::execute(&args),
             Command::Quality(args) => return quality::execute(&args),
@@ -197,7 +207,7 @@ impl Cli {
             Command::Decrypt(args) => decrypt::execute(&args),
             Command::Serve(args) => serve::execute(&args),
             Command::Users { access, command } => access::execute(&access, &command),
-            Command::Audit { access, command } => audit::execute(&access, &command),
+            Command::Audit { audit, command } => audit::execute(&audit, &command),
             Command::Config => {
                 print(&config::commented_default());
                 Ok(())
@@ -211,4 +221,28 @@ impl Cli {
 fn print(text: &str) {
     use std::io::Write;
     drop(std::io::stdout().write_all(text.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn what_would_do_nothing_is_no_option() {
+        for words in [
+            &["quality", "--date", "2025-11-24", "--key-file", "k"][..],
+            &["refresh", "--date", "2025-11-24", "--key-file", "k"],
+            &["report", "--date", "2025-11-24", "--key-file", "k"],
+            &["monitor", "--key-file", "k"],
+            &["maintain", "--key-file", "k"],
+            &["schedule", "--key-file", "k"],
+            &["audit", "verify", "--users-file", "u"],
+            &["alerts", "acknowledge", "1/a/1", "--by", "Joy", "--users-file", "u"],
+        ] {
+            let refused = Cli::try_parse_from(["healthcare"].iter().chain(words)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::UnknownArgument, "{words:?}");
+        }
+    }
 }
