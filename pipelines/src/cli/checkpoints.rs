@@ -5,13 +5,13 @@ use thalweg_runtime::cli::CheckpointsCommand;
 
 use super::JobArgs;
 use super::input;
-use super::mirror::MirrorArgs;
+use super::mirror::MirroredArgs;
 use crate::healthcare::graph::Sources;
 
 /// Looks at the folder, or opens the job for what needs its tables.
 pub(super) fn execute(
     job: &JobArgs,
-    mirror: &MirrorArgs,
+    mirror: &MirroredArgs,
     command: &CheckpointsCommand,
 ) -> Result<()> {
     let readable = job.data.checkpoints_read_only()?;

@@ -67,7 +67,7 @@ enum Command {
         #[command(flatten)]
         job: JobArgs,
         #[command(flatten)]
-        mirror: mirror::MirrorArgs,
+        mirror: mirror::MirroredArgs,
         #[command(flatten)]
         checkpoints: CheckpointsArgs,
     },
@@ -113,11 +113,11 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     /// Configuration file (see `healthcare config`)
-    #[arg(long, value_name = "F.toml")]
+    #[arg(long, value_name = "F.toml", global = true)]
     pub config: Option<PathBuf>,
 
     /// Folder of the tables and checkpoints, or URL of their prefix in an object store (s3://, az://, abfss://, gs://)
-    #[arg(long, value_name = "DIR", default_value = "data")]
+    #[arg(long, value_name = "DIR", default_value = "data", global = true)]
     pub data_dir: Place,
 }
 
@@ -128,7 +128,7 @@ pub struct JobArgs {
     data: DataArgs,
 
     /// File of the encryption key [default: DIR.key, beside a folder]; `THALWEG_PHI_KEY` overrides it
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", global = true)]
     pub key_file: Option<PathBuf>,
 }
 
@@ -225,9 +225,39 @@ fn print(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::error::ErrorKind;
 
     use super::*;
+    use crate::healthcare::config::MirrorSection;
+
+    #[test]
+    fn checkpoints_takes_its_options_before_and_behind_what_is_to_be_done() {
+        let options = ["--data-dir", "d", "--config", "c.toml", "--key-file", "k"];
+        let mirror = ["--mirror-topic", "t", "--mirror-servers", "h:1"];
+        let options = [&options[..], &mirror[..]].concat();
+        for what in [
+            &["list"][..],
+            &["inspect", "7"],
+            &["verify"],
+            &["rewind", "--to", "1"],
+            &["resolve", "--sink", "s", "--void", "1"],
+        ] {
+            for words in [[&options[..], what].concat(), [what, &options[..]].concat()] {
+                let words = ["healthcare", "checkpoints"].iter().chain(&words);
+                let line = Cli::try_parse_from(words).unwrap();
+                let Command::Checkpoints { job, mirror, .. } = line.command else { panic!() };
+                assert_eq!(job.data.data_dir, Place::from(Path::new("d")));
+                assert_eq!(job.data.config.as_deref(), Some(Path::new("c.toml")));
+                assert_eq!(job.key_file.as_deref(), Some(Path::new("k")));
+                let mut section = MirrorSection::default();
+                mirror.apply(&mut section);
+                assert_eq!(section.topic.as_deref(), Some("t"));
+                assert_eq!(section.bootstrap_servers.as_deref(), Some("h:1"));
+            }
+        }
+    }
 
     #[test]
     fn what_would_do_nothing_is_no_option() {
