@@ -33,9 +33,10 @@ use thalweg_core::Result;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::{KeyOrigin, MasterKey};
 use thalweg_objects::{Access, Place};
-use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, init_logging, report_error};
+use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, init_logging};
 use thalweg_runtime::{CheckpointStorage, LocalStorage, ObjectStorage};
 
+use self::outcome::exit_code;
 use crate::healthcare::config::{self, HealthcareConfig};
 use crate::healthcare::decrypt::DecryptArgs;
 use crate::healthcare::keys;
@@ -190,30 +191,29 @@ impl Cli {
             Command::Produce(args) => args.quiet,
             _ => false,
         });
-        let done = match self.command {
-            Command::Run(command) => run::execute(&command),
-            Command::Produce(args) => produce::execute(&args),
-            Command::Alerts(args) => alerts::execute(&args),
-            Command::Graph(args) => graph::execute(&args),
+        match self.command {
+            Command::Run(command) => exit_code(run::execute(&command)),
+            Command::Produce(args) => exit_code(produce::execute(&args)),
+            Command::Alerts(args) => exit_code(alerts::execute(&args)),
+            Command::Graph(args) => exit_code(graph::execute(&args)),
             Command::Checkpoints { job, mirror, checkpoints } => {
-                checkpoints::execute(&job, &mirror, &checkpoints.command)
+                exit_code(checkpoints::execute(&job, &mirror, &checkpoints.command))
             }
-            Command::Maintain(args) => return maintain::execute(&args),
-            Command::Quality(args) => return quality::execute(&args),
-            Command::Refresh(args) => return refresh::execute(&args),
-            Command::Report(args) => return report::execute(&args),
-            Command::Monitor(args) => return monitor::execute(&args),
-            Command::Schedule(args) => cron::execute(&args),
-            Command::Decrypt(args) => decrypt::execute(&args),
-            Command::Serve(args) => serve::execute(&args),
-            Command::Users { access, command } => access::execute(&access, &command),
-            Command::Audit { audit, command } => audit::execute(&audit, &command),
+            Command::Maintain(args) => maintain::execute(&args),
+            Command::Quality(args) => quality::execute(&args),
+            Command::Refresh(args) => refresh::execute(&args),
+            Command::Report(args) => report::execute(&args),
+            Command::Monitor(args) => monitor::execute(&args),
+            Command::Schedule(args) => exit_code(cron::execute(&args)),
+            Command::Decrypt(args) => exit_code(decrypt::execute(&args)),
+            Command::Serve(args) => exit_code(serve::execute(&args)),
+            Command::Users { access, command } => exit_code(access::execute(&access, &command)),
+            Command::Audit { audit, command } => exit_code(audit::execute(&audit, &command)),
             Command::Config => {
                 print(&config::commented_default());
-                Ok(())
+                ExitCode::SUCCESS
             }
-        };
-        done.map_or_else(|error| report_error(&error), |()| ExitCode::SUCCESS)
+        }
     }
 }
 

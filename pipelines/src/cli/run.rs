@@ -12,6 +12,7 @@ use super::dashboard::{self, DashboardArgs};
 use super::demo::{self, Demo};
 use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
+use super::outcome::Failure;
 use super::schedule::Schedule;
 use crate::healthcare::commands::DEFAULT_COMMANDS_TOPIC;
 use crate::healthcare::config::KafkaSection;
@@ -42,10 +43,11 @@ impl RunCommand {
 }
 
 /// Runs until the input ends, a limit is reached, or someone asks to stop.
-pub(super) fn execute(command: &RunCommand) -> Result<()> {
+pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     let mut config = command.job.data.load_config()?;
     command.mirror.apply(&mut config.mirror);
     command.input.apply(&mut config.kafka);
+    command.input.check(&config.kafka).map_err(Failure::Usage)?;
     config.runtime = command.run.apply(config.runtime);
     Topics::of(&config)?;
     command.dashboard.check()?;

@@ -117,15 +117,24 @@ impl Default for KafkaSection {
 }
 
 impl KafkaSection {
+    /// The brokers.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when none is named.
+    pub fn servers(&self) -> Result<&str> {
+        self.bootstrap_servers.as_deref().ok_or_else(|| {
+            Error::config(
+                "no kafka broker is named: pass --bootstrap-servers host:port, or a --config file with kafka.bootstrap_servers",
+            )
+        })
+    }
+
     /// What the Kafka source needs.
     ///
     /// # Errors
-    /// [`thalweg_core::ErrorKind::InvalidConfig`] when no broker is named.
+    /// As [`KafkaSection::servers`].
     pub fn source(&self) -> Result<KafkaConfig> {
-        let servers = self.bootstrap_servers.as_deref().ok_or_else(|| {
-            Error::config("no kafka broker is named: pass --bootstrap-servers host:port")
-        })?;
-        Ok(self.source_at(servers))
+        Ok(self.source_at(self.servers()?))
     }
 
     fn source_at(&self, servers: &str) -> KafkaConfig {
