@@ -55,7 +55,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the pipeline; with neither --bootstrap-servers nor --input, over a simulated hospital
+    /// Run the pipeline; with neither brokers (here or in --config) nor --input, over a simulated hospital
     Run(run::RunCommand),
     /// Send events of a simulated hospital to a Kafka topic
     Produce(ProduceArgs),

@@ -47,8 +47,10 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     let mut config = command.job.data.load_config()?;
     command.mirror.apply(&mut config.mirror);
     command.input.apply(&mut config.kafka);
-    command.input.check(&config.kafka).map_err(Failure::Usage)?;
     config.runtime = command.run.apply(config.runtime);
+    // What the file says was checked when it was read: what is wrong now was given here.
+    let given = command.input.check(&config.kafka).and_then(|()| config.check());
+    given.map_err(Failure::Usage)?;
     Topics::of(&config)?;
     command.dashboard.check()?;
     if let Some(path) = &command.input.input {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thalweg_connectors::delta::{Compaction, SAFE_RETENTION, Vacuum};
 use thalweg_connectors::kafka::{KafkaConfig, OnDataLoss, Start};
+use thalweg_core::graph::DEFAULT_MAX_PARALLELISM;
 use thalweg_core::{Error, Result};
 use thalweg_runtime::Settings;
 
@@ -278,15 +279,14 @@ impl HealthcareConfig {
         self.signal_lost.check()?;
         self.anomalies.check()?;
         Rules::new(self)?.check()?;
+        let runtime = self.runtime.check(DEFAULT_MAX_PARALLELISM);
+        runtime.map_err(|e| Error::config(format!("runtime.{e}")))?;
         let wrong = |what: &str| Err(Error::config(what.to_owned()));
         if self.kafka.topic.is_empty() {
             return wrong("kafka.topic must not be empty");
         }
         if self.kafka.discovery_interval.is_zero() {
             return wrong("kafka.discovery_interval must be longer than 0s");
-        }
-        if self.runtime.checkpoint_interval.is_zero() {
-            return wrong("runtime.checkpoint_interval must be longer than 0s");
         }
         if self.decoding.max_message_bytes == 0 {
             return wrong("decoding.max_message_bytes must be at least 1");
@@ -296,9 +296,6 @@ impl HealthcareConfig {
         }
         if self.time.idle_after.is_zero() {
             return wrong("time.idle_after must be more than 0s");
-        }
-        if self.runtime.parallelism == 0 {
-            return wrong("runtime.parallelism must be at least 1");
         }
         if self.maintenance.retention < SAFE_RETENTION {
             return wrong("maintenance.retention must be at least 1h");
