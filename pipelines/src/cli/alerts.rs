@@ -63,8 +63,8 @@ struct CommandArgs {
     #[arg(long, value_name = "T")]
     topic: Option<String>,
 
-    /// The job's configuration file: `alerts.commands_topic`, `kafka.bootstrap_servers` and kafka.properties (TLS, SASL) are
-    /// used
+    /// The job's configuration file: `alerts.commands_topic`, `kafka.bootstrap_servers` and kafka.properties (TLS, SASL)
+    /// are used
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
 }
