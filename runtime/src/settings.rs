@@ -30,7 +30,7 @@ pub(crate) fn size<'de, D: Deserializer<'de>>(
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Subtasks per chain. Default: the number of cores.
+    /// Subtasks per task. Default: the number of cores.
     pub parallelism: u32,
     /// Time between checkpoints. Default 1 s.
     #[serde(with = "humantime_serde")]

@@ -11,7 +11,7 @@ use crate::settings::Settings;
 /// How to run a job.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Subtasks per chain [default: number of cores]
+    /// Subtasks per task [default: number of cores]
     #[arg(long, value_name = "N")]
     pub parallelism: Option<u32>,
 

@@ -157,7 +157,7 @@ const SECTIONS: &[Section] = &[
         name: "runtime",
         comment: "How the job runs. All of it may change between runs.",
         entries: &[
-            example("parallelism", "4", "Subtasks per chain. Default: the number of cores."),
+            example("parallelism", "4", "Subtasks per task. Default: the number of cores."),
             entry("checkpoint_interval", "Time between checkpoints: how soon rows become visible."),
             entry("channel_rows", "Rows that may wait in one channel."),
             entry("keep_checkpoints", "Manifests kept, at least 2."),
