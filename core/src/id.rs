@@ -76,7 +76,7 @@ impl fmt::Display for OperatorUid {
     }
 }
 
-/// One parallel instance of an operator chain, counted from 0.
+/// One parallel instance of a task, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SubtaskIndex(pub u32);

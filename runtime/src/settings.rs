@@ -35,7 +35,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Subtasks per chain, 1 to the graph's number of key groups (128 unless it says otherwise). Default: the number of
+    /// Subtasks per task, 1 to the graph's number of key groups (128 unless it says otherwise). Default: the number of
     /// cores, 32 at most.
     pub parallelism: u32,
     /// Time between checkpoints, at least 1 ms. Default 1 s.

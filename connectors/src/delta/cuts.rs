@@ -222,6 +222,16 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_lists_the_columns() {
+        let page = include_str!("../../../docs/guide/data.md");
+        let section = page.split("\n### `meta/checkpoints`\n").nth(1).unwrap();
+        let section = section.split("\n### ").next().unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let listed: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+        assert_eq!(listed, COLUMNS);
+    }
+
+    #[test]
     fn the_newest_cut_of_a_chain_is_that_of_its_last_checkpoint_whatever_a_clock_did() {
         let newest = |cuts: &[Cut]| {
             let newest = newest_cuts(cuts);

@@ -24,7 +24,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Where a sink's rows go, as the genesis manifest remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Which committer serves it: `delta`, `memory`.
+    /// Which committer serves it ([`Committer::kind`]): `delta`, `kafka`, `memory`.
     pub kind: String,
     /// Its place, relative to the committer's root: `silver/events`.
     pub path: String,

@@ -48,7 +48,7 @@ pub const RESPIRATORY_RATE_RANGE: &str = "respiratory_rate.range";
 
 /// `blood_pressure` is no text.
 pub const BLOOD_PRESSURE_TYPE: &str = "blood_pressure.type";
-/// `blood_pressure` is not two numbers of two or three digits with a slash between them.
+/// `blood_pressure` is not two numbers of up to three digits with a slash between them.
 pub const BLOOD_PRESSURE_UNPARSABLE: &str = "blood_pressure.unparsable";
 /// The systolic pressure is not above the diastolic one.
 pub const BLOOD_PRESSURE_ORDER: &str = "blood_pressure.order";

@@ -11,7 +11,7 @@ use crate::settings::Settings;
 /// How to run a job.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Subtasks per chain, 1 to 128 [default: number of cores, 32 at most]
+    /// Subtasks per task, 1 to 128 [default: number of cores, 32 at most]
     #[arg(long, value_name = "N")]
     pub parallelism: Option<u32>,
 

@@ -43,7 +43,7 @@ pub(crate) struct WorkerArgs {
     /// Read this many messages in all and drain
     #[arg(long)]
     pub(crate) events: Option<u64>,
-    /// Subtasks per chain
+    /// Subtasks per task
     #[arg(long)]
     pub(crate) parallelism: u32,
     /// The disk is full for a moment each time it has been written to this often

@@ -160,7 +160,7 @@ const SECTIONS: &[Section] = &[
             example(
                 "parallelism",
                 "4",
-                "Subtasks per chain, 1 to 128. Default: the number of cores, 32 at most.",
+                "Subtasks per task, 1 to 128. Default: the number of cores, 32 at most.",
             ),
             entry(
                 "checkpoint_interval",

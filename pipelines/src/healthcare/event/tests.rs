@@ -414,3 +414,43 @@ proptest! {
         let _ = (time::parse(&text), time::parse(&digits));
     }
 }
+
+/// The first cells of the tables that the guide has under a heading, one name each.
+fn documented(heading: &str) -> Vec<&'static str> {
+    let page = include_str!("../../../../docs/guide/data.md");
+    let title = format!("\n### {heading}\n");
+    let section = page.split(title.as_str()).nth(1).unwrap();
+    let section = section.split("\n##").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    cells.flat_map(|cell| cell.trim().split(", ")).map(|name| name.trim_matches('`')).collect()
+}
+
+#[test]
+fn the_guide_lists_every_field_and_every_code() {
+    let fields = documented("Fields");
+    let object: Vec<String> = fields.iter().map(|field| format!("\"{field}\": 1")).collect();
+    let object = format!("{{{}}}", object.join(", "));
+    assert_eq!(Message::read(Some(object.as_bytes()), 1 << 20).map(|m| m.unknown_fields), Ok(0));
+    let fields: BTreeSet<&str> = fields.into_iter().collect();
+    assert_eq!(fields.len(), Field::COUNT);
+    let codes: BTreeSet<&str> = documented("Reason codes").into_iter().collect();
+    assert_eq!(codes, BTreeSet::from(reason::ALL));
+}
+
+#[test]
+fn the_example_of_the_guide_is_a_valid_event_with_every_field() {
+    let page = include_str!("../../../../docs/guide/data.md");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    let example = example.unwrap();
+    assert_eq!(codes(Some(example.as_bytes())), [""; 0]);
+    for field in documented("Fields") {
+        assert!(example.contains(&format!("\"{field}\": ")), "{field}");
+    }
+    let format = HealthcareFormat::default();
+    let payloads = BinaryArray::from(vec![example.as_bytes()]);
+    let arrivals = TimestampMicrosecondArray::from(vec![ARRIVAL]);
+    format.decoder().decode(Messages { payloads: &payloads, arrivals: &arrivals }).unwrap();
+    let counters = format.counters();
+    assert_eq!((counters.unknown_fields(), counters.unusable_fields()), (0, 0));
+}

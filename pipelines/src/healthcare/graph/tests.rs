@@ -1,6 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use thalweg_connectors::provenance::source_schema;
 use thalweg_core::connector::source::{SourceReader, Split};
 use thalweg_core::graph::NodeKind;
@@ -84,6 +84,71 @@ fn every_table_has_the_columns_of_its_record() {
         ("gold-kpis", Kpis::schema()),
     ] {
         assert_eq!(input_of(&graph, sink), schema, "{sink}");
+    }
+}
+
+/// The rows of tables about columns that the guide has under a heading, in cells.
+fn documented(heading: &str) -> Vec<Vec<&'static str>> {
+    let page = include_str!("../../../../docs/guide/data.md");
+    let title = format!("\n### {heading}\n");
+    let section = page.split(title.as_str()).nth(1).unwrap();
+    let section = section.split("\n### ").next().unwrap();
+    let columns = section.split("\n| Column |").nth(1).unwrap();
+    let rows = columns.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| row.split('|').map(str::trim).collect()).collect()
+}
+
+/// A type in Delta's words.
+fn type_name(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Utf8 => "string",
+        DataType::Int32 => "integer",
+        DataType::Int64 => "long",
+        DataType::Float64 => "double",
+        DataType::Boolean => "boolean",
+        DataType::Binary => "binary",
+        DataType::Timestamp(..) => "timestamp",
+        DataType::List(_) => "array of string",
+        _ => "a type that no record has",
+    }
+}
+
+#[test]
+fn the_guide_lists_the_columns_of_every_table() {
+    let gold = [
+        VitalsByMinute::schema(),
+        VitalsByBpCategory::schema(),
+        PatientVitals::schema(),
+        Medications::schema(),
+        Kpis::schema(),
+    ];
+    for (heading, schemas) in [
+        ("`bronze/events`", vec![Bronze::schema()]),
+        ("`silver/events`, `late/events`", vec![Silver::schema()]),
+        ("`quarantine/events`", vec![Quarantine::schema()]),
+        ("Dead letters", vec![DeadLetter::schema()]),
+        ("`alerts/events`", vec![AlertEvent::schema()]),
+        ("Gold", gold.to_vec()),
+    ] {
+        let rows = documented(heading);
+        let mut listed = BTreeSet::new();
+        for row in &rows {
+            listed.extend(row[1].split(", "));
+        }
+        let mut columns = BTreeSet::new();
+        for schema in &schemas {
+            for field in schema.fields() {
+                let name = format!("`{}`", field.name());
+                let row = rows.iter().find(|row| row[1].split(", ").any(|listed| listed == name));
+                let row = row.unwrap_or_else(|| panic!("{heading} does not list {name}"));
+                let null = if field.is_nullable() { "yes" } else { "no" };
+                let expected = (type_name(field.data_type()), null);
+                assert_eq!((row[2], row[3]), expected, "{heading}: {name}");
+                columns.insert(name);
+            }
+        }
+        let columns: BTreeSet<&str> = columns.iter().map(String::as_str).collect();
+        assert_eq!(listed, columns, "{heading}");
     }
 }
 
