@@ -17,7 +17,7 @@ use crate::kafka::config::KafkaConfig;
 use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::producer::{self, TopicWriter};
 use crate::kafka::topic::TopicClient;
-use crate::kafka::{admin, client, requests};
+use crate::kafka::{DemoBroker, admin, client, requests};
 
 /// How long one call may wait for a broker before it is called again.
 const CALL: Duration = Duration::from_secs(10);
@@ -66,11 +66,14 @@ impl Cluster for Brokers {
             // The broker's own number of partitions.
             admin::ensure_topic(&self.config.bootstrap_servers, topic, -1, &reader.properties)?;
         }
-        let limit = admin::topic_setting(&reader, "max.message.bytes")?;
-        Ok(Some(FoundTopic {
-            cluster: found.cluster_id().unwrap_or_default(),
-            limit: limit.and_then(|limit| limit.parse().ok()),
-        }))
+        let cluster = found.cluster_id().unwrap_or_default();
+        let limit = if DemoBroker::is_of(&cluster) {
+            None
+        } else {
+            admin::topic_setting(&reader, "max.message.bytes")?
+        };
+        let limit = limit.and_then(|limit| limit.parse().ok());
+        Ok(Some(FoundTopic { cluster, limit }))
     }
 
     fn producer(&self, topic: &str, app_id: &str) -> Result<Box<dyn Transactions>> {
