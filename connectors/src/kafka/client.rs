@@ -115,6 +115,15 @@ pub(super) fn reason(error: &KafkaError) -> String {
     one_line(&code(error).map_or_else(|| error.to_string(), |code| code.to_string()))
 }
 
+/// The error for a batch of messages that is longer than its topic takes.
+pub(super) fn too_long(topic: &str) -> Error {
+    Error::config(format!(
+        "a batch of messages was longer than topic `{topic}` takes, whose max.message.bytes was lowered or may not be read: \
+         raise it, grant DESCRIBE_CONFIGS on the topic, or set kafka property `batch.size` to it, then run the same command \
+         again"
+    ))
+}
+
 /// Receives what librdkafka has to say beside messages.
 #[derive(Debug)]
 pub(super) struct Events {

@@ -93,7 +93,7 @@ impl DirectWriter {
                     room.await;
                 }
                 Err((error, _)) => {
-                    return Err(failed(topic, &client::reason(&error)));
+                    return Err(undelivered(topic, &Failure::of(&error)));
                 }
             }
         }
@@ -105,7 +105,7 @@ impl DirectWriter {
 
     fn check(&self) -> Result<()> {
         match self.context().failed.get() {
-            Some(reason) => Err(failed(self.format.topic(), reason)),
+            Some(failure) => Err(undelivered(self.format.topic(), failure)),
             None => Ok(()),
         }
     }
@@ -122,8 +122,8 @@ impl SinkWriter for DirectWriter {
         epoch.release();
         async move {
             let acknowledged = tokio::time::timeout(PATIENCE, epoch.done.notified()).await;
-            if let Some(reason) = producer.client().context().failed.get() {
-                return Err(failed(&topic, reason));
+            if let Some(failure) = producer.client().context().failed.get() {
+                return Err(undelivered(&topic, failure));
             }
             acknowledged.map_err(|_| failed(&topic, "the broker does not answer"))?;
             let rows = epoch.rows.load(Ordering::Relaxed);
@@ -137,11 +137,30 @@ fn failed(topic: &str, reason: &str) -> Error {
     Error::transient(format!("messages could not be delivered to topic `{topic}`: {reason}"))
 }
 
+fn undelivered(topic: &str, failure: &Failure) -> Error {
+    match failure.code {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => client::too_long(topic),
+        _ => failed(topic, &failure.reason),
+    }
+}
+
+/// Why a message could not be delivered.
+struct Failure {
+    code: Option<RDKafkaErrorCode>,
+    reason: String,
+}
+
+impl Failure {
+    fn of(error: &KafkaError) -> Self {
+        Self { code: client::code(error), reason: client::reason(error) }
+    }
+}
+
 /// Hears of acknowledgements, on librdkafka's thread.
 #[derive(Default)]
 struct Deliveries {
     /// The first failure; from then on everything fails.
-    failed: OnceLock<String>,
+    failed: OnceLock<Failure>,
     room: Notify,
 }
 
@@ -160,7 +179,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, epoch: Arc<Epoch>) {
         if let Err((error, _)) = result {
-            self.failed.get_or_init(|| client::reason(error));
+            self.failed.get_or_init(|| Failure::of(error));
         }
         epoch.release();
         self.room.notify_one();
