@@ -15,18 +15,20 @@ use thalweg_core::connector::sink::{BoxFuture, SinkWriter, Staged};
 use thalweg_core::{CheckpointId, Error, Result};
 use tokio::sync::Notify;
 
+use super::config::MESSAGE_TIMEOUT;
 use super::messages::{Message, MessageFormat, messages};
 use crate::clock::now_micros;
 use crate::kafka::client;
 
-/// How long a broker may take to acknowledge what was sent before a barrier. Beyond librdkafka's own limit, so that
-/// the reason it gives is the one that is told.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How much longer a checkpoint waits for acknowledgements than librdkafka lets a message wait, so that the reason that it
+/// gives is the one that is told.
+const MARGIN: Duration = Duration::from_secs(30);
 
 /// Sends the rows of one subtask.
 pub(super) struct DirectWriter {
     format: MessageFormat,
     producer: ThreadedProducer<Deliveries>,
+    patience: Duration,
     epoch: Arc<Epoch>,
 }
 
@@ -58,7 +60,8 @@ impl DirectWriter {
     pub(super) fn new(format: MessageFormat, config: &ClientConfig) -> Result<Self> {
         let producer =
             config.create_with_context(Deliveries::default()).map_err(client::creation_error)?;
-        Ok(Self { format, producer, epoch: Epoch::open() })
+        let patience = patience(config.get(MESSAGE_TIMEOUT));
+        Ok(Self { format, producer, patience, epoch: Epoch::open() })
     }
 
     async fn send(&self, batch: &RecordBatch) -> Result<()> {
@@ -119,9 +122,10 @@ impl SinkWriter for DirectWriter {
     fn close_epoch(&mut self, _checkpoint: CheckpointId) -> BoxFuture<'static, Result<Staged>> {
         let epoch = std::mem::replace(&mut self.epoch, Epoch::open());
         let (topic, producer) = (self.format.topic().to_owned(), self.producer.clone());
+        let patience = self.patience;
         epoch.release();
         async move {
-            let acknowledged = tokio::time::timeout(PATIENCE, epoch.done.notified()).await;
+            let acknowledged = tokio::time::timeout(patience, epoch.done.notified()).await;
             if let Some(failure) = producer.client().context().failed.get() {
                 return Err(undelivered(&topic, failure));
             }
@@ -130,6 +134,15 @@ impl SinkWriter for DirectWriter {
             Ok(Staged { items: Vec::new(), rows })
         }
         .boxed()
+    }
+}
+
+/// How long a broker may take to acknowledge what was sent before a barrier, where a message may wait for so many ms. Zero
+/// is without end for librdkafka, and so it is here; it refuses what is no number.
+fn patience(message_timeout: Option<&str>) -> Duration {
+    match message_timeout.and_then(|text| text.trim().parse::<u64>().ok()) {
+        Some(millis) if millis > 0 => Duration::from_millis(millis).saturating_add(MARGIN),
+        _ => Duration::MAX,
     }
 }
 
@@ -183,5 +196,17 @@ impl ProducerContext for Deliveries {
         }
         epoch.release();
         self.room.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_waits_a_little_longer_than_a_message_may() {
+        let of = |text| patience(Some(text)).as_secs();
+        assert_eq!((of("60000"), of("600000"), of(" 500 ")), (90, 630, 30));
+        assert_eq!(patience(Some("0")), Duration::MAX);
     }
 }
