@@ -118,7 +118,7 @@ mod kafka {
         let error = failure(reader(&source, splits).as_mut(), &mut Seen::default());
         assert_eq!(error.kind(), ErrorKind::DataLoss);
         assert!(error.to_string().contains("deleted before they were read"), "{error}");
-        assert_eq!(source.resets(), 0);
+        assert_eq!(source.losses(), 0);
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod kafka {
         seen.read(reader.as_mut(), |seen| seen.positions.get("partition-00000") == Some(&9_000));
         let rows = &seen.rows["partition-00000"];
         assert!(rows[0].offset > 0 && rows.len() as i64 == 9_000 - rows[0].offset);
-        assert_eq!(source.resets(), 1);
+        assert_eq!(source.losses(), 1);
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod kafka {
         splits[0].position = 50;
         let mut seen = Seen::default();
         seen.read(reader(&source, splits).as_mut(), |seen| seen.count() == 10);
-        assert_eq!((seen.payloads(), source.resets()), (numbers(0..10), 1));
+        assert_eq!((seen.payloads(), source.losses()), (numbers(0..10), 1));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What a reader does about events that are not messages.
 
-use std::sync::atomic::Ordering;
-
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -71,7 +69,7 @@ impl KafkaReader {
                 let is_cut = said.is_some_and(|(_, reason)| client::is_truncation(&reason));
                 // A position that is gone has a clearer error.
                 self.out_of_range()?;
-                if is_cut { cut_short(&self.config) } else { Ok(()) }
+                if is_cut { cut_short(&self.config, &self.losses) } else { Ok(()) }
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 self.unknown_partition()
@@ -105,8 +103,8 @@ impl KafkaReader {
             let mut position = partition.position;
             if position < low || position > high {
                 lost = true;
-                Loss { partition: number, position, low, high: Some(high) }.report(&self.config)?;
-                self.resets.fetch_add(1, Ordering::Relaxed);
+                let loss = Loss { partition: number, position, low, high: Some(high) };
+                loss.pass(&self.config, &self.losses)?;
                 position = partition.end.map_or(low, |end| low.min(end));
                 self.hand_out(number, Some(position))?;
             }
