@@ -51,6 +51,25 @@ mod kafka {
     }
 
     #[test]
+    fn every_compression_that_kafka_knows_is_read() {
+        for codec in ["gzip", "snappy", "lz4", "zstd"] {
+            let broker = DemoBroker::start(TOPIC, 1).unwrap();
+            let servers = broker.bootstrap_servers();
+            let properties = BTreeMap::from([("compression.type".to_owned(), codec.to_owned())]);
+            let writer = TopicWriter::new(servers, TOPIC, &properties).unwrap();
+            for number in 0..1_000 {
+                writer.send_to(0, Some(number.to_string().as_bytes()), None).unwrap();
+            }
+            writer.flush(Duration::from_secs(30)).unwrap();
+            let source = source(KafkaConfig::new(servers, TOPIC));
+            let splits = source.start_splits().unwrap();
+            let mut seen = Seen::default();
+            seen.read(reader(&source, splits).as_mut(), |seen| seen.count() == 1_000);
+            assert_eq!(seen.payloads(), numbers(0..1_000), "{codec}");
+        }
+    }
+
+    #[test]
     fn a_restart_from_stored_positions_neither_loses_nor_repeats() {
         let broker = DemoBroker::start(TOPIC, 2).unwrap();
         let servers = broker.bootstrap_servers();

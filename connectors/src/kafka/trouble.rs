@@ -79,7 +79,8 @@ impl KafkaReader {
             }
             // librdkafka skips what it cannot unpack: stop before the messages behind it arrive.
             Code::BadCompression | Code::NotImplemented => Err(Error::config(format!(
-                "topic `{}` has messages in a compression that this build cannot read: use gzip, snappy or lz4",
+                "topic `{}` has messages that cannot be unpacked: gzip, snappy, lz4 and zstd are known, and a batch may take \
+                 as much as kafka property `receive.message.max.bytes` says",
                 self.config.topic
             ))),
             _ => Err(self.broken("read", error)),
