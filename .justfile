@@ -35,10 +35,10 @@ main-job:
 example NAME *ARGS:
     cargo run -p thalweg-examples --bin {{NAME}} -- {{ARGS}}
 
-# A Kafka to try the pipeline on; `just kafka-down` stops it
+# A Kafka to try the pipeline on, with its topics; `just kafka-down` stops it
 kafka:
-    docker compose -f docs/compose/compose.yaml up -d
+    docker compose -f docs/compose/compose.yaml up -d kafka create-topics
 
-# Stop that Kafka; its data is kept
+# Stop that Kafka and whatever else of the compose file runs; its data is kept
 kafka-down:
     docker compose -f docs/compose/compose.yaml down

@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Prefix of temporary names; readers and listings skip them.
@@ -30,8 +31,8 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 pub fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
     create_folders(folder)?;
-    let temporary = temporary_beside(path);
-    let result = write_synced(&temporary, bytes)
+    let (temporary, file) = open_beside(path)?;
+    let result = write_synced(file, bytes)
         .and_then(|()| fs::hard_link(&temporary, path))
         .and_then(|()| sync_folder(folder));
     // The link is what counts; a leftover temporary name is swept at the next start.
@@ -43,8 +44,8 @@ pub fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
     create_folders(folder)?;
-    let temporary = temporary_beside(path);
-    let result = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let (temporary, file) = open_beside(path)?;
+    let result = write_synced(file, bytes).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
         drop(fs::remove_file(&temporary));
     }
@@ -109,14 +110,63 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn temporary_beside(path: &Path) -> PathBuf {
+/// A new file beside `path`, under a temporary name. Of several containers on one volume each may be process 1: what
+/// tells their names apart is chosen at random.
+fn open_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    static PROCESS: LazyLock<u64> = LazyLock::new(rand::random::<u64>);
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let unique = NEXT.fetch_add(1, Ordering::Relaxed);
-    folder_of(path).join(format!("{TEMPORARY_PREFIX}{}-{unique}", std::process::id()))
+    let name = format!("{TEMPORARY_PREFIX}{:016x}-{unique}", *PROCESS);
+    let temporary = folder_of(path).join(name);
+    let file = open_new(&temporary)?;
+    Ok((temporary, file))
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+/// Opens a file that is not there yet. That it is there is no word about the file that it is written for.
+fn open_new(temporary: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(temporary).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => io::Error::other("a temporary name is taken"),
+        _ => e,
+    })
+}
+
+fn write_synced(mut file: File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_file_of_another_is_never_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest");
+        let (temporary, _file) = open_beside(&path).unwrap();
+        fs::write(&temporary, b"another's").unwrap();
+        let error = open_new(&temporary).unwrap_err();
+        assert_ne!(error.kind(), io::ErrorKind::AlreadyExists, "that would be a word about `path`");
+        assert_eq!(fs::read(&temporary).unwrap(), b"another's");
+    }
+
+    #[test]
+    fn temporary_names_are_told_by_their_prefix_and_by_no_number_of_a_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest");
+        let (first, _first) = open_beside(&path).unwrap();
+        let (second, _second) = open_beside(&path).unwrap();
+        assert_ne!(first, second);
+        let own = format!("{TEMPORARY_PREFIX}{}-", std::process::id());
+        for temporary in [&first, &second] {
+            let name = temporary.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(name.starts_with(TEMPORARY_PREFIX) && !name.starts_with(&own), "{name}");
+        }
+        sweep_temporaries(folder.path()).unwrap();
+        assert!(!first.exists() && !second.exists());
+        create_new(&path, b"rows").unwrap();
+        replace(&path, b"others").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"others");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary is left");
+    }
 }

@@ -68,6 +68,22 @@ class Containers(unittest.TestCase):
             target = command[command.index("--config") + 1]
             self.assertEqual(SERVICES[name]["configs"], [{"source": "healthcare", "target": target}], name)
 
+    def test_the_commands_of_the_dags_know_the_settings_of_the_job(self):
+        airflow = SERVICES["airflow"]
+        target = airflow["environment"]["HEALTHCARE_CONFIG"]
+        self.assertEqual(airflow["configs"], [{"source": "healthcare", "target": target}])
+        variables = (ROOT / "pipelines/airflow/dags/healthcare_commands.py").read_text("utf-8")
+        self.assertIn('--config "$HEALTHCARE_CONFIG"', variables)
+
+    def test_the_counters_of_the_job_are_reached_by_containers_alone(self):
+        pipeline = SERVICES["pipeline"]
+        command = pipeline["command"]
+        self.assertEqual(command[command.index("--http") + 1], "0.0.0.0:8300")
+        # Without it the job refuses such an address.
+        self.assertIn("--behind-proxy", command)
+        self.assertNotIn("ports", pipeline)
+        self.assertNotIn("network_mode", pipeline)
+
     def test_the_dashboards_are_reached_over_tls_alone(self):
         dashboards, proxy = SERVICES["dashboards"], SERVICES["proxy"]
         self.assertNotIn("ports", dashboards)

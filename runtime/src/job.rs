@@ -142,8 +142,10 @@ impl JobBuilder {
     /// Starts the job on threads of its own.
     ///
     /// # Errors
-    /// Threads cannot be started. Everything else is told by [`JobHandle::join`].
+    /// Settings are out of range ([`Settings::check`]), or threads cannot be started. Everything else is told by
+    /// [`JobHandle::join`].
     pub fn start(self) -> Result<JobHandle> {
+        self.settings.check(self.graph.max_parallelism())?;
         let metrics = Arc::clone(&self.metrics);
         let (command, commands) = watch::channel(Command::Run);
         let shared = Arc::clone(&metrics);
@@ -160,7 +162,7 @@ impl JobBuilder {
         commands: watch::Receiver<Command>,
     ) -> Result<JobSummary> {
         let io = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.settings.io_threads.max(2))
+            .worker_threads(self.settings.io_threads)
             .thread_name("thalweg-io")
             .enable_all()
             .build()

@@ -15,6 +15,7 @@ pub struct NodeMetrics {
     pub rows_out: AtomicU64,
     late: AtomicU64,
     dropped: AtomicU64,
+    null_key: AtomicU64,
 }
 
 impl NodeMetrics {
@@ -24,13 +25,15 @@ impl NodeMetrics {
         if rows != LeftOut::default() {
             self.late.fetch_add(rows.late, Ordering::Relaxed);
             self.dropped.fetch_add(rows.dropped, Ordering::Relaxed);
+            self.null_key.fetch_add(rows.null_key, Ordering::Relaxed);
         }
     }
 
     /// Rows that are in no output, so far.
     pub fn left_out(&self) -> LeftOut {
-        let [late, dropped] = [&self.late, &self.dropped].map(|n| n.load(Ordering::Relaxed));
-        LeftOut { late, dropped }
+        let [late, dropped, null_key] =
+            [&self.late, &self.dropped, &self.null_key].map(|n| n.load(Ordering::Relaxed));
+        LeftOut { late, dropped, null_key }
     }
 }
 

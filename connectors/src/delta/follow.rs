@@ -56,12 +56,19 @@ impl TableVersion {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableFile {
     path: Path,
+    /// By column; times with an offset are in UTC.
     greatest: BTreeMap<String, Value>,
 }
 
 impl TableFile {
     fn new(path: Path, stats: Option<&str>) -> Self {
-        Self { path, greatest: Told::parse(stats).max_values }
+        let mut greatest = Told::parse(stats).max_values;
+        for value in greatest.values_mut() {
+            if let Some(utc) = value.as_str().and_then(in_utc) {
+                *value = Value::String(utc);
+            }
+        }
+        Self { path, greatest }
     }
 
     fn of(add: &Add) -> Option<Self> {
@@ -73,15 +80,24 @@ impl TableFile {
         self.greatest_second(column).is_none_or(|greatest| greatest >= second)
     }
 
-    /// The greatest timestamp in `column`, to the second, if the log tells.
+    /// The greatest timestamp in `column`, to the second, UTC, if the log tells.
     pub fn greatest_second(&self, column: &str) -> Option<&str> {
-        self.greatest.get(column)?.as_str()?.get(.."2025-11-24T21:00:00".len())
+        let text = self.greatest.get(column)?.as_str()?.strip_suffix('Z')?;
+        text.get(.."2025-11-24T21:00:00".len())
     }
 
     /// The greatest whole number in `column`, if the log tells.
     pub fn greatest_number(&self, column: &str) -> Option<i64> {
         self.greatest.get(column)?.as_i64()
     }
+}
+
+/// A time that says its offset, in UTC. Spark writes statistics with that of its session.
+fn in_utc(text: &str) -> Option<String> {
+    let time = speedate::DateTime::parse_str(text).ok()?;
+    let utc = time.in_timezone(0).ok()?;
+    // Seconds behind the year 2600 would be taken for milliseconds.
+    (utc.timestamp() == time.timestamp_tz()).then(|| utc.to_string())
 }
 
 /// Whether what was known of a table's files does not hold any more: its columns or settings are others, or a file has
@@ -226,5 +242,41 @@ impl DeltaFollower {
             found.extend(cuts::of_rows(&batch)?);
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(greatest: &str) -> TableFile {
+        let stats = serde_json::json!({ "numRecords": 1, "maxValues": { "t": greatest } });
+        TableFile::new(Path::from("f.parquet"), Some(&stats.to_string()))
+    }
+
+    #[test]
+    fn the_greatest_time_is_that_of_utc_whatever_offset_it_is_written_with() {
+        for same in [
+            "2025-11-24T21:00:00Z",
+            "2025-11-24T21:00:00.999Z",
+            "2025-11-24T21:00:00.5+00:00",
+            "2025-11-24T22:00:00.123+01:00",
+            "2025-11-24 22:00:00+01:00",
+            "2025-11-24T16:30:00-04:30",
+        ] {
+            let file = file(same);
+            assert_eq!(file.greatest_second("t"), Some("2025-11-24T21:00:00"), "{same}");
+            assert!(file.may_reach("t", "2025-11-24T21:00:00"));
+            assert!(!file.may_reach("t", "2025-11-24T21:00:01"));
+        }
+    }
+
+    #[test]
+    fn a_file_whose_greatest_time_is_not_understood_may_reach_any() {
+        for other in ["2025-11-24 21:00:00", "9999-12-31T23:00:00+01:00", "yesterday", "7", ""] {
+            let file = file(other);
+            assert_eq!(file.greatest_second("t"), None, "{other}");
+            assert!(file.may_reach("t", "2026-01-01T00:00:00"), "{other}");
+        }
     }
 }

@@ -103,12 +103,14 @@ impl Default for Vacuum {
 }
 
 /// What was removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Vacuumed {
     /// Files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Why the table's folder was left as it is, in one line.
+    pub skipped: Option<String>,
 }
 
 /// What was done to a log.
@@ -171,7 +173,8 @@ impl DeltaMaintenance {
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::Transient`] when others changed the same files meanwhile, several times: the table is
-    /// as it was. [`thalweg_core::ErrorKind::InvalidConfig`] for a table whose rows must not be replaced.
+    /// as it was. [`thalweg_core::ErrorKind::InvalidConfig`] for a table whose rows must not be replaced, and
+    /// for `rows` of which one lies outside of `range` or has no time.
     pub async fn overwrite(
         &self,
         table: &str,
@@ -203,8 +206,9 @@ impl DeltaMaintenance {
         Ok(done)
     }
 
-    /// Removes files below `table` that no version younger than the retention names, except those that `pending` says
-    /// a manifest waits to commit. `pending` is called right before files are removed and must read the manifests
+    /// Removes data files below `table` that no version younger than the retention names, except those that `pending`
+    /// says a manifest waits to commit. Files of other kinds stay, and so does everything below a table that uses what is
+    /// not understood here, deletion vectors say. `pending` is called right before files are removed and must read the manifests
     /// anew; an error of it stops the vacuum.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ mod entry;
 mod failure;
 mod follow;
 mod footer;
+mod instants;
 mod maintain;
 mod maintenance;
 mod overwrite;

@@ -50,6 +50,7 @@ pub(super) async fn overwrite(
     rows: &[RecordBatch],
 ) -> Result<Overwritten> {
     let stretch = Stretch { storage, table, within: Within { column, range } };
+    stretch.check_rows(rows)?;
     let mut why = "";
     for _ in 0..TRIES {
         match stretch.once(rows).await? {
@@ -109,6 +110,16 @@ impl Stretch<'_> {
                 "rows of table `{name}` may have been replaced: {why}"
             ))),
         }
+    }
+
+    /// Others would stay beside those that they stand for, and be there again after the next time.
+    fn check_rows(&self, rows: &[RecordBatch]) -> Result<()> {
+        for batch in rows {
+            if self.within.inside(self.table, batch)?.true_count() < batch.num_rows() {
+                return Err(self.refused("some of the new ones lie outside of the stretch of time"));
+            }
+        }
+        Ok(())
     }
 
     fn refused(&self, why: &str) -> Error {

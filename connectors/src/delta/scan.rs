@@ -6,20 +6,23 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::ArrowError;
 use arrow_select::filter::filter_record_batch;
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
 };
+use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::ChunkReader;
 use parquet::file::statistics::Statistics;
 use thalweg_core::time::EventTime;
 use thalweg_core::{Error, Result};
 
-use super::{failure, plan};
+use super::{failure, instants, plan};
 
 pub(super) fn broken(table: &str) -> Error {
     Error::corrupt(format!("a file of table {table} cannot be read"))
@@ -48,6 +51,7 @@ impl Within<'_> {
     fn excludes_group(&self, group: &RowGroupMetaData) -> bool {
         let mut columns = group.columns().iter();
         let column = columns.find(|c| c.column_path().string() == self.column);
+        let column = column.filter(|c| instants::are_micros(c.column_descr()));
         let Some(Statistics::Int64(stats)) = column.and_then(|c| c.statistics()) else {
             return false;
         };
@@ -86,11 +90,7 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// A local file is read as it is needed, a remote one is fetched whole: files are bounded in size.
-    pub(super) async fn open(
-        &self,
-        data: &Arc<dyn ObjectStore>,
-        file: &Path,
-    ) -> Result<ParquetRecordBatchReader> {
+    pub(super) async fn open(&self, data: &Arc<dyn ObjectStore>, file: &Path) -> Result<Rows> {
         let failed = |e| failure::storage("read a data file", self.table, &e);
         let found = data.get(file).await.map_err(failed)?;
         match found.payload {
@@ -99,12 +99,10 @@ impl Wanted<'_> {
         }
     }
 
-    fn reader(&self, file: impl ChunkReader + 'static) -> Result<ParquetRecordBatchReader> {
+    fn reader(&self, file: impl ChunkReader + 'static) -> Result<Rows> {
         let failed = |_| broken(self.table);
-        // What Arrow's types were for whoever wrote it does not count: a text is a text.
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(failed)?;
+        let metadata = columns_of(&file).map_err(failed)?;
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
         if let Some(columns) = self.columns {
             let columns = columns.iter().copied().chain(self.within.map(|w| w.column));
             let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
@@ -116,6 +114,29 @@ impl Wanted<'_> {
             let read = read.map(|(index, _)| index).collect();
             builder = builder.with_row_groups(read);
         }
-        builder.build().map_err(failed)
+        builder.build().map(Rows).map_err(failed)
+    }
+}
+
+/// What a file's footer says, and the columns as they are read: as Arrow reads them, but for times.
+fn columns_of(file: &impl ChunkReader) -> std::result::Result<ArrowReaderMetadata, ParquetError> {
+    // What Arrow's types were for whoever wrote it does not count: a text is a text.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let found = ArrowReaderMetadata::load(file, options)?;
+    let Some(columns) = instants::hint(found.parquet_schema(), found.schema()) else {
+        return Ok(found);
+    };
+    let options = ArrowReaderOptions::new().with_schema(columns);
+    ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options)
+}
+
+/// The rows of a file, batch by batch, with all times in microseconds.
+pub(super) struct Rows(ParquetRecordBatchReader);
+
+impl Iterator for Rows {
+    type Item = std::result::Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.0.next()?.and_then(instants::in_micros))
     }
 }

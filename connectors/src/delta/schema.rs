@@ -22,6 +22,9 @@ const ELEMENT: &str = "element";
 /// How many columns get minima and maxima in the log.
 const INDEXED_COLUMNS: usize = 32;
 
+/// The digits that a floating-point number keeps: statistics of decimals are written by way of one.
+const EXACT_DIGITS: u8 = 15;
+
 /// The columns as they are written: marks and other metadata removed, inner fields named as Delta names them.
 pub(crate) fn file_schema(table: &str, input: &Schema) -> Result<SchemaRef> {
     let mut seen = BTreeSet::new();
@@ -66,7 +69,8 @@ pub(crate) fn of_table(table: &str, columns: &StructType) -> Result<SchemaRef> {
 
 /// Columns whose least and greatest values may stand in the log: of simple types, without a mark, not partitioned by. None
 /// that shares its name with a field inside of a struct: the writer of statistics tells the two apart by nothing else,
-/// and that field may be marked.
+/// and that field may be marked. And no decimal of more digits than it writes exactly: by a minimum that is too great, or a
+/// maximum that is too small, readers pass over files that have the row.
 pub(crate) fn indexed_columns(input: &Schema, partition_by: &[String]) -> Vec<String> {
     let mut inside = BTreeSet::new();
     for field in input.fields() {
@@ -76,11 +80,19 @@ pub(crate) fn indexed_columns(input: &Schema, partition_by: &[String]) -> Vec<St
         .fields()
         .iter()
         .filter(|f| sensitivities(f).is_empty() && !partition_by.contains(f.name()))
-        .filter(|f| !f.data_type().is_nested() && *f.data_type() != DataType::Binary)
+        .filter(|f| has_exact_bounds(f.data_type()))
         .map(|f| f.name().clone())
         .filter(|name| !inside.contains(name.as_str()))
         .take(INDEXED_COLUMNS)
         .collect()
+}
+
+fn has_exact_bounds(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Binary => false,
+        DataType::Decimal128(digits, _) => *digits <= EXACT_DIGITS,
+        simple => !simple.is_nested(),
+    }
 }
 
 fn names_inside<'a>(field: &'a Field, names: &mut BTreeSet<&'a str>) {
@@ -239,6 +251,13 @@ mod tests {
         let person = Field::new("person", outer, true);
         let input = Schema::new(vec![number("id"), person, number("n")]);
         assert_eq!(indexed_columns(&input, &[]), ["n"]);
+    }
+
+    #[test]
+    fn a_decimal_that_statistics_would_round_gets_no_minimum_in_the_log() {
+        let decimal = |name: &str, digits| Field::new(name, DataType::Decimal128(digits, 2), true);
+        let input = Schema::new(vec![decimal("short", 15), decimal("long", 16), decimal("x", 38)]);
+        assert_eq!(indexed_columns(&input, &[]), ["short"]);
     }
 
     #[test]

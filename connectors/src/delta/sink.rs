@@ -37,8 +37,8 @@ const BUFFER_BYTES: usize = 64 << 20;
 /// **Time** Rows become visible once per checkpoint, after its manifest was written.
 /// **Errors** [`Sink::target`] refuses columns that Delta cannot hold as they are. A row with a value that its table's log
 /// cannot tell ends the job as [`thalweg_core::ErrorKind::InvalidRecord`]: a null where none may be, a day outside of the
-/// years -262143 to 262142, and in a column that makes folders ([`DeltaSink::partition_by`]) such a time, an empty text,
-/// or `__HIVE_DEFAULT_PARTITION__`.
+/// years -262143 to 262142, and in a column that makes folders ([`DeltaSink::partition_by`]) an empty text or
+/// `__HIVE_DEFAULT_PARTITION__`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -102,8 +102,9 @@ impl DeltaSink {
     }
 
     /// Folders by the values of these columns, in this order. Default: none. Each writer has one open file per value
-    /// that occurs in an epoch: choose columns of few values. Their values stand in names of files and in the log, so a
-    /// marked column is refused by [`Sink::target`].
+    /// that occurs in an epoch: choose columns of few values. Their values stand in names of files and in the log, so
+    /// [`Sink::target`] refuses a marked column, and a timestamp, which stands there without a zone: each reader would
+    /// take it for a time of its own. Dates are fine.
     #[must_use]
     pub fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.partition_by = columns.into_iter().map(Into::into).collect();
@@ -194,6 +195,13 @@ impl DeltaSink {
             let data_type = field.data_type();
             if data_type.is_nested() || data_type.is_floating() || *data_type == DataType::Binary {
                 return Err(self.refused(name, "has a type that makes no folders"));
+            }
+            if matches!(data_type, DataType::Timestamp(..)) {
+                return Err(self.refused(
+                    name,
+                    "is a timestamp and makes no folders: readers of another time zone would find other times; \
+                     partition by a date column",
+                ));
             }
             if input.field_with_name(name).is_ok_and(|field| !sensitivities(field).is_empty()) {
                 return Err(self.refused(

@@ -5,7 +5,9 @@
 //! may have staged it for a manifest that is still to come. What waits is asked for first, the table's newest version
 //! is read after it: a file that is committed in between is found in the one or in the other.
 //!
-//! A folder below the table's that has a log of its own is another table: nothing in it is looked at.
+//! A folder below the table's that has a log of its own is another table: nothing in it is looked at. Of the files only
+//! those go that can be data files by their names. What else is there belongs to somebody: deletion vectors, say, that no
+//! list of data files names. A table that may have such is left as it is, as merging leaves it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path as FsPath;
@@ -21,10 +23,14 @@ use thalweg_core::{Error, Result, durable, failpoint};
 use super::maintain::{SAFE_RETENTION, Vacuum, Vacuumed};
 use super::plan::DataFile;
 use super::storage::Storage;
-use super::{active, entry, failure, store};
+use super::table::Table;
+use super::{active, compact, entry, failure, store};
 
 /// The folder of a table's log.
 const LOG: &str = "_delta_log";
+
+/// How the names of data files end.
+const DATA: &str = ".parquet";
 
 /// How long the log remembers removed files when the table does not say.
 const TOMBSTONES: Duration = Duration::from_hours(7 * 24);
@@ -48,9 +54,10 @@ struct Needed {
 }
 
 impl Needed {
-    /// Whether nobody needs `file`, everything since `cutoff` (ms) being needed.
+    /// Whether `file` is a data file that nobody needs, everything since `cutoff` (ms) being needed.
     fn is_garbage(&self, file: &Listed, cutoff: i64) -> bool {
-        !self.active.contains(&file.path)
+        file.path.ends_with(DATA)
+            && !self.active.contains(&file.path)
             && !self.pending.contains(&file.path)
             && file.modified <= cutoff
             && self.removed.get(&file.path).is_none_or(|when| *when <= cutoff)
@@ -81,6 +88,10 @@ pub(super) async fn vacuum(
             remembered.as_secs() / 3_600
         )));
     }
+    if let Some(why) = left_alone(&table, &known) {
+        let skipped = Some(format!("nothing is removed from table `{name}`: {why}"));
+        return Ok(Vacuumed { skipped, ..Vacuumed::default() });
+    }
     let retention = i64::try_from(options.retention.as_millis()).unwrap_or(i64::MAX);
     let cutoff = entry::now_millis().saturating_sub(retention);
     let data = storage.data(name)?;
@@ -96,6 +107,7 @@ pub(super) async fn vacuum(
     let report = Vacuumed {
         files: (garbage.len() + halves.len()) as u64,
         bytes: garbage.iter().chain(&halves).map(|f| f.bytes).sum(),
+        skipped: None,
     };
     if options.dry_run {
         return Ok(report);
@@ -115,6 +127,13 @@ pub(super) async fn vacuum(
     .await
     .map_err(|e| failure::storage("remove a half-written file", name, &e))?;
     Ok(report)
+}
+
+/// Why nothing is removed from the folder of such a table, if there is a reason.
+fn left_alone(table: &Table, files: &[DataFile]) -> Option<String> {
+    let deleted = || files.iter().any(|file| file.remove.deletion_vector.is_some());
+    let with_vectors = || "rows of its files were deleted by deletion vectors".to_owned();
+    compact::not_understood(&table.facts).or_else(|| deleted().then(with_vectors))
 }
 
 /// First what waits, then what is there.
@@ -228,7 +247,7 @@ fn walk(root: &FsPath, folder: &FsPath, found: &mut Vec<Listed>) -> std::io::Res
 
 fn is_half(name: &str) -> bool {
     let staged = name.rsplit_once('#').is_some_and(|(file, n)| {
-        file.ends_with(".parquet") && !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())
+        file.ends_with(DATA) && !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())
     });
     staged || name.starts_with(durable::TEMPORARY_PREFIX)
 }
@@ -248,17 +267,22 @@ mod tests {
     #[test]
     fn a_file_goes_when_nobody_can_need_it() {
         let needed = Needed {
-            active: HashSet::from(["active".to_owned()]),
-            removed: HashMap::from([("late".to_owned(), 150), ("long".to_owned(), 50)]),
-            pending: HashSet::from(["pending".to_owned()]),
+            active: HashSet::from(["active.parquet".to_owned()]),
+            removed: [("late.parquet".to_owned(), 150), ("long.parquet".to_owned(), 50)].into(),
+            pending: HashSet::from(["pending.parquet".to_owned()]),
         };
-        let garbage = |path, modified| needed.is_garbage(&listed(path, modified), 100);
+        let garbage = |name: &str, modified| {
+            needed.is_garbage(&listed(&format!("{name}.parquet"), modified), 100)
+        };
         assert!(!garbage("active", 1), "in the newest version");
         assert!(!garbage("pending", 1), "a manifest waits for it");
         assert!(!garbage("late", 1), "removed within the retention");
         assert!(garbage("long", 1), "removed before it");
         assert!(garbage("unknown", 100), "nobody knows it, and it is old");
         assert!(!garbage("unknown", 101), "some job may have staged it just now");
+        for other in ["deletion_vector_1.bin", "ab/deletion_vector_1.bin", "notes.txt", "parquet"] {
+            assert!(!needed.is_garbage(&listed(other, 1), 100), "{other} is no data file");
+        }
     }
 
     #[test]

@@ -6,16 +6,13 @@
 use std::ops::RangeInclusive;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, TimestampMicrosecondType};
+use arrow_array::types::Date32Type;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use thalweg_core::{Error, ErrorKind, Result};
 
 /// From 1 January -262143 to 31 December 262142, the calendar that all of Delta's crates share.
 const DAYS: RangeInclusive<i32> = -96_465_292..=95_026_236;
-/// The same, µs.
-const INSTANTS: RangeInclusive<i64> = -96_465_292 * DAY..=95_026_237 * DAY - 1;
-const DAY: i64 = 86_400_000_000;
 
 /// The folder of the rows that have no value.
 const FOLDER_OF_NULLS: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -63,20 +60,11 @@ pub(super) fn check_folders(
 
 /// Why a value of this column makes no folder of its own, if there is one. Days were looked at before.
 fn no_folder(column: &dyn Array) -> Option<&'static str> {
-    match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().iter().flatten().find_map(|text| match text {
-            "" => Some("makes folders: a text must not be empty, readers would find a null"),
-            FOLDER_OF_NULLS => Some("makes folders: a text must not be the name of that for nulls"),
-            _ => None,
-        }),
-        DataType::Timestamp(_, _) => {
-            let mut times = column.as_primitive::<TimestampMicrosecondType>().iter().flatten();
-            times
-                .any(|time| !INSTANTS.contains(&time))
-                .then_some("makes folders: a time must be one that a calendar has")
-        }
+    column.as_string_opt::<i32>()?.iter().flatten().find_map(|text| match text {
+        "" => Some("makes folders: a text must not be empty, readers would find a null"),
+        FOLDER_OF_NULLS => Some("makes folders: a text must not be the name of that for nulls"),
         _ => None,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -85,7 +73,7 @@ mod tests {
 
     use super::*;
     use arrow_array::types::Int32Type;
-    use arrow_array::{ArrayRef, Date32Array, ListArray, StructArray, TimestampMicrosecondArray};
+    use arrow_array::{ArrayRef, Date32Array, ListArray, StructArray};
     use arrow_schema::Field;
 
     fn days(days: impl IntoIterator<Item = Option<i32>>) -> ArrayRef {
@@ -118,16 +106,5 @@ mod tests {
         assert!(!has_impossible_day(lists.slice(0, 1).as_ref()));
         assert!(!has_impossible_day(lists.slice(2, 1).as_ref()));
         assert!(!has_impossible_day(lists.slice(0, 0).as_ref()));
-    }
-
-    #[test]
-    fn the_calendars_last_instants_make_folders() {
-        let times = |time: i64| TimestampMicrosecondArray::from(vec![None, Some(time)]);
-        for time in [*INSTANTS.start(), 0, *INSTANTS.end()] {
-            assert_eq!(no_folder(&times(time)), None, "{time}");
-        }
-        for time in [*INSTANTS.start() - 1, *INSTANTS.end() + 1, i64::MIN, i64::MAX] {
-            assert!(no_folder(&times(time)).is_some(), "{time}");
-        }
     }
 }

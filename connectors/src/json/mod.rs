@@ -100,16 +100,34 @@ impl JsonFormat {
         Ok(Self { fields, names })
     }
 
-    /// Takes `column` from the JSON field `name`.
-    #[must_use]
-    pub fn from_field(mut self, column: impl Into<ColumnName>, name: impl Into<String>) -> Self {
-        let column = column.into();
-        if let Some(at) = self.fields.iter().position(|f| f.name() == column.0)
-            && let Some(slot) = self.names.get_mut(at)
-        {
-            *slot = name.into();
+    /// Takes `column` from the JSON field `name`. A field fills one column: where another has this name, that one is told
+    /// first which field it is taken from.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidGraph`] where the record has no such column or it comes from no field, and where
+    /// another column is taken from this field.
+    pub fn from_field(
+        mut self,
+        column: impl Into<ColumnName>,
+        name: impl Into<String>,
+    ) -> Result<Self> {
+        let ColumnName(column) = column.into();
+        let name: String = name.into();
+        let mut taken = self.fields.iter().zip(&self.names).filter(|(f, _)| !is_codes(f));
+        if let Some((other, _)) = taken.find(|(f, taken)| f.name() != column && **taken == name) {
+            return Err(Error::graph(format!(
+                "columns `{}` and `{column}` are both taken from the JSON field `{name}`: it fills one column",
+                other.name()
+            )));
         }
-        self
+        let mut slots = self.fields.iter().zip(&mut self.names);
+        let Some((_, slot)) = slots.find(|(f, _)| f.name() == column && !is_codes(f)) else {
+            return Err(Error::graph(format!(
+                "column `{column}` is not in the record, or not taken from a JSON field"
+            )));
+        };
+        *slot = name;
+        Ok(self)
     }
 }
 

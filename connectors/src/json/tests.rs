@@ -21,7 +21,7 @@ struct Reading {
 }
 
 fn decode(messages: &[&[u8]]) -> Vec<ArrayRef> {
-    let format = JsonFormat::of::<Reading>().unwrap().from_field(Reading::AT, "time");
+    let format = JsonFormat::of::<Reading>().unwrap().from_field(Reading::AT, "time").unwrap();
     let payloads = BinaryArray::from(messages.to_vec());
     let arrivals = TimestampMicrosecondArray::from(vec![0; messages.len()]);
     format.decoder().decode(Messages { payloads: &payloads, arrivals: &arrivals }).unwrap()
@@ -144,4 +144,34 @@ fn a_record_that_json_cannot_fill_is_refused() {
     assert!(error.contains("`id` must be optional"), "{error}");
     let error = JsonFormat::of::<Bytes>().unwrap_err().to_string();
     assert!(error.contains("`blob`"), "{error}");
+}
+
+#[test]
+fn a_column_that_is_not_decoded_and_a_field_of_two_columns_are_refused() {
+    #[derive(thalweg_core::Record)]
+    #[expect(dead_code, reason = "a record names columns; no value of it is ever made")]
+    struct Other {
+        elsewhere: Option<i64>,
+    }
+    let format = || JsonFormat::of::<Reading>().unwrap();
+    for (refused, says) in [
+        (format().from_field(Other::ELSEWHERE, "field"), "`elsewhere`"),
+        (format().from_field(Reading::PAYLOAD, "field"), "`payload`"),
+        (format().from_field(Reading::DECODE_ERRORS, "field"), "`decode_errors`"),
+        (format().from_field(Reading::AT, "text"), "`text` and `at`"),
+        (
+            format().from_field(Reading::AT, "time").unwrap().from_field(Reading::ID, "time"),
+            "`time`",
+        ),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), thalweg_core::ErrorKind::InvalidGraph, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    // A column may take over the name of one that is taken from another field.
+    let format = format().from_field(Reading::TEXT, "note").unwrap();
+    let format = format.from_field(Reading::AT, "text").unwrap();
+    // Of the column of codes nothing is read: a field may have its name. And a column keeps its own.
+    let format = format.from_field(Reading::ID, "decode_errors").unwrap();
+    assert!(format.from_field(Reading::RATIO, "ratio").is_ok());
 }

@@ -51,8 +51,13 @@ impl std::fmt::Debug for TopicClient {
 
 impl TopicClient {
     pub(super) fn new(config: &KafkaConfig) -> Result<Self> {
+        Self::at(config, "read_committed")
+    }
+
+    /// The same; with `isolation` "read_uncommitted" the last offset is that of the last message.
+    pub(super) fn at(config: &KafkaConfig, isolation: &str) -> Result<Self> {
         Ok(Self {
-            consumer: GroupConsumer::new(config)?,
+            consumer: GroupConsumer::at(config, isolation)?,
             servers: config.bootstrap_servers.clone(),
             topic: config.topic.clone(),
         })

@@ -49,6 +49,8 @@ mod kafka_jars;
 mod kafka_node;
 #[path = "kafka_proxy.rs"]
 mod kafka_proxy;
+#[path = "kafka_transactions.rs"]
+mod kafka_transactions;
 #[path = "kafka_types.rs"]
 mod kafka_types;
 
@@ -233,6 +235,16 @@ impl KafkaServer {
     /// The same, written to a file: for more of them than one wants to hold.
     pub fn committed_to(&self, topic: &str, file: &Path) -> Result<(), KafkaServerError> {
         kafka_consumer::committed_to(&tools()?, &self.bootstrap_servers, topic, file)
+    }
+
+    /// Aborts the transaction that began at offset `from` of a partition and has not ended there, as an operator does.
+    pub fn abort_transaction(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+    ) -> Result<(), KafkaServerError> {
+        kafka_transactions::abort(&tools()?, &self.bootstrap_servers, (topic, partition), from)
     }
 
     /// The file in which the first node has a partition's records, for a test to change while the node is down.

@@ -90,6 +90,19 @@ async fn rows_can_be_added_where_none_were_and_taken_without_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn new_rows_outside_of_the_stretch_are_refused() {
+    let lake = lake().await;
+    for outside in [14..16, 24..26, 100..101] {
+        let error = overwrite(&tables(&lake), 15..25, outside).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(TABLE) && text.contains("outside"), "{text}");
+        assert!(!text.contains("25000000") && text.lines().count() == 1, "{text}");
+    }
+    assert_eq!((lake.ids().await, lake.version().await), ((0..40).collect::<Vec<_>>(), 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_others_append_meanwhile_stays_and_what_they_remove_is_looked_at_again() {
     let (lake, plan) = (lake().await, Plan::new());
     let faulty = tables(&lake).decorate_stores({

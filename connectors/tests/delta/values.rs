@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{
-    Array, ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow_array::{Array, ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{Field, Schema};
 use thalweg_connectors::delta::DeltaSink;
 use thalweg_core::connector::sink::{Sink, Staged};
@@ -73,22 +71,4 @@ async fn a_text_that_a_reader_would_take_for_null_makes_no_folder() {
     values.sort();
     let expected = ["__HIVE_DEFAULT_PARTITION", "east"].map(|text| Some(text.to_owned()));
     assert_eq!(values, [vec![None], expected.to_vec()].concat());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_time_that_no_calendar_has_makes_no_folder() {
-    let lake = Lake::new().await;
-    let times = |time: i64| {
-        let times = TimestampMicrosecondArray::from(vec![Some(0), Some(time)]);
-        Arc::new(times.with_timezone("UTC"))
-    };
-    for time in [i64::MIN, 8_210_266_876_800_000_000, i64::MAX] {
-        let error = write(&lake, folders, times(time)).await.unwrap_err();
-        assert_unfit(&error, &time.to_string());
-    }
-    let last = times(8_210_266_876_799_999_999);
-    let staged = write(&lake, folders, last).await.unwrap();
-    let values: Vec<Option<String>> =
-        staged.items.iter().map(|item| add(item).partition_values["value"].clone()).collect();
-    assert!(values.contains(&Some("+262142-12-31 23:59:59.999999".to_owned())), "{values:?}");
 }

@@ -112,6 +112,7 @@ fn a_commit_to_a_broker_that_hangs_ends_and_is_made_up_for() {
     let kafka = Arc::new(kafka);
     let job = Job::begin(&kafka, 1).with(|config| config.transaction_timeout = TEN);
     job.commit(&job.stage(1, 0..10)).unwrap();
+    let (_, from) = kafka.watermarks(&job.topic, 0).unwrap();
     let mut pending = job.stage(2, 10..20);
     pending.staged.extend(job.stage(2, 20..30).staged);
     let checkpoint: Arc<dyn DecidedCheckpoint> = Arc::new(Hanging {
@@ -131,6 +132,10 @@ fn a_commit_to_a_broker_that_hangs_ends_and_is_made_up_for() {
         assert!(error.kind().is_retryable(), "{error}");
         tries += 1;
         assert!(tries < 10, "{error}");
+        // A broker that thaws may forget to end a transaction (KAFKA-20734): then an operator has to.
+        if error.to_string().contains("has not ended") {
+            println!("it hangs: {:?}", kafka.abort_transaction(&job.topic, 0, from));
+        }
     }
     let found = job.read("read_committed");
     let in_all = job.read("read_uncommitted").len();

@@ -11,6 +11,8 @@ mod clocks;
 #[cfg(test)]
 mod exactly_once;
 #[cfg(test)]
+mod hanging;
+#[cfg(test)]
 mod job;
 #[cfg(test)]
 #[path = "../kafka_support/mod.rs"]

@@ -17,7 +17,7 @@ use crate::watermark::{ROW_WATERMARK, WatermarkStrategy};
 use crate::{OperatorUid, Result};
 
 /// Key groups when nothing else is said; fixed for the life of a chain of checkpoints.
-const DEFAULT_MAX_PARALLELISM: u16 = 128;
+pub const DEFAULT_MAX_PARALLELISM: u16 = 128;
 
 /// Collects a graph. Streams borrow it, so they can be copied and used twice.
 #[derive(Debug)]

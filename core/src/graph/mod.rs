@@ -7,7 +7,7 @@ mod render;
 mod stream;
 mod validate;
 
-pub use environment::StreamEnvironment;
+pub use environment::{DEFAULT_MAX_PARALLELISM, StreamEnvironment};
 pub use job_graph::{Edge, JobGraph, Node, NodeId, NodeKind, Partitioning, SourceNode, groupings};
 pub use stream::{DataStream, KeyedStream, WindowFunction, WindowedStream};
 pub use validate::{GraphErrors, Problem};

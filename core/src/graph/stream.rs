@@ -79,7 +79,9 @@ impl<'env, R> DataStream<'env, R> {
         DataStream::new(self.environment, self.node, Some(tag.name()))
     }
 
-    /// Groups rows by a column: rows of one key meet in one subtask.
+    /// Groups rows by a column: rows of one key meet in one subtask. So do those whose key is null: a [`KeyedOperator`]
+    /// takes null as a key like any other, while windowed aggregates leave such rows out and count them
+    /// ([`crate::operator::LeftOut::null_key`]).
     pub fn key_by(self, column: impl Into<ColumnName>) -> KeyedStream<'env, R> {
         self.key_by_all([column.into()])
     }

@@ -24,6 +24,12 @@ use crate::time::EventTime;
 use crate::{Error, Result};
 
 /// An operator that remembers things per key. `Clone` makes the copies for the subtasks.
+///
+/// **Keys**: null is a key like any other: all rows without a value share its state and its timers. Where they are nobody's,
+/// filter them out in front. (Windowed aggregates leave rows with a null key out, and count them.)
+///
+/// **State**: stays until it is cleared; nothing expires by itself. For keys that come and go, set a timer and clear what
+/// they leave behind in [`Self::on_timer`].
 pub trait KeyedOperator: Clone + Debug + Send + Sync + 'static {
     /// Records in.
     type In: Record;
@@ -38,7 +44,8 @@ pub trait KeyedOperator: Clone + Debug + Send + Sync + 'static {
         out: &mut Collector,
     ) -> Result<()>;
 
-    /// A timer that was set for `key` has come due.
+    /// A timer that was set for `key` has come due: `time` is what it was set for, and [`KeyedContext::watermark`] has reached
+    /// it. Timers are called by time, one after the other. There is no batch, so that [`KeyedContext::keys`] is empty.
     fn on_timer(
         &mut self,
         key: &Key,
@@ -72,7 +79,7 @@ pub struct KeyedContext {
 }
 
 impl KeyedContext {
-    /// The key of each row of the batch.
+    /// The key of each row of the batch, in its order. Empty in [`KeyedOperator::on_timer`], which is told its key.
     pub fn keys(&self) -> &[Key] {
         &self.keys
     }
@@ -86,23 +93,26 @@ impl KeyedContext {
         crate::state::Handle { store: Rc::clone(&self.store), name, version }
     }
 
-    /// One value per key.
+    /// One value per key, kept until it is cleared.
     pub fn value_state<T>(&self, descriptor: &ValueStateDescriptor<T>) -> ValueState<T> {
         ValueState { handle: self.handle(descriptor.name, descriptor.version), types: PhantomData }
     }
 
-    /// A list per key.
+    /// A list per key, kept until it is cleared.
     pub fn list_state<T>(&self, descriptor: &ListStateDescriptor<T>) -> ListState<T> {
         ListState { handle: self.handle(descriptor.name, descriptor.version), types: PhantomData }
     }
 
-    /// A map per key.
+    /// A map per key, kept until it is cleared.
     pub fn map_state<K, V>(&self, descriptor: &MapStateDescriptor<K, V>) -> MapState<K, V> {
         MapState { handle: self.handle(descriptor.name, descriptor.version), types: PhantomData }
     }
 
-    /// Calls [`KeyedOperator::on_timer`] once the watermark reaches `time`; setting it twice is the same as once. At the
-    /// end of time, which is that of a bounded input, the timers that are set already are called; one that is set there
+    /// Calls [`KeyedOperator::on_timer`] once the watermark reaches `time`; setting it twice is the same as once. A time that
+    /// the watermark has reached already is called when the watermark next advances; set in [`KeyedOperator::on_timer`], still in
+    /// the same advance, so that one who always sets such a time again never comes to an end.
+    ///
+    /// At the end of time, which is that of a bounded input, the timers that are set already are called; one that is set there
     /// is not: an operator that winds itself up again would never come to an end.
     pub fn set_timer(&self, key: &Key, time: EventTime) {
         if self.watermark < Watermark::MAX {
@@ -341,6 +351,7 @@ mod tests {
             context: &KeyedContext,
             out: &mut Collector,
         ) -> Result<()> {
+            assert!(context.keys().is_empty(), "there is no batch");
             context.set_timer(key, time + 10);
             let column = || Arc::new(Int64Array::from(vec![time])) as ArrayRef;
             out.emit(RecordBatch::try_new(Row::schema(), vec![column(), column()]).unwrap());
@@ -348,25 +359,41 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_timer_that_sets_itself_again_ends_with_time() {
-        let mut keyed = Keyed {
-            operator: Heartbeat,
+    /// An operator by the first column, alone.
+    fn alone<O: KeyedOperator>(operator: O) -> (Keyed<O>, OpenContext) {
+        let keyed = Keyed {
+            operator,
             outputs: vec![(None, Row::schema())],
             max_parallelism: 1,
             columns: vec![0],
             store: KeyedStore::default(),
         };
-        let ids = || Arc::new(Int64Array::from(vec![7, 8])) as ArrayRef;
-        let batch = RecordBatch::try_new(Row::schema(), vec![ids(), ids()]).unwrap();
         let open = OpenContext {
-            uid: crate::OperatorUid::new("beats").unwrap(),
+            uid: crate::OperatorUid::new("alone").unwrap(),
             subtask: crate::SubtaskIndex(0),
             parallelism: 1,
             max_parallelism: 1,
             key_groups: crate::key::KeyGroupRange::of_subtask(0, 1, 1),
             input_schema: Row::schema(),
         };
+        (keyed, open)
+    }
+
+    #[test]
+    fn null_is_a_key_like_any_other() {
+        let (keyed, open) = alone(Pass);
+        let ids = Arc::new(Int64Array::from(vec![None, Some(0), None])) as ArrayRef;
+        let batch = RecordBatch::try_new(Row::schema(), vec![Arc::clone(&ids), ids]).unwrap();
+        let keys = keyed.keys(&batch, &open).unwrap();
+        assert_eq!(keys.len(), 3);
+        assert!(keys[0] == keys[2] && keys[0] != keys[1]);
+    }
+
+    #[test]
+    fn a_timer_that_sets_itself_again_ends_with_time() {
+        let (mut keyed, open) = alone(Heartbeat);
+        let ids = || Arc::new(Int64Array::from(vec![7, 8])) as ArrayRef;
+        let batch = RecordBatch::try_new(Row::schema(), vec![ids(), ids()]).unwrap();
         let mut beats = |watermark, with: Option<RecordBatch>| {
             let context = Context { open: &open, watermark };
             let mut out = Collector::default();
@@ -376,8 +403,11 @@ mod tests {
             }
             out.take().len()
         };
-        assert_eq!(beats(Watermark::MIN, Some(batch)), 0);
+        assert_eq!(beats(Watermark::MIN, Some(batch.clone())), 0);
         assert_eq!(beats(Watermark(35), None), 6);
+        // What is set for a time that has been reached is called with the next watermark, and in it until there is none.
+        assert_eq!(beats(Watermark(35), Some(batch)), 0);
+        assert_eq!(beats(Watermark(36), None), 6);
         assert_eq!(beats(Watermark::MAX, None), 2);
         assert_eq!(beats(Watermark::MAX, None), 0);
     }

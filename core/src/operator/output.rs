@@ -42,6 +42,8 @@ pub struct LeftOut {
     pub late: u64,
     /// Somebody asked for them to be dropped.
     pub dropped: u64,
+    /// A column of their key is null, and an aggregate has no group for them.
+    pub null_key: u64,
 }
 
 /// Collects what one call emits, in order.
@@ -75,6 +77,7 @@ impl Collector {
     pub fn leave_out(&mut self, rows: LeftOut) {
         self.left_out.late += rows.late;
         self.left_out.dropped += rows.dropped;
+        self.left_out.null_key += rows.null_key;
     }
 
     /// Takes the numbers of rows left out.

@@ -109,7 +109,7 @@ fn validation() -> Validate {
 }
 
 fn source(input: &str, servers: Option<&str>) -> Result<Arc<dyn Source>> {
-    let format = Arc::new(JsonFormat::of::<Event>()?.from_field(Event::TS, "timestamp"));
+    let format = Arc::new(JsonFormat::of::<Event>()?.from_field(Event::TS, "timestamp")?);
     Ok(match servers {
         None => Arc::new(JsonLinesSource::new(input, format)),
         Some(servers) => {

@@ -54,22 +54,23 @@ struct Merge {
     store: WindowStore,
     /// Every window that is closed at this watermark has been emitted.
     fired: EventTime,
-    /// The same per key group as of the restore; instances may have been apart. Sorted.
+    /// Per key group, as of the restore, up to which end windows had been emitted; instances may have been apart. Sorted.
     restored: Vec<(KeyGroup, EventTime)>,
     snapshots: Snapshots,
     open: OpenContext,
 }
 
-/// The watermark that a key group was restored with.
-fn restored(watermarks: &[(KeyGroup, EventTime)], group: KeyGroup) -> EventTime {
-    let at = watermarks.binary_search_by_key(&group, |(group, _)| *group);
-    at.ok().and_then(|at| watermarks.get(at)).map_or(EventTime::MIN, |(_, watermark)| *watermark)
+/// The end that a key group was restored with.
+fn restored(ends: &[(KeyGroup, EventTime)], group: KeyGroup) -> EventTime {
+    let at = ends.binary_search_by_key(&group, |(group, _)| *group);
+    at.ok().and_then(|at| ends.get(at)).map_or(EventTime::MIN, |(_, end)| *end)
 }
 
 impl Merge {
     /// The rows whose windows are open. A window is emitted once: rows for one that was must not come (lateness was decided
-    /// upstream). Right behind a restore they may: whoever judges by the watermark where he is has not heard of it yet.
-    /// They are partial rows that are counted then, each of one row at least.
+    /// upstream). Behind a restore they may: whoever judges by the watermark where he is has not heard of it yet, and whoever
+    /// allows more lateness than the run before still takes them. They are partial rows that are counted then, each of one
+    /// row at least.
     fn open_rows(&self, batch: RecordBatch, out: &mut Collector) -> Result<RecordBatch> {
         let starts = WindowStore::starts(&batch)?.values();
         let Some(first) = earliest(starts) else { return Ok(batch) };
@@ -78,8 +79,8 @@ impl Merge {
                 "rows came for a window that had been emitted: window handling is wrong",
             ));
         }
-        let furthest = self.restored.iter().map(|(_, watermark)| *watermark).max();
-        if !furthest.is_some_and(|watermark| self.plan.pane_is_closed(first, watermark)) {
+        let furthest = self.restored.iter().map(|(_, end)| *end).max();
+        if !furthest.is_some_and(|end| self.plan.pane_ends_by(first, end)) {
             return Ok(batch);
         }
         let keys = batch.columns().iter().skip(1).take(self.plan.key_fields.len());
@@ -88,7 +89,7 @@ impl Merge {
         hash_keys(&keys, batch.num_rows(), &mut hashes)?;
         let is_open = |(start, hash): (&EventTime, u64)| {
             let group = key_group_of(hash, self.open.max_parallelism);
-            Some(!self.plan.pane_is_closed(*start, restored(&self.restored, group)))
+            Some(!self.plan.pane_ends_by(*start, restored(&self.restored, group)))
         };
         let open: BooleanArray = starts.iter().zip(hashes).map(is_open).collect();
         let late = open.false_count() as u64;
@@ -128,11 +129,12 @@ impl Operator for Merge {
         // Without keys there is one key group that ever has a window.
         let no_key = self.plan.key_fields.is_empty();
         let only = no_key.then(|| key_group_of(EMPTY_KEY_HASH, max_parallelism));
-        let watermark = |group: KeyGroup| match only {
+        let fired = self.plan.closed_end(self.fired);
+        let emitted = |group: KeyGroup| match only {
             Some(only) if only != group => EventTime::MIN,
-            _ => self.fired.max(restored(&self.restored, group)),
+            _ => fired.max(restored(&self.restored, group)),
         };
-        Ok(self.snapshots.take(&mut self.store, &self.plan, watermark, key_groups, max_parallelism))
+        Ok(self.snapshots.take(&mut self.store, &self.plan, emitted, key_groups, max_parallelism))
     }
 
     fn restore(&mut self, blobs: Vec<StateBlob>) -> Result<()> {
@@ -143,11 +145,11 @@ impl Operator for Merge {
             if !self.open.key_groups.contains(blob.key_group) {
                 return Err(Error::internal("an aggregate was handed state of another subtask"));
             }
-            let watermark = Snapshots::restore(&mut self.store, &self.plan, &blob.bytes)?;
-            self.restored.push((blob.key_group, watermark));
+            let emitted = Snapshots::restore(&mut self.store, &self.plan, &blob.bytes)?;
+            self.restored.push((blob.key_group, emitted));
         }
         self.restored.sort_unstable();
-        // Of several watermarks of a group the highest counts; sorted, it is the last.
+        // Of several ends of a group the last counts; sorted, it is behind the others.
         self.restored.reverse();
         self.restored.dedup_by_key(|(group, _)| *group);
         self.restored.reverse();

@@ -42,12 +42,14 @@ pub use plan::{WINDOW_END, WINDOW_START};
 /// **Shape**: the result has [`WINDOW_START`] and [`WINDOW_END`] (timestamps in µs, UTC, never null), the key columns,
 /// then one column per function in the order in which they were added: `Int64` for counts, the column's own type for
 /// min and max, `Float64` for all else; null where a group has no value. One row per window and key that occurs; rows
-/// with a null key are left out. Values that are null or NaN do not count. Keys may be `Utf8`, `Int64`, `Int32` or
-/// `Boolean`; values `Float64`, `Int64` or `Int32`, and for distinct counts `Int64` or `Utf8`.
+/// with a null in any column of the key are left out, and counted ([`thalweg_core::operator::LeftOut::null_key`]). Values
+/// that are null or NaN do not count. Keys may be `Utf8`, `Int64`, `Int32` or `Boolean`; values `Float64`, `Int64` or
+/// `Int32`, and for distinct counts `Int64` or `Utf8`.
 ///
 /// **Time**: a window is emitted once, when the watermark reaches its end plus the allowed lateness; windows ascend,
 /// rows within one are sorted by key. Sliding windows are summed up by pane in front of the exchange and by window behind
-/// it; a row is late once the first of its windows has closed.
+/// it; a row is late once the first of its windows has closed. Where a later run of a chain of checkpoints allows more
+/// lateness, rows of windows that had been emitted are late all the same; another size or slide is refused there.
 ///
 /// **State**: the merging phase keeps 8 to 24 bytes per open group and function, all distinct values of a distinct
 /// count (10 to 20 bytes each for integers), and about 1.2 kB per percentile; a window's state goes when it is

@@ -171,8 +171,8 @@ impl Partial {
         Ok(rows)
     }
 
-    /// The columns that are read, of the rows whose keys are all there.
-    fn rows(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    /// The columns that are read, of the rows whose keys are all there; the others are counted.
+    fn rows(&self, batch: &RecordBatch, out: &mut Collector) -> Result<RecordBatch> {
         let changed = |_| Error::internal("an aggregate was given other columns than planned");
         let rows = batch.project(&self.columns.columns).map_err(changed)?;
         let mut keyed: Option<NullBuffer> = None;
@@ -182,6 +182,8 @@ impl Partial {
         match keyed.filter(|keyed| keyed.null_count() > 0) {
             None => Ok(rows),
             Some(keyed) => {
+                let null_key = keyed.null_count() as u64;
+                out.leave_out(LeftOut { null_key, ..LeftOut::default() });
                 let keyed = BooleanArray::new(keyed.into_inner(), None);
                 filter_record_batch(&rows, &keyed).map_err(changed)
             }
@@ -225,7 +227,7 @@ impl Operator for Partial {
         out: &mut Collector,
     ) -> Result<()> {
         let Some(batch) = self.on_time(batch, context, out)? else { return Ok(()) };
-        let mut rows = self.rows(&batch)?;
+        let mut rows = self.rows(&batch, out)?;
         let times = rows
             .columns()
             .first()

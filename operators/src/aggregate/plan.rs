@@ -182,7 +182,22 @@ impl Plan {
         self.windows.window_at(start).closes_at(self.allowed_lateness) <= watermark
     }
 
-    /// The same of the first window of the pane that starts at `start`.
+    /// The end of the last windows that are closed at `watermark`. A checkpoint tells how far windows were emitted by this and
+    /// not by the watermark: the lateness that is allowed may be another one in the next run, the ends are the same.
+    pub(super) fn closed_end(&self, watermark: i64) -> i64 {
+        // At the end of time all are, whatever is allowed.
+        if watermark == i64::MAX {
+            return i64::MAX;
+        }
+        watermark.saturating_sub(self.allowed_lateness)
+    }
+
+    /// Whether the first window of the pane that starts at `start` ends at `end` or before.
+    pub(super) fn pane_ends_by(&self, start: i64, end: i64) -> bool {
+        self.windows.panes().window_at(start).end <= end
+    }
+
+    /// Whether the first window of the pane that starts at `start` is closed, as of [`Self::is_closed`].
     pub(super) fn pane_is_closed(&self, start: i64, watermark: i64) -> bool {
         self.windows.panes().window_at(start).closes_at(self.allowed_lateness) <= watermark
     }

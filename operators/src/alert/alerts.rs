@@ -198,7 +198,7 @@ impl Operator for Watching {
             }
             changes.extend(told.drain(..).map(|told| (Arc::clone(&key), told)));
         }
-        out.leave_out(LeftOut { late: 0, dropped });
+        out.leave_out(LeftOut { dropped, ..LeftOut::default() });
         self.columns.emit(&self.schema, &changes, out)
     }
 

@@ -4,27 +4,21 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use thalweg_core::Result;
-use thalweg_objects::Place;
 use thalweg_serving::access::Users;
 use thalweg_serving::audit::Action;
 
-use super::audit::Deed;
+use super::audit::{AuditArgs, Deed};
 use crate::healthcare::serve::{ROLES, files, roles};
 
 /// The data, and the files beside it.
 #[derive(Debug, Clone, Args)]
 pub(super) struct AccessArgs {
-    /// Folder of the tables, or URL of their prefix in an object store (s3://, az://, abfss://, gs://)
-    #[arg(long, value_name = "DIR", default_value = "data", global = true)]
-    pub(super) data_dir: Place,
+    #[command(flatten)]
+    pub(super) audit: AuditArgs,
 
     /// File of the users [default: DIR.users.toml, beside a folder]
     #[arg(long, value_name = "F", global = true)]
     pub(super) users_file: Option<PathBuf>,
-
-    /// File of the audit log [default: DIR.audit.jsonl, beside a folder]
-    #[arg(long, value_name = "F", global = true)]
-    pub(super) audit_log: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -48,7 +42,7 @@ pub(super) enum UsersCommand {
 
 /// Changes the users file, and writes down that it is changed.
 pub(super) fn execute(access: &AccessArgs, command: &UsersCommand) -> Result<()> {
-    let path = files::users_file(&access.data_dir, access.users_file.as_deref())?;
+    let path = files::users_file(&access.audit.data_dir, access.users_file.as_deref())?;
     match command {
         UsersCommand::List => {
             let users = Users::load(&path)?;
@@ -75,7 +69,8 @@ fn told<T>(
     name: &str,
     change: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let log = files::audit_log(&access.data_dir, access.audit_log.as_deref())?;
+    let AuditArgs { data_dir, audit_log } = &access.audit;
+    let log = files::audit_log(data_dir, audit_log.as_deref())?;
     let mut deed = Deed::by_operator(Action::Users);
     kind.clone_into(&mut deed.event.kind);
     deed.event.subject = log.digest(name);

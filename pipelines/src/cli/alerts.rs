@@ -10,8 +10,8 @@ use thalweg_objects::Place;
 use thalweg_runtime::SystemClock;
 use thalweg_serving::audit::{Action as Audited, AuditLog};
 
-use super::access::AccessArgs;
-use super::audit::Deed;
+use super::audit::{AuditArgs, Deed};
+use super::outcome::Failure;
 use crate::healthcare::alerts::command::{Action, Command};
 use crate::healthcare::commands::{CommandSink, CommandTopic, DEFAULT_COMMANDS_TOPIC};
 use crate::healthcare::config::HealthcareConfig;
@@ -24,7 +24,7 @@ const FLUSH: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Args)]
 pub(super) struct AlertsArgs {
     #[command(flatten)]
-    access: AccessArgs,
+    audit: AuditArgs,
     #[command(subcommand)]
     action: ActionArgs,
 }
@@ -54,23 +54,24 @@ struct CommandArgs {
     #[arg(long, value_name = "NAME")]
     by: String,
 
-    /// Kafka brokers of the job
+    /// Kafka brokers of the job [default: `kafka.bootstrap_servers` of --config]
     #[arg(long, value_name = "H:P")]
-    bootstrap_servers: String,
+    bootstrap_servers: Option<String>,
 
     /// The topic that the job reads commands from [default: `alerts.commands_topic` of --config, else
     /// `healthcare_alert_commands`]
     #[arg(long, value_name = "T")]
     topic: Option<String>,
 
-    /// The job's configuration file: `alerts.commands_topic` and kafka.properties (TLS, SASL) are used
+    /// The job's configuration file: `alerts.commands_topic`, `kafka.bootstrap_servers` and kafka.properties (TLS, SASL)
+    /// are used
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
 }
 
 /// Sends the command, and writes down that it is sent; it takes effect when the job has read it.
-pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
-    let AlertsArgs { access, action } = args;
+pub(super) fn execute(args: &AlertsArgs) -> Result<(), Failure> {
+    let AlertsArgs { audit, action } = args;
     let (args, action, minutes) = match action {
         ActionArgs::Acknowledge(command) => (command, Action::Acknowledge, None),
         ActionArgs::Snooze { command, minutes } => (command, Action::Snooze, Some(*minutes)),
@@ -78,22 +79,27 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<()> {
     let command = Command { alert_id: args.alert_id.clone(), action, by: args.by.clone(), minutes };
     // Before anything is asked or written for it.
     command.check()?;
-    let config = HealthcareConfig::load(args.config.as_deref())?;
+    let mut config = HealthcareConfig::load(args.config.as_deref())?;
+    if let Some(servers) = &args.bootstrap_servers {
+        config.kafka.bootstrap_servers = Some(servers.clone());
+    }
+    let servers = config.kafka.servers().map_err(Failure::Usage)?;
     let topic = args.topic.as_ref().or(config.alerts.commands_topic.as_ref());
     let topic = topic.map_or(DEFAULT_COMMANDS_TOPIC, String::as_str);
-    let topic = CommandTopic::new(&args.bootstrap_servers, topic, &config.kafka.properties);
-    let log = audit_log(access)?;
+    let topic = CommandTopic::new(servers, topic, &config.kafka.properties);
+    let log = audit_log(audit)?;
     let mut deed = Deed::by_operator(Audited::Alert);
     action.name().clone_into(&mut deed.event.kind);
     // The alert's name has a patient's number in it.
     deed.event.subject = log.digest(&command.alert_id);
     deed.begun(&log)?;
-    deed.ended(&log, topic.check().and_then(|()| topic.send(&command, FLUSH)))
+    let sent = topic.check().and_then(|()| topic.send(&command, FLUSH));
+    deed.ended(&log, sent).map_err(Failure::Other)
 }
 
 /// Beside the data folder, or where it was named: the command itself needs no folder, the job may be on another machine.
-fn audit_log(access: &AccessArgs) -> Result<AuditLog> {
-    match (&access.data_dir, &access.audit_log) {
+fn audit_log(args: &AuditArgs) -> Result<AuditLog> {
+    match (&args.data_dir, &args.audit_log) {
         (_, Some(named)) => AuditLog::open(named, Arc::new(SystemClock::default())),
         (Place::Folder(folder), None) if !folder.is_dir() => Err(Error::config(format!(
             "there is no data folder {} beside which the command is written down: pass --data-dir or --audit-log",

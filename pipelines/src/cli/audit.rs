@@ -1,17 +1,30 @@
 //! `healthcare audit`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use thalweg_core::Result;
 use thalweg_core::time::Clock;
+use thalweg_objects::Place;
 use thalweg_runtime::SystemClock;
 use thalweg_serving::audit::{Action, Anchor, AuditLog, Event, Outcome, verify};
 
-use super::access::AccessArgs;
 use super::outcome;
 use crate::healthcare::serve::files;
+
+/// The data, and the log of what is done with it.
+#[derive(Debug, Clone, Args)]
+pub(super) struct AuditArgs {
+    /// Folder of the tables, or URL of their prefix in an object store (s3://, az://, abfss://, gs://)
+    #[arg(long, value_name = "DIR", default_value = "data", global = true)]
+    pub(super) data_dir: Place,
+
+    /// File of the audit log [default: DIR.audit.jsonl, beside a folder]
+    #[arg(long, value_name = "F", global = true)]
+    pub(super) audit_log: Option<PathBuf>,
+}
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum AuditCommand {
@@ -24,9 +37,9 @@ pub(super) enum AuditCommand {
 }
 
 /// Reads the log.
-pub(super) fn execute(access: &AccessArgs, command: &AuditCommand) -> Result<()> {
+pub(super) fn execute(args: &AuditArgs, command: &AuditCommand) -> Result<()> {
     let AuditCommand::Verify { expect } = command;
-    let found = verify(&files::audit_file(&access.data_dir, access.audit_log.as_deref())?, expect)?;
+    let found = verify(&files::audit_file(&args.data_dir, args.audit_log.as_deref())?, expect)?;
     let head = found.head.map_or_else(String::new, |head| format!(", the newest is {head}"));
     super::print(&format!("{} entries are as they were written{head}\n", found.entries));
     Ok(())

@@ -203,7 +203,6 @@ mod tests {
         let data = DataArgs {
             config: config.map(PathBuf::from),
             data_dir: Place::from(Path::new("hospital")),
-            key_file: None,
         };
         let (program, out) = (PathBuf::from("healthcare"), PathBuf::from("pages"));
         let command = Run { name, program: &program, data: &data, out: &out }.command(due).unwrap();

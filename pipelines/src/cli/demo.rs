@@ -12,7 +12,7 @@ use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::SystemClock;
 
-use super::{CHECKPOINTS, DataArgs};
+use super::{CHECKPOINTS, JobArgs};
 use crate::healthcare::config::DEFAULT_TOPIC;
 use crate::healthcare::feed::{Feed, FeedSettings};
 use crate::healthcare::gold::Kpis;
@@ -91,14 +91,14 @@ impl Demo {
 /// # Errors
 /// [`thalweg_core::ErrorKind::InvalidConfig`]: the newest checkpoint is of a job that is no demo, or nobody told where the key
 /// is; checkpoints cannot be read.
-pub(super) fn check(data: &DataArgs) -> Result<()> {
-    let place = &data.data_dir;
+pub(super) fn check(job: &JobArgs) -> Result<()> {
+    let place = &job.data.data_dir;
     match place.join(CHECKPOINTS) {
         Place::Folder(folder) if !folder.is_dir() => return Ok(()),
         Place::Folder(_) => {}
-        Place::Remote(_) => keys::check(place, data.key_file.as_deref())?,
+        Place::Remote(_) => keys::check(place, job.key_file.as_deref())?,
     }
-    let storage = data.checkpoints_read_only()?;
+    let storage = job.data.checkpoints_read_only()?;
     let newest = Manifests(storage.as_ref()).newest()?;
     match newest.and_then(|manifest| reads(&manifest.sources)) {
         None => Ok(()),

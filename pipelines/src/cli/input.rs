@@ -14,7 +14,7 @@ use thalweg_core::{Error, Result};
 use thalweg_objects::Access;
 use thalweg_runtime::{CheckpointStorage, JobBuilder};
 
-use super::DataArgs;
+use super::JobArgs;
 use crate::healthcare::alerts::command::CommandMessage;
 use crate::healthcare::config::{HealthcareConfig, KafkaSection};
 use crate::healthcare::dashboard::tap::Tap;
@@ -25,16 +25,17 @@ use crate::healthcare::{HealthcareFormat, tapped_graph};
 /// Where events come from.
 #[derive(Debug, Clone, Args)]
 pub(super) struct InputArgs {
-    /// Kafka brokers
+    /// Kafka brokers [default: `kafka.bootstrap_servers` of --config]
     #[arg(long, value_name = "H:P", conflicts_with = "input")]
     pub(super) bootstrap_servers: Option<String>,
 
-    /// Kafka topic [default: `healthcare_events`]
-    #[arg(long, value_name = "T", requires = "bootstrap_servers")]
+    /// Kafka topic [default: kafka.topic of --config, `healthcare_events`]
+    #[arg(long, value_name = "T", conflicts_with = "input")]
     pub(super) topic: Option<String>,
 
-    /// Where a new job starts reading: earliest, latest, or a time such as 2025-11-24T21:00:00Z [default: earliest]
-    #[arg(long, value_name = "START", requires = "bootstrap_servers")]
+    /// Where a new job starts reading: earliest, latest, or a time such as 2025-11-24T21:00:00Z [default:
+    /// kafka.start of --config, earliest]
+    #[arg(long, value_name = "START", conflicts_with = "input")]
     pub(super) start: Option<Start>,
 
     /// File of JSON lines to read to its end
@@ -54,6 +55,18 @@ impl InputArgs {
         if let Some(start) = self.start {
             section.start = start;
         }
+    }
+
+    /// Refuses what says more about a topic of brokers that neither this nor `section`, to which it was applied, names:
+    /// the simulated hospital would have it for nothing.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`].
+    pub(super) fn check(&self, section: &KafkaSection) -> Result<()> {
+        if self.topic.is_some() || self.start.is_some() {
+            section.servers()?;
+        }
+        Ok(())
     }
 }
 
@@ -138,13 +151,14 @@ pub(super) fn is_one_piece(file: &dyn Source) -> Result<bool> {
 /// The healthcare job over a source, with a tap for dashboards if they are served.
 pub(super) fn job(
     config: &HealthcareConfig,
-    data: &DataArgs,
+    args: &JobArgs,
     sources: Sources,
     storage: Arc<dyn CheckpointStorage>,
     tap: Option<&Arc<Tap>>,
 ) -> Result<JobBuilder> {
-    let key = data.key(storage.as_ref())?;
-    let committer = Arc::new(DeltaCommitter::at(&data.data_dir, &Access::from_environment())?);
+    let key = args.key(storage.as_ref())?;
+    let place = &args.data.data_dir;
+    let committer = Arc::new(DeltaCommitter::at(place, &Access::from_environment())?);
     let topics = Topics::of(config)?;
     let graph = tapped_graph(config, sources, &committer, topics.as_ref(), &key, tap)?;
     Ok(JobBuilder::new(graph, storage, key).settings(config.runtime.clone()))
@@ -152,7 +166,36 @@ pub(super) fn job(
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        input: InputArgs,
+    }
+
+    #[test]
+    fn a_topic_and_a_start_need_brokers_that_are_named_here_or_in_the_file() {
+        for (words, is_enough) in [
+            (&["run"][..], true),
+            (&["run", "--topic", "t"], false),
+            (&["run", "--start", "latest"], false),
+            (&["run", "--topic", "t", "--bootstrap-servers", "h:1"], true),
+        ] {
+            let Line { input } = Line::try_parse_from(words).unwrap();
+            for (named, is_enough) in [(None, is_enough), (Some("b:1".to_owned()), true)] {
+                let mut section = KafkaSection { bootstrap_servers: named, ..Default::default() };
+                input.apply(&mut section);
+                assert_eq!(input.check(&section).is_ok(), is_enough, "{words:?}");
+            }
+        }
+        for more in [["--topic", "t"], ["--start", "latest"], ["--bootstrap-servers", "h:1"]] {
+            let words = ["run", "--input", "f"].iter().chain(&more);
+            assert!(Line::try_parse_from(words).is_err(), "{more:?}");
+        }
+    }
 
     #[test]
     fn a_topic_of_commands_needs_events_of_another_topic() {

@@ -19,11 +19,34 @@ pub(super) struct MirrorArgs {
 impl MirrorArgs {
     /// `section` with what was given here.
     pub(super) fn apply(&self, section: &mut MirrorSection) {
-        if let Some(topic) = &self.mirror_topic {
-            section.topic = Some(topic.clone());
-        }
-        if let Some(servers) = &self.mirror_servers {
-            section.bootstrap_servers = Some(servers.clone());
-        }
+        apply(self.mirror_topic.as_ref(), self.mirror_servers.as_ref(), section);
+    }
+}
+
+/// The copy of silver that a job makes, for those who finish or check what it began.
+#[derive(Debug, Clone, Args)]
+pub(super) struct MirroredArgs {
+    /// Topic that the job mirrors silver to, where a checkpoint may wait for it [default: mirror.topic of --config]
+    #[arg(long, value_name = "T", global = true)]
+    mirror_topic: Option<String>,
+
+    /// Brokers of that topic [default: `mirror.bootstrap_servers`, else `kafka.bootstrap_servers`, of --config]
+    #[arg(long, value_name = "H:P", global = true)]
+    mirror_servers: Option<String>,
+}
+
+impl MirroredArgs {
+    /// `section` with what was given here.
+    pub(super) fn apply(&self, section: &mut MirrorSection) {
+        apply(self.mirror_topic.as_ref(), self.mirror_servers.as_ref(), section);
+    }
+}
+
+fn apply(topic: Option<&String>, servers: Option<&String>, section: &mut MirrorSection) {
+    if let Some(topic) = topic {
+        section.topic = Some(topic.clone());
+    }
+    if let Some(servers) = servers {
+        section.bootstrap_servers = Some(servers.clone());
     }
 }

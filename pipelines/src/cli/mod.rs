@@ -33,9 +33,10 @@ use thalweg_core::Result;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::{KeyOrigin, MasterKey};
 use thalweg_objects::{Access, Place};
-use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, init_logging, report_error};
+use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, init_logging};
 use thalweg_runtime::{CheckpointStorage, LocalStorage, ObjectStorage};
 
+use self::outcome::exit_code;
 use crate::healthcare::config::{self, HealthcareConfig};
 use crate::healthcare::decrypt::DecryptArgs;
 use crate::healthcare::keys;
@@ -54,7 +55,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the pipeline; with neither --bootstrap-servers nor --input, over a simulated hospital
+    /// Run the pipeline; with neither brokers (here or in --config) nor --input, over a simulated hospital
     Run(run::RunCommand),
     /// Send events of a simulated hospital to a Kafka topic
     Produce(ProduceArgs),
@@ -65,9 +66,9 @@ enum Command {
     /// List, inspect, verify, rewind or resolve checkpoints
     Checkpoints {
         #[command(flatten)]
-        data: DataArgs,
+        job: JobArgs,
         #[command(flatten)]
-        mirror: mirror::MirrorArgs,
+        mirror: mirror::MirroredArgs,
         #[command(flatten)]
         checkpoints: CheckpointsArgs,
     },
@@ -101,7 +102,7 @@ enum Command {
     /// Check the log of who asked for what
     Audit {
         #[command(flatten)]
-        access: access::AccessArgs,
+        audit: audit::AuditArgs,
         #[command(subcommand)]
         command: audit::AuditCommand,
     },
@@ -109,36 +110,32 @@ enum Command {
     Config,
 }
 
-/// Where a job keeps its tables, and the key they are sealed with.
+/// Where a job keeps its tables, and its settings.
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     /// Configuration file (see `healthcare config`)
-    #[arg(long, value_name = "F.toml")]
+    #[arg(long, value_name = "F.toml", global = true)]
     pub config: Option<PathBuf>,
 
     /// Folder of the tables and checkpoints, or URL of their prefix in an object store (s3://, az://, abfss://, gs://)
-    #[arg(long, value_name = "DIR", default_value = "data")]
+    #[arg(long, value_name = "DIR", default_value = "data", global = true)]
     pub data_dir: Place,
+}
+
+/// A job: where it keeps its tables, and the key they are sealed with.
+#[derive(Debug, Clone, Args)]
+pub struct JobArgs {
+    #[command(flatten)]
+    data: DataArgs,
 
     /// File of the encryption key [default: DIR.key, beside a folder]; `THALWEG_PHI_KEY` overrides it
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", global = true)]
     pub key_file: Option<PathBuf>,
 }
 
 impl DataArgs {
     fn load_config(&self) -> Result<HealthcareConfig> {
         HealthcareConfig::load(self.config.as_deref())
-    }
-
-    /// The checkpoints, opened for a job.
-    fn checkpoints(&self) -> Result<Arc<dyn CheckpointStorage>> {
-        Ok(match self.data_dir.join(CHECKPOINTS) {
-            Place::Folder(folder) => Arc::new(LocalStorage::open(folder)?),
-            Place::Remote(remote) => {
-                keys::check(&self.data_dir, self.key_file.as_deref())?;
-                Arc::new(ObjectStorage::open(&remote, &Access::from_environment())?)
-            }
-        })
     }
 
     /// The checkpoints, to be looked at beside a running job.
@@ -150,19 +147,33 @@ impl DataArgs {
             }
         })
     }
+}
+
+impl JobArgs {
+    /// The checkpoints, opened for a job.
+    fn checkpoints(&self) -> Result<Arc<dyn CheckpointStorage>> {
+        let place = &self.data.data_dir;
+        Ok(match place.join(CHECKPOINTS) {
+            Place::Folder(folder) => Arc::new(LocalStorage::open(folder)?),
+            Place::Remote(remote) => {
+                keys::check(place, self.key_file.as_deref())?;
+                Arc::new(ObjectStorage::open(&remote, &Access::from_environment())?)
+            }
+        })
+    }
 
     /// The key of an existing job; a new one, with a warning, for a job that has no checkpoints yet.
     fn key(&self, storage: &dyn CheckpointStorage) -> Result<Arc<MasterKey>> {
-        let key_file = self.key_file.as_deref();
+        let (place, key_file) = (&self.data.data_dir, self.key_file.as_deref());
         let has_checkpoints =
             storage.list("")?.iter().any(|name| Manifest::number_of(name).is_some());
         if has_checkpoints {
-            return Ok(Arc::new(keys::load(&self.data_dir, key_file)?.0));
+            return Ok(Arc::new(keys::load(place, key_file)?.0));
         }
-        let (key, origin) = keys::load_or_create(&self.data_dir, key_file)?;
+        let (key, origin) = keys::load_or_create(place, key_file)?;
         if origin == KeyOrigin::Created {
             tracing::warn!(
-                data = %self.data_dir,
+                data = %place,
                 "made a new encryption key: keep a copy, without it bronze and quarantine cannot be read"
             );
         }
@@ -180,30 +191,29 @@ impl Cli {
             Command::Produce(args) => args.quiet,
             _ => false,
         });
-        let done = match self.command {
-            Command::Run(command) => run::execute(&command),
-            Command::Produce(args) => produce::execute(&args),
-            Command::Alerts(args) => alerts::execute(&args),
-            Command::Graph(args) => graph::execute(&args),
-            Command::Checkpoints { data, mirror, checkpoints } => {
-                checkpoints::execute(&data, &mirror, &checkpoints.command)
+        match self.command {
+            Command::Run(command) => exit_code(run::execute(&command)),
+            Command::Produce(args) => exit_code(produce::execute(&args)),
+            Command::Alerts(args) => exit_code(alerts::execute(&args)),
+            Command::Graph(args) => exit_code(graph::execute(&args)),
+            Command::Checkpoints { job, mirror, checkpoints } => {
+                exit_code(checkpoints::execute(&job, &mirror, &checkpoints.command))
             }
-            Command::Maintain(args) => return maintain::execute(&args),
-            Command::Quality(args) => return quality::execute(&args),
-            Command::Refresh(args) => return refresh::execute(&args),
-            Command::Report(args) => return report::execute(&args),
-            Command::Monitor(args) => return monitor::execute(&args),
-            Command::Schedule(args) => cron::execute(&args),
-            Command::Decrypt(args) => decrypt::execute(&args),
-            Command::Serve(args) => serve::execute(&args),
-            Command::Users { access, command } => access::execute(&access, &command),
-            Command::Audit { access, command } => audit::execute(&access, &command),
+            Command::Maintain(args) => maintain::execute(&args),
+            Command::Quality(args) => quality::execute(&args),
+            Command::Refresh(args) => refresh::execute(&args),
+            Command::Report(args) => report::execute(&args),
+            Command::Monitor(args) => monitor::execute(&args),
+            Command::Schedule(args) => exit_code(cron::execute(&args)),
+            Command::Decrypt(args) => exit_code(decrypt::execute(&args)),
+            Command::Serve(args) => exit_code(serve::execute(&args)),
+            Command::Users { access, command } => exit_code(access::execute(&access, &command)),
+            Command::Audit { audit, command } => exit_code(audit::execute(&audit, &command)),
             Command::Config => {
                 print(&config::commented_default());
-                Ok(())
+                ExitCode::SUCCESS
             }
-        };
-        done.map_or_else(|error| report_error(&error), |()| ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -211,4 +221,58 @@ impl Cli {
 fn print(text: &str) {
     use std::io::Write;
     drop(std::io::stdout().write_all(text.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::healthcare::config::MirrorSection;
+
+    #[test]
+    fn checkpoints_takes_its_options_before_and_behind_what_is_to_be_done() {
+        let options = ["--data-dir", "d", "--config", "c.toml", "--key-file", "k"];
+        let mirror = ["--mirror-topic", "t", "--mirror-servers", "h:1"];
+        let options = [&options[..], &mirror[..]].concat();
+        for what in [
+            &["list"][..],
+            &["inspect", "7"],
+            &["verify"],
+            &["rewind", "--to", "1"],
+            &["resolve", "--sink", "s", "--void", "1"],
+        ] {
+            for words in [[&options[..], what].concat(), [what, &options[..]].concat()] {
+                let words = ["healthcare", "checkpoints"].iter().chain(&words);
+                let line = Cli::try_parse_from(words).unwrap();
+                let Command::Checkpoints { job, mirror, .. } = line.command else { panic!() };
+                assert_eq!(job.data.data_dir, Place::from(Path::new("d")));
+                assert_eq!(job.data.config.as_deref(), Some(Path::new("c.toml")));
+                assert_eq!(job.key_file.as_deref(), Some(Path::new("k")));
+                let mut section = MirrorSection::default();
+                mirror.apply(&mut section);
+                assert_eq!(section.topic.as_deref(), Some("t"));
+                assert_eq!(section.bootstrap_servers.as_deref(), Some("h:1"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_do_nothing_is_no_option() {
+        for words in [
+            &["quality", "--date", "2025-11-24", "--key-file", "k"][..],
+            &["refresh", "--date", "2025-11-24", "--key-file", "k"],
+            &["report", "--date", "2025-11-24", "--key-file", "k"],
+            &["monitor", "--key-file", "k"],
+            &["maintain", "--key-file", "k"],
+            &["schedule", "--key-file", "k"],
+            &["audit", "verify", "--users-file", "u"],
+            &["alerts", "acknowledge", "1/a/1", "--by", "Joy", "--users-file", "u"],
+        ] {
+            let refused = Cli::try_parse_from(["healthcare"].iter().chain(words)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::UnknownArgument, "{words:?}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! How a command for schedulers ends: one JSON object as the last line of standard output, and an exit code.
+//! How a command ends: with an exit code; one for schedulers also with a JSON object, the last line of standard output.
 
 use std::process::ExitCode;
 
@@ -59,6 +59,18 @@ pub(super) fn usage(error: Error) -> Failure {
     match error.kind() {
         ErrorKind::InvalidConfig => Failure::Usage(error),
         _ => Failure::Other(error),
+    }
+}
+
+/// The exit code of a command that has no last line, after the error if there is one.
+pub(super) fn exit_code(done: Result<(), impl Into<Failure>>) -> ExitCode {
+    match done.map_err(Into::<Failure>::into) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => {
+            report_error(&error);
+            ExitCode::from(2)
+        }
+        Err(Failure::Other(error)) => report_error(&error),
     }
 }
 

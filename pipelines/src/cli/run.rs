@@ -7,11 +7,12 @@ use thalweg_core::Result;
 use thalweg_runtime::JobSummary;
 use thalweg_runtime::cli::{RunArgs, run_job};
 
-use super::DataArgs;
+use super::JobArgs;
 use super::dashboard::{self, DashboardArgs};
 use super::demo::{self, Demo};
 use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
+use super::outcome::Failure;
 use super::schedule::Schedule;
 use crate::healthcare::commands::DEFAULT_COMMANDS_TOPIC;
 use crate::healthcare::config::KafkaSection;
@@ -24,7 +25,7 @@ use crate::healthcare::topics::Topics;
 #[derive(Debug, Clone, Args)]
 pub(super) struct RunCommand {
     #[command(flatten)]
-    data: DataArgs,
+    job: JobArgs,
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
@@ -42,11 +43,14 @@ impl RunCommand {
 }
 
 /// Runs until the input ends, a limit is reached, or someone asks to stop.
-pub(super) fn execute(command: &RunCommand) -> Result<()> {
-    let mut config = command.data.load_config()?;
+pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
+    let mut config = command.job.data.load_config()?;
     command.mirror.apply(&mut config.mirror);
     command.input.apply(&mut config.kafka);
     config.runtime = command.run.apply(config.runtime);
+    // What the file says was checked when it was read: what is wrong now was given here.
+    let given = command.input.check(&config.kafka).and_then(|()| config.check());
+    given.map_err(Failure::Usage)?;
     Topics::of(&config)?;
     command.dashboard.check()?;
     if let Some(path) = &command.input.input {
@@ -54,9 +58,10 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     }
     let is_demo = command.input.input.is_none() && config.kafka.bootstrap_servers.is_none();
     if is_demo {
-        demo::check(&command.data)?;
+        demo::check(&command.job)?;
     }
-    let storage = command.data.checkpoints()?;
+    let storage = command.job.checkpoints()?;
+    let place = &command.job.data.data_dir;
     let mut run = command.run.clone();
     let mut demo = None;
     // Where events and commands come from: the brokers of the settings, or the demo's.
@@ -70,7 +75,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
         let topic =
             brokers.alerts.commands_topic.get_or_insert_with(|| DEFAULT_COMMANDS_TOPIC.to_owned());
         let commands = config.alerts.enabled.then_some(topic.as_str());
-        let started = Demo::start(run.events, commands, &command.data.data_dir)?;
+        let started = Demo::start(run.events, commands, place)?;
         // Settings for a real cluster, its logins say, mean nothing to this broker, and nobody looks at the lag
         // of a group in it.
         let bootstrap_servers = Some(started.bootstrap_servers().to_owned());
@@ -96,17 +101,17 @@ pub(super) fn execute(command: &RunCommand) -> Result<()> {
     let wanted = command.dashboard.is_wanted(run.quiet);
     let tap = wanted.then(|| Tap::new(config.time.window));
     let sources = Sources { events: source, commands };
-    let job = input::job(&config, &command.data, sources, storage, tap.as_ref())?;
+    let job = input::job(&config, &command.job, sources, storage, tap.as_ref())?;
     let mut job = run.configure(job, config.runtime.clone());
     let mut served = None;
     if let Some(tap) = &tap {
         let metrics = Arc::default();
         let observed = Observed::graph(job.graph()).running(&metrics, tap).decoding(&decoded);
         let answers = dashboard::answers(&brokers);
-        served = command.dashboard.beside_job(&command.data.data_dir, observed, answers);
+        served = command.dashboard.beside_job(place, observed, answers);
         job = job.metrics(metrics);
     }
-    let schedule = Schedule::start(&command.data, &config.maintenance)?;
+    let schedule = Schedule::start(&command.job.data, &config.maintenance)?;
     let result = run_job(job, &run);
     drop(schedule);
     drop(served);

@@ -89,8 +89,8 @@ pub(super) fn execute(args: &ServeArgs) -> Result<()> {
 }
 
 fn dashboards(args: &ServeArgs) -> Result<HttpServer> {
-    let place = &args.access.data_dir;
-    let (users, log) = (args.access.users_file.as_deref(), args.access.audit_log.as_deref());
+    let AccessArgs { audit, users_file } = &args.access;
+    let (place, users, log) = (&audit.data_dir, users_file.as_deref(), audit.audit_log.as_deref());
     let (doorkeeper, journal) = dashboard::reception(place, users, log)?;
     let config = HealthcareConfig::load(args.config.as_deref())?;
     let desk = Desk { answers: dashboard::answers(&config), journal };
@@ -109,9 +109,9 @@ fn sql(args: &ServeArgs, address: SocketAddr) -> Result<SqlServer> {
 
 fn served(access: &AccessArgs) -> Result<Served> {
     let clock = Arc::new(SystemClock::default());
-    let place = access.data_dir.clone();
+    let place = access.audit.data_dir.clone();
     let users = files::users_file(&place, access.users_file.as_deref())?;
-    let audit = files::audit_log(&place, access.audit_log.as_deref())?;
+    let audit = files::audit_log(&place, access.audit.audit_log.as_deref())?;
     Ok(Served {
         place,
         tables: TABLES.map(|(name, path)| (name.to_owned(), path.to_owned())).to_vec(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thalweg_connectors::delta::{Compaction, SAFE_RETENTION, Vacuum};
 use thalweg_connectors::kafka::{KafkaConfig, OnDataLoss, Start};
+use thalweg_core::graph::DEFAULT_MAX_PARALLELISM;
 use thalweg_core::{Error, Result};
 use thalweg_runtime::Settings;
 
@@ -117,15 +118,24 @@ impl Default for KafkaSection {
 }
 
 impl KafkaSection {
+    /// The brokers.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when none is named.
+    pub fn servers(&self) -> Result<&str> {
+        self.bootstrap_servers.as_deref().ok_or_else(|| {
+            Error::config(
+                "no kafka broker is named: pass --bootstrap-servers host:port, or a --config file with kafka.bootstrap_servers",
+            )
+        })
+    }
+
     /// What the Kafka source needs.
     ///
     /// # Errors
-    /// [`thalweg_core::ErrorKind::InvalidConfig`] when no broker is named.
+    /// As [`KafkaSection::servers`].
     pub fn source(&self) -> Result<KafkaConfig> {
-        let servers = self.bootstrap_servers.as_deref().ok_or_else(|| {
-            Error::config("no kafka broker is named: pass --bootstrap-servers host:port")
-        })?;
-        Ok(self.source_at(servers))
+        Ok(self.source_at(self.servers()?))
     }
 
     fn source_at(&self, servers: &str) -> KafkaConfig {
@@ -269,15 +279,14 @@ impl HealthcareConfig {
         self.signal_lost.check()?;
         self.anomalies.check()?;
         Rules::new(self)?.check()?;
+        let runtime = self.runtime.check(DEFAULT_MAX_PARALLELISM);
+        runtime.map_err(|e| Error::config(format!("runtime.{e}")))?;
         let wrong = |what: &str| Err(Error::config(what.to_owned()));
         if self.kafka.topic.is_empty() {
             return wrong("kafka.topic must not be empty");
         }
         if self.kafka.discovery_interval.is_zero() {
             return wrong("kafka.discovery_interval must be longer than 0s");
-        }
-        if self.runtime.checkpoint_interval.is_zero() {
-            return wrong("runtime.checkpoint_interval must be longer than 0s");
         }
         if self.decoding.max_message_bytes == 0 {
             return wrong("decoding.max_message_bytes must be at least 1");
@@ -287,9 +296,6 @@ impl HealthcareConfig {
         }
         if self.time.idle_after.is_zero() {
             return wrong("time.idle_after must be more than 0s");
-        }
-        if self.runtime.parallelism == 0 {
-            return wrong("runtime.parallelism must be at least 1");
         }
         if self.maintenance.retention < SAFE_RETENTION {
             return wrong("maintenance.retention must be at least 1h");

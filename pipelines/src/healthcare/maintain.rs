@@ -26,7 +26,7 @@ pub struct MaintainOptions {
 pub struct Maintained {
     /// Tables that were looked at.
     pub tables: u64,
-    /// Of them, those that use what is not understood: their files were not merged.
+    /// Of them, those that use what is not understood: no file of theirs was merged or removed.
     pub skipped: u64,
     /// Of them, those with an error.
     pub failed: u64,
@@ -128,6 +128,10 @@ async fn one(
         done.log_entries_removed += log.removed;
     }
     let gone = service.vacuum(table, vacuum, &|| manifests.pending()).await?;
+    if let (Some(why), None) = (&gone.skipped, &merged.skipped) {
+        done.skipped += 1;
+        tell(why);
+    }
     done.vacuumed_files += gone.files;
     done.vacuumed_bytes += gone.bytes;
     let (would, verb) =

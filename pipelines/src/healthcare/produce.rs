@@ -10,8 +10,7 @@ use thalweg_connectors::kafka::{TopicWriter, ensure_topic};
 use thalweg_core::time::Clock;
 use thalweg_core::{Result, error};
 
-use super::HealthcareConfig;
-use super::config::DEFAULT_TOPIC;
+use super::config::KafkaSection;
 use super::feed::{Feed, FeedSettings};
 use super::hospital::{Hospital, HospitalSettings};
 
@@ -24,19 +23,19 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Send the events of a simulated hospital to Kafka
 #[derive(Debug, Clone, Args)]
 pub struct ProduceArgs {
-    /// Kafka brokers, host:port, several separated by commas
+    /// Kafka brokers, host:port, several separated by commas [default: `kafka.bootstrap_servers` of --config]
     #[arg(long, value_name = "H:P")]
-    pub bootstrap_servers: String,
+    pub bootstrap_servers: Option<String>,
 
-    /// Topic, created when it does not exist
-    #[arg(long, value_name = "T", default_value = DEFAULT_TOPIC)]
-    pub topic: String,
+    /// Topic, created when it does not exist [default: kafka.topic of --config, `healthcare_events`]
+    #[arg(long, value_name = "T")]
+    pub topic: Option<String>,
 
     /// Partitions of a topic that is created
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: i32,
 
-    /// Configuration file; its kafka.properties (TLS, SASL) are used
+    /// Configuration file; its brokers, topic and kafka.properties (TLS, SASL) are used
     #[arg(long, value_name = "F.toml")]
     pub config: Option<PathBuf>,
 
@@ -78,6 +77,16 @@ pub struct ProduceArgs {
 }
 
 impl ProduceArgs {
+    /// `section` with what was given here.
+    pub fn apply(&self, section: &mut KafkaSection) {
+        if let Some(servers) = &self.bootstrap_servers {
+            section.bootstrap_servers = Some(servers.clone());
+        }
+        if let Some(topic) = &self.topic {
+            topic.clone_into(&mut section.topic);
+        }
+    }
+
     /// The hospital asked for, whose first event happens at `start` (µs) and whose time passes like ours.
     pub fn hospital(&self, start: i64) -> Hospital {
         let settings = HospitalSettings {
@@ -94,14 +103,18 @@ impl ProduceArgs {
     }
 }
 
-/// Sends events until there are enough of them or Ctrl-C is pressed; tells `log` how it goes. Blocking.
+/// Sends events to the topic of `kafka`, to which `args` were applied, until there are enough of them or Ctrl-C is
+/// pressed; tells `log` how it goes. Blocking.
 ///
 /// # Errors
-/// When the topic cannot be created or written to.
-pub fn produce(args: &ProduceArgs, clock: &Arc<dyn Clock>, log: &mut dyn Write) -> Result<u64> {
-    let config = HealthcareConfig::load(args.config.as_deref())?;
-    let properties = &config.kafka.properties;
-    let (servers, topic) = (args.bootstrap_servers.as_str(), args.topic.as_str());
+/// When no broker is named, or the topic cannot be created or written to.
+pub fn produce(
+    args: &ProduceArgs,
+    kafka: &KafkaSection,
+    clock: &Arc<dyn Clock>,
+    log: &mut dyn Write,
+) -> Result<u64> {
+    let (servers, topic, properties) = (kafka.servers()?, &kafka.topic, &kafka.properties);
     let partitions = ensure_topic(servers, topic, args.partitions, properties)?;
     let writer = TopicWriter::new(servers, topic, properties)?;
     let settings =
@@ -190,11 +203,30 @@ mod tests {
     #[test]
     fn the_defaults_are_a_quiet_hospital() {
         let args = line(&[]).unwrap();
-        assert_eq!(
-            (args.topic.as_str(), args.rate, args.events),
-            ("healthcare_events", 1_000.0, None)
-        );
+        assert_eq!((args.rate, args.events), (1_000.0, None));
         assert_eq!((args.bad, args.late, args.dup), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn brokers_and_topic_are_those_of_the_file_unless_others_are_given() {
+        let file = KafkaSection {
+            bootstrap_servers: Some("file:1".to_owned()),
+            topic: "vitals".to_owned(),
+            ..KafkaSection::default()
+        };
+        for (words, servers, topic) in [
+            (&["produce"][..], "file:1", "vitals"),
+            (&["produce", "--bootstrap-servers", "b:1"], "b:1", "vitals"),
+            (&["produce", "--topic", "events"], "file:1", "events"),
+        ] {
+            let mut kafka = file.clone();
+            Line::try_parse_from(words).unwrap().produce.apply(&mut kafka);
+            assert_eq!((kafka.servers().unwrap(), kafka.topic.as_str()), (servers, topic));
+        }
+        let mut nowhere = KafkaSection::default();
+        Line::try_parse_from(["produce"]).unwrap().produce.apply(&mut nowhere);
+        assert_eq!(nowhere.topic, "healthcare_events");
+        assert!(nowhere.servers().is_err());
     }
 
     #[test]
@@ -210,11 +242,13 @@ mod tests {
     #[test]
     fn events_asked_for_are_sent_and_counted() {
         let broker = DemoBroker::start("events", 2).unwrap();
-        let mut args = line(&["--topic", "events", "--events", "500", "--rate", "100000"]).unwrap();
-        args.bootstrap_servers = broker.bootstrap_servers().to_owned();
+        let args = line(&["--topic", "events", "--events", "500", "--rate", "100000"]).unwrap();
+        let mut kafka = KafkaSection::default();
+        args.apply(&mut kafka);
+        kafka.bootstrap_servers = Some(broker.bootstrap_servers().to_owned());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let mut log = Vec::new();
-        assert_eq!(produce(&args, &clock, &mut log).unwrap(), 500);
+        assert_eq!(produce(&args, &kafka, &clock, &mut log).unwrap(), 500);
         let log = String::from_utf8(log).unwrap();
         assert!(log.contains("sending to topic events (2 partitions)"), "{log}");
         assert!(log.contains("500 events sent to topic events in "), "{log}");

@@ -201,6 +201,15 @@ fn channels_with_room_for_one_row_change_nothing() {
 }
 
 #[test]
+fn settings_out_of_range_are_refused_before_anything_is_done() {
+    let bench = Bench::new();
+    let wrong = Settings { keep_checkpoints: 1, ..brisk(2) };
+    let refused = bench.job(graph(source(100), &bench.store), wrong).start().unwrap_err();
+    assert_eq!(refused.to_string(), "keep_checkpoints must be at least 2");
+    assert!(bench.storage.list("").unwrap().is_empty());
+}
+
+#[test]
 fn a_fresh_chain_whose_first_commits_fail_is_gone_on_with() {
     let calm = Bench::new();
     job(&calm, source(5_000), 2).start().unwrap().join().unwrap();

@@ -25,7 +25,7 @@ use thalweg_serving::audit::{AuditLog, verify};
 use thalweg_serving::http::{Board, Gate, HttpServer, Journal, Limits, Visitor};
 
 use crate::support::serving::{Serving, cookie, json_body, request, script};
-use crate::support::{batches, fail, healthcare, operator, succeed};
+use crate::support::{batches, ends_with, fail, healthcare, operator, succeed};
 
 const COMMANDS: &str = "/api/alerts/commands";
 const ALERT: &str = "7/heart-rate-high/1764018010000000";
@@ -367,6 +367,21 @@ fn a_command_goes_to_the_topic_of_the_settings_and_no_topic_is_created_for_it() 
     // What is typed comes first.
     let refused = fail(&mut say(&["--config", "config.toml", "--topic", "absent"]));
     assert!(refused.contains("topic `absent` does not exist"), "{refused}");
+    // The brokers may be in the file, too, and have to be somewhere.
+    let in_file = || {
+        let mut command = healthcare();
+        command.args(snooze).args(["--config", "config.toml"]).current_dir(folder.path());
+        command
+    };
+    let output = ends_with(&mut in_file(), 2);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("no kafka broker is named: pass --bootstrap-servers"), "{told}");
+    let servers = broker.bootstrap_servers();
+    let settings = format!(
+        "[kafka]\nbootstrap_servers = \"{servers}\"\n[alerts]\ncommands_topic = \"ward-answers\"\n"
+    );
+    fs::write(&config, settings).unwrap();
+    succeed(&mut in_file());
 }
 
 /// States of alerts in the table, and who answered.

@@ -70,6 +70,8 @@ fn a_usual_day_passes_and_its_reports_hold_no_value() {
             (failed(&said).len(), &said["warned"], &said["leaks"]),
             (0, &json!([]), &json!(0))
         );
+        // As many as the guide shows.
+        assert_eq!(said["checks"], 21, "{said}");
     }
     let mut names: Vec<String> = fs::read_dir(&out)
         .unwrap()

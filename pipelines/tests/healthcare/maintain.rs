@@ -34,7 +34,7 @@ fn maintain(data: &Path) -> Command {
 }
 
 fn verify(data: &Path) {
-    succeed(healthcare().args(["checkpoints", "--data-dir"]).arg(data).arg("verify"));
+    succeed(healthcare().args(["checkpoints", "verify", "--data-dir"]).arg(data));
 }
 
 /// What an undisturbed run leaves, read once.

@@ -286,7 +286,7 @@ impl Coordinator {
                 "a checkpoint is slow; sources are paused"
             );
         }
-        let limit = (self.settings.checkpoint_interval * 3).max(Duration::from_secs(2));
+        let limit = self.settings.checkpoint_interval.saturating_mul(3).max(Duration::from_secs(2));
         let pause = open_for > limit;
         if pause != self.paused {
             self.paused = pause;

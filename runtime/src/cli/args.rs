@@ -11,11 +11,11 @@ use crate::settings::Settings;
 /// How to run a job.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Subtasks per chain [default: number of cores]
+    /// Subtasks per chain, 1 to 128 [default: number of cores, 32 at most]
     #[arg(long, value_name = "N")]
     pub parallelism: Option<u32>,
 
-    /// Time between checkpoints, such as 250ms or 5s [default: 1s]
+    /// Time between checkpoints, such as 250ms or 5s, at least 1ms [default: 1s]
     #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
     pub checkpoint_interval: Option<Duration>,
 
@@ -52,7 +52,7 @@ impl RunArgs {
             settings.parallelism = parallelism;
         }
         if let Some(interval) = self.checkpoint_interval {
-            settings.checkpoint_interval = interval.max(Duration::from_millis(10));
+            settings.checkpoint_interval = interval;
         }
         settings
     }

@@ -181,7 +181,7 @@ mod tests {
             _context: &Context<'_>,
             out: &mut Collector,
         ) -> Result<()> {
-            out.leave_out(LeftOut { dropped: batch.num_rows() as u64, late: 1 });
+            out.leave_out(LeftOut { dropped: batch.num_rows() as u64, late: 1, null_key: 2 });
             Ok(())
         }
     }
@@ -270,9 +270,9 @@ mod tests {
         let metrics = Arc::clone(&node.metrics);
         let mut chain = Chain::new(vec![node]);
         let rows = rows(3);
-        for (late, dropped) in [(1, 3), (2, 6)] {
+        for (late, dropped, null_key) in [(1, 3, 2), (2, 6, 4)] {
             assert!(chain.process(rows.clone()).unwrap().is_empty());
-            assert_eq!(metrics.left_out(), LeftOut { late, dropped });
+            assert_eq!(metrics.left_out(), LeftOut { late, dropped, null_key });
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::clock::{instant, now_micros};
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::producer::{self, TopicWriter};
-use crate::kafka::topic::TopicClient;
+use crate::kafka::topic::{Ask, TopicClient};
 use crate::kafka::{DemoBroker, admin, client, requests};
 
 /// How long one call may wait for a broker before it is called again.
@@ -57,12 +57,15 @@ impl Brokers {
     fn markers(&self, topic: &str, app_id: &str, reading: Reading) -> Result<Markers> {
         let mut reader = self.reader(topic);
         reader.group_id = Some(app_id.to_owned());
-        let isolation = match reading {
-            Reading::Settled => "read_committed",
-            Reading::Unsettled => "read_uncommitted",
-        };
-        let consumer = GroupConsumer::at(&reader, isolation)?;
+        let consumer = GroupConsumer::at(&reader, isolation(reading))?;
         Ok(Markers { consumer, topic: topic.to_owned() })
+    }
+}
+
+fn isolation(reading: Reading) -> &'static str {
+    match reading {
+        Reading::Settled => "read_committed",
+        Reading::Unsettled => "read_uncommitted",
     }
 }
 
@@ -215,6 +218,16 @@ impl Transactions for TransactionalWriter {
 
     fn abort(&self) {
         drop(self.writer.producer().abort_transaction(ABORT));
+    }
+
+    fn ends(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>> {
+        let found = || {
+            let client = TopicClient::at(&self.brokers.reader(&self.topic), isolation(reading))?;
+            let partitions = client.partitions()?.unwrap_or_default();
+            client.offsets(&partitions, Ask::High, CALL)
+        };
+        // It has its own patience.
+        found().map_err(|error| Refusal { may_pass: false, error })
     }
 
     fn marker(&self) -> Answer<Option<CheckpointId>> {

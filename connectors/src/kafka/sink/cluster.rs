@@ -1,5 +1,6 @@
 //! What the exactly-once sink asks of a cluster, call by call. Behind it stands librdkafka, or a simulation.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use thalweg_core::{CheckpointId, Error, Result};
@@ -32,7 +33,7 @@ pub(super) struct FoundTopic {
     pub(super) limit: Option<usize>,
 }
 
-/// What reading a marker does about transactions that are open or being ended.
+/// What reading does about transactions that are open or being ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
     /// Wait for their outcome.
@@ -69,6 +70,8 @@ pub(super) trait Transactions: Send {
     fn commit(&self) -> Answer<()>;
     /// A courtesy to readers: what a session leaves open the next one ends.
     fn abort(&self);
+    /// Where each partition ends: the last message, or that before the first of a transaction that is open.
+    fn ends(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>>;
     /// Where the marker stands. Waits for the outcome of a transaction that moves it.
     fn marker(&self) -> Answer<Option<CheckpointId>>;
     /// The number of the newest report on what has been sent.

@@ -4,15 +4,19 @@
 //! the next session's first step, and read from the marker (P28). So is one whose transactions went well at a second
 //! attempt of the library's: the broker takes what arrives late of the first for the transaction that is open then.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
-use super::cluster::{Cluster, Transactions, attempts};
+use super::cluster::{Cluster, Reading, Transactions, attempts};
 use super::messages::Message;
 #[cfg(test)]
 use super::simulation::mutation;
+
+/// Between two looks whether earlier transactions have ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A producer that has fenced every earlier one of its sink.
 pub(super) struct Session {
@@ -30,7 +34,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Ends whatever an earlier session left open, and from now on refuses it.
+    /// Ends whatever an earlier session left open, and from now on refuses it. Waits until it has ended in each partition,
+    /// too: brokers may forget to tell one (KAFKA-20734), which then takes what hangs for the next transaction's.
     pub(super) fn begin(
         cluster: &Arc<dyn Cluster>,
         topic: &str,
@@ -39,6 +44,7 @@ impl Session {
     ) -> Result<Self> {
         let producer = cluster.producer(topic, app_id)?;
         attempts(cluster.as_ref(), || producer.init())?;
+        wait_for_earlier(cluster.as_ref(), producer.as_ref(), topic, timeout)?;
         Ok(Self {
             cluster: Arc::clone(cluster),
             producer,
@@ -107,6 +113,38 @@ impl Session {
     }
 }
 
+/// Waits until every transaction that has messages in the topic by now has ended.
+fn wait_for_earlier(
+    cluster: &dyn Cluster,
+    producer: &dyn Transactions,
+    topic: &str,
+    patience: Duration,
+) -> Result<()> {
+    let begun = cluster.now();
+    let ends = attempts(cluster, || producer.ends(Reading::Unsettled))?;
+    loop {
+        let ended = attempts(cluster, || producer.ends(Reading::Settled))?;
+        let open = open_before(&ends, &ended);
+        #[cfg(test)]
+        let open = mutation::open_before(open);
+        let Some((partition, offset)) = open else { return Ok(()) };
+        if cluster.now().saturating_duration_since(begun) >= patience {
+            return Err(Error::transient(format!(
+                "a transaction in partition {partition} of topic `{topic}`, from offset {offset} on, has not ended for \
+                 {} s: if it is no other producer's that soon will, see \"Kafka sink\" in docs/guarantees.md",
+                patience.as_secs()
+            )));
+        }
+        cluster.wait(LOOK);
+    }
+}
+
+/// A partition with a transaction that is open before its end, and where that begins.
+fn open_before(ends: &BTreeMap<i32, i64>, ended: &BTreeMap<i32, i64>) -> Option<(i32, i64)> {
+    let until = |partition| ended.get(partition).copied().unwrap_or(0);
+    ends.iter().find(|(partition, end)| until(partition) < **end).map(|(p, _)| (*p, until(p)))
+}
+
 /// The error of a transaction that was open for longer than the broker keeps one: what the library says of it, that the
 /// producer was fenced, say, is the consequence.
 fn outlived(topic: &str, open: Duration, timeout: Duration, error: Error) -> Error {
@@ -127,6 +165,15 @@ mod tests {
     use thalweg_core::{ErrorKind, error};
 
     use super::*;
+
+    #[test]
+    fn a_partition_whose_last_messages_are_of_an_open_transaction_is_found() {
+        let ends = BTreeMap::from([(0, 10), (1, 7)]);
+        assert_eq!(open_before(&ends, &ends), None);
+        assert_eq!(open_before(&ends, &BTreeMap::from([(0, 12), (1, 7), (2, 0)])), None);
+        assert_eq!(open_before(&ends, &BTreeMap::from([(0, 12), (1, 6)])), Some((1, 6)));
+        assert_eq!(open_before(&ends, &BTreeMap::from([(1, 7)])), Some((0, 0)));
+    }
 
     #[test]
     fn a_transaction_that_was_open_too_long_names_the_setting_and_no_other_instance() {

@@ -95,6 +95,40 @@ async fn a_table_below_another_keeps_its_files_when_that_is_vacuumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_of_deletion_vectors_stay() {
+    let lake = Lake::new().await;
+    lake.append(1, 0..10).await.unwrap();
+    lake.append(2, 10..20).await.unwrap();
+    std::fs::create_dir(lake.table_folder().join("ab")).unwrap();
+    let file = |name: &str| lake.table_folder().join(name);
+    let vectors = ["deletion_vector_1.bin", "ab/deletion_vector_2.bin"].map(file);
+    let lost = file("part-1.snappy.parquet");
+    for file in vectors.iter().chain([&lost]) {
+        std::fs::write(file, b"bytes").unwrap();
+    }
+    age(&lake.table_folder());
+    let safe = Vacuum { retention: Duration::from_hours(1), ..Vacuum::default() };
+    // The table makes use of them: nothing goes, and it is said why.
+    lake.foreign_vectors(3);
+    lake.foreign_deletion(4);
+    let before = files_on_disk(&lake);
+    for vacuum in [&safe, &at_once()] {
+        let gone = maintenance(&lake).vacuum(TABLE, vacuum, NOTHING).await.unwrap();
+        let why = gone.skipped.unwrap();
+        assert!(why.contains(TABLE) && why.contains("deletionVectors"), "{why}");
+        assert_eq!((gone.files, gone.bytes, why.lines().count()), (0, 0, 1));
+        assert_eq!(files_on_disk(&lake), before);
+    }
+    // It does not, by what we read of it: what is no data file stays.
+    for entry in [3, 4] {
+        std::fs::remove_file(lake.entry(entry)).unwrap();
+    }
+    let gone = maintenance(&lake).vacuum(TABLE, &safe, NOTHING).await.unwrap();
+    assert_eq!((gone.files, gone.skipped, lost.exists()), (1, None, false));
+    assert!(vectors.iter().all(|file| file.exists()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn older_versions_stay_readable_until_the_retention_is_over() {
     let (lake, _, _) = troubled().await;
     compact(&lake).await;

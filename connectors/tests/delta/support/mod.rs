@@ -162,14 +162,45 @@ impl Lake {
         let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
         writer.write(rows).unwrap();
         writer.close().unwrap();
+        self.foreign_add(name, rows.num_rows())
+    }
+
+    /// The action that takes in a file of another, as one that changes no data.
+    pub fn foreign_add(&self, name: &str, rows: usize) -> Value {
+        let path = self.table_folder().join(name);
         json!({ "add": {
             "path": name,
             "partitionValues": {},
-            "size": std::fs::metadata(&path).unwrap().len(),
+            "size": std::fs::metadata(path).unwrap().len(),
             "modificationTime": 1,
             "dataChange": false,
-            "stats": json!({ "numRecords": rows.num_rows() }).to_string(),
+            "stats": json!({ "numRecords": rows }).to_string(),
         }})
+    }
+
+    /// Another's leave to use deletion vectors.
+    pub fn foreign_vectors(&self, v: u64) {
+        let vectors = ["deletionVectors"];
+        let protocol = json!({ "protocol": {
+            "minReaderVersion": 3, "minWriterVersion": 7,
+            "readerFeatures": vectors, "writerFeatures": vectors,
+        }});
+        self.foreign_entry(v, &[protocol]);
+    }
+
+    /// Another's deletion of six rows of the file that entry 1 has added, by a vector.
+    pub fn foreign_deletion(&self, v: u64) {
+        let text = std::fs::read_to_string(self.entry(1)).unwrap();
+        let mut actions = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut add = actions.find(|action| action.get("add").is_some()).unwrap();
+        let path = add["add"]["path"].clone();
+        add["add"]["deletionVector"] = json!({
+            "storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^",
+            "offset": 4, "sizeInBytes": 40, "cardinality": 6,
+        });
+        let remove =
+            json!({ "remove": { "path": path, "dataChange": true, "deletionTimestamp": 1 } });
+        self.foreign_entry(v, &[remove, add]);
     }
 
     /// Another's change of the table's columns or settings.

@@ -105,6 +105,24 @@ fn rows_with_a_null_in_any_key_are_left_out() {
 }
 
 #[test]
+fn rows_with_a_null_in_any_key_are_counted() {
+    let row = |kind, ward| Row { kind, ward, ..Row::default() };
+    let rows = [row(Some("b"), Some(1)), row(None, Some(1)), row(Some("b"), None), row(None, None)];
+    for (aggregate, null_key) in [
+        (tumbling(10), 0),
+        (tumbling(10).by(KIND), 2),
+        (tumbling(10).by(KIND).by(WARD), 3),
+        (tumbling(10).by(KIND).by(WARD).by(PATIENT), 4),
+    ] {
+        let mut job = Job::new(aggregate.count("n"), 1, 1);
+        job.push(0, &rows).unwrap();
+        job.push(0, &rows).unwrap();
+        job.advance(i64::MAX).unwrap();
+        assert_eq!((job.null_key(), job.late()), (2 * null_key, 0));
+    }
+}
+
+#[test]
 fn times_at_both_ends_of_the_world_have_windows() {
     let row = |time| Row { time, ..Row::default() };
     check(

@@ -18,7 +18,7 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use thalweg_core::key::{KeyGroupRange, hash_keys, key_group_of, subtask_of};
 use thalweg_core::operator::{
-    Collector, Context, OpenContext, Operator, OperatorFactory, StateBlob,
+    Collector, Context, LeftOut, OpenContext, Operator, OperatorFactory, StateBlob,
 };
 use thalweg_core::record::{Boolean, Column, Float64, Int32, Int64, Timestamp, Utf8};
 use thalweg_core::{OperatorUid, Result, SubtaskIndex, Watermark};
@@ -83,7 +83,7 @@ pub(super) fn sliding(size: u64, slide: u64) -> Aggregate {
 
 struct Instance {
     open: OpenContext,
-    late: u64,
+    left_out: LeftOut,
     operator: Box<dyn Operator>,
 }
 
@@ -96,7 +96,9 @@ impl Instance {
         let mut out = Collector::default();
         let context = Context { watermark, open: &self.open };
         call(self.operator.as_mut(), &context, &mut out)?;
-        self.late += out.take_left_out().late;
+        let LeftOut { late, null_key, .. } = out.take_left_out();
+        self.left_out.late += late;
+        self.left_out.null_key += null_key;
         Ok(out.take().into_iter().map(|(_, batch)| batch).collect())
     }
 }
@@ -122,7 +124,8 @@ fn instances(factory: &dyn OperatorFactory, input: &SchemaRef, parallelism: u32)
                 key_groups: KeyGroupRange::of_subtask(index, parallelism, MAX_PARALLELISM),
                 input_schema: Arc::clone(input),
             };
-            Instance { operator: factory.create(open.clone()).unwrap(), open, late: 0 }
+            let operator = factory.create(open.clone()).unwrap();
+            Instance { operator, open, left_out: LeftOut::default() }
         })
         .collect()
 }
@@ -148,9 +151,14 @@ impl Job {
         self.merges = instances(&self.aggregate.merge(), &between, merges);
     }
 
-    /// Rows that were left out.
+    /// Rows that were left out as late.
     pub(super) fn late(&self) -> u64 {
-        self.partials.iter().chain(&self.merges).map(|instance| instance.late).sum()
+        self.partials.iter().chain(&self.merges).map(|instance| instance.left_out.late).sum()
+    }
+
+    /// Rows that were left out for want of a key.
+    pub(super) fn null_key(&self) -> u64 {
+        self.partials.iter().chain(&self.merges).map(|instance| instance.left_out.null_key).sum()
     }
 
     /// Pushes rows into one of the partial instances.

@@ -109,7 +109,7 @@ fn emitted_windows_leave_their_watermark_behind_and_nothing_else() {
     let blobs = job.checkpoint().unwrap();
     assert_eq!(blobs.len(), usize::from(MAX_PARALLELISM));
     for blob in &blobs {
-        assert_eq!(state::decode_text(2, &blob.bytes).unwrap(), "40");
+        assert_eq!(state::decode_text(4, &blob.bytes).unwrap(), "40 10 10");
     }
     // The end of time is nothing that anybody goes on from.
     job.advance(i64::MAX).unwrap();
@@ -188,6 +188,80 @@ fn no_window_is_emitted_twice_when_none_was_open_at_the_checkpoint() {
     assert_eq!(all, (0..64).collect::<Vec<i64>>());
 }
 
+/// Windows of 10 that stay open for `lateness` more, by patient.
+fn allowing(lateness: u64) -> Aggregate {
+    let aggregate = tumbling(10).by(PATIENT).count("n");
+    aggregate.allowed_lateness(Duration::from_micros(lateness))
+}
+
+fn of_patient(time: i64) -> Row {
+    Row { time, patient: Some(7), ..Row::default() }
+}
+
+#[test]
+fn no_window_is_emitted_twice_when_more_lateness_is_allowed_than_before() {
+    for also_open in [false, true] {
+        let mut job = Job::new(allowing(0), 1, 1);
+        job.push(0, &[of_patient(3)]).unwrap();
+        if also_open {
+            job.push(0, &[of_patient(25)]).unwrap();
+        }
+        job.advance(20).unwrap();
+        assert_eq!(job.table(), ["0 10 7 1"]);
+        job.aggregate = allowing(30);
+        // The second one passes on what it was told.
+        for merges in [1, 2] {
+            let blobs = job.checkpoint().unwrap();
+            job.restore(&blobs, 1, merges).unwrap();
+        }
+        for (time, late) in [(4, 1), (26, 1), (9, 2)] {
+            job.push(0, &[of_patient(time)]).unwrap();
+            job.checkpoint().unwrap();
+            assert_eq!(job.late(), late, "{time}");
+            // Here the window of the first ten would be open.
+            job.advance(21).unwrap();
+        }
+        job.advance(59).unwrap();
+        assert_eq!(job.table(), ["0 10 7 1"]);
+        job.advance(60).unwrap();
+        let rows = 1 + i32::from(also_open);
+        assert_eq!(job.table(), ["0 10 7 1".to_owned(), format!("20 30 7 {rows}")]);
+    }
+}
+
+#[test]
+fn no_open_window_is_lost_when_less_lateness_is_allowed_than_before() {
+    let mut job = Job::new(allowing(30), 1, 1);
+    job.push(0, &[of_patient(3), of_patient(15)]).unwrap();
+    job.advance(45).unwrap();
+    assert_eq!(job.table(), ["0 10 7 1"]);
+    job.aggregate = allowing(0);
+    let blobs = job.checkpoint().unwrap();
+    job.restore(&blobs, 1, 1).unwrap();
+    // Nobody has told event time yet: a row for a window that is still open counts, one for an emitted window does not.
+    job.watermark = Watermark::MIN;
+    job.push(0, &[of_patient(4), of_patient(16)]).unwrap();
+    job.checkpoint().unwrap();
+    assert_eq!(job.late(), 1);
+    job.advance(45).unwrap();
+    assert_eq!(job.table(), ["0 10 7 1", "10 20 7 2"]);
+}
+
+#[test]
+fn what_older_checkpoints_tell_of_emitted_windows_is_a_watermark() {
+    let blobs: Vec<StateBlob> = (0..MAX_PARALLELISM)
+        .map(|group| {
+            let bytes = state::encode_text(2, "40");
+            StateBlob { name: "windows".to_owned(), key_group: KeyGroup(group), bytes }
+        })
+        .collect();
+    let mut job = Job::new(allowing(5), 1, 1);
+    job.restore(&blobs, 1, 1).unwrap();
+    job.push(0, &[of_patient(29), of_patient(30)]).unwrap();
+    job.advance(i64::MAX).unwrap();
+    assert_eq!((job.late(), job.table()), (1, vec!["30 40 7 1".to_owned()]));
+}
+
 #[test]
 fn a_checkpoint_of_the_first_format_can_be_read() {
     // Patient 7, kind a: 3.0 and -2; 6.0; no value and 5. The bytes of a percentile's sketch are in it, too.
@@ -227,6 +301,21 @@ fn state_of_another_aggregate_is_incompatible() {
     let blobs = filled(sliding(10)).checkpoint().unwrap();
     refused(sliding(5), &blobs, ErrorKind::IncompatibleState);
     Job::new(sliding(10), 1, 1).restore(&blobs, 1, 1).unwrap();
+}
+
+#[test]
+fn windows_of_another_size_are_incompatible_though_none_is_open() {
+    let mut job = filled(tumbling(10).by(KIND).count("n"));
+    job.advance(40).unwrap();
+    let blobs = job.checkpoint().unwrap();
+    for other in [tumbling(20), tumbling(5), sliding(10, 5)] {
+        refused(other.by(KIND).count("n"), &blobs, ErrorKind::IncompatibleState);
+    }
+    Job::new(tumbling(10).by(KIND).count("n"), 1, 1).restore(&blobs, 1, 1).unwrap();
+
+    let mut changed = Job::new(tumbling(20).by(KIND).count("n"), 1, 1);
+    let error = changed.restore(&blobs, 1, 1).unwrap_err();
+    assert!(error.to_string().contains("as they were, or begin anew with --fresh"), "{error}");
 }
 
 #[test]

@@ -157,13 +157,20 @@ const SECTIONS: &[Section] = &[
         name: "runtime",
         comment: "How the job runs. All of it may change between runs.",
         entries: &[
-            example("parallelism", "4", "Subtasks per chain. Default: the number of cores."),
-            entry("checkpoint_interval", "Time between checkpoints: how soon rows become visible."),
-            entry("channel_rows", "Rows that may wait in one channel."),
+            example(
+                "parallelism",
+                "4",
+                "Subtasks per chain, 1 to 128. Default: the number of cores, 32 at most.",
+            ),
+            entry(
+                "checkpoint_interval",
+                "Time between checkpoints, at least 1ms: how soon rows become visible.",
+            ),
+            entry("channel_rows", "Rows that may wait in one channel, at least 1."),
             entry("keep_checkpoints", "Manifests kept, at least 2."),
-            entry("restart_attempts", "Restarts in a row before giving up."),
+            entry("restart_attempts", "Restarts in a row before giving up; 0: none."),
             entry("restart_delay", "First pause before a restart; doubles each time up to 30s."),
-            entry("io_threads", "Threads for storage work."),
+            entry("io_threads", "Threads for storage work, 2 to 256."),
             entry("slow_checkpoint", "Warn when a checkpoint takes longer than this."),
             example(
                 "memory_limit",

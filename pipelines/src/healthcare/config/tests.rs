@@ -45,7 +45,14 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ("[kafka.properties]\nsasl.password = [\"hunter2\"]", "`sasl.password` must be a text"),
         ("[decoding]\nmax_message_bytes = 0", "decoding.max_message_bytes"),
         ("[kafka]\ndiscovery_interval = \"0s\"", "kafka.discovery_interval"),
-        ("[runtime]\ncheckpoint_interval = \"0s\"", "runtime.checkpoint_interval"),
+        (
+            "[runtime]\ncheckpoint_interval = \"0s\"",
+            "runtime.checkpoint_interval must be at least 1ms",
+        ),
+        ("[runtime]\nparallelism = 129", "runtime.parallelism must be 1 to 128"),
+        ("[runtime]\nchannel_rows = 0", "runtime.channel_rows must be at least 1"),
+        ("[runtime]\nkeep_checkpoints = 1", "runtime.keep_checkpoints must be at least 2"),
+        ("[runtime]\nio_threads = 1", "runtime.io_threads must be 2 to 256"),
         (
             "[[alerts.limits]]\nvital = \"spo2\"\nseverity = \"critical\"",
             "rule `spo2-low` needs either at_least or at_most",

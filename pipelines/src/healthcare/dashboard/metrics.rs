@@ -57,6 +57,15 @@ pub(super) fn text(job: Option<&JobMetrics>, readers: usize, unusable: &Unusable
         let (labels, rows) = (format!("node=\"{node}\""), left_out(node).dropped);
         text.line("thalweg_node_rows_dropped_total", &labels, rows as f64);
     }
+    text.head(
+        "thalweg_node_null_key_rows_dropped_total",
+        "counter",
+        "Rows that an aggregate left out because a column of their key is null.",
+    );
+    for node in nodes.keys() {
+        let (labels, rows) = (format!("node=\"{node}\""), left_out(node).null_key);
+        text.line("thalweg_node_null_key_rows_dropped_total", &labels, rows as f64);
+    }
     text.by_column(
         "thalweg_decode_unusable_values_total",
         "Values of optional fields that could not be used and became null.",
@@ -146,8 +155,9 @@ mod tests {
     fn a_scraper_reads_a_value_per_line() {
         let job = JobMetrics::default();
         job.node("validate").rows_in.store(5, Ordering::Relaxed);
-        job.node("per-minute-partial").leave_out(LeftOut { late: 3, dropped: 0 });
-        job.node("validate").leave_out(LeftOut { late: 0, dropped: 3 });
+        let per_minute = LeftOut { late: 3, null_key: 4, ..LeftOut::default() };
+        job.node("per-minute-partial").leave_out(per_minute);
+        job.node("validate").leave_out(LeftOut { dropped: 3, ..LeftOut::default() });
         job.checkpoint_at.store(1_500_000, Ordering::Relaxed);
         job.losses.store(2, Ordering::Relaxed);
         let unusable = Unusable {
@@ -161,6 +171,8 @@ mod tests {
             "thalweg_node_late_rows_dropped_total{node=\"per-minute-partial\"} 3",
             "thalweg_node_late_rows_dropped_total{node=\"validate\"} 0",
             "thalweg_node_rows_dropped_total{node=\"validate\"} 3",
+            "thalweg_node_null_key_rows_dropped_total{node=\"per-minute-partial\"} 4",
+            "thalweg_node_null_key_rows_dropped_total{node=\"validate\"} 0",
             "thalweg_decode_unusable_values_total{column=\"oxygen\"} 4",
             "thalweg_mask_unparsed_values_total{column=\"name\"} 0",
             "thalweg_mask_unparsed_values_total{column=\"ssn\"} 1",

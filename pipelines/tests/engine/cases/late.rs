@@ -20,7 +20,7 @@ fn late_rows_that_a_window_leaves_out_are_counted() {
     let summary = run(world.job(late).metrics(Arc::clone(&metrics))).unwrap();
     assert!(summary.finished);
     assert_eq!(world.store.rows("all"), 210);
-    let late = LeftOut { late: 10, dropped: 0 };
+    let late = LeftOut { late: 10, ..LeftOut::default() };
     assert_eq!(summary.left_out, BTreeMap::from([("per-minute-partial".to_owned(), late)]));
     assert_eq!(metrics.left_out(), summary.left_out);
 

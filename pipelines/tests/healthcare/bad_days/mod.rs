@@ -325,9 +325,17 @@ fn transactions_shorter_than_the_time_between_checkpoints_are_refused_at_the_sta
 
 #[test]
 fn wrong_usage_is_exit_code_two() {
-    for arguments in
-        [&["run", "--no-such-flag"][..], &["run", "--input", "a", "--bootstrap-servers", "b"], &[]]
-    {
+    for arguments in [
+        &["run", "--no-such-flag"][..],
+        &["run", "--input", "a", "--bootstrap-servers", "b"],
+        &["run", "--topic", "t"],
+        &["run", "--parallelism", "0"],
+        &["run", "--parallelism", "129"],
+        &["run", "--checkpoint-interval", "0s"],
+        &["produce"],
+        &["alerts", "acknowledge", "7/heart-rate-high/1764018000000000", "--by", "Joy"],
+        &[],
+    ] {
         let output = healthcare().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", support::shown(&output));
     }

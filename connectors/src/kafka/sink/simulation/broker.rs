@@ -1,4 +1,4 @@
-//! A broker with transactions, as a producer's requests reach it: in time, late, or twice.
+//! A broker with transactions, as a producer's requests reach it: in time, late, or twice. Each sink has one partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,6 +7,9 @@ use super::audit::Sent;
 
 /// How long a transaction may be open.
 pub(super) const OPEN: Duration = Duration::from_secs(20);
+
+/// How long a transaction hangs until somebody ends it by hand.
+const BY_HAND: Duration = Duration::from_secs(40);
 
 /// How often a marker that came due is overlooked until it is forgotten.
 const STRIKES: u32 = 2;
@@ -21,6 +24,15 @@ pub(super) enum Request {
     Abort { id: String, epoch: u64 },
 }
 
+/// What a request meets.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Luck {
+    /// What it decides shows after this time.
+    pub(super) shows: Duration,
+    /// The partition is not told that a transaction was aborted.
+    pub(super) forgets: bool,
+}
+
 /// Why it is not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denial {
@@ -33,10 +45,20 @@ pub(super) enum Denial {
 #[derive(Debug, Default)]
 struct Transaction {
     began: Duration,
+    /// Of its first row.
+    first: i64,
     rows: Vec<u64>,
     marker: Option<u64>,
     /// It is decided, and everybody sees it from then on.
     shows: Option<Duration>,
+}
+
+/// Rows in the partition that the coordinator has aborted, and the partition has not.
+#[derive(Debug)]
+struct Hanging {
+    first: i64,
+    rows: Vec<u64>,
+    until: Duration,
 }
 
 /// Whoever holds the newest epoch of an id, and the marker of its group.
@@ -46,6 +68,9 @@ struct Producer {
     /// Batches that came already; the same once more is dropped.
     sequences: BTreeSet<u64>,
     transaction: Option<Transaction>,
+    hanging: Option<Hanging>,
+    /// Messages that were ever written: the partition's end.
+    end: i64,
     marker: Option<u64>,
     /// When somebody last tried to write it.
     tried: Duration,
@@ -59,26 +84,33 @@ pub(super) struct Broker {
     pub(super) sent: Vec<Sent>,
     /// Requests that are still on their way, by the time at which they arrive.
     late: Vec<(Duration, Request)>,
-    /// Transactions that a later producer aborted, that ran out of time, and requests that came late.
+    /// Transactions that a later producer aborted, that hung then, that ran out of time, and requests that came late.
     pub(super) aborted: u64,
+    pub(super) hung: u64,
     pub(super) outlived: u64,
     pub(super) came_late: u64,
 }
 
 impl Broker {
-    /// Does `request` at `now`; what it decides shows after `shows`. The epoch of the producer.
+    /// Does `request` at `now`. The epoch of the producer.
     pub(super) fn ask(
         &mut self,
         request: &Request,
         now: Duration,
-        shows: Duration,
+        luck: Luck,
     ) -> Result<u64, Denial> {
         match request {
-            Request::Init { id } => self.init(id, now),
+            Request::Init { id } => self.init(id, now, luck.forgets),
             Request::Send { id, epoch, sequence, rows } => {
                 let producer = self.known(id, *epoch)?;
                 if !producer.sequences.contains(sequence) {
-                    open(producer, now)?.rows.extend(rows);
+                    let end = producer.end;
+                    let transaction = open(producer, now)?;
+                    if transaction.rows.is_empty() {
+                        transaction.first = end;
+                    }
+                    transaction.rows.extend(rows);
+                    producer.end += rows.len() as i64;
                     producer.sequences.insert(*sequence);
                 }
                 Ok(*epoch)
@@ -91,14 +123,21 @@ impl Broker {
                 let producer = self.known(id, *epoch)?;
                 let Some(transaction) = &mut producer.transaction else { return Ok(*epoch) };
                 if transaction.shows.is_none() {
-                    transaction.shows = Some(now + shows);
-                    let (n, rows) = (transaction.marker, transaction.rows.clone());
+                    transaction.shows = Some(now + luck.shows);
+                    let n = transaction.marker;
+                    let mut rows = transaction.rows.clone();
+                    // Its end in the partition is that of all that the producer has open there.
+                    if let Some(hanging) = producer.hanging.take_if(|_| !rows.is_empty()) {
+                        rows.splice(0..0, hanging.rows);
+                    }
                     self.sent.push(Sent { id: id.clone(), n, rows });
                 }
                 Ok(*epoch)
             }
             Request::Abort { id, epoch } => {
-                self.known(id, *epoch)?.transaction.take_if(|t| t.shows.is_none());
+                let producer = self.known(id, *epoch)?;
+                let open = producer.transaction.take_if(|t| t.shows.is_none());
+                aborted(producer, open);
                 Ok(*epoch)
             }
         }
@@ -108,13 +147,22 @@ impl Broker {
         self.producers.get_mut(id).filter(|producer| producer.epoch == epoch).ok_or(Denial::Fenced)
     }
 
-    fn init(&mut self, id: &str, now: Duration) -> Result<u64, Denial> {
+    fn init(&mut self, id: &str, now: Duration, forgets: bool) -> Result<u64, Denial> {
         let producer = self.producers.entry(id.to_owned()).or_default();
         producer.tried = now;
         if producer.transaction.as_ref().is_some_and(|t| t.shows.is_some()) {
             return Err(Denial::Busy);
         }
-        self.aborted += u64::from(producer.transaction.take().is_some());
+        let open = producer.transaction.take();
+        self.aborted += u64::from(open.is_some());
+        match open {
+            Some(t) if forgets && !t.rows.is_empty() && producer.hanging.is_none() => {
+                self.hung += 1;
+                let until = now + BY_HAND;
+                producer.hanging = Some(Hanging { first: t.first, rows: t.rows, until });
+            }
+            open => aborted(producer, open),
+        }
         producer.epoch += 1;
         producer.sequences.clear();
         Ok(producer.epoch)
@@ -133,13 +181,14 @@ impl Broker {
             self.end(at);
             self.came_late += 1;
             // Nobody waits for the answer.
-            self.ask(&request, at, Duration::ZERO).ok();
+            self.ask(&request, at, Luck::default()).ok();
         }
         self.end(now);
     }
 
     fn end(&mut self, now: Duration) {
         for producer in self.producers.values_mut() {
+            producer.hanging.take_if(|hanging| hanging.until <= now);
             let Some(transaction) = &producer.transaction else { continue };
             match transaction.shows {
                 Some(shows) if shows <= now => {
@@ -149,13 +198,23 @@ impl Broker {
                     producer.transaction = None;
                 }
                 None if transaction.began + OPEN <= now => {
-                    producer.transaction = None;
+                    let open = producer.transaction.take();
+                    aborted(producer, open);
                     producer.epoch += 1;
                     self.outlived += 1;
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Where the partition ends; `settled` leaves out what is open from the first transaction on.
+    pub(super) fn partition_end(&self, id: &str, settled: bool) -> i64 {
+        let Some(producer) = self.producers.get(id) else { return 0 };
+        let open = producer.transaction.as_ref().filter(|t| !t.rows.is_empty()).map(|t| t.first);
+        let hanging = producer.hanging.as_ref().map(|hanging| hanging.first);
+        let first = open.into_iter().chain(hanging).min().filter(|_| settled);
+        first.unwrap_or(producer.end)
     }
 
     /// Where the marker stands; `settled` waits for a transaction that moves it.
@@ -187,6 +246,13 @@ impl Broker {
 
     pub(super) fn has_marked(&self, id: &str, n: u64) -> bool {
         self.sent.iter().any(|sent| sent.id == id && sent.n == Some(n))
+    }
+}
+
+/// The partition is told that a transaction has been aborted, and with it whatever hung there.
+fn aborted(producer: &mut Producer, open: Option<Transaction>) {
+    if open.is_some_and(|transaction| !transaction.rows.is_empty()) {
+        producer.hanging = None;
     }
 }
 

@@ -1,5 +1,6 @@
 //! The brokers as one process reaches them: what librdkafka makes of calls, delays and errors.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::super::cluster::{
 };
 use super::super::messages::Message;
 use super::super::sessions::locked;
-use super::broker::{Denial, Request};
+use super::broker::{Denial, Luck, Request};
 use super::world::{Fault, World};
 
 /// How long one call waits.
@@ -89,10 +90,11 @@ impl SimCluster {
     /// How often it was sent, and the producer's epoch.
     fn request(&self, what: u64, request: &Request) -> Answer<(u64, i64)> {
         self.call(what, Some(request), || {
-            let shows = self.world.delay(10);
+            let (shows, forgets) = (self.world.delay(10), self.world.choose(4) == 0);
             let mut inner = self.world.inner();
+            let luck = Luck { shows, forgets: forgets && inner.dice.faulty };
             let now = inner.now;
-            inner.broker.ask(request, now, shows)
+            inner.broker.ask(request, now, luck)
         })
     }
 
@@ -204,6 +206,13 @@ impl Transactions for SimProducer {
     fn abort(&self) {
         let (id, epoch) = (self.id.clone(), self.epoch());
         drop(self.cluster.request(6, &Request::Abort { id, epoch }));
+    }
+
+    fn ends(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>> {
+        let settled = reading == Reading::Settled;
+        let ask = || Ok(self.cluster.world.inner().broker.partition_end(&self.id, settled));
+        let (end, _) = self.cluster.call(8, None, ask)?;
+        Ok(BTreeMap::from([(0, end)]))
     }
 
     fn marker(&self) -> Answer<Option<CheckpointId>> {

@@ -42,6 +42,7 @@ pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome<Counters> {
     let mut counters = inner.counters;
     counters.late = inner.broker.came_late;
     counters.aborted = inner.broker.aborted;
+    counters.hung = inner.broker.hung;
     counters.outlived = inner.broker.outlived;
     Outcome { violations: inner.violations.clone(), counters, trace: inner.dice.trace }
 }

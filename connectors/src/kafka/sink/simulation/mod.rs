@@ -2,7 +2,8 @@
 //!
 //! Real: the committer with everything above its calls to a cluster: what is opened, sessions and what is kept of them,
 //! transactions step by step, markers that are written again, decisions. Played: the brokers (`broker`) with epochs,
-//! transactions that show late or run out of time, and markers that expire; librdkafka (`cluster`), whose calls fail before
+//! transactions that show late, run out of time or hang in a partition that was not told of their end, and markers that
+//! expire; librdkafka (`cluster`), whose calls fail before
 //! and behind the effect, take longer than it waits, or are sent twice, with a copy that arrives later; the manifests, which
 //! are decided before their commits. What a killed process has sent may arrive after its death.
 //!
@@ -48,6 +49,11 @@ fn a_producer_that_goes_on_behind_an_end_that_was_sent_twice_is_noticed() {
 #[test]
 fn a_session_that_does_not_find_what_was_sent_is_noticed() {
     is_noticed(Mutation::Forgets);
+}
+
+#[test]
+fn a_session_that_begins_behind_a_transaction_that_hangs_is_noticed() {
+    is_noticed(Mutation::Hanging);
 }
 
 #[test]

@@ -19,6 +19,11 @@ pub(crate) fn marker(marker: Option<CheckpointId>) -> Option<CheckpointId> {
     marker.filter(|_| !is(Mutation::Forgets))
 }
 
+/// With [`Mutation::Hanging`] a new session does not mind a transaction that has not ended in a partition.
+pub(crate) fn open_before(open: Option<(i32, i64)>) -> Option<(i32, i64)> {
+    open.filter(|_| !is(Mutation::Hanging))
+}
+
 /// With [`Mutation::Idle`] no marker is written again.
 pub(crate) fn is_due(due: bool) -> bool {
     due && !is(Mutation::Idle)

@@ -28,6 +28,8 @@ pub(super) enum Mutation {
     Unsettled,
     /// A new session does not find what was sent before.
     Forgets,
+    /// A new session does not look whether earlier transactions have ended.
+    Hanging,
     /// A checkpoint is sent though a later one is in.
     Older,
     /// No marker is written again.
@@ -81,6 +83,8 @@ counters! {
         late,
         /// Transactions that a later producer aborted.
         aborted,
+        /// Transactions of which the partition was not told that they were aborted.
+        hung,
         /// Transactions that the broker ended because they were open for too long.
         outlived,
         /// Calls that found a transaction being ended.
