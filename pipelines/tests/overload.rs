@@ -150,7 +150,7 @@ fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
     // The first is no checkpoint's own time.
     let (then, before) = seen[usize::from(seen.len() > 2)];
     let (now, read) = seen[seen.len() - 1];
-    let rate = ((read - before) as f64 / (now - then).as_secs_f64()) as u64;
+    let rate = ((read - before) as f64 / now.saturating_sub(then).as_secs_f64()) as u64;
     let behind = WARM_UP - read;
     let rate = rate.max(500);
 

@@ -54,7 +54,7 @@ impl TopicClient {
         Self::at(config, "read_committed")
     }
 
-    /// The same; with `isolation` "read_uncommitted" the last offset is that of the last message.
+    /// The same; with `isolation` `read_uncommitted` the last offset is that of the last message.
     pub(super) fn at(config: &KafkaConfig, isolation: &str) -> Result<Self> {
         Ok(Self {
             consumer: GroupConsumer::at(config, isolation)?,
