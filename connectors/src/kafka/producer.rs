@@ -47,7 +47,7 @@ pub(super) const BATCH_SIZE: &str = "batch.size";
 pub(super) fn batch_size(limit: usize, own: Option<&str>) -> Option<String> {
     let wanted = match own {
         None => BATCH_BYTES,
-        Some(own) => own.trim().parse().ok()?,
+        Some(own) => own.trim().parse::<usize>().ok()?,
     };
     Some(wanted.min(limit).max(1).to_string())
 }
