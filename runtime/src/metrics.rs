@@ -53,6 +53,8 @@ pub struct JobMetrics {
     pub attempts: AtomicU64,
     /// Rows between the newest checkpoint's positions and the sources' ends, when known; -1 when not.
     pub lag: AtomicI64,
+    /// How often sources were told to go past rows that were lost, and did.
+    pub losses: AtomicU64,
 }
 
 impl JobMetrics {

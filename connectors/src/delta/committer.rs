@@ -239,7 +239,7 @@ fn check_definition(definition: &Definition, table: &Table) -> Result<()> {
         ))
     })?;
     let partitions = definition.partition_columns.iter().map(String::as_str).collect();
-    compatibility::check(&table.name, table.version, &columns, &partitions, &table.facts)
+    compatibility::check_planned(&table.name, table.version, &columns, &partitions, &table.facts)
 }
 
 fn unopened(

@@ -44,7 +44,7 @@ pub(crate) fn obstacle(
         .or_else(|| table.schema.fields().find_map(|f| by_missing_column(f, columns)))
 }
 
-/// The same as an error that says what to do.
+/// The same as an error that says what to do, for rows that wait to be committed.
 pub(crate) fn check(
     name: &str,
     version: u64,
@@ -55,8 +55,32 @@ pub(crate) fn check(
     match obstacle(columns, partition_columns, table) {
         None => Ok(()),
         Some(why) => Err(Error::incompatible(format!(
-            "table `{name}` at version {version} cannot take our files: {why}; undo that change, or give up the \
-             rows with `checkpoints resolve`"
+            "table `{name}` at version {version} cannot take our files: {why}; undo that change, then run the \
+             same command again"
+        ))),
+    }
+}
+
+/// The same at a start, for what the job is going to write: it may be the job's own columns that have changed.
+pub(crate) fn check_planned(
+    name: &str,
+    version: u64,
+    columns: &StructType,
+    partition_columns: &BTreeSet<&str>,
+    table: &TableFacts,
+) -> Result<()> {
+    if let Some(new) = columns.fields().find(|f| table.schema.field(f.name()).is_none()) {
+        let column = new.name();
+        return Err(Error::incompatible(format!(
+            "table `{name}` at version {version} has no column `{column}`, which this job writes: where it is new to the job, \
+             add it first, by `ALTER TABLE … ADD COLUMN`, or write to another table; where others have dropped it, undo that"
+        )));
+    }
+    match obstacle(columns, partition_columns, table) {
+        None => Ok(()),
+        Some(why) => Err(Error::incompatible(format!(
+            "table `{name}` at version {version} does not take what this job writes: {why}; undo what was changed there or, \
+             if it is the job that was changed, that, or write to another table"
         ))),
     }
 }
@@ -167,6 +191,27 @@ mod tests {
         table.writer_features = BTreeSet::from(["checkConstraints".to_owned()]);
         table.configuration.insert("delta.enableChangeDataFeed".to_owned(), "true".to_owned());
         assert_eq!(why(&table), None);
+    }
+
+    #[test]
+    fn a_start_with_a_column_that_the_table_lacks_says_how_to_add_it() {
+        let mut more = ours();
+        more.push(column("more", DataType::LONG));
+        let more = StructType::try_new(more).unwrap();
+        let planned = |columns: &StructType, table: &TableFacts| {
+            check_planned("t", 7, columns, &BTreeSet::new(), table)
+        };
+        let told = planned(&more, &facts(ours())).unwrap_err().to_string();
+        assert!(told.contains("`more`") && told.contains("ADD COLUMN"), "{told}");
+        assert!(!told.contains("resolve"), "that would not get past the table: {told}");
+        // With it everything is as it should be.
+        let mut added = facts(ours());
+        added.schema = more.clone();
+        assert!(planned(&more, &added).is_ok());
+        let retyped = facts(vec![column("a", DataType::INTEGER), column("b", DataType::STRING)]);
+        let told =
+            planned(&StructType::try_new(ours()).unwrap(), &retyped).unwrap_err().to_string();
+        assert!(told.contains("`a` has another type") && !told.contains("resolve"), "{told}");
     }
 
     #[test]

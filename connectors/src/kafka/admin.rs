@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thalweg_core::{Error, Result};
 
 use super::client;
@@ -78,16 +78,44 @@ fn topic_client(
 }
 
 /// A topic's setting as text; `None` when the broker does not tell. Blocking, and callable from anywhere.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::Transient`] when no broker answers: a limit that nobody told is not the default's.
 pub(super) fn topic_setting(config: &KafkaConfig, name: &str) -> Result<Option<String>> {
     let admin = client(&config.bootstrap_servers, &config.properties)?;
     let answers = wait(async {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         admin.describe_configs([&ResourceSpecifier::Topic(&config.topic)], &options).await
     })?;
-    // Reading settings needs a permission of its own; without it the defaults are taken.
-    let resources = answers.unwrap_or_default().into_iter().flatten();
-    let setting = resources.flat_map(|r| r.entries).find(|entry| entry.name == name);
+    let resources = match answers {
+        Ok(resources) => resources,
+        Err(error) if does_not_tell(&error) => return Ok(None),
+        Err(error) => {
+            return Err(Error::transient(format!(
+                "cannot read the settings of topic `{}` at {}: {}",
+                config.topic,
+                config.bootstrap_servers,
+                client::one_line(&error.to_string())
+            )));
+        }
+    };
+    // A topic whose settings we may not read comes without any.
+    let mut entries = resources.into_iter().flatten().flat_map(|resource| resource.entries);
+    let setting = entries.find(|entry| entry.name == name);
     Ok(setting.and_then(|entry| entry.value))
+}
+
+/// Whether a broker that answers so never tells: reading settings needs a permission of its own, and a broker that knows it.
+fn does_not_tell(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::AdminOp(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::UnsupportedFeature
+                | RDKafkaErrorCode::UnsupportedVersion
+        )
+    )
 }
 
 fn client(
@@ -110,4 +138,31 @@ fn wait<F: Future<Output: Send> + Send>(future: F) -> Result<F::Output> {
     })
     .ok_or_else(|| Error::internal("waiting for kafka panicked"))?
     .map_err(|error| Error::internal("cannot start a runtime").with_source(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+
+    use super::*;
+
+    #[test]
+    fn only_who_may_not_know_a_setting_goes_on_without_it() {
+        for code in [
+            Code::TopicAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::UnsupportedFeature,
+        ] {
+            assert!(does_not_tell(&KafkaError::AdminOp(code)), "{code}");
+        }
+        for code in [
+            Code::OperationTimedOut,
+            Code::RequestTimedOut,
+            Code::BrokerTransportFailure,
+            Code::Fail,
+        ] {
+            assert!(!does_not_tell(&KafkaError::AdminOp(code)), "{code}");
+        }
+        assert!(!does_not_tell(&KafkaError::Canceled));
+    }
 }

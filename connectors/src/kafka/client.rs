@@ -14,11 +14,11 @@ use thalweg_core::{Error, Result};
 use tracing::{debug, warn};
 
 use super::config::is_secret;
+use super::properties::{by_one_name, canonical};
 
 /// Settings that exactness depends on; nobody else may set them.
-const OURS: [&str; 9] = [
+const OURS: [&str; 8] = [
     "bootstrap.servers",
-    "metadata.broker.list",
     "group.id",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -42,7 +42,7 @@ pub(super) const TUNING: [(&str, &str); 8] = [
     ("socket.keepalive.enable", "true"),
 ];
 
-/// The settings shared by all clients: `tuning`, over it the user's `properties`.
+/// The settings shared by all clients: `tuning`, over it the user's `properties`, each under its one name (`properties`).
 pub(super) fn base(
     bootstrap_servers: &str,
     tuning: &[(&str, &str)],
@@ -51,7 +51,7 @@ pub(super) fn base(
     if bootstrap_servers.trim().is_empty() {
         return Err(Error::config("no kafka broker is named: pass --bootstrap-servers host:port"));
     }
-    if let Some(key) = properties.keys().find(|key| OURS.contains(&key.as_str())) {
+    if let Some(key) = properties.keys().find(|key| OURS.contains(&canonical(key))) {
         return Err(Error::config(format!(
             "kafka property `{key}` is set by thalweg itself: remove it"
         )));
@@ -63,7 +63,7 @@ pub(super) fn base(
     for (key, value) in tuning {
         client.set(*key, *value);
     }
-    for (key, value) in properties {
+    for (key, value) in by_one_name(properties)? {
         client.set(key, value);
     }
     client.set("bootstrap.servers", bootstrap_servers);
@@ -113,6 +113,15 @@ pub(super) fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
 /// What went wrong, in librdkafka's words.
 pub(super) fn reason(error: &KafkaError) -> String {
     one_line(&code(error).map_or_else(|| error.to_string(), |code| code.to_string()))
+}
+
+/// The error for a batch of messages that is longer than its topic takes.
+pub(super) fn too_long(topic: &str) -> Error {
+    Error::config(format!(
+        "a batch of messages was longer than topic `{topic}` takes, whose max.message.bytes was lowered or may not be read: \
+         raise it, grant DESCRIBE_CONFIGS on the topic, or set kafka property `batch.size` to it, then run the same command \
+         again"
+    ))
 }
 
 /// Receives what librdkafka has to say beside messages.
@@ -190,8 +199,33 @@ mod tests {
     use rdkafka::topic_partition_list::Offset;
 
     use super::super::consumer::GroupConsumer;
-    use super::super::{DemoBroker, KafkaConfig, TopicWriter};
+    use super::super::{DemoBroker, KafkaConfig, TopicWriter, producer, requests};
     use super::*;
+
+    #[test]
+    fn a_users_setting_wins_over_ours_whichever_way_it_is_spelled() {
+        let set = |key: &str, value: &str| {
+            let own = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            base("b:1", &producer::TUNING, &own)
+        };
+        for (other, ours, value) in [
+            ("delivery.timeout.ms", "message.timeout.ms", "700"),
+            ("topic.message.timeout.ms", "message.timeout.ms", "700"),
+            ("compression.codec", "compression.type", "gzip"),
+            ("queue.buffering.max.ms", "linger.ms", "70"),
+        ] {
+            let client = set(other, value).unwrap();
+            assert_eq!((client.get(ours), client.get(other)), (Some(value), None), "{other}");
+        }
+        for key in ["metadata.broker.list", "auto.commit.enable", "topic.auto.offset.reset"] {
+            let refused = set(key, "x").map(drop).unwrap_err().to_string();
+            assert!(refused.contains(&format!("`{key}` is set by thalweg itself")), "{refused}");
+        }
+        // Ours have the names that users' get.
+        for (key, _) in TUNING.iter().chain(&producer::TUNING).chain([&requests::REPORTS]) {
+            assert_eq!(canonical(key), *key);
+        }
+    }
 
     #[test]
     fn the_offset_of_a_partition_end_is_found_in_what_librdkafka_says() {

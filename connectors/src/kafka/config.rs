@@ -81,8 +81,9 @@ pub enum OnDataLoss {
     /// Stop with [`thalweg_core::ErrorKind::DataLoss`].
     #[default]
     Fail,
-    /// Go on at the partition's first offset, with a warning and a count. In a topic that was created again a position
-    /// that it has is gone on from, with a warning.
+    /// Go on at the partition's first offset, with a warning, and counted by
+    /// [`Source::losses`](thalweg_core::connector::source::Source::losses). In a topic that was created again a position that
+    /// it has is gone on from: what stands before it is never read. It is warned of and counted as well, at each start.
     Reset,
 }
 

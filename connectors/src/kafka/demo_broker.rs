@@ -63,7 +63,12 @@ impl DemoBroker {
 
     /// Whether a [`KafkaSource`](super::KafkaSource) of this identity read from such a broker, of whatever process.
     pub fn has_served(identity: &BTreeMap<String, String>) -> bool {
-        identity.get(CLUSTER).is_some_and(|id| id.starts_with(CLUSTERS))
+        identity.get(CLUSTER).is_some_and(|id| Self::is_of(id))
+    }
+
+    /// Whether a cluster of this id is such a broker. Who asks it for settings waits in vain: it names no controller.
+    pub(super) fn is_of(cluster: &str) -> bool {
+        cluster.starts_with(CLUSTERS)
     }
 
     /// Where clients find it: `127.0.0.1:port`.

@@ -11,6 +11,7 @@ mod consumer;
 pub mod demo_broker;
 mod loss;
 pub mod producer;
+mod properties;
 mod reader;
 mod requests;
 pub mod sink;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -33,6 +33,24 @@ pub(super) const TUNING: [(&str, &str); 9] = [
 
 /// For sinks, where a message may be as long as its topic takes, which is checked before.
 pub(super) const ANY_LENGTH: (&str, &str) = ("message.max.bytes", "1000000000");
+
+/// What librdkafka puts into a batch at most where nothing else is said, in bytes.
+const BATCH_BYTES: usize = 1_000_000;
+
+/// The setting that bounds a batch.
+pub(super) const BATCH_SIZE: &str = "batch.size";
+
+/// [`BATCH_SIZE`] for a topic that takes `limit` bytes: brokers compare their limit with batches, not with messages. A user's
+/// smaller one stands. None is returned where theirs is no number, for librdkafka to refuse it. It counts more than a broker
+/// does, the headers of the batch and of its request among them, and a message that is alone in its batch is sent whatever its
+/// length.
+pub(super) fn batch_size(limit: usize, own: Option<&str>) -> Option<String> {
+    let wanted = match own {
+        None => BATCH_BYTES,
+        Some(own) => own.trim().parse::<usize>().ok()?,
+    };
+    Some(wanted.min(limit).max(1).to_string())
+}
 
 /// How long one look at a full queue lasts.
 const QUEUE_WAIT: Duration = Duration::from_millis(10);
@@ -84,7 +102,8 @@ impl TopicWriter {
     /// sending; messages with a key go to that key's partition.
     ///
     /// # Errors
-    /// [`thalweg_core::ErrorKind::Transient`] once any earlier message could not be delivered.
+    /// [`thalweg_core::ErrorKind::Transient`] once any earlier message could not be delivered,
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when a batch of them was longer than the topic takes.
     pub fn send(
         &self,
         key: Option<&[u8]>,
@@ -128,7 +147,7 @@ impl TopicWriter {
     /// Waits until everything sent has been acknowledged.
     ///
     /// # Errors
-    /// [`thalweg_core::ErrorKind::Transient`] if a message could not be delivered or `timeout` passes.
+    /// As [`TopicWriter::send`], and [`thalweg_core::ErrorKind::Transient`] if `timeout` passes.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         let flushed = self.producer.flush(timeout);
         self.check()?;
@@ -167,6 +186,10 @@ impl TopicWriter {
         if failed == 0 {
             return Ok(());
         }
+        // The first reason may be a consequence: that others were not sent any more.
+        if deliveries.too_long.load(Ordering::Relaxed) {
+            return Err(client::too_long(&self.topic));
+        }
         let reason = deliveries.reason.lock().map(|r| r.clone()).unwrap_or_default();
         Err(Error::transient(format!(
             "{failed} messages could not be delivered to topic `{}` at {}: {reason}",
@@ -189,6 +212,8 @@ impl TopicWriter {
 pub(super) struct Deliveries {
     delivered: AtomicU64,
     failed: AtomicU64,
+    /// A broker refused a batch for its length.
+    too_long: AtomicBool,
     reason: Mutex<String>,
     requests: Requests,
 }
@@ -216,6 +241,9 @@ impl ProducerContext for Deliveries {
                 self.delivered.fetch_add(1, Ordering::Relaxed);
             }
             Err((error, _)) => {
+                if client::code(error) == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                    self.too_long.store(true, Ordering::Relaxed);
+                }
                 if let Ok(mut reason) = self.reason.lock()
                     && reason.is_empty()
                 {
@@ -224,5 +252,22 @@ impl ProducerContext for Deliveries {
                 self.failed.fetch_add(1, Ordering::Release);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_batch_is_longer_than_its_topic_takes() {
+        let of = |limit, own| batch_size(limit, own).unwrap();
+        assert_eq!(of(1_048_588, None), "1000000");
+        assert_eq!(of(400, None), "400");
+        assert_eq!(of(400, Some("1000000")), "400");
+        assert_eq!(of(400, Some("100")), "100");
+        assert_eq!(of(4_000_000, Some(" 2000000 ")), "2000000");
+        assert_eq!(of(0, None), "1");
+        assert_eq!(batch_size(400, Some("much")), None);
     }
 }

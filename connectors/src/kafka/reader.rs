@@ -35,7 +35,7 @@ pub(super) struct KafkaReader {
     schema: SchemaRef,
     decoder: Box<dyn Decoder>,
     bounded: bool,
-    pub(super) resets: Arc<AtomicU64>,
+    pub(super) losses: Arc<AtomicU64>,
     pub(super) partitions: BTreeMap<i32, Partition>,
     /// Decided but not yet handed out, at most a batch for each partition.
     ready: VecDeque<Polled>,
@@ -161,7 +161,7 @@ impl KafkaReader {
         schema: SchemaRef,
         decoder: Box<dyn Decoder>,
         bounded: bool,
-        resets: Arc<AtomicU64>,
+        losses: Arc<AtomicU64>,
     ) -> Result<Self> {
         Ok(Self {
             consumer: GroupConsumer::new(&config)?,
@@ -170,7 +170,7 @@ impl KafkaReader {
             schema,
             decoder,
             bounded,
-            resets,
+            losses,
             partitions: BTreeMap::new(),
             ready: VecDeque::new(),
             health: Health::default(),

@@ -55,7 +55,7 @@ pub struct KafkaSource {
     bounded: bool,
     client: Mutex<Option<Arc<TopicClient>>>,
     ends: Mutex<Option<(Instant, BTreeMap<i32, i64>)>>,
-    resets: Arc<AtomicU64>,
+    losses: Arc<AtomicU64>,
 }
 
 impl KafkaSource {
@@ -68,7 +68,7 @@ impl KafkaSource {
             bounded: false,
             client: Mutex::new(None),
             ends: Mutex::new(None),
-            resets: Arc::default(),
+            losses: Arc::default(),
         }
     }
 
@@ -77,12 +77,6 @@ impl KafkaSource {
     pub fn bounded(mut self) -> Self {
         self.bounded = true;
         self
-    }
-
-    /// How often readers have reset a lost position to its partition's beginning
-    /// ([`OnDataLoss::Reset`](super::OnDataLoss::Reset)).
-    pub fn resets(&self) -> u64 {
-        self.resets.load(Ordering::Relaxed)
     }
 
     fn client(&self) -> Result<Arc<TopicClient>> {
@@ -136,7 +130,7 @@ impl KafkaSource {
         if let Some(then) = identity.get(TOPIC_ID)
             && client.id()?.is_some_and(|now| now != *then)
         {
-            created_again(&self.config)?;
+            created_again(&self.config, &self.losses)?;
         }
         if let Some(gone) = partitions.iter().find(|p| !existing.contains(p)) {
             return Err(no_partition(topic, *gone));
@@ -160,7 +154,7 @@ impl KafkaSource {
             Arc::clone(&self.schema),
             self.format.decoder(),
             self.bounded,
-            Arc::clone(&self.resets),
+            Arc::clone(&self.losses),
         )
     }
 }
@@ -232,7 +226,8 @@ impl Source for KafkaSource {
         let mut splits = Vec::with_capacity(low.len());
         for (partition, low) in low {
             if low > 0 {
-                Loss { partition, position: 0, low, high: None }.report(&self.config)?;
+                let loss = Loss { partition, position: 0, low, high: None };
+                loss.pass(&self.config, &self.losses)?;
             }
             info!(topic = %self.config.topic, partition, position = low, "partition found");
             splits.push(Split {
@@ -267,6 +262,10 @@ impl Source for KafkaSource {
             positions.push((partition_of(&split.id)?, split.position));
         }
         self.client()?.commit(&positions)
+    }
+
+    fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
     }
 
     fn lag(&self, splits: &[Split]) -> Option<u64> {

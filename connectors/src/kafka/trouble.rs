@@ -1,7 +1,5 @@
 //! What a reader does about events that are not messages.
 
-use std::sync::atomic::Ordering;
-
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -71,7 +69,7 @@ impl KafkaReader {
                 let is_cut = said.is_some_and(|(_, reason)| client::is_truncation(&reason));
                 // A position that is gone has a clearer error.
                 self.out_of_range()?;
-                if is_cut { cut_short(&self.config) } else { Ok(()) }
+                if is_cut { cut_short(&self.config, &self.losses) } else { Ok(()) }
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 self.unknown_partition()
@@ -81,7 +79,8 @@ impl KafkaReader {
             }
             // librdkafka skips what it cannot unpack: stop before the messages behind it arrive.
             Code::BadCompression | Code::NotImplemented => Err(Error::config(format!(
-                "topic `{}` has messages in a compression that this build cannot read: use gzip, snappy or lz4",
+                "topic `{}` has messages that cannot be unpacked: gzip, snappy, lz4 and zstd are known, and a batch may take \
+                 as much as kafka property `receive.message.max.bytes` says",
                 self.config.topic
             ))),
             _ => Err(self.broken("read", error)),
@@ -105,8 +104,8 @@ impl KafkaReader {
             let mut position = partition.position;
             if position < low || position > high {
                 lost = true;
-                Loss { partition: number, position, low, high: Some(high) }.report(&self.config)?;
-                self.resets.fetch_add(1, Ordering::Relaxed);
+                let loss = Loss { partition: number, position, low, high: Some(high) };
+                loss.pass(&self.config, &self.losses)?;
                 position = partition.end.map_or(low, |end| low.min(end));
                 self.hand_out(number, Some(position))?;
             }

@@ -373,15 +373,19 @@ async fn a_table_with_other_columns_is_refused_even_when_adopted() {
     let mut wide = narrow.fields().to_vec();
     wide.push(Arc::new(arrow_schema::Field::new("more", arrow_schema::DataType::Int64, true)));
     let wide = Arc::new(arrow_schema::Schema::new(wide));
-    for (columns, adopt) in [(wide, true), (narrow, true)] {
+    for (columns, missing) in [(wide, true), (narrow, false)] {
         let target = lake.sink().target(&columns).unwrap();
         let opened = lake
             .restarted()
             .committer
-            .open(&target, "job/x/0/silver", &TargetExpectation::default(), adopt)
+            .open(&target, "job/x/0/silver", &TargetExpectation::default(), true)
             .await;
         // Too many columns have no place; too few leave `at` without the value it must have.
-        assert_eq!(opened.unwrap_err().kind(), ErrorKind::IncompatibleState);
+        let error = opened.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::IncompatibleState);
+        let told = error.to_string();
+        assert_eq!(told.contains("`more`") && told.contains("ADD COLUMN"), missing, "{told}");
+        assert!(!told.contains("resolve"), "{told}");
     }
 }
 

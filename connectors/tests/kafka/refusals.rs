@@ -9,7 +9,7 @@ use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
 use thalweg_core::connector::sink::TargetExpectation;
 use thalweg_core::{CheckpointId, ErrorKind};
 
-use crate::job::{Job, known};
+use crate::job::{Job, all, batch, known};
 
 #[test]
 fn a_topic_created_again_or_in_another_cluster_is_data_loss() {
@@ -55,6 +55,28 @@ fn a_message_longer_than_the_topic_takes_is_refused_before_the_checkpoint() {
     let fits = job.pending(1, write("x".repeat(250)).unwrap());
     job.commit(&fits).unwrap();
     assert_eq!(job.read("read_committed"), [1]);
+}
+
+#[test]
+fn many_messages_go_to_a_topic_that_takes_few_at_once_with_and_without_transactions() {
+    let Some(kafka) = KafkaServer::shared() else { return };
+    let topic = unique_topic("few");
+    kafka.create_topic(&topic, 1, &[("max.message.bytes", "400")]).unwrap();
+    let job = Job::at(kafka.bootstrap_servers(), &topic);
+    job.open(&TargetExpectation::default()).unwrap();
+    let pending = job.stage(1, 0..2_000);
+    // Who has not looked at the topic sends batches as usual, is refused, and is told why.
+    let error = job.copy().commit(&pending).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    assert!(error.to_string().contains("max.message.bytes"), "{error}");
+    job.commit(&pending).unwrap();
+    let mut writer = job.writer(&KafkaSink::at_least_once(&job.cluster, &topic));
+    let closed = job.runtime.block_on(async {
+        writer.write(batch(2_000..4_000)).await?;
+        writer.close_epoch(CheckpointId(1)).await
+    });
+    assert_eq!(closed.unwrap().rows, 2_000);
+    assert_eq!(job.read("read_committed"), all(0..4_000));
 }
 
 #[test]

@@ -113,7 +113,9 @@ fn a_new_partition_whose_beginning_is_gone_follows_the_policy() {
     let error = source(config.clone()).discover(&known[..1]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DataLoss);
     config.on_data_loss = OnDataLoss::Reset;
-    assert_eq!(source(config).discover(&known[..1]).unwrap()[0].position, 4);
+    let lenient = source(config);
+    assert_eq!(lenient.discover(&known[..1]).unwrap()[0].position, 4);
+    assert_eq!(lenient.losses(), 1);
 }
 
 #[test]
@@ -140,7 +142,7 @@ fn deleted_messages_are_data_loss_unless_the_policy_is_to_go_on() {
     seen.read(reader(&lenient, splits).as_mut(), |seen| seen.count() == 170);
     assert_eq!(seen.rows["partition-00000"][0].offset, 30);
     assert_eq!(seen.rows["partition-00001"].len(), 100);
-    assert_eq!(lenient.resets(), 1);
+    assert_eq!(lenient.losses(), 1);
 }
 
 #[test]
@@ -352,12 +354,14 @@ fn a_topic_created_again_and_longer_is_data_loss() {
         assert_eq!(error.kind(), ErrorKind::DataLoss);
         let text = error.to_string();
         assert!(text.contains("created again") && text.contains("--fresh"), "{text}");
+        assert!(text.contains("on_data_loss = \"reset\""), "{text}");
     }
     // What was stored by a version that knew no ids is gone on from, and so is what the policy lets pass.
     source.verify(&without_id(&identity), &splits).unwrap();
     let config = KafkaConfig::new(servers, &topic);
     let lenient = self::source(KafkaConfig { on_data_loss: OnDataLoss::Reset, ..config });
     lenient.verify(&identity, &splits).unwrap();
+    assert_eq!(lenient.losses(), 1);
 }
 
 #[test]

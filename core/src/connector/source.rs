@@ -126,6 +126,11 @@ pub trait Source: Send + Sync + Debug {
         Ok(())
     }
 
+    /// How often messages were lost and gone past, because the source was told to go on then; since the process started.
+    fn losses(&self) -> u64 {
+        0
+    }
+
     /// Rows between `splits` and the input's end, when that is cheap to know. Blocking.
     fn lag(&self, splits: &[Split]) -> Option<u64> {
         let _ = splits;

@@ -18,7 +18,7 @@ use super::assemble::{Parts, assemble};
 use super::finish::finish;
 use super::recover::{JobContext, Restored};
 use super::staging::staged;
-use super::store::{collect_garbage, store, tell_sources};
+use super::store::{collect_garbage, losses, store, tell_sources};
 use crate::disk;
 use crate::memory::MemoryWatch;
 use crate::metrics::JobMetrics;
@@ -265,6 +265,7 @@ impl Coordinator {
                 }
                 let lag = tell_sources(&job, &splits).and_then(|rows| i64::try_from(rows).ok());
                 metrics.lag.store(lag.unwrap_or(-1), Ordering::Relaxed);
+                metrics.losses.store(losses(&job), Ordering::Relaxed);
             });
             drop(cleaning.await);
         });

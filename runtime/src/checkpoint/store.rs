@@ -113,6 +113,15 @@ pub(super) fn collect_garbage(
     Ok(())
 }
 
+/// How often the job's sources have gone past rows that were lost.
+pub(super) fn losses(job: &JobContext) -> u64 {
+    let of = |kind: &NodeKind| match kind {
+        NodeKind::Source(source) => source.source.losses(),
+        _ => 0,
+    };
+    job.graph.nodes().iter().map(|node| of(&node.kind)).sum()
+}
+
 /// For lag tools only: nothing depends on it. Returns the rows that wait behind the checkpoint, when that is known.
 pub(super) fn tell_sources(job: &JobContext, sources: &[SourceSnapshot]) -> Option<u64> {
     let mut lag = Some(0);

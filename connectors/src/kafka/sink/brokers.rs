@@ -1,7 +1,7 @@
 //! A real cluster, by librdkafka. Its errors in our words.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
@@ -13,12 +13,13 @@ use thalweg_core::{CheckpointId, Error, Result};
 use super::cluster::{Answer, Cluster, FoundTopic, Reading, Refusal, Transactions, attempts};
 use super::config::KafkaSinkConfig;
 use super::messages::Message;
+use super::sessions::locked;
 use crate::clock::{instant, now_micros};
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::producer::{self, TopicWriter};
 use crate::kafka::topic::{Ask, TopicClient};
-use crate::kafka::{admin, client, requests};
+use crate::kafka::{DemoBroker, admin, client, requests};
 
 /// How long one call may wait for a broker before it is called again.
 const CALL: Duration = Duration::from_secs(10);
@@ -30,11 +31,13 @@ const PARTITION: i32 = 0;
 /// The brokers that a sink's settings name.
 pub(super) struct Brokers {
     config: KafkaSinkConfig,
+    /// How many bytes at once each topic takes that was looked at, where its broker told.
+    limits: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Brokers {
     pub(super) fn new(config: KafkaSinkConfig) -> Self {
-        Self { config }
+        Self { config, limits: Mutex::default() }
     }
 
     /// How to read from one topic.
@@ -42,6 +45,13 @@ impl Brokers {
         let mut reader = KafkaConfig::new(&self.config.bootstrap_servers, topic);
         reader.properties = client::connection_properties(&self.config.properties);
         reader
+    }
+
+    /// How long batches to a topic may be; `None` leaves that to librdkafka.
+    fn batch_size(&self, topic: &str) -> Option<String> {
+        let limit = locked(&self.limits).get(topic).copied()?;
+        let own = self.config.properties.get(producer::BATCH_SIZE);
+        producer::batch_size(limit, own.map(String::as_str))
     }
 
     fn markers(&self, topic: &str, app_id: &str, reading: Reading) -> Result<Markers> {
@@ -70,18 +80,25 @@ impl Cluster for Brokers {
             // The broker's own number of partitions.
             admin::ensure_topic(&self.config.bootstrap_servers, topic, -1, &reader.properties)?;
         }
-        let limit = admin::topic_setting(&reader, "max.message.bytes")?;
-        Ok(Some(FoundTopic {
-            cluster: found.cluster_id().unwrap_or_default(),
-            limit: limit.and_then(|limit| limit.parse().ok()),
-        }))
+        let cluster = found.cluster_id().unwrap_or_default();
+        let limit = if DemoBroker::is_of(&cluster) {
+            None
+        } else {
+            admin::topic_setting(&reader, "max.message.bytes")?
+        };
+        let limit = limit.and_then(|limit| limit.parse().ok());
+        if let Some(limit) = limit {
+            locked(&self.limits).insert(topic.to_owned(), limit);
+        }
+        Ok(Some(FoundTopic { cluster, limit }))
     }
 
     fn producer(&self, topic: &str, app_id: &str) -> Result<Box<dyn Transactions>> {
         let config = &self.config;
         let timeout = config.transaction_timeout.as_millis().to_string();
         let message_timeout = config.message_timeout()?.to_string();
-        let settings = [
+        let batch_size = self.batch_size(topic);
+        let mut settings = vec![
             ("transactional.id", app_id),
             ("transaction.timeout.ms", timeout.as_str()),
             ("message.timeout.ms", message_timeout.as_str()),
@@ -91,6 +108,7 @@ impl Cluster for Brokers {
             producer::ANY_LENGTH,
             requests::REPORTS,
         ];
+        settings.extend(batch_size.as_deref().map(|bytes| (producer::BATCH_SIZE, bytes)));
         let writer = TopicWriter::with_settings(
             &config.bootstrap_servers,
             topic,
@@ -266,6 +284,7 @@ fn refused(topic: &str, error: &KafkaError) -> Error {
             "topic `{topic}` refuses the time of a message: look at this machine's clock, and at the topic's \
              message.timestamp.before.max.ms and message.timestamp.after.max.ms"
         )),
+        Some(Code::MessageSizeTooLarge) => client::too_long(topic),
         Some(Code::TopicAuthorizationFailed) => may_not(&format!("write to topic `{topic}`")),
         Some(Code::InvalidTransactionTimeout) => Error::config(
             "the transaction timeout of the kafka sink is longer than the broker's \
@@ -294,5 +313,24 @@ mod tests {
         assert_eq!(kind(Code::TopicAuthorizationFailed), ErrorKind::InvalidConfig);
         assert!(!may_pass(&KafkaError::Global(Code::InvalidProducerEpoch)));
         assert!(may_pass(&KafkaError::Global(Code::UnstableOffsetCommit)));
+    }
+
+    #[test]
+    fn a_batch_that_is_too_long_names_the_topics_limit() {
+        let error = refused("t", &KafkaError::Global(Code::MessageSizeTooLarge));
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.to_string().contains("max.message.bytes"), "{error}");
+    }
+
+    #[test]
+    fn batches_fit_into_the_topics_that_were_looked_at() {
+        let mut config = KafkaSinkConfig::new("127.0.0.1:1");
+        config.properties.insert("batch.size".to_owned(), "500".to_owned());
+        let brokers = Brokers::new(config);
+        locked(&brokers.limits).insert("small".to_owned(), 400);
+        locked(&brokers.limits).insert("large".to_owned(), 4_000_000);
+        assert_eq!(brokers.batch_size("small").as_deref(), Some("400"));
+        assert_eq!(brokers.batch_size("large").as_deref(), Some("500"));
+        assert_eq!(brokers.batch_size("unknown"), None);
     }
 }

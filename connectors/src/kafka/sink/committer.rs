@@ -56,14 +56,19 @@ impl KafkaCommitter {
         locked(&self.shared.limits).get(topic).copied()
     }
 
-    /// Settings of a producer without transactions.
-    pub(super) fn producer_settings(&self) -> Result<ClientConfig> {
+    /// Settings of a producer without transactions, to a topic that takes `limit` bytes at once.
+    pub(super) fn producer_settings(&self, limit: Option<usize>) -> Result<ClientConfig> {
         self.shared.config.check()?;
         let config = &self.shared.config;
         // Whoever sends at once wants it there soon.
         let own = [("linger.ms", "1"), producer::ANY_LENGTH];
         let tuning = [&producer::TUNING[..], &own[..]].concat();
-        client::base(&config.bootstrap_servers, &tuning, &config.properties)
+        let mut client = client::base(&config.bootstrap_servers, &tuning, &config.properties)?;
+        let own = config.properties.get(producer::BATCH_SIZE).map(String::as_str);
+        if let Some(bytes) = limit.and_then(|limit| producer::batch_size(limit, own)) {
+            client.set(producer::BATCH_SIZE, bytes);
+        }
+        Ok(client)
     }
 
     /// Work that nobody can call off: whoever began it waits for its end (P6). Its calls have limits.
@@ -258,5 +263,21 @@ impl fmt::Debug for KafkaCommitter {
         f.debug_struct("KafkaCommitter")
             .field("config", &self.shared.config)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_of_a_producer_without_transactions_fit_into_their_topic() {
+        let committer = KafkaCommitter::new(KafkaSinkConfig::new("127.0.0.1:1"));
+        let size = |limit| {
+            let settings = committer.producer_settings(limit).unwrap();
+            settings.get(producer::BATCH_SIZE).map(str::to_owned)
+        };
+        assert_eq!(size(Some(400)).as_deref(), Some("400"));
+        assert_eq!(size(None), None);
     }
 }

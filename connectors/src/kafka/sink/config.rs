@@ -7,19 +7,19 @@ use std::time::Duration;
 use thalweg_core::{Error, Result};
 
 use crate::kafka::config::is_secret;
+use crate::kafka::properties::{by_one_name, canonical};
 
 /// Settings that the promise depends on; nobody else may set them.
-const OURS: [&str; 6] = [
+const OURS: [&str; 5] = [
     "transactional.id",
     "transaction.timeout.ms",
     "enable.idempotence",
     "acks",
-    "request.required.acks",
     "max.in.flight.requests.per.connection",
 ];
 
-/// librdkafka's names for how long a message may wait for its acknowledgement.
-const MESSAGE_TIMEOUT: [&str; 2] = ["message.timeout.ms", "delivery.timeout.ms"];
+/// How long a message may wait for its acknowledgement.
+pub(super) const MESSAGE_TIMEOUT: &str = "message.timeout.ms";
 
 /// A transaction lives for one commit only; a shorter limit would cut off commits that merely wait for a new leader.
 const SHORTEST_TRANSACTION: Duration = Duration::from_secs(10);
@@ -60,7 +60,8 @@ impl KafkaSinkConfig {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        if let Some(key) = self.properties.keys().find(|key| OURS.contains(&key.as_str())) {
+        by_one_name(&self.properties)?;
+        if let Some(key) = self.properties.keys().find(|key| OURS.contains(&canonical(key))) {
             return Err(Error::config(format!(
                 "kafka property `{key}` is set by thalweg itself for sinks: remove it"
             )));
@@ -78,8 +79,7 @@ impl KafkaSinkConfig {
     /// or less if a property says so. librdkafka makes no producer whose messages outlast its transactions.
     pub(super) fn message_timeout(&self) -> Result<u128> {
         let limit = self.transaction_timeout.as_millis();
-        let properties = &self.properties;
-        let own = MESSAGE_TIMEOUT.iter().find_map(|key| Some((key, properties.get(*key)?)));
+        let own = self.properties.iter().find(|(key, _)| canonical(key) == MESSAGE_TIMEOUT);
         let Some((key, text)) = own else { return Ok(limit) };
         // Zero would be no limit at all.
         let millis = text.trim().parse::<u128>().ok().filter(|millis| (1..=limit).contains(millis));
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(config.message_timeout().unwrap(), 60_000);
         config.transaction_timeout = Duration::from_secs(10);
         assert_eq!(config.message_timeout().unwrap(), 10_000);
-        for key in MESSAGE_TIMEOUT {
+        for key in [MESSAGE_TIMEOUT, "delivery.timeout.ms", "topic.delivery.timeout.ms"] {
             let mut config = config.clone();
             for (text, expected) in [
                 ("500", Some(500)),
@@ -134,5 +134,19 @@ mod tests {
             let error = config.message_timeout().unwrap_err().to_string();
             assert!(error.contains(key) && error.contains("transaction_timeout"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_the_promise_depends_on_is_refused_whichever_way_it_is_spelled() {
+        for key in ["acks", "request.required.acks", "max.in.flight", "topic.acks"] {
+            let mut config = KafkaSinkConfig::new("127.0.0.1:1");
+            config.properties.insert(key.to_owned(), "1".to_owned());
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(&format!("`{key}` is set by thalweg itself")), "{error}");
+        }
+        let mut config = KafkaSinkConfig::new("127.0.0.1:1");
+        config.properties.insert(MESSAGE_TIMEOUT.to_owned(), "500".to_owned());
+        config.properties.insert("delivery.timeout.ms".to_owned(), "600".to_owned());
+        assert!(config.check().unwrap_err().to_string().contains("different values"));
     }
 }

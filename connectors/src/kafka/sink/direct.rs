@@ -15,18 +15,20 @@ use thalweg_core::connector::sink::{BoxFuture, SinkWriter, Staged};
 use thalweg_core::{CheckpointId, Error, Result};
 use tokio::sync::Notify;
 
+use super::config::MESSAGE_TIMEOUT;
 use super::messages::{Message, MessageFormat, messages};
 use crate::clock::now_micros;
 use crate::kafka::client;
 
-/// How long a broker may take to acknowledge what was sent before a barrier. Beyond librdkafka's own limit, so that
-/// the reason it gives is the one that is told.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How much longer a checkpoint waits for acknowledgements than librdkafka lets a message wait, so that the reason that it
+/// gives is the one that is told.
+const MARGIN: Duration = Duration::from_secs(30);
 
 /// Sends the rows of one subtask.
 pub(super) struct DirectWriter {
     format: MessageFormat,
     producer: ThreadedProducer<Deliveries>,
+    patience: Duration,
     epoch: Arc<Epoch>,
 }
 
@@ -58,7 +60,8 @@ impl DirectWriter {
     pub(super) fn new(format: MessageFormat, config: &ClientConfig) -> Result<Self> {
         let producer =
             config.create_with_context(Deliveries::default()).map_err(client::creation_error)?;
-        Ok(Self { format, producer, epoch: Epoch::open() })
+        let patience = patience(config.get(MESSAGE_TIMEOUT));
+        Ok(Self { format, producer, patience, epoch: Epoch::open() })
     }
 
     async fn send(&self, batch: &RecordBatch) -> Result<()> {
@@ -93,7 +96,7 @@ impl DirectWriter {
                     room.await;
                 }
                 Err((error, _)) => {
-                    return Err(failed(topic, &client::reason(&error)));
+                    return Err(undelivered(topic, &Failure::of(&error)));
                 }
             }
         }
@@ -105,7 +108,7 @@ impl DirectWriter {
 
     fn check(&self) -> Result<()> {
         match self.context().failed.get() {
-            Some(reason) => Err(failed(self.format.topic(), reason)),
+            Some(failure) => Err(undelivered(self.format.topic(), failure)),
             None => Ok(()),
         }
     }
@@ -119,11 +122,12 @@ impl SinkWriter for DirectWriter {
     fn close_epoch(&mut self, _checkpoint: CheckpointId) -> BoxFuture<'static, Result<Staged>> {
         let epoch = std::mem::replace(&mut self.epoch, Epoch::open());
         let (topic, producer) = (self.format.topic().to_owned(), self.producer.clone());
+        let patience = self.patience;
         epoch.release();
         async move {
-            let acknowledged = tokio::time::timeout(PATIENCE, epoch.done.notified()).await;
-            if let Some(reason) = producer.client().context().failed.get() {
-                return Err(failed(&topic, reason));
+            let acknowledged = tokio::time::timeout(patience, epoch.done.notified()).await;
+            if let Some(failure) = producer.client().context().failed.get() {
+                return Err(undelivered(&topic, failure));
             }
             acknowledged.map_err(|_| failed(&topic, "the broker does not answer"))?;
             let rows = epoch.rows.load(Ordering::Relaxed);
@@ -133,15 +137,43 @@ impl SinkWriter for DirectWriter {
     }
 }
 
+/// How long a broker may take to acknowledge what was sent before a barrier, where a message may wait for so many ms. Zero
+/// is without end for librdkafka, and so it is here; it refuses what is no number.
+fn patience(message_timeout: Option<&str>) -> Duration {
+    match message_timeout.and_then(|text| text.trim().parse::<u64>().ok()) {
+        Some(millis) if millis > 0 => Duration::from_millis(millis).saturating_add(MARGIN),
+        _ => Duration::MAX,
+    }
+}
+
 fn failed(topic: &str, reason: &str) -> Error {
     Error::transient(format!("messages could not be delivered to topic `{topic}`: {reason}"))
+}
+
+fn undelivered(topic: &str, failure: &Failure) -> Error {
+    match failure.code {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => client::too_long(topic),
+        _ => failed(topic, &failure.reason),
+    }
+}
+
+/// Why a message could not be delivered.
+struct Failure {
+    code: Option<RDKafkaErrorCode>,
+    reason: String,
+}
+
+impl Failure {
+    fn of(error: &KafkaError) -> Self {
+        Self { code: client::code(error), reason: client::reason(error) }
+    }
 }
 
 /// Hears of acknowledgements, on librdkafka's thread.
 #[derive(Default)]
 struct Deliveries {
     /// The first failure; from then on everything fails.
-    failed: OnceLock<String>,
+    failed: OnceLock<Failure>,
     room: Notify,
 }
 
@@ -160,9 +192,21 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, epoch: Arc<Epoch>) {
         if let Err((error, _)) = result {
-            self.failed.get_or_init(|| client::reason(error));
+            self.failed.get_or_init(|| Failure::of(error));
         }
         epoch.release();
         self.room.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_waits_a_little_longer_than_a_message_may() {
+        let of = |text| patience(Some(text)).as_secs();
+        assert_eq!((of("60000"), of("600000"), of(" 500 ")), (90, 630, 30));
+        assert_eq!(patience(Some("0")), Duration::MAX);
     }
 }

@@ -139,10 +139,11 @@ impl Sink for KafkaSink {
     }
 
     fn writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>> {
-        let format = self.format(&context.schema)?.limit(self.cluster.message_limit(&self.topic));
+        let limit = self.cluster.message_limit(&self.topic);
+        let format = self.format(&context.schema)?.limit(limit);
         Ok(match self.delivery {
             Delivery::AtLeastOnce => {
-                Box::new(DirectWriter::new(format, &self.cluster.producer_settings()?)?)
+                Box::new(DirectWriter::new(format, &self.cluster.producer_settings(limit)?)?)
             }
             Delivery::ExactlyOnce => {
                 let first = context.staging.first_checkpoint();

@@ -100,6 +100,13 @@ pub(super) fn text(job: Option<&JobMetrics>, readers: usize, unusable: &Unusable
         "Attempts begun; every one but the first is a restart.",
     );
     text.line("thalweg_attempts_total", "", attempts as f64);
+    let losses = job.losses.load(Ordering::Relaxed);
+    text.head(
+        "thalweg_source_losses_total",
+        "counter",
+        "Times that a source went past messages that were lost, since on_data_loss = \"reset\".",
+    );
+    text.line("thalweg_source_losses_total", "", losses as f64);
     let lag = job.lag.load(Ordering::Relaxed);
     if lag >= 0 {
         text.head(
@@ -152,6 +159,7 @@ mod tests {
         job.node("per-minute-partial").leave_out(per_minute);
         job.node("validate").leave_out(LeftOut { dropped: 3, ..LeftOut::default() });
         job.checkpoint_at.store(1_500_000, Ordering::Relaxed);
+        job.losses.store(2, Ordering::Relaxed);
         let unusable = Unusable {
             decoded: vec![("oxygen".to_owned(), 4)],
             masked: vec![("name".to_owned(), 0), ("ssn".to_owned(), 1)],
@@ -169,6 +177,7 @@ mod tests {
             "thalweg_mask_unparsed_values_total{column=\"name\"} 0",
             "thalweg_mask_unparsed_values_total{column=\"ssn\"} 1",
             "thalweg_checkpoint_timestamp_seconds 1.5",
+            "thalweg_source_losses_total 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
