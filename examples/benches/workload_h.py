@@ -4,8 +4,8 @@
 cargo build --release && examples/benches/workload_h.py EVENTS.jsonl --peer datafusion --peer flink --runs 5
 
 EVENTS.jsonl holds healthcare events, a JSON object a line, none malformed. `--python` names an interpreter that has
-the peers' packages (datafusion and pyarrow, apache-flink). Gold is compared with DataFusion's, row by row. `pipeline` as
-a peer is Thalweg's whole healthcare pipeline over the same file.
+the peers' packages (datafusion and pyarrow, apache-flink, pyspark, pathway). Gold is compared with DataFusion's, row by
+row. `pipeline` as a peer is Thalweg's whole healthcare pipeline over the same file.
 """
 import argparse
 import os
@@ -55,7 +55,7 @@ def main():
     target = os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("events")
-    parser.add_argument("--peer", action="append", choices=["datafusion", "flink", "pipeline"], default=[])
+    parser.add_argument("--peer", action="append", choices=["datafusion", "flink", "spark", "pathway", "pipeline"], default=[])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--python", default="python3")
     parser.add_argument("--target", default=target, help="folder of the release binaries")

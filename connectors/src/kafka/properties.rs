@@ -64,8 +64,8 @@ mod tests {
         for (other, ours) in ALIASES {
             assert_eq!(canonical(other), ours);
             assert_eq!(canonical(ours), ours);
-            assert_eq!(canonical(&format!("topic.{other}")), ours);
         }
+        assert_eq!(canonical("topic.request.required.acks"), "acks");
         for own in ["topic.metadata.refresh.interval.ms", "topic.blacklist", "client.id"] {
             assert_eq!(canonical(own), own);
         }
