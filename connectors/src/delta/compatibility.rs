@@ -79,8 +79,8 @@ pub(crate) fn check_planned(
     match obstacle(columns, partition_columns, table) {
         None => Ok(()),
         Some(why) => Err(Error::incompatible(format!(
-            "table `{name}` at version {version} does not take what this job writes: {why}; undo what was changed there or, \
-             if it is the job that was changed, that, or write to another table"
+            "table `{name}` at version {version} does not take what this job writes: {why}; undo what was changed there; \
+             if it is the job that was changed, undo that, or write to another table"
         ))),
     }
 }

@@ -21,11 +21,29 @@ const ALIASES: [(&str, &str); 12] = [
     ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
 ];
 
-/// The one name of the setting that `key` spells. librdkafka takes settings of topics with `topic.` before them as well; some
-/// of the client's own begin like that.
+/// Settings of topics, which librdkafka takes with `topic.` before them as well; none of the client's.
+const OF_TOPICS: [&str; 16] = [
+    "acks",
+    "auto.commit.enable",
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "consume.callback.max.messages",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "message.timeout.ms",
+    "partitioner",
+    "produce.offset.report",
+    "queuing.strategy",
+    "request.required.acks",
+    "request.timeout.ms",
+];
+
+/// The one name of the setting that `key` spells.
 pub(super) fn canonical(key: &str) -> &str {
-    let of_topic = key.strip_prefix("topic.");
-    let of_topic = of_topic.filter(|rest| !rest.starts_with("metadata.") && *rest != "blacklist");
+    let of_topic = key.strip_prefix("topic.").filter(|rest| OF_TOPICS.contains(rest));
     let key = of_topic.unwrap_or(key);
     ALIASES.iter().find(|(other, _)| *other == key).map_or(key, |(_, ours)| *ours)
 }
@@ -66,7 +84,7 @@ mod tests {
             assert_eq!(canonical(ours), ours);
         }
         assert_eq!(canonical("topic.request.required.acks"), "acks");
-        for own in ["topic.metadata.refresh.interval.ms", "topic.blacklist", "client.id"] {
+        for own in ["topic.metadata.refresh.interval.ms", "topic.blacklist", "topic.batch.size"] {
             assert_eq!(canonical(own), own);
         }
     }

@@ -220,14 +220,12 @@ impl Transactions for TransactionalWriter {
         drop(self.writer.producer().abort_transaction(ABORT));
     }
 
-    fn ends(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>> {
-        let found = || {
-            let client = TopicClient::at(&self.brokers.reader(&self.topic), isolation(reading))?;
-            let partitions = client.partitions()?.unwrap_or_default();
-            client.offsets(&partitions, Ask::High, CALL)
-        };
-        // It has its own patience.
-        found().map_err(|error| Refusal { may_pass: false, error })
+    fn ends(&self) -> Result<Box<dyn Ends + '_>> {
+        let client =
+            |reading| TopicClient::at(&self.brokers.reader(&self.topic), isolation(reading));
+        let (settled, unsettled) = (client(Reading::Settled)?, client(Reading::Unsettled)?);
+        let partitions = settled.partitions()?.unwrap_or_default();
+        Ok(Box::new(TopicEnds { settled, unsettled, partitions }))
     }
 
     fn marker(&self) -> Answer<Option<CheckpointId>> {
@@ -240,6 +238,24 @@ impl Transactions for TransactionalWriter {
 
     fn sent_after(&self, number: u64) -> Option<i64> {
         self.writer.requests().sent_after(number)
+    }
+}
+
+struct TopicEnds {
+    settled: TopicClient,
+    unsettled: TopicClient,
+    partitions: Vec<i32>,
+}
+
+impl Ends for TopicEnds {
+    fn look(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>> {
+        let client = match reading {
+            Reading::Settled => &self.settled,
+            Reading::Unsettled => &self.unsettled,
+        };
+        // It has a patience of its own.
+        let found = client.offsets(&self.partitions, Ask::High, CALL);
+        found.map_err(|error| Refusal { may_pass: false, error })
     }
 }
 

@@ -7,6 +7,8 @@ use thalweg_core::{CheckpointId, Error, Result};
 
 use super::messages::Message;
 
+/// Sessions that one commit may use up before the attempt is given up.
+pub(super) const TRIES: u32 = 3;
 /// Calls until a step is given up.
 const CALLS: u32 = 6;
 /// Before the second call, doubled before each further one: a broker that has just started, or taken over from another,
@@ -70,8 +72,8 @@ pub(super) trait Transactions: Send {
     fn commit(&self) -> Answer<()>;
     /// A courtesy to readers: what a session leaves open the next one ends.
     fn abort(&self);
-    /// Where each partition ends: the last message, or that before the first of a transaction that is open.
-    fn ends(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>>;
+    /// Looks where the topic ends, for as long as it is kept.
+    fn ends(&self) -> Result<Box<dyn Ends + '_>>;
     /// Where the marker stands. Waits for the outcome of a transaction that moves it.
     fn marker(&self) -> Answer<Option<CheckpointId>>;
     /// The number of the newest report on what has been sent.
@@ -79,6 +81,12 @@ pub(super) trait Transactions: Send {
     /// How often ends of transactions, or markers where they are more, had been sent at a time after report `number`; `None`
     /// if nobody tells.
     fn sent_after(&self, number: u64) -> Option<i64>;
+}
+
+/// Looks where each partition of a topic ends. Blocking.
+pub(super) trait Ends {
+    /// Behind its last message, or before the first transaction that is open.
+    fn look(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>>;
 }
 
 /// Calls again as long as that helps.

@@ -15,7 +15,7 @@ use thalweg_core::{CheckpointId, Error, Result};
 
 use super::KIND;
 use super::brokers::Brokers;
-use super::cluster::{Cluster, Reading};
+use super::cluster::{Cluster, Reading, TRIES};
 use super::config::KafkaSinkConfig;
 use super::decide::{check_kept, check_marker, fenced};
 use super::messages::messages;
@@ -24,9 +24,6 @@ use super::sessions::{Sessions, locked};
 use super::simulation::mutation;
 use super::staged::unpack;
 use crate::kafka::{client, producer};
-
-/// Sessions that one commit may use up before the attempt is given up.
-const TRIES: u32 = 3;
 
 /// Commits to the topics of one cluster.
 ///
@@ -181,6 +178,9 @@ impl Shared {
             Standing::Done => return keep(session, true),
             Standing::Fenced => return Err(fenced(pending)),
             Standing::Missing => {}
+        }
+        if checkpoint.is_some() && !pending.staged.is_empty() {
+            session.clear()?;
         }
         session.commit(n, |send| {
             let Some(checkpoint) = checkpoint else { return Ok(()) };

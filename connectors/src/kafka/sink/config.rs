@@ -42,8 +42,9 @@ pub struct KafkaSinkConfig {
     /// than the broker's `offsets.retention.minutes`, a week by default.
     pub marker_refresh: Duration,
     /// Whether each checkpoint is sent by a producer of its own; not by default. The broker then refuses whatever the
-    /// network still holds of the transaction before, at the price of a few more round trips. Without it a producer is given
-    /// up when it met an error, or sent the end of a transaction or its marker twice.
+    /// network still holds of the transaction before, at the price of a few more round trips, and of waiting at each
+    /// checkpoint for the transactions that other producers have open in the topic. Without it a producer is given up when
+    /// it met an error, or sent the end of a transaction or its marker twice.
     pub strict: bool,
 }
 

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
-use super::cluster::{Cluster, Reading, Transactions, attempts};
+use super::cluster::{Cluster, Ends, Reading, TRIES, Transactions, attempts};
 use super::messages::Message;
 #[cfg(test)]
 use super::simulation::mutation;
 
 /// Between two looks whether earlier transactions have ended.
-const LOOK: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A producer that has fenced every earlier one of its sink.
 pub(super) struct Session {
@@ -25,6 +25,8 @@ pub(super) struct Session {
     topic: String,
     /// How long the broker keeps a transaction open.
     timeout: Duration,
+    /// Whether every transaction has ended that was open when this one's first rows were to be sent.
+    is_clear: bool,
     /// Transactions that went well.
     transactions: i64,
     /// When the last of them began.
@@ -34,8 +36,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Ends whatever an earlier session left open, and from now on refuses it. Waits until it has ended in each partition,
-    /// too: brokers may forget to tell one (KAFKA-20734), which then takes what hangs for the next transaction's.
+    /// Ends whatever an earlier session left open, and from now on refuses it.
     pub(super) fn begin(
         cluster: &Arc<dyn Cluster>,
         topic: &str,
@@ -44,12 +45,12 @@ impl Session {
     ) -> Result<Self> {
         let producer = cluster.producer(topic, app_id)?;
         attempts(cluster.as_ref(), || producer.init())?;
-        wait_for_earlier(cluster.as_ref(), producer.as_ref(), topic, timeout)?;
         Ok(Self {
             cluster: Arc::clone(cluster),
             producer,
             topic: topic.to_owned(),
             timeout,
+            is_clear: false,
             transactions: 0,
             written: None,
             report: 0,
@@ -73,6 +74,20 @@ impl Session {
         #[cfg(test)]
         let settled = mutation::is_settled(settled);
         settled
+    }
+
+    /// Before rows are sent, what others left open must have ended in each partition: brokers may forget to tell one
+    /// (KAFKA-20734), which then decides over what hangs as over the next transaction that writes there. A marker alone
+    /// writes nothing there.
+    pub(super) fn clear(&mut self) -> Result<()> {
+        if !self.is_clear {
+            let ends = self.producer.ends()?;
+            // Each session of a commit waits for its part.
+            let patience = self.timeout / TRIES;
+            wait_for_earlier(self.cluster.as_ref(), ends.as_ref(), &self.topic, patience)?;
+        }
+        self.is_clear = true;
+        Ok(())
     }
 
     /// Sends the messages and moves the marker to `n`, both or neither. After an error the outcome is unknown and the
@@ -116,15 +131,15 @@ impl Session {
 /// Waits until every transaction that has messages in the topic by now has ended.
 fn wait_for_earlier(
     cluster: &dyn Cluster,
-    producer: &dyn Transactions,
+    ends: &dyn Ends,
     topic: &str,
     patience: Duration,
 ) -> Result<()> {
     let begun = cluster.now();
-    let ends = attempts(cluster, || producer.ends(Reading::Unsettled))?;
+    let last = attempts(cluster, || ends.look(Reading::Unsettled))?;
     loop {
-        let ended = attempts(cluster, || producer.ends(Reading::Settled))?;
-        let open = open_before(&ends, &ended);
+        let ended = attempts(cluster, || ends.look(Reading::Settled))?;
+        let open = open_before(&last, &ended);
         #[cfg(test)]
         let open = mutation::open_before(open);
         let Some((partition, offset)) = open else { return Ok(()) };
@@ -135,7 +150,7 @@ fn wait_for_earlier(
                 patience.as_secs()
             )));
         }
-        cluster.wait(LOOK);
+        cluster.wait(PAUSE);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::super::cluster::{
-    Answer, Cluster, FoundTopic, Reading, Refusal, Transactions, attempts,
+    Answer, Cluster, Ends, FoundTopic, Reading, Refusal, Transactions, attempts,
 };
 use super::super::messages::Message;
 use super::super::sessions::locked;
@@ -166,6 +166,15 @@ impl SimProducer {
     }
 }
 
+impl Ends for &SimProducer {
+    fn look(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>> {
+        let settled = reading == Reading::Settled;
+        let ask = || Ok(self.cluster.world.inner().broker.partition_end(&self.id, settled));
+        let (end, _) = self.cluster.call(8, None, ask)?;
+        Ok(BTreeMap::from([(0, end)]))
+    }
+}
+
 impl Transactions for SimProducer {
     fn init(&self) -> Answer<()> {
         let (epoch, _) = self.cluster.request(3, &Request::Init { id: self.id.clone() })?;
@@ -208,11 +217,8 @@ impl Transactions for SimProducer {
         drop(self.cluster.request(6, &Request::Abort { id, epoch }));
     }
 
-    fn ends(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>> {
-        let settled = reading == Reading::Settled;
-        let ask = || Ok(self.cluster.world.inner().broker.partition_end(&self.id, settled));
-        let (end, _) = self.cluster.call(8, None, ask)?;
-        Ok(BTreeMap::from([(0, end)]))
+    fn ends(&self) -> Result<Box<dyn Ends + '_>> {
+        Ok(Box::new(self))
     }
 
     fn marker(&self) -> Answer<Option<CheckpointId>> {
