@@ -80,10 +80,10 @@ impl AttemptPlan {
 
     async fn restore(&self, token: &str, fresh: bool) -> Result<Option<Restored>> {
         let (context, token) = (self.context.clone(), token.to_owned());
-        let lineage = Arc::clone(&self.lineage);
+        let (lineage, events) = (Arc::clone(&self.lineage), self.limits.events);
         let work = async move {
             begin(&context, &token, fresh, &lineage).await?;
-            restore(&context, &token).await
+            restore(&context, &token, events).await
         };
         let restored = self.placement.io().spawn(work).await;
         let restored = restored.map_err(|_| Error::internal("restoring panicked"))??;

@@ -59,7 +59,7 @@ impl Default for MonitorSection {
 /// What was seen, so that judging it is a pure function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Whether the job has read its input to the end.
+    /// Whether the job has read its input to the end. One that was drained has not: more may arrive, and nobody reads it.
     pub finished: bool,
     /// Age of the newest checkpoint, µs.
     pub checkpoint_age: i64,
@@ -87,12 +87,17 @@ pub fn look(
     let arrived = reader.open(BRONZE)?.and_then(|t| t.latest(Bronze::INGESTED_AT));
     let gold = reader.open(KPIS)?.and_then(|t| t.latest(Kpis::WINDOW_END));
     Ok(Seen {
-        finished: newest.finished,
+        finished: is_finished(newest),
         checkpoint_age: now - newest.created_at,
         arrival_age: arrived.map(|at| now - at),
         gold_age: gold.map(|at| now - at),
         lag: source.map(|source| source.lag(&splits(newest))),
     })
+}
+
+/// Whether a job has ended because there are no more events. A drained one has closed its windows, and its topic goes on.
+fn is_finished(newest: &Manifest) -> bool {
+    newest.finished && splits(newest).iter().all(Split::is_finished)
 }
 
 /// How far events were read. Commands about alerts have splits, too, of the same names.
@@ -202,9 +207,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_brokers_are_asked_for_events_and_not_for_commands_about_alerts() {
-        let manifest = Manifest {
+    fn manifest(sources: Vec<SourceSnapshot>) -> Manifest {
+        Manifest {
             format: FORMAT,
             job: JOB.to_owned(),
             chain: "chain".to_owned(),
@@ -218,11 +222,38 @@ mod tests {
             max_parallelism: 128,
             fingerprint: Vec::new(),
             key_ids: Vec::new(),
-            sources: vec![source(COMMANDS, &[3]), source(EVENTS, &[100, 200])],
+            sources,
             state: Vec::new(),
             sinks: Vec::new(),
             pending: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_drained_job_is_not_one_that_has_read_its_input_to_the_end() {
+        // The end of each of two partitions, if they have one; they were read as far as 100 and 200.
+        for (ends, finished) in [
+            ([None, None], false),
+            ([Some(100), None], false),
+            ([Some(100), Some(201)], false),
+            ([Some(100), Some(200)], true),
+        ] {
+            let mut events = source(EVENTS, &[100, 200]);
+            for (snapshot, end) in events.splits.iter_mut().zip(ends) {
+                snapshot.split.end = end;
+            }
+            let newest = Manifest { finished: true, ..manifest(vec![events]) };
+            assert_eq!(is_finished(&newest), finished, "{ends:?}");
+            assert!(!is_finished(&Manifest { finished: false, ..newest }), "{ends:?}");
+        }
+        // An empty file has no pieces.
+        let empty = manifest(vec![source(EVENTS, &[])]);
+        assert!(is_finished(&Manifest { finished: true, ..empty }));
+    }
+
+    #[test]
+    fn the_brokers_are_asked_for_events_and_not_for_commands_about_alerts() {
+        let manifest = manifest(vec![source(COMMANDS, &[3]), source(EVENTS, &[100, 200])]);
         let asked: Vec<_> = splits(&manifest).into_iter().map(|s| (s.id, s.position)).collect();
         let expected = [("partition-00000", 100), ("partition-00001", 200)];
         assert_eq!(asked, expected.map(|(id, position)| (id.to_owned(), position)));

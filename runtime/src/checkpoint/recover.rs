@@ -10,9 +10,10 @@ use thalweg_core::checkpoint::manifest::{SinkSnapshot, SplitSnapshot};
 use thalweg_core::checkpoint::resolve::newest;
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::{Target, TargetExpectation, TargetStatus};
+use thalweg_core::connector::source::Split;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::failpoint;
-use thalweg_core::graph::{JobGraph, NodeKind, groupings};
+use thalweg_core::graph::{JobGraph, Node, NodeKind, groupings};
 use thalweg_core::operator::StateBlob;
 use thalweg_core::time::Clock;
 use thalweg_core::{CheckpointId, Error, ErrorKind, OperatorUid, Result};
@@ -244,8 +245,13 @@ async fn count(context: &JobContext, sink: &mut SinkSnapshot) -> Result<()> {
     Ok(())
 }
 
-/// Everything an attempt needs, or `None` when the job had been finished with this very input.
-pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<Restored>> {
+/// Everything an attempt needs, or `None` when the job had been finished with this very input. `events` is how many rows it
+/// may read in the life of the chain.
+pub(crate) async fn restore(
+    context: &JobContext,
+    token: &str,
+    events: Option<u64>,
+) -> Result<Option<Restored>> {
     let (mut manifest, digest) = roll_forward(context, Chain::GoesOn).await?;
     if manifest.kind == ManifestKind::Sealed {
         return Err(Error::incompatible(
@@ -279,7 +285,7 @@ pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<
     }
     add_new_sinks(context, &mut manifest).await?;
     if manifest.finished {
-        return Ok(None);
+        return check_finished(context, &manifest, events).map(|()| None);
     }
     let store = StateStore {
         storage: Arc::clone(&context.storage),
@@ -292,6 +298,34 @@ pub(crate) async fn restore(context: &JobContext, token: &str) -> Result<Option<
         .map_err(|e| lost_or_cleaned_up(context.storage.as_ref(), manifest.number, e))?;
     failpoint::hit("recover.restored")?;
     Ok(Some(Restored { manifest, digest, state, discovered }))
+}
+
+/// A finished chain has closed its windows for good and reads no further. Where its input has more, ending well again and
+/// again would pass for reading.
+fn check_finished(context: &JobContext, manifest: &Manifest, events: Option<u64>) -> Result<()> {
+    // An attempt of this process finished it and could not say so any more.
+    if manifest.attempt.starts_with(&context.run) {
+        return Ok(());
+    }
+    let read: u64 = manifest.sources.iter().map(|s| s.rows).sum();
+    let may_read = events.is_none_or(|limit| read < limit);
+    if may_read && !context.graph.nodes().iter().all(|node| is_read(node, manifest)) {
+        return Err(Error::incompatible(format!(
+            "checkpoint {} has drained this job: all that it read is committed and its windows are closed, so this chain reads no further; begin another with --fresh, and say by --start where it reads from",
+            manifest.number
+        )));
+    }
+    tracing::info!(checkpoint = %manifest.number, "nothing more to read: the job was finished before");
+    Ok(())
+}
+
+/// Whether a source has been read to its end. One that says it has an end has it where its splits do not say so.
+fn is_read(node: &Node, manifest: &Manifest) -> bool {
+    let NodeKind::Source(source) = &node.kind else { return true };
+    let ends = source.source.is_bounded();
+    let has_ended = |split: &Split| if split.end.is_some() { split.is_finished() } else { ends };
+    let known = manifest.sources.iter().filter(|s| s.uid == node.uid);
+    known.flat_map(|s| &s.splits).all(|s| has_ended(&s.split))
 }
 
 /// What an object of checkpoint `number` that cannot be read means: where somebody has gone on meanwhile, garbage was

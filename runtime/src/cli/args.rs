@@ -27,7 +27,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
 
-    /// At the end flush every window and finish the job, instead of stopping it
+    /// At the end flush every window and finish the job for good, instead of stopping it
     #[arg(long)]
     pub drain: bool,
 

@@ -1,5 +1,5 @@
 //! Whole jobs over memory in the cases that `docs/architecture.md` names beyond the pitfalls: rewinds, graphs that have
-//! changed, sources that end at different times, copies that wake up where garbage was collected, and late rows that
+//! changed, sources that end at different times, drained jobs that are started again, copies that wake up where garbage was collected, and late rows that
 //! nobody keeps. And graphs that are not built.
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod drained;
 mod graphs;
 mod late;
 mod records;

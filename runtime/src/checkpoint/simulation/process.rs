@@ -132,7 +132,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<()> {
         recovering.store(true, Ordering::Relaxed);
         now(begin(context, token, false, lineage))?;
-        let restored = now(restore(context, token))?;
+        let restored = now(restore(context, token, None))?;
         recovering.store(false, Ordering::Relaxed);
         let Some(restored) = restored else { return Ok(()) };
         lineage.lock().unwrap().check(&restored.manifest, &restored.digest)?;
