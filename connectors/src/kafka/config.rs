@@ -69,7 +69,7 @@ impl fmt::Debug for KafkaConfig {
 }
 
 /// Whether the value of property `key` must not be shown.
-pub(super) fn is_secret(key: &str) -> bool {
+pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["password", "secret", "key", "token", "jaas"].iter().any(|word| key.contains(word))
 }

@@ -23,6 +23,7 @@ mod reports;
 mod run;
 mod schedule;
 mod serve;
+mod umask;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +37,7 @@ use thalweg_objects::{Access, Place};
 use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, init_logging};
 use thalweg_runtime::{CheckpointStorage, LocalStorage, ObjectStorage};
 
-use self::outcome::exit_code;
+use self::outcome::{Failure, exit_code};
 use crate::healthcare::config::{self, HealthcareConfig};
 use crate::healthcare::decrypt::DecryptArgs;
 use crate::healthcare::keys;
@@ -191,6 +192,9 @@ impl Cli {
             Command::Produce(args) => args.quiet,
             _ => false,
         });
+        if let Err(error) = umask::set() {
+            return exit_code(Err(Failure::Usage(error)));
+        }
         match self.command {
             Command::Run(command) => exit_code(run::execute(&command)),
             Command::Produce(args) => exit_code(produce::execute(&args)),

@@ -2,6 +2,7 @@
 
 mod properties;
 mod schedule;
+mod secrets;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -249,7 +250,10 @@ impl HealthcareConfig {
             Error::config(format!("cannot read configuration file {}", path.display()))
                 .with_source(e)
         })?;
-        Self::parse(&text).map_err(|e| Error::config(format!("{}: {e}", path.display())))
+        let config =
+            Self::parse(&text).map_err(|e| Error::config(format!("{}: {e}", path.display())))?;
+        secrets::warn(path, &config);
+        Ok(config)
     }
 
     /// The settings in `text`, over the defaults.
