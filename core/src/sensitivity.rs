@@ -83,15 +83,33 @@ pub fn sensitivities(field: &Field) -> BTreeSet<Sensitivity> {
         .filter(|m| !m.is_empty())
         .map(|m| Sensitivity::from_name(m).unwrap_or(Sensitivity::PhiRaw))
         .collect();
-    match field.data_type() {
+    within(field.data_type(), &mut all);
+    all
+}
+
+/// Adds the marks of the fields inside a type.
+fn within(data_type: &DataType, all: &mut BTreeSet<Sensitivity>) {
+    match data_type {
         DataType::List(inner)
         | DataType::LargeList(inner)
+        | DataType::ListView(inner)
+        | DataType::LargeListView(inner)
         | DataType::FixedSizeList(inner, _)
         | DataType::Map(inner, _) => all.extend(sensitivities(inner)),
         DataType::Struct(fields) => all.extend(fields.iter().flat_map(|f| sensitivities(f))),
+        DataType::Union(fields, _) => {
+            all.extend(fields.iter().flat_map(|(_, f)| sensitivities(f)));
+        }
+        DataType::RunEndEncoded(ends, values) => {
+            all.extend([ends, values].into_iter().flat_map(|f| sensitivities(f)));
+        }
+        DataType::Dictionary(keys, values) => {
+            within(keys, all);
+            within(values, all);
+        }
+        // No field is inside of any other.
         _ => {}
     }
-    all
 }
 
 /// The union of the marks of every field of a schema.
@@ -174,13 +192,51 @@ impl Clearance {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_schema::{UnionFields, UnionMode};
+
     use super::*;
 
     #[test]
     fn marks_inside_a_column_are_marks_of_the_column() {
         let name = mark(Field::new("name", DataType::Utf8, true), [Sensitivity::PhiName]);
-        let person = Field::new("person", DataType::Struct(vec![name].into()), true);
-        let people = Field::new_list("people", person, true);
-        assert_eq!(sensitivities(&people), BTreeSet::from([Sensitivity::PhiName]));
+        let person = DataType::Struct(vec![name.clone()].into());
+        let inner = Arc::new(Field::new("person", person.clone(), true));
+        let ends = Arc::new(Field::new("ends", DataType::Int32, false));
+        let union = UnionFields::from_fields([Field::new("none", DataType::Null, true), name]);
+        for data_type in [
+            person.clone(),
+            DataType::List(Arc::clone(&inner)),
+            DataType::LargeList(Arc::clone(&inner)),
+            DataType::ListView(Arc::clone(&inner)),
+            DataType::LargeListView(Arc::clone(&inner)),
+            DataType::FixedSizeList(Arc::clone(&inner), 2),
+            DataType::Map(Arc::clone(&inner), false),
+            DataType::Union(union, UnionMode::Sparse),
+            DataType::RunEndEncoded(ends, inner),
+            DataType::Dictionary(Box::new(DataType::Int32), Box::new(person)),
+        ] {
+            let people = Field::new("people", data_type, true);
+            assert_eq!(sensitivities(&people), BTreeSet::from([Sensitivity::PhiName]), "{people}");
+        }
+    }
+
+    #[derive(crate::Record)]
+    #[expect(dead_code, reason = "only its columns are used")]
+    struct Visit {
+        #[record(sensitivity = "phi.id, phi.date")]
+        r#type: String,
+    }
+
+    #[test]
+    fn a_field_of_a_record_has_all_the_marks_that_it_is_given() {
+        let schema = <Visit as crate::Record>::schema();
+        let field = schema.field_with_name("type").unwrap();
+        assert_eq!(
+            sensitivities(field),
+            BTreeSet::from([Sensitivity::PhiId, Sensitivity::PhiDate])
+        );
+        assert_eq!(Visit::TYPE.name(), "type");
     }
 }
