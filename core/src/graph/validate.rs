@@ -114,7 +114,8 @@ fn check_shape(graph: &JobGraph, problems: &mut Vec<Problem>) {
                 problems.push(Problem::at(&node.uid, text));
             }
         }
-        let consumed = graph.outputs(NodeId(index)).next().is_some();
+        // A side output does not have the rows of the main one.
+        let consumed = graph.outputs(NodeId(index)).any(|edge| edge.tag.is_none());
         if !consumed && !matches!(node.kind, NodeKind::Sink(_)) {
             problems.push(Problem::at(&node.uid, "nothing consumes its rows: add a sink"));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::prelude::*;
 use thalweg_core::record::ColumnName;
-use thalweg_operators::Project;
+use thalweg_operators::{Project, REJECTED, Validate};
 use thalweg_runtime::{JobBuilder, Settings};
 
 use super::world::{Death, Drawing, Reading, USUAL, World, run, settings, source};
@@ -187,6 +187,25 @@ fn a_sink_inside_of_another_sinks_table_does_not_build() {
         ("other", &store, "other/events"),
     ];
     assert_refused(&sinks, "late", "all");
+}
+
+#[test]
+fn rows_of_which_only_a_side_output_is_read_do_not_build() {
+    let store = MemoryStore::default();
+    for is_read in [true, false] {
+        let env = StreamEnvironment::new("refused");
+        let readings = env.source::<Reading>("readings", MemorySource::new(Reading::schema()));
+        let known = Validate::new().required("ward", "ward.missing");
+        let valid = readings.apply("known", known);
+        valid.side_output(&REJECTED).sink("rejected", store.sink("rejected"));
+        if is_read {
+            valid.sink("all", store.sink("all"));
+            assert!(env.build().is_ok());
+        } else {
+            let told = env.build().unwrap_err().to_string();
+            assert!(told.contains("node `known`: nothing consumes its rows"), "{told}");
+        }
+    }
 }
 
 #[test]
