@@ -42,7 +42,7 @@ pub(super) struct DashboardArgs {
     #[arg(long, value_name = "F", conflicts_with = "no_serve")]
     users_file: Option<PathBuf>,
 
-    /// File of the audit log, which says who looked [default: DIR.audit.jsonl, beside a folder]
+    /// File of the audit log, which says who looked, and who began anew [default: DIR.audit.jsonl, beside a folder]
     #[arg(long, value_name = "F", conflicts_with = "no_serve")]
     audit_log: Option<PathBuf>,
 }
@@ -59,6 +59,11 @@ impl DashboardArgs {
     /// As [`At::check`].
     pub(super) fn check(&self) -> Result<()> {
         self.at().check()
+    }
+
+    /// The audit log's file, where one is named.
+    pub(super) fn audit_log(&self) -> Option<&Path> {
+        self.audit_log.as_deref()
     }
 
     fn at(&self) -> At {

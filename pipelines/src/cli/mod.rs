@@ -2,6 +2,7 @@
 //! commands for schedulers have more ([`outcome`]).
 
 mod access;
+mod act;
 mod alerts;
 mod audit;
 mod checkpoints;
@@ -70,6 +71,9 @@ enum Command {
         job: JobArgs,
         #[command(flatten)]
         mirror: mirror::MirroredArgs,
+        /// File of the audit log, which tells of rewind and resolve [default: DIR.audit.jsonl, beside a folder]
+        #[arg(long, value_name = "F", global = true)]
+        audit_log: Option<PathBuf>,
         #[command(flatten)]
         checkpoints: CheckpointsArgs,
     },
@@ -200,8 +204,9 @@ impl Cli {
             Command::Produce(args) => exit_code(produce::execute(&args)),
             Command::Alerts(args) => exit_code(alerts::execute(&args)),
             Command::Graph(args) => exit_code(graph::execute(&args)),
-            Command::Checkpoints { job, mirror, checkpoints } => {
-                exit_code(checkpoints::execute(&job, &mirror, &checkpoints.command))
+            Command::Checkpoints { job, mirror, audit_log, checkpoints } => {
+                let log = audit_log.as_deref();
+                exit_code(checkpoints::execute(&job, &mirror, log, &checkpoints.command))
             }
             Command::Maintain(args) => maintain::execute(&args),
             Command::Quality(args) => quality::execute(&args),

@@ -6,8 +6,11 @@ use clap::Args;
 use thalweg_core::Result;
 use thalweg_runtime::JobSummary;
 use thalweg_runtime::cli::{RunArgs, run_job};
+use thalweg_serving::audit::Action;
 
 use super::JobArgs;
+use super::act::Act;
+use super::audit::Deed;
 use super::dashboard::{self, DashboardArgs};
 use super::demo::{self, Demo};
 use super::input::{self, InputArgs};
@@ -62,6 +65,8 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     }
     let storage = command.job.checkpoints()?;
     let place = &command.job.data.data_dir;
+    // What a demo does by itself is no deed of anybody.
+    let act = Act::new(deed(&command.run), place, command.dashboard.audit_log())?;
     let mut run = command.run.clone();
     let mut demo = None;
     // Where events and commands come from: the brokers of the settings, or the demo's.
@@ -112,7 +117,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
         job = job.metrics(metrics);
     }
     let schedule = Schedule::start(&command.job.data, &config.maintenance)?;
-    let result = run_job(job, &run);
+    let result = act.perform(|| run_job(job, &run));
     drop(schedule);
     drop(served);
     let fed = demo.map_or(Ok(()), Demo::stop);
@@ -120,6 +125,19 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     fed?;
     super::print(&render(&summary));
     Ok(())
+}
+
+/// What the audit log tells of a run that does not go on as the one before it.
+fn deed(run: &RunArgs) -> Option<Deed> {
+    let kind = match (run.fresh, run.adopt_tables) {
+        (false, false) => return None,
+        (true, false) => "fresh",
+        (false, true) => "adopt",
+        (true, true) => "fresh_adopt",
+    };
+    let mut deed = Deed::by_operator(Action::Chain);
+    kind.clone_into(&mut deed.event.kind);
+    Some(deed)
 }
 
 fn render(summary: &JobSummary) -> String {

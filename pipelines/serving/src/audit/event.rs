@@ -18,6 +18,12 @@ pub enum Action {
     Alert,
     /// The users were changed.
     Users,
+    /// A chain of checkpoints was begun anew, or tables were taken over.
+    Chain,
+    /// A job was sent back to an earlier checkpoint.
+    Rewind,
+    /// Rows that could not be committed were given up.
+    Resolve,
     /// The log could not be written for a while, and now can.
     Resumed,
 }
@@ -57,16 +63,16 @@ pub struct Event {
     /// Which kind of it: `select`, `acknowledge`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// The tables that were read.
+    /// The tables that were read, or whose rows were given up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
-    /// Where in the tables, where single messages were opened: `topic/partition/from..to`.
+    /// Where in the tables, where single messages were opened: `topic/partition/from..to`; or which `checkpoint/number`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<String>,
     /// How many columns were handed out.
     #[serde(default)]
     pub columns: u64,
-    /// How many rows were handed out.
+    /// How many rows were handed out, or given up.
     #[serde(default)]
     pub rows: u64,
     /// How long it took.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{checkpoints, small};
+use super::{checkpoints, small, written};
 
 use crate::support::{count, fail, run_file, shown, succeed};
 
@@ -43,6 +43,14 @@ fn rows_that_cannot_be_committed_are_given_up_by_a_person_only() {
     let told = succeed(&mut resolve("silver", &number));
     assert!(told.contains(&format!("{rows} rows in 1 files")), "{told}");
     assert_eq!(succeed(&mut resolve("silver", &number)), told, "asked again");
+    let about = format!("silver_events checkpoint/{number}");
+    let expected = [
+        ("begun".to_owned(), "checkpoint/77".to_owned(), 0),
+        ("failed".to_owned(), "checkpoint/77".to_owned(), 0),
+        ("begun".to_owned(), about.clone(), rows),
+        ("done".to_owned(), about, rows),
+    ];
+    assert_eq!(written(&data, "resolve")[..4], expected);
     let wrong = fail(&mut resolve("bronze", &number));
     assert!(wrong.contains("committed to table bronze/events already"), "{wrong}");
     succeed(&mut run_file(&data, &input));

@@ -42,6 +42,36 @@ pub(crate) fn checkpoints(data: &std::path::Path) -> std::process::Command {
     command
 }
 
+/// How the entries of the audit log about an action ended, what they are about, and with how many rows.
+pub(crate) fn written(data: &std::path::Path, action: &str) -> Vec<(String, String, u64)> {
+    let log = fs::read_to_string(data.with_extension("audit.jsonl")).unwrap_or_default();
+    let entries = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let entries = entries.filter(|entry| entry["action"] == action);
+    let told = |entry: serde_json::Value| {
+        let about = [&entry["kind"], &entry["tables"][0], &entry["places"][0]];
+        let about: Vec<&str> = about.into_iter().filter_map(|text| text.as_str()).collect();
+        let outcome = entry["outcome"].as_str().unwrap().to_owned();
+        (outcome, about.join(" "), entry["rows"].as_u64().unwrap())
+    };
+    entries.map(told).collect()
+}
+
+#[test]
+fn a_chain_that_is_begun_anew_is_written_down_and_one_that_goes_on_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    succeed(&mut run_file(&data, &input));
+    succeed(&mut run_file(&data, &input));
+    assert!(written(&data, "chain").is_empty());
+    succeed(run_file(&data, &input).arg("--fresh"));
+    succeed(run_file(&data, &input).args(["--fresh", "--adopt-tables"]));
+    let outcome = |text: &str, about: &str| (text.to_owned(), about.to_owned(), 0_u64);
+    let expected = ["fresh", "fresh_adopt"]
+        .into_iter()
+        .flat_map(|about| [outcome("begun", about), outcome("done", about)]);
+    assert_eq!(written(&data, "chain"), expected.collect::<Vec<_>>());
+}
+
 #[test]
 fn the_same_finished_input_again_does_nothing_and_succeeds() {
     let folder = tempfile::tempdir().unwrap();
@@ -266,6 +296,9 @@ fn checkpoints_can_be_listed_inspected_and_gone_back_to() {
     let told = succeed(checkpoints(&data).args(["rewind", "--to", &stops[1].to_string()]));
     assert!(told.contains("RESTORE"), "{told}");
     assert_eq!(inspected(&data, None)["kind"]["from"], stops[1]);
+    let about = format!("checkpoint/{}", stops[1]);
+    let expected = ["begun", "done"].map(|outcome| (outcome.to_owned(), about.clone(), 0_u64));
+    assert_eq!(written(&data, "rewind"), expected);
     // The tables are left as they are: the rows between the two checkpoints are written once more, and no others.
     succeed(&mut run_file(&data, &input));
     assert_eq!(count(&data, "bronze/events"), 40_000 + 16_000);
