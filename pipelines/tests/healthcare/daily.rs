@@ -164,6 +164,13 @@ fn each_defect_closes_the_gate_by_its_own_check() {
     gate("uniqueness.events", &again);
     let few: Vec<Reading> = day(DAY).into_iter().skip(23).step_by(24).collect();
     gate("volume.events", &few);
+    // The feed of the monitors is dead, and others go on.
+    let dead: Vec<Reading> = day(DAY).into_iter().filter(|r| r.kind != "vitals").collect();
+    let data = tables(folder.path(), "dead", &dead);
+    let output = ends_with(&mut dated("quality", &data, DAY), 3);
+    assert_eq!(failed(&last_line(&output)), ["volume.events"], "{}", shown(&output));
+    assert!(shown(&output).contains("0 of kind vitals where about 1152 are usual"));
+    assert!(shown(&output).contains("completeness.heart_rate: not judged"));
     gate("freshness.events", &day(DAY)[..20 * 60]);
     let mut late = day(DAY);
     let stragglers = (0..700).map(|i| Reading { id: format!("late-{i}"), ..late[i].clone() });
