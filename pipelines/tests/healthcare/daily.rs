@@ -128,11 +128,9 @@ fn what_nobody_need_try_again_is_wrong_usage_and_what_may_pass_is_not() {
             let told = json!({ "command": name, "reason": "invalidconfig", "status": "error" });
             assert_eq!(said, told);
         }
-        if !["quality", "report"].contains(&name) {
-            let output = ends_with(&mut ask(&young, &[]), 1);
-            assert_eq!(last_line(&output)["status"], "error");
-            assert!(shown(&output).contains("checkpoint"), "{}", shown(&output));
-        }
+        let output = ends_with(&mut ask(&young, &[]), 1);
+        assert_eq!(last_line(&output)["status"], "error");
+        assert!(shown(&output).contains("checkpoint"), "{}", shown(&output));
     }
     for more in [["--retention", "1s"], ["--retention", "soon"]] {
         ends_with(command("maintain", &absent).args(more), 2);
@@ -337,14 +335,19 @@ fn a_job_that_goes_on_finds_mended_gold_and_writes_each_open_window_once() {
     let calm = folder.path().join("calm");
     succeed(&mut run_file(&calm, &input));
     succeed(run_file(&data, &input).args(["--events", "30000", "--checkpoint-interval", "20ms"]));
-    let said = last_line(&ends_with(&mut refresh(&data), 99));
+    // Nobody has looked at the windows that are open: it is not said that gold is right.
+    let output = ends_with(&mut refresh(&data), 1);
+    let said = last_line(&output);
     assert_eq!(said["open_windows"], true, "{said}");
+    assert!(shown(&output).contains("try again"), "{}", shown(&output));
     assert!(said["gold_rows"].as_u64().unwrap() > 0, "{said}");
     let vitals = data.join("gold/patient_vitals");
     assert!(!data_files(&vitals).is_empty());
     double_a_file(&vitals);
-    let said = last_line(&ends_with(&mut refresh(&data), 0));
+    let said = last_line(&ends_with(&mut refresh(&data), 1));
     assert_eq!(replaced(&said), ["gold/patient_vitals"], "{said}");
+    assert_eq!(replaced(&last_line(&ends_with(&mut refresh(&data), 1))), [""; 0]);
+    ends_with(&mut dated("refresh", &data, "2999-01-01"), 2);
     succeed(&mut run_file(&data, &input));
     assert_same_tables(&calm, &data);
     let said = last_line(&ends_with(&mut refresh(&data), 99));
@@ -367,6 +370,11 @@ fn beside_a_running_job_gold_is_never_found_wrong() {
         let output = refresh(&data).output().unwrap();
         match output.status.code() {
             Some(99) => looked += 1,
+            // The job has not closed all windows of the day.
+            Some(1) if last_line(&output)["open_windows"] == true => {
+                assert_eq!(last_line(&output)["replaced"], json!([]), "{}", shown(&output));
+                looked += 1;
+            }
             // Before the first checkpoint there is nothing to look at, and no folder before the job has made it.
             Some(1 | 2) => {
                 let told = shown(&output);
