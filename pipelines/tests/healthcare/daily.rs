@@ -456,3 +456,26 @@ fn the_built_in_schedule_runs_what_is_due() {
     assert!(told.unwrap().success());
     assert_eq!(running.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_closed_gate_under_the_built_in_schedule_is_told_to_the_webhook() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, config) = stalled(folder.path());
+    let out = folder.path().join("pages");
+    // Nothing happened yesterday.
+    let settings = format!(
+        "[schedule]\nrefresh = \"\"\nquality = \"* * * * * *\"\nreport = \"\"\nmonitor = \"\"\nout = {out:?}\n"
+    );
+    fs::write(&config, settings).unwrap();
+    let listener = Listener::start();
+    let mut schedule = command("schedule", &data);
+    schedule.arg("--config").arg(&config).env("THALWEG_WEBHOOK_URL", &listener.url);
+    let mut running = start(&mut schedule);
+    let told = json!({
+        "job": "healthcare", "status": "failed", "command": "quality", "code": 3, "timed_out": false
+    });
+    assert_eq!(listener.next(), told);
+    let stopped = Command::new("kill").args(["-TERM", &running.id().to_string()]).status();
+    assert!(stopped.unwrap().success());
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+}
