@@ -195,9 +195,11 @@ pub(crate) fn read(table: &str, version: u64, bytes: &Bytes, app_id: &str) -> Re
     Ok(Read { facts: EntryFacts { txn, changes_table }, txns, files: files.collect() })
 }
 
-/// Which files another's entry adds or removes, and whether it changes the table.
+/// Which files another's entry adds or removes, what is said of the values in those that it adds, and whether it changes
+/// the table.
 pub(crate) struct Touched {
     pub(crate) files: HashSet<String>,
+    pub(crate) added: Vec<Option<String>>,
     pub(crate) changes_table: bool,
 }
 
@@ -206,12 +208,20 @@ pub(crate) fn touched(table: &str, version: u64, bytes: &Bytes) -> Result<Touche
         .map_err(|e| failure::log(format!("read log entry {version}"), table, &e))?;
     let changes_table =
         actions.iter().any(|a| matches!(a, Action::Metadata(_) | Action::Protocol(_)));
-    let files = actions.into_iter().filter_map(|a| match a {
-        Action::Add(add) => Some(add.path),
-        Action::Remove(remove) => Some(remove.path),
-        _ => None,
-    });
-    Ok(Touched { files: files.collect(), changes_table })
+    let (mut files, mut added) = (HashSet::new(), Vec::new());
+    for action in actions {
+        match action {
+            Action::Add(add) => {
+                files.insert(add.path);
+                added.push(add.stats);
+            }
+            Action::Remove(remove) => {
+                files.insert(remove.path);
+            }
+            _ => {}
+        }
+    }
+    Ok(Touched { files, added, changes_table })
 }
 
 pub(crate) fn now_millis() -> i64 {

@@ -168,13 +168,14 @@ impl DeltaMaintenance {
     }
 
     /// Puts `rows` in the place of the rows of `table` whose `column` lies in `range`, µs, by one log entry, beside a
-    /// running job, too: what it appends meanwhile stays. Every row of `rows` must lie in `range`, and nobody may
-    /// append others that do. Columns are told by their names: one that the table has and `rows` have not is null in them.
+    /// running job, too: what it appends meanwhile outside of `range` stays. Every row of `rows` must lie in `range`.
+    /// Rows in it that others append meanwhile are replaced as well. Columns are told by their names: one that the table
+    /// has and `rows` have not is null in them.
     ///
     /// # Errors
-    /// [`thalweg_core::ErrorKind::Transient`] when others changed the same files meanwhile, several times: the table is
-    /// as it was. [`thalweg_core::ErrorKind::InvalidConfig`] for a table whose rows must not be replaced, and
-    /// for `rows` of which one lies outside of `range` or has no time.
+    /// [`thalweg_core::ErrorKind::Transient`] when others changed the same files or added rows that may lie in `range`
+    /// meanwhile, several times: the table is as it was. [`thalweg_core::ErrorKind::InvalidConfig`] for a table whose rows
+    /// must not be replaced, and for `rows` of which one lies outside of `range` or has no time.
     pub async fn overwrite(
         &self,
         table: &str,

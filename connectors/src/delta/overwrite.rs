@@ -1,8 +1,8 @@
 //! Rows of a stretch of time take the place of those that are there: one log entry, or none.
 //!
 //! The files that hold such rows are written anew, without them, with the columns that the table has by now (`align`).
-//! The rules are those of merging (`replace`): appends of others are fine, and whoever touches one of the same files first
-//! wins; then all is read again.
+//! The rules are those of merging (`replace`): appends of others outside of the stretch are fine, and whoever adds rows that may
+//! lie in it, or touches one of the same files, first wins; then all is read again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -99,7 +99,9 @@ impl Stretch<'_> {
         let recipe = Recipe::new(self.storage, name, &columns, &[], &BTreeSet::new())?;
         let adds = write(&recipe, name, &columns, rows.iter().chain(&kept)).await?;
         let why = Replacement::Rows { predicate: self.predicate() };
-        match Replacer::new(self.storage, table, watched).replace(removes, &adds, &why).await? {
+        let read = files.into_iter().map(|file| file.path).collect();
+        let mut replacer = Replacer::new(self.storage, table, watched).within(&self.within, read);
+        match replacer.replace(removes, &adds, &why).await? {
             Replaced::Done => Ok(Ok(done)),
             Replaced::Refused(why) => {
                 self.discard(&adds).await?;

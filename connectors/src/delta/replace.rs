@@ -1,8 +1,9 @@
 //! Puts files into the place of others: one log entry, or none.
 //!
 //! The rules are those of every commit (P13): the entry before must stand, and afterwards no log checkpoint may have
-//! overtaken ours. Entries of others are read one by one. Appends are fine. Whoever touches one of our files or
-//! changes the table was first: then the files stay as they are, and the next run looks again.
+//! overtaken ours. Entries of others are read one by one. Appends are fine, but where a stretch of time is replaced
+//! ([`Replacer::within`]) only those that lie outside. Whoever touches one of our files or changes the table was first: then
+//! the files stay as they are, and the next run looks again.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::active;
 use super::commit::RELOADS;
 use super::decide::{self, AfterPut};
 use super::entry::{self, Replacement};
+use super::scan::Within;
 use super::storage::Storage;
 use super::table::{self, Put, Table};
 
@@ -42,6 +44,16 @@ pub(super) struct Replacer<'a> {
     watched: HashSet<String>,
     touched: HashSet<String>,
     changed: bool,
+    stretch: Option<Stretch<'a>>,
+}
+
+/// A stretch of time whose rows are replaced: it must hold no others.
+struct Stretch<'a> {
+    within: &'a Within<'a>,
+    /// All files of the table when it was read.
+    read: HashSet<String>,
+    /// Whether others have added a file since that may have rows in it.
+    entered: bool,
 }
 
 /// What stands at a version.
@@ -54,7 +66,14 @@ enum Stands {
 impl<'a> Replacer<'a> {
     /// `table`: as it was when `watched`, all files that may be replaced, were listed.
     pub(super) fn new(storage: &'a Storage, table: Table, watched: HashSet<String>) -> Self {
-        Self { storage, table, watched, touched: HashSet::new(), changed: false }
+        let touched = HashSet::new();
+        Self { storage, table, watched, touched, changed: false, stretch: None }
+    }
+
+    /// Rows of this stretch are replaced, which were looked for in the files `read`: all that the table had.
+    pub(super) fn within(mut self, within: &'a Within<'a>, read: HashSet<String>) -> Self {
+        self.stretch = Some(Stretch { within, read, entered: false });
+        self
     }
 
     /// Replaces files by `adds`, of which there is at least one: by it an entry is known as ours.
@@ -140,6 +159,9 @@ impl<'a> Replacer<'a> {
         if self.changed {
             return Some("others changed its columns or settings meanwhile");
         }
+        if self.stretch.as_ref().is_some_and(|stretch| stretch.entered) {
+            return Some("others added rows of the same time meanwhile");
+        }
         let touched = inputs.iter().any(|path| self.touched.contains(path));
         touched.then_some("others rewrote or removed the same files meanwhile")
     }
@@ -152,6 +174,10 @@ impl<'a> Replacer<'a> {
             return Ok(Stands::Ours(tag));
         }
         self.changed |= read.changes_table;
+        if let Some(stretch) = &mut self.stretch {
+            let mut stats = read.added.iter().map(Option::as_deref);
+            stretch.entered |= stats.any(|stats| !stretch.within.excludes(stats));
+        }
         self.touched.extend(read.files.into_iter().filter(|f| self.watched.contains(f)));
         self.table.advance(v, tag, Vec::new());
         Ok(Stands::Others)
@@ -178,6 +204,12 @@ impl<'a> Replacer<'a> {
         let live: HashSet<&str> = files.iter().map(|f| f.path.as_str()).collect();
         let gone = self.watched.iter().filter(|f| !live.contains(f.as_str()));
         self.touched.extend(gone.cloned());
+        if let Some(stretch) = &mut self.stretch {
+            let ours = |path: &str| adds.iter().any(|add| add.path == path);
+            let new = files.iter().filter(|f| !stretch.read.contains(&f.path) && !ours(&f.path));
+            let mut stats = new.map(|f| f.stats.as_deref());
+            stretch.entered |= stats.any(|stats| !stretch.within.excludes(stats));
+        }
         self.changed |= fresh.facts != self.table.facts;
         self.table = fresh;
         Ok(adds.iter().all(|add| live.contains(add.path.as_str())))

@@ -131,6 +131,37 @@ async fn what_others_append_meanwhile_stays_and_what_they_remove_is_looked_at_ag
     assert_eq!((lake.ids().await, lake.version().await), (expected, 8));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_add_to_the_stretch_meanwhile_is_replaced_with_it() {
+    let (lake, plan) = (lake().await, Plan::new());
+    let faulty = tables(&lake).decorate_stores({
+        let plan = Arc::clone(&plan);
+        move |inner| -> Arc<dyn ObjectStore> { plan.around(inner) }
+    });
+    // There are no rows in the stretch yet, and so no files that both touch: a second one that does the same is first.
+    let other = lake.restarted();
+    plan.on_log(Fault::Before(Box::new(move || {
+        async move {
+            other.append(5, 150..152).await.unwrap();
+        }
+        .boxed()
+    })));
+    let done = overwrite(&faulty, 100..200, 150..152).await.unwrap();
+    assert_eq!(done, Overwritten { removed: 2, added: 2, files: 1 });
+    let expected: Vec<i64> = (0..40).chain(150..152).collect();
+    assert_eq!((lake.ids().await, lake.version().await), (expected.clone(), 6));
+    // Of a file without statistics nobody knows whether it has rows of that time.
+    let unsaid = lake.foreign_file("unsaid.parquet", &batch(360..362));
+    let other = lake.restarted();
+    plan.on_log(Fault::Before(Box::new(move || {
+        async move { other.foreign_entry(7, &[unsaid]) }.boxed()
+    })));
+    let done = overwrite(&faulty, 300..400, 350..352).await.unwrap();
+    assert_eq!(done, Overwritten { removed: 2, added: 2, files: 1 });
+    let expected: Vec<i64> = expected.into_iter().chain(350..352).collect();
+    assert_eq!((lake.ids().await, lake.version().await), (expected, 8));
+}
+
 /// Rows as another writes them: these columns, with texts of another of Arrow's types, and `extra` when it is asked for.
 fn foreign(ids: Range<i64>, columns: &[&str]) -> RecordBatch {
     let rows = batch(ids.clone());

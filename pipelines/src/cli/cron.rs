@@ -1,11 +1,12 @@
 //! `healthcare schedule`: the commands for schedulers, by cron, for those who run no other scheduler.
 //!
-//! Each run is a process of its own, so that none of them can take the schedule down; the exit code tells how it went.
-//! A run that is due while the one before still goes on is passed over, as is what was missed while this was down: every
-//! command can be given a date by hand.
+//! Each run is a process of its own, so that none of them can take the schedule down; the exit code tells how it went. One
+//! that did not go well is told to the webhook, and one that hangs is terminated. A run that is due while the one before still
+//! goes on is passed over, as is what was missed while this was down: every command can be given a date by hand.
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -18,6 +19,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::DataArgs;
 use crate::healthcare::daily::Day;
+use crate::healthcare::monitor::{self, MonitorSection};
+
+/// How instants are shown.
+const SHOWN: &str = "%Y-%m-%dT%H:%M:%SZ";
+
+/// Of runs that were passed over at one time, no more are told: the clock may have been set.
+const MOST_TOLD: usize = 100;
 
 /// What is scheduled is in `[schedule]` of the configuration file.
 #[derive(Debug, Clone, Args)]
@@ -41,7 +49,7 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<()> {
     if args.next {
         for (name, cron) in &entries {
             let due = next(cron, instant(clock.now_micros())?)?;
-            super::print(&format!("{} {name}\n", due.format("%Y-%m-%dT%H:%M:%SZ")));
+            super::print(&format!("{} {name}\n", due.format(SHOWN)));
         }
         return Ok(());
     }
@@ -55,9 +63,16 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<()> {
             signal(SignalKind::terminate()).map_err(|e| error::io("wait for a signal", e))?;
         let program = std::env::current_exe().map_err(|e| error::io("find this program", e))?;
         let runs = entries.iter().map(|(name, cron)| {
-            let run = Run { name, program: &program, data: &args.data, out: &out };
+            let run = Run {
+                name,
+                program: &program,
+                data: &args.data,
+                out: &out,
+                limit: config.schedule.time_limit,
+                monitor: &config.monitor,
+            };
             let clock = &clock;
-            async move { repeat(cron, clock, async |due| run.once(due).await).await }
+            async move { repeat(run.name, cron, clock, async |due| run.once(due).await).await }
         });
         tokio::select! {
             first = futures::future::try_join_all(runs) => first.map(drop),
@@ -68,19 +83,88 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<()> {
 }
 
 /// Does it `once` and again, whenever `cron` says so.
-async fn repeat(cron: &Cron, clock: &dyn Clock, once: impl AsyncFn(DateTime<Utc>)) -> Result<()> {
+async fn repeat(
+    name: &str,
+    cron: &Cron,
+    clock: &dyn Clock,
+    once: impl AsyncFn(DateTime<Utc>),
+) -> Result<()> {
+    let mut ran = None;
     loop {
         // Asked when the run before has ended: what was due meanwhile is passed over.
-        let due = next(cron, instant(clock.now_micros())?)?;
+        let now = instant(clock.now_micros())?;
+        for missed in passed_over(cron, ran, now)? {
+            let due = missed.format(SHOWN);
+            tracing::warn!(command = name, %due, "passed over: the run before went on");
+        }
+        let due = next(cron, now)?;
         // The clock may be set meanwhile: it is looked at again at the latest after an hour.
         loop {
             let left = due.timestamp_micros() - clock.now_micros();
             let Ok(left) = u64::try_from(left) else { break };
-            let pause = std::time::Duration::from_micros(left.max(1_000));
-            tokio::time::sleep(pause.min(std::time::Duration::from_hours(1))).await;
+            let pause = Duration::from_micros(left.max(1_000));
+            tokio::time::sleep(pause.min(Duration::from_hours(1))).await;
         }
         once(due).await;
+        ran = Some(due);
     }
+}
+
+/// What was due since the run that was due at `ran`, up to `now`.
+fn passed_over(
+    cron: &Cron,
+    ran: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<Vec<DateTime<Utc>>> {
+    let mut passed = Vec::new();
+    let Some(ran) = ran else { return Ok(passed) };
+    let mut due = next(cron, ran)?;
+    while due <= now && passed.len() < MOST_TOLD {
+        passed.push(due);
+        due = next(cron, due)?;
+    }
+    Ok(passed)
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// With this exit code; `None` by a signal.
+    With(Option<i32>),
+    /// It took too long and was terminated.
+    TimedOut,
+    /// It has never begun.
+    NotRun,
+}
+
+impl Ended {
+    /// Whether the webhook is told of it. What `monitor` fails with it has told itself.
+    fn is_told(self, command: &str) -> bool {
+        match self {
+            Self::With(Some(0 | 99)) => false,
+            Self::With(Some(1)) => command != "monitor",
+            Self::With(_) | Self::TimedOut | Self::NotRun => true,
+        }
+    }
+
+    fn code(self) -> Option<i32> {
+        if let Self::With(code) = self { code } else { None }
+    }
+}
+
+/// Runs a command to its end, or to its limit.
+async fn end_of(mut command: Command, limit: Duration) -> std::io::Result<Ended> {
+    let mut child = command.stdin(Stdio::null()).kill_on_drop(true).spawn()?;
+    if limit.is_zero() {
+        return Ok(Ended::With(child.wait().await?.code()));
+    }
+    let waited = tokio::time::timeout(limit, child.wait()).await;
+    if let Ok(ended) = waited {
+        return Ok(Ended::With(ended?.code()));
+    }
+    // All of them may be killed at any time.
+    child.kill().await?;
+    Ok(Ended::TimedOut)
 }
 
 /// One line of the schedule.
@@ -89,25 +173,38 @@ struct Run<'a> {
     program: &'a PathBuf,
     data: &'a DataArgs,
     out: &'a PathBuf,
+    limit: Duration,
+    monitor: &'a MonitorSection,
 }
 
 impl Run<'_> {
     async fn once(&self, due: DateTime<Utc>) {
-        let mut command = match self.command(due.timestamp_micros()) {
-            Ok(command) => command,
+        let ended = match self.command(due.timestamp_micros()) {
+            Ok(command) => end_of(command, self.limit).await.unwrap_or_else(|problem| {
+                tracing::warn!(command = self.name, error = %problem, "a scheduled command cannot be run");
+                Ended::NotRun
+            }),
             Err(problem) => {
                 tracing::warn!(command = self.name, error = error::chain(&problem), "not run");
-                return;
+                Ended::NotRun
             }
         };
-        match command.stdin(Stdio::null()).kill_on_drop(true).status().await {
-            Ok(status) => match status.code() {
-                Some(0 | 99) => tracing::info!(command = self.name, code = status.code(), "run"),
-                code => tracing::warn!(command = self.name, code, "a scheduled command failed"),
-            },
-            Err(problem) => {
-                tracing::warn!(command = self.name, error = %problem, "a scheduled command cannot be run");
+        let (command, code) = (self.name, ended.code());
+        match ended {
+            Ended::With(Some(0 | 99)) => tracing::info!(command, code, "run"),
+            Ended::With(_) => tracing::warn!(command, code, "a scheduled command failed"),
+            Ended::TimedOut => {
+                tracing::warn!(command, "a scheduled command was terminated: it took too long");
             }
+            Ended::NotRun => {}
+        }
+        if !ended.is_told(command) {
+            return;
+        }
+        let timed_out = ended == Ended::TimedOut;
+        let told = monitor::tell_of_command(self.monitor, command, code, timed_out).await;
+        if let Err(untold) = told {
+            tracing::warn!(command, error = error::chain(&untold), "nobody was told of it");
         }
     }
 
@@ -145,7 +242,6 @@ mod tests {
     use std::collections::VecDeque;
     use std::path::Path;
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use thalweg_objects::Place;
 
@@ -194,9 +290,56 @@ mod tests {
         let (clock, ran) = (Told(Mutex::new(told.into())), RefCell::new(Vec::new()));
         let runs = async |due: DateTime<Utc>| ran.borrow_mut().push(due.timestamp_micros());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let ended = runtime.block_on(repeat(&daily(), &clock, runs)).unwrap_err();
+        let ended = runtime.block_on(repeat("report", &daily(), &clock, runs)).unwrap_err();
         assert!(ended.to_string().contains("the clock is wrong"), "{ended}");
         assert_eq!(*ran.borrow(), ["2025-11-25", "2025-11-28", "2025-11-30"].map(due));
+    }
+
+    #[test]
+    fn every_run_that_was_passed_over_is_known() {
+        let (cron, due) = (daily(), |day: &str| at(day, 70));
+        let passed = |ran: Option<EventTime>, now: EventTime| {
+            let ran = ran.map(|ran| instant(ran).unwrap());
+            let passed = passed_over(&cron, ran, instant(now).unwrap()).unwrap();
+            passed.iter().map(DateTime::timestamp_micros).collect::<Vec<_>>()
+        };
+        let two = ["2025-11-26", "2025-11-27"].map(due);
+        assert_eq!(passed(Some(due("2025-11-25")), at("2025-11-27", 100)), two);
+        // Where it ends at the very instant, that one is over, too.
+        assert_eq!(passed(Some(due("2025-11-28")), due("2025-11-29")), [due("2025-11-29")]);
+        assert_eq!(passed(Some(due("2025-11-25")), due("2025-11-25") + 1), Vec::<EventTime>::new());
+        assert_eq!(passed(None, due("2025-11-25")), Vec::<EventTime>::new());
+        // A clock that was set back, and one that was set years ahead.
+        assert_eq!(passed(Some(due("2025-11-25")), due("2025-11-20")), Vec::<EventTime>::new());
+        assert_eq!(passed(Some(due("2020-11-25")), due("2025-11-25")).len(), MOST_TOLD);
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_terminated() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ended = |script: &str, limit: Duration| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            runtime.block_on(end_of(command, limit)).unwrap()
+        };
+        assert_eq!(ended("exec sleep 3600", Duration::from_millis(1)), Ended::TimedOut);
+        for limit in [Duration::ZERO, Duration::from_hours(1)] {
+            assert_eq!(ended("exit 3", limit), Ended::With(Some(3)));
+            assert_eq!(ended("kill -9 $$", limit), Ended::With(None));
+        }
+    }
+
+    #[test]
+    fn whatever_did_not_go_well_is_told_unless_it_has_told_itself() {
+        for command in ["maintain", "refresh", "quality", "report", "monitor"] {
+            for well in [0, 99] {
+                assert!(!Ended::With(Some(well)).is_told(command), "{command}");
+            }
+            for ended in [Ended::With(Some(3)), Ended::With(None), Ended::TimedOut, Ended::NotRun] {
+                assert!(ended.is_told(command), "{command} {ended:?}");
+            }
+            assert_eq!(Ended::With(Some(1)).is_told(command), command != "monitor");
+        }
     }
 
     fn words(name: &'static str, config: Option<&str>, due: EventTime) -> String {
@@ -205,7 +348,10 @@ mod tests {
             data_dir: Place::from(Path::new("hospital")),
         };
         let (program, out) = (PathBuf::from("healthcare"), PathBuf::from("pages"));
-        let command = Run { name, program: &program, data: &data, out: &out }.command(due).unwrap();
+        let monitor = MonitorSection::default();
+        let limit = Duration::ZERO;
+        let run = Run { name, program: &program, data: &data, out: &out, limit, monitor: &monitor };
+        let command = run.command(due).unwrap();
         let words = command.as_std().get_args().map(|word| word.to_string_lossy().into_owned());
         words.collect::<Vec<_>>().join(" ")
     }

@@ -84,7 +84,7 @@ enum Command {
     /// 0 good, 1 failed, 2 wrong usage, 3 not good enough, 99 the day has not begun
     Quality(quality::QualityArgs),
     /// Compare the gold tables of a day with silver and put right what differs; beside a running job or without one.
-    /// Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing to do
+    /// Exit codes: 0 done, 1 failed or windows of a day that is over are open, 2 wrong usage, 99 all was right
     Refresh(refresh::RefreshArgs),
     /// Sum a day up on one page. Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing happened
     Report(report::ReportArgs),

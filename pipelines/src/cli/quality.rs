@@ -13,6 +13,7 @@ use super::{DataArgs, reports};
 use crate::healthcare::daily::Day;
 use crate::healthcare::daily::check::Status;
 use crate::healthcare::daily::quality::Quality;
+use crate::healthcare::manifests::Manifests;
 
 /// Which day, and what is good enough.
 #[derive(Debug, Clone, Args)]
@@ -50,8 +51,9 @@ pub(super) fn execute(args: &QualityArgs) -> ExitCode {
 
 fn run(args: &QualityArgs) -> Result<(Value, Outcome), Failure> {
     let config = args.data.load_config().map_err(usage)?;
-    // A wrong folder is no day without events.
-    args.data.checkpoints_read_only().map_err(usage)?;
+    // A wrong folder or prefix is no day without events.
+    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
+    Manifests(checkpoints.as_ref()).require()?;
     let now = SystemClock::default().now_micros();
     let date = args.date.to_string();
     if args.date.start() > now {

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 use thalweg_core::Error;
+use thalweg_core::time::Clock;
+use thalweg_runtime::SystemClock;
 
 use super::DataArgs;
 use super::outcome::{Failure, Outcome, end, tell, usage};
 use crate::healthcare::daily::Day;
-use crate::healthcare::daily::refresh::refresh;
+use crate::healthcare::daily::refresh::{Refreshed, refresh};
 
 /// Which day.
 #[derive(Debug, Clone, Args)]
@@ -33,6 +35,10 @@ pub(super) fn execute(args: &RefreshArgs) -> ExitCode {
 
 fn run(args: &RefreshArgs) -> Result<(Value, Outcome), Failure> {
     let config = args.data.load_config().map_err(usage)?;
+    let now = SystemClock::default().now_micros();
+    if args.date.start() > now {
+        return Err(Failure::Usage(Error::config(format!("{} has not begun yet", args.date))));
+    }
     let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
     let data = &args.data.data_dir;
     let done = refresh(data, checkpoints.as_ref(), &config.time, args.date, args.dry_run)?;
@@ -43,18 +49,55 @@ fn run(args: &RefreshArgs) -> Result<(Value, Outcome), Failure> {
             table.table, table.rows_before, table.rows_after
         ));
     }
+    let is_over = args.date.end() <= now;
     if done.open_windows {
-        tell("windows that the job has not closed yet were left alone");
+        let then = if is_over { ": try again once it has" } else { "" };
+        tell(&format!("windows that the job has not closed yet were left alone{then}"));
     }
     let mut said = serde_json::to_value(&done)
         .map_err(|_| Error::internal("the result cannot be written down"))?;
-    let outcome = match (done.replaced.is_empty(), args.dry_run) {
-        (true, _) => Outcome::Nothing,
-        (false, true) => Outcome::Failed,
-        (false, false) => Outcome::Done,
-    };
+    let outcome = outcome(&done, is_over);
     if let Some(object) = said.as_object_mut() {
         object.insert("command".to_owned(), json!("refresh"));
     }
     Ok((said, outcome))
+}
+
+/// Of a day that `is_over` the windows that nobody has looked at may be wrong: it is not done. A day that goes on has them.
+fn outcome(done: &Refreshed, is_over: bool) -> Outcome {
+    if done.dry_run && !done.replaced.is_empty() || done.open_windows && is_over {
+        Outcome::Failed
+    } else if done.replaced.is_empty() && !done.open_windows {
+        Outcome::Nothing
+    } else {
+        Outcome::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::healthcare::daily::refresh::ReplacedTable;
+
+    #[test]
+    fn gold_is_right_only_where_all_of_the_day_was_compared() {
+        use Outcome::{Done, Failed, Nothing};
+        let replaced = ReplacedTable { table: "gold/kpis", rows_before: 1, rows_after: 2 };
+        for (differs, dry_run, open_windows, is_over, expected) in [
+            (false, false, false, true, Nothing),
+            (false, true, false, true, Nothing),
+            (true, false, false, true, Done),
+            (true, true, false, true, Failed),
+            (false, false, true, true, Failed),
+            (false, true, true, true, Failed),
+            (true, false, true, true, Failed),
+            (false, false, true, false, Done),
+            (true, false, true, false, Done),
+            (true, true, true, false, Failed),
+        ] {
+            let replaced = if differs { vec![replaced.clone()] } else { Vec::new() };
+            let done = Refreshed { replaced, dry_run, open_windows, ..Refreshed::default() };
+            assert_eq!(outcome(&done, is_over), expected, "{done:?}, over: {is_over}");
+        }
+    }
 }

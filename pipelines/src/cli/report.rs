@@ -10,6 +10,7 @@ use super::outcome::{Failure, Outcome, end, usage};
 use super::{DataArgs, reports};
 use crate::healthcare::daily::Day;
 use crate::healthcare::daily::report::Report;
+use crate::healthcare::manifests::Manifests;
 
 /// Which day, and where to.
 #[derive(Debug, Clone, Args)]
@@ -33,7 +34,9 @@ pub(super) fn execute(args: &ReportArgs) -> ExitCode {
 
 fn run(args: &ReportArgs) -> Result<(Value, Outcome), Failure> {
     let config = args.data.load_config().map_err(usage)?;
-    args.data.checkpoints_read_only().map_err(usage)?;
+    // A wrong prefix is no day on which nothing happened.
+    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
+    Manifests(checkpoints.as_ref()).require()?;
     let date = args.date.to_string();
     let report = Report::of(&args.data.data_dir, &config, args.date)?;
     if report.is_empty() {

@@ -43,13 +43,16 @@ impl Manifests<'_> {
                 found.push(Manifest::decode(&bytes)?);
             }
         }
-        if found.is_empty() {
-            return Err(Error::config(format!(
-                "there are no checkpoints in {}",
-                self.0.describe()
-            )));
-        }
-        Ok(found)
+        if found.is_empty() { Err(self.none()) } else { Ok(found) }
+    }
+
+    /// Refuses a place without any: a mistyped prefix of an object store looks like a job that has none yet.
+    pub(crate) fn require(self) -> Result<()> {
+        if self.numbers()?.is_empty() { Err(self.none()) } else { Ok(()) }
+    }
+
+    fn none(self) -> Error {
+        Error::config(format!("there are no checkpoints in {}", self.0.describe()))
     }
 
     /// The tables that the newest manifest writes to.

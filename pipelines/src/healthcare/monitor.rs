@@ -170,6 +170,28 @@ pub fn tell(limits: &MonitorSection, failed: &[&Check], failure: Option<&str>) -
     webhook.send(&body, limits.webhook_attempts).map(|()| true)
 }
 
+/// Tells whoever is configured that a scheduled command failed; `false` when nobody is. `code`: its exit code, if it had one.
+/// Nothing of its output goes along.
+///
+/// # Errors
+/// They could not be told.
+pub async fn tell_of_command(
+    limits: &MonitorSection,
+    command: &str,
+    code: Option<i32>,
+    timed_out: bool,
+) -> Result<bool> {
+    let Some(webhook) = WebhookUrl::find(limits.webhook.as_ref())? else { return Ok(false) };
+    let body = serde_json::json!({
+        "job": super::graph::JOB,
+        "status": "failed",
+        "command": command,
+        "code": code,
+        "timed_out": timed_out,
+    });
+    webhook.post(&body, limits.webhook_attempts).await.map(|()| true)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

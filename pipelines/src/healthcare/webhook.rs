@@ -61,7 +61,7 @@ impl WebhookUrl {
         }
     }
 
-    /// Sends `body`, up to `attempts` times.
+    /// Sends `body`, up to `attempts` times. Blocking.
     ///
     /// # Errors
     /// Nobody took it.
@@ -70,10 +70,15 @@ impl WebhookUrl {
             .enable_all()
             .build()
             .map_err(|e| error::io("start a thread for the webhook", e))?;
-        runtime.block_on(self.post(&body.to_string(), attempts.max(1)))
+        runtime.block_on(self.post(body, attempts))
     }
 
-    async fn post(&self, body: &str, attempts: u32) -> Result<()> {
+    /// The same for who must not be blocked.
+    ///
+    /// # Errors
+    /// Nobody took it.
+    pub(super) async fn post(&self, body: &serde_json::Value, attempts: u32) -> Result<()> {
+        let body = body.to_string();
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none());
@@ -83,12 +88,12 @@ impl WebhookUrl {
         let client =
             client.build().map_err(|_| Error::config("a client for the webhook cannot be made"))?;
         let mut why = String::new();
-        for attempt in 0..attempts {
+        for attempt in 0..attempts.max(1) {
             if attempt > 0 {
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow((attempt - 1).min(6))).await;
             }
             let post = client.post(&self.0).header("content-type", "application/json");
-            match post.body(body.to_owned()).send().await {
+            match post.body(body.clone()).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) => why = format!("it answered {}", answer.status().as_u16()),
                 Err(problem) if problem.is_timeout() => "it did not answer".clone_into(&mut why),

@@ -1,5 +1,7 @@
 //! When `healthcare schedule` does what: cron expressions, UTC.
 
+use std::time::Duration;
+
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ pub struct ScheduleSection {
     pub monitor: String,
     /// Folder for the reports.
     pub out: String,
+    /// How long a command may run before it is terminated; zero: as long as it likes.
+    #[serde(with = "humantime_serde")]
+    pub time_limit: Duration,
 }
 
 impl Default for ScheduleSection {
@@ -32,6 +37,7 @@ impl Default for ScheduleSection {
             report: "40 1 * * *".to_owned(),
             monitor: "*/5 * * * *".to_owned(),
             out: "reports".to_owned(),
+            time_limit: Duration::from_hours(6),
         }
     }
 }

@@ -249,6 +249,10 @@ const SECTIONS: &[Section] = &[
             entry("report", "The day on one page."),
             entry("monitor", "A look at the job."),
             entry("out", "Folder for reports."),
+            entry(
+                "time_limit",
+                "How long a command may run before it is terminated; 0s: no limit.",
+            ),
         ],
     },
 ];

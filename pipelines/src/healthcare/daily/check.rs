@@ -6,7 +6,9 @@ use serde::Serialize;
 use thalweg_core::time::{EventTime, MICROS_PER_SECOND, micros};
 
 use super::limits::QualitySection;
-use super::summary::{DaySummary, Drift};
+use super::summary::{DaySummary, Drift, Filled};
+
+mod volume;
 
 /// How a check went, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -56,7 +58,7 @@ pub fn judge(
     let mut checks = completeness(day, limits);
     checks.extend(validity(day, limits));
     checks.push(uniqueness(day, limits));
-    checks.push(volume(day, now < end, limits));
+    checks.push(volume::volume(day, now < end, limits));
     checks.push(freshness(day, end.min(now), limits));
     checks.extend(schema(day));
     checks.push(privacy(day));
@@ -70,19 +72,21 @@ pub fn worst(checks: &[Check]) -> Status {
 
 fn completeness(day: &DaySummary, limits: &QualitySection) -> Vec<Check> {
     let check = |column: &String| {
-        let filled = day.filled.get(column).copied().unwrap_or_default();
-        let share = share(filled.found, filled.expected).unwrap_or(1.0);
+        let Filled { expected, found } = day.filled.get(column).copied().unwrap_or_default();
+        // Nothing to fill says nothing of how full it is. Whether such events should be there is for volume to say.
+        let (observed, status) = match share(found, expected) {
+            None => ("not judged: no event of kind vitals".to_owned(), Status::Pass),
+            Some(share) => (
+                format!("{found} of {expected} events ({})", percent(share)),
+                at_least(share, limits.complete_warn, limits.complete_fail),
+            ),
+        };
         Check {
             name: format!("completeness.{column}"),
             dimension: "completeness",
-            observed: format!(
-                "{} of {} events ({})",
-                filled.found,
-                filled.expected,
-                percent(share)
-            ),
+            observed,
             expected: format!("at least {}", percent(limits.complete_warn)),
-            status: at_least(share, limits.complete_warn, limits.complete_fail),
+            status,
         }
     };
     limits.complete.iter().map(check).collect()
@@ -141,37 +145,6 @@ fn uniqueness(day: &DaySummary, limits: &QualitySection) -> Check {
         expected: format!("at most {}", percent(limits.repeated_warn)),
         status: at_most(repeated, limits.repeated_warn, limits.repeated_fail),
     }
-}
-
-fn volume(day: &DaySummary, so_far: bool, limits: &QualitySection) -> Check {
-    let mut earlier: Vec<u64> = day.earlier.iter().copied().filter(|events| *events > 0).collect();
-    earlier.sort_unstable();
-    let check = |observed, expected, status| Check {
-        name: "volume.events".to_owned(),
-        dimension: "volume",
-        observed,
-        expected,
-        status,
-    };
-    let observed = format!("{} events", day.events);
-    if day.events == 0 {
-        return check(observed, "at least one".to_owned(), Status::Fail);
-    }
-    let Some(median) = median(&earlier) else {
-        let expected =
-            format!("no day of the {} before has events to compare with", limits.volume_days);
-        return check(observed, expected, Status::Pass);
-    };
-    let (less, more) = (day.events.min(median), day.events.max(median));
-    let alike = share(less, more).unwrap_or(1.0);
-    let expected = format!(
-        "about {median}, the median of {} of the {} days before{}, within a factor of {}",
-        earlier.len(),
-        limits.volume_days,
-        if so_far { " up to this time of day" } else { "" },
-        rounded(1.0 / limits.volume_warn)
-    );
-    check(observed, expected, at_least(alike, limits.volume_warn, limits.volume_fail))
 }
 
 fn freshness(day: &DaySummary, until: EventTime, limits: &QualitySection) -> Check {
@@ -249,13 +222,6 @@ fn privacy(day: &DaySummary) -> Check {
         expected: "no identifier in the open in silver, late, alerts and gold".to_owned(),
         status,
     }
-}
-
-/// The one in the middle, or what lies between the two there.
-fn median(sorted: &[u64]) -> Option<u64> {
-    let lower = sorted.get(sorted.len().checked_sub(1)? / 2)?;
-    let upper = sorted.get(sorted.len() / 2)?;
-    Some(lower.midpoint(*upper))
 }
 
 fn share(part: u64, whole: u64) -> Option<f64> {

@@ -46,7 +46,7 @@ pub(super) fn collect(
     summary.earlier = vec![0; days];
     let tables = Tables { reader, day };
     if let Some(silver) = tables.open(SILVER, &Silver::schema(), &mut summary)? {
-        tables.silver(&silver, limits, ranges, &mut summary)?;
+        tables.silver(&silver, now, limits, ranges, &mut summary)?;
         tables.earlier(&silver, limits, now, &mut summary)?;
     }
     if let Some(late) = tables.open(LATE_EVENTS, &Silver::schema(), &mut summary)? {
@@ -103,11 +103,12 @@ impl<'a> Tables<'a> {
     fn silver(
         &self,
         table: &OpenTable<'_>,
+        now: EventTime,
         limits: &QualitySection,
         ranges: &Ranges,
         summary: &mut DaySummary,
     ) -> Result<()> {
-        let ranged = ranges.named();
+        let (ranged, until) = (ranges.named(), now.min(self.day.end()));
         let mut columns = texts_of(table);
         columns.extend(limits.complete.iter().map(String::as_str));
         columns.extend(ranged.iter().map(|(column, _)| *column));
@@ -121,8 +122,8 @@ impl<'a> Tables<'a> {
         table.scan(&columns, Some((Silver::EVENT_TIME, self.day.range())), |batch| {
             summary.events += batch.num_rows() as u64;
             patients.extend(column_of(&batch, Silver::PATIENT_ID)?.values());
-            let newest = column_of(&batch, Silver::EVENT_TIME)?.values().iter().copied().max();
-            summary.newest = summary.newest.max(newest);
+            let times = column_of(&batch, Silver::EVENT_TIME)?.values();
+            summary.newest = summary.newest.max(newest_until(times, until));
             for kind in column_of(&batch, Silver::EVENT_TYPE)?.iter().flatten() {
                 match summary.kinds.get_mut(kind) {
                     Some(count) => *count += 1,
@@ -157,9 +158,13 @@ impl<'a> Tables<'a> {
         summary: &mut DaySummary,
     ) -> Result<()> {
         let before = Some((Silver::EVENT_TIME, self.day.before(limits.volume_days)));
-        table.scan(&[], before, |batch| {
+        table.scan(&[Silver::EVENT_TYPE.name()], before, |batch| {
             let times = column_of(&batch, Silver::EVENT_TIME)?.values();
             count_earlier(self.day, now, times, &mut summary.earlier);
+            let kinds = column_of(&batch, Silver::EVENT_TYPE)?;
+            let events = times.iter().copied().zip(kinds.iter());
+            let days = summary.earlier.len();
+            count_earlier_kinds(self.day, now, events, days, &mut summary.earlier_kinds);
             Ok(())
         })
     }
@@ -203,12 +208,43 @@ impl<'a> Tables<'a> {
 
 /// Counts events into the days before, the day before first. What the day so far is compared with is as much of each.
 pub(super) fn count_earlier(day: Day, now: EventTime, times: &[EventTime], earlier: &mut [u64]) {
-    for time in times.iter().filter(|time| day.has_had(**time, now)) {
-        let days = usize::try_from(day.days_since(*time) - 1).unwrap_or(usize::MAX);
+    for days in times.iter().filter_map(|time| days_before(day, now, *time)) {
         if let Some(count) = earlier.get_mut(days) {
             *count += 1;
         }
     }
+}
+
+/// The same of each kind, for so many days.
+fn count_earlier_kinds<'k>(
+    day: Day,
+    now: EventTime,
+    events: impl Iterator<Item = (EventTime, Option<&'k str>)>,
+    days: usize,
+    earlier: &mut BTreeMap<String, Vec<u64>>,
+) {
+    for (time, kind) in events {
+        let (Some(before), Some(kind)) = (days_before(day, now, time), kind) else { continue };
+        if let Some(counts) = earlier.get_mut(kind) {
+            if let Some(count) = counts.get_mut(before) {
+                *count += 1;
+            }
+        } else {
+            let counts = (0..days).map(|day| u64::from(day == before)).collect();
+            earlier.insert(kind.to_owned(), counts);
+        }
+    }
+}
+
+/// How many days `time` lies before the day before, if it is compared at all.
+fn days_before(day: Day, now: EventTime, time: EventTime) -> Option<usize> {
+    let days = usize::try_from(day.days_since(time) - 1).unwrap_or(usize::MAX);
+    day.has_had(time, now).then_some(days)
+}
+
+/// The newest of these times that has come by `until`: one clock that is ahead would make all look fresh.
+fn newest_until(times: &[EventTime], until: EventTime) -> Option<EventTime> {
+    times.iter().copied().filter(|time| *time <= until).max()
 }
 
 /// Every column of texts, also those that nobody here writes.
@@ -233,17 +269,19 @@ fn drift(found: &[TableColumn], expected: &[TableColumn]) -> Drift {
     }
 }
 
-/// Counts the values that events of vitals have.
+/// Counts the values that events of vitals have. A file that was written without the column has none of them.
 fn fill(batch: &RecordBatch, limits: &QualitySection, summary: &mut DaySummary) -> Result<()> {
     let kinds = column_of(batch, Silver::EVENT_TYPE)?;
     let vitals: Vec<bool> = kinds.iter().map(|kind| kind == Some(VITALS)).collect();
     let expected = vitals.iter().filter(|is| **is).count() as u64;
     for name in &limits.complete {
-        let Some(column) = batch.column_by_name(name) else { continue };
-        let found = vitals.iter().enumerate().filter(|(row, is)| **is && column.is_valid(*row));
+        let found = batch.column_by_name(name).map_or(0, |column| {
+            let rows = vitals.iter().enumerate();
+            rows.filter(|(row, is)| **is && column.is_valid(*row)).count() as u64
+        });
         let filled = summary.filled.entry(name.clone()).or_default();
         filled.expected += expected;
-        filled.found += found.count() as u64;
+        filled.found += found;
     }
     Ok(())
 }
@@ -286,4 +324,65 @@ fn identify(batch: &RecordBatch, seen: &mut Vec<u64>) -> Result<()> {
 /// Sums up the leaks of several columns: what the last line says.
 pub(super) fn total(leaks: &BTreeMap<String, BTreeMap<String, u64>>) -> u64 {
     leaks.values().flat_map(BTreeMap::values).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Float64Array, StringArray};
+
+    use super::*;
+    use crate::healthcare::daily::summary::Filled;
+
+    const HOUR: EventTime = 3_600_000_000;
+
+    #[test]
+    fn a_file_without_the_column_has_none_of_the_values_that_are_expected() {
+        let kinds: ArrayRef = Arc::new(StringArray::from(vec![VITALS, "medication", VITALS]));
+        let rates: ArrayRef = Arc::new(Float64Array::from(vec![Some(70.0), None, None]));
+        let with = [("event_type", Arc::clone(&kinds)), ("heart_rate", rates)];
+        let (with, without) = (
+            RecordBatch::try_from_iter_with_nullable(with.map(|(name, c)| (name, c, true))),
+            RecordBatch::try_from_iter_with_nullable([("event_type", kinds, true)]),
+        );
+        let limits =
+            QualitySection { complete: vec!["heart_rate".to_owned()], ..QualitySection::default() };
+        let mut summary = DaySummary::default();
+        for batch in [with.unwrap(), without.unwrap()] {
+            fill(&batch, &limits, &mut summary).unwrap();
+        }
+        let expected = Filled { expected: 4, found: 1 };
+        assert_eq!(summary.filled, BTreeMap::from([("heart_rate".to_owned(), expected)]));
+    }
+
+    #[test]
+    fn a_sender_whose_clock_is_ahead_makes_nothing_fresh() {
+        let times = [HOUR, 3 * HOUR, 2 * HOUR];
+        assert_eq!(newest_until(&times, 2 * HOUR), Some(2 * HOUR));
+        assert_eq!(newest_until(&times, 3 * HOUR - 1), Some(2 * HOUR));
+        assert_eq!(newest_until(&times, HOUR - 1), None);
+        assert_eq!(newest_until(&times, 24 * HOUR), Some(3 * HOUR));
+    }
+
+    #[test]
+    fn events_of_the_days_before_are_counted_by_kind_too() {
+        let day: Day = "2025-11-24".parse().unwrap();
+        let at = |days: i64, hour: i64| day.start() - days * 24 * HOUR + hour * HOUR;
+        let events = [
+            (at(1, 3), Some("lab_result")),
+            (at(1, 4), Some(VITALS)),
+            (at(2, 5), Some(VITALS)),
+            (at(2, 6), Some(VITALS)),
+            // Later than it is, and longer ago than is compared.
+            (at(1, 23), Some(VITALS)),
+            (at(3, 1), Some(VITALS)),
+            (at(1, 1), None),
+        ];
+        let mut earlier = BTreeMap::new();
+        count_earlier_kinds(day, at(0, 12), events.into_iter(), 2, &mut earlier);
+        let expected = [("lab_result", vec![1, 0]), (VITALS, vec![1, 2])];
+        let expected = expected.map(|(kind, counts)| (kind.to_owned(), counts));
+        assert_eq!(earlier, BTreeMap::from(expected));
+    }
 }

@@ -5,8 +5,8 @@
 //! the gold table; a table that differs gets the right rows by one log entry.
 //!
 //! It runs beside the job. Windows that the job has not closed yet are left alone: the job writes them later. Which are
-//! closed is told by the cut's manifest and by gold itself: a window ends no later than any partition's watermark and
-//! than some row of gold, or the job has finished.
+//! closed is told by the cut's manifest and by gold at that cut: a window ends no later than any partition's watermark and
+//! than some row of gold, or the job has finished. While a partition of events has no watermark, none is.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use arrow_array::{BooleanArray, RecordBatch};
 use serde::Serialize;
 use thalweg_connectors::delta::{DeltaMaintenance, DeltaReader, OpenTable};
+use thalweg_core::checkpoint::manifest::{SourceSnapshot, SplitSnapshot};
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::Cut as PublishedCut;
 use thalweg_core::record::column_of;
@@ -29,7 +30,7 @@ use super::recompute::{self, GOLD, GoldTable};
 use super::same;
 use crate::healthcare::config::TimeSection;
 use crate::healthcare::gold::Kpis;
-use crate::healthcare::graph::{JOB, LATE_EVENTS, SILVER};
+use crate::healthcare::graph::{EVENTS, JOB, LATE_EVENTS, SILVER};
 use crate::healthcare::manifests::Manifests;
 use crate::healthcare::record::Silver;
 
@@ -87,7 +88,7 @@ pub fn refresh(
     let access = Access::from_environment();
     let reader = DeltaReader::at(place, &access)?;
     let cut = Cut::steadily(&reader, Manifests(checkpoints))?;
-    let windows = windows(day, time, cut.closed_before(&reader, day)?);
+    let windows = windows(day, time, cut.closed_before(day)?);
     let mut done = Refreshed {
         date: day.to_string(),
         checkpoint: cut.published.checkpoint.0,
@@ -103,12 +104,13 @@ pub fn refresh(
     Ok(done)
 }
 
-/// Silver and late as they were at one cut.
+/// Silver, late and gold as they were at one cut.
 struct Cut<'a> {
     published: PublishedCut,
     manifest: Manifest,
     silver: OpenTable<'a>,
     late: OpenTable<'a>,
+    gold: Vec<OpenTable<'a>>,
 }
 
 impl<'a> Cut<'a> {
@@ -138,6 +140,8 @@ impl<'a> Cut<'a> {
             reader.open(table)?.ok_or_else(missing)
         };
         let (mut silver, mut late) = (open(SILVER)?, open(LATE_EVENTS)?);
+        let gold = GOLD.iter().filter_map(|table| reader.open(table.path).transpose());
+        let mut gold: Vec<OpenTable<'a>> = gold.collect::<Result<_>>()?;
         // Read after the tables: as long as nothing was decided since the cut, the newest versions hold its rows, and
         // their files are those that maintenance has left.
         let read = manifests.read()?;
@@ -159,6 +163,8 @@ impl<'a> Cut<'a> {
                 reader.open_at(table, version)?.ok_or_else(missing)
             };
             (silver, late) = (at(SILVER)?, at(LATE_EVENTS)?);
+            let is_in = |table: &&GoldTable| published.versions.contains_key(table.path);
+            gold = GOLD.iter().filter(is_in).map(|table| at(table.path)).collect::<Result<_>>()?;
         }
         let is_it = |m: &Manifest| m.number == published.checkpoint && m.chain == published.chain;
         let manifest = read.iter().find(|m| is_it(m)).cloned().ok_or_else(gone)?;
@@ -168,29 +174,38 @@ impl<'a> Cut<'a> {
                 "a new chain has begun: try again after its first checkpoint",
             ));
         }
-        Ok(Self { published, manifest, silver, late })
+        Ok(Self { published, manifest, silver, late, gold })
     }
 
     /// Every window of the day that ends no later is closed, µs.
-    fn closed_before(&self, reader: &DeltaReader, day: Day) -> Result<EventTime> {
+    fn closed_before(&self, day: Day) -> Result<EventTime> {
         if self.manifest.finished {
             return Ok(EventTime::MAX);
         }
-        let splits = self.manifest.sources.iter().flat_map(|source| &source.splits);
-        let watermark = splits.filter_map(|s| s.watermark).min();
-        // A watermark may not have reached the windows yet, but what they have emitted was behind it.
+        // A watermark may not have reached the windows yet, but what they have emitted was behind it. In the cut: of a later
+        // checkpoint one table may have its rows already and another not.
         let mut emitted = None;
-        for table in GOLD {
-            let Some(open) = reader.open(table.path)? else { continue };
+        for table in &self.gold {
             let from_then_on = (Kpis::WINDOW_END, day.start()..EventTime::MAX);
-            open.scan(&[Kpis::WINDOW_END.name()], Some(from_then_on), |batch| {
+            table.scan(&[Kpis::WINDOW_END.name()], Some(from_then_on), |batch| {
                 let ends = column_of(&batch, Kpis::WINDOW_END)?;
                 emitted = emitted.max(ends.values().iter().copied().max());
                 Ok(())
             })?;
         }
-        Ok(watermark.min(emitted).unwrap_or(EventTime::MIN))
+        let read = watermark(&self.manifest.sources);
+        Ok(read.min(emitted).unwrap_or(EventTime::MIN))
     }
+}
+
+/// How far all partitions of events are; `None` while one has not told and may hold any row. One that falls silent is given
+/// what its job has emitted, so one without a watermark has kept every window open.
+fn watermark(sources: &[SourceSnapshot]) -> Option<EventTime> {
+    let is_read = |s: &SplitSnapshot| s.split.end.is_some_and(|end| s.split.position >= end);
+    let events = sources.iter().filter(|source| source.uid.as_str() == EVENTS);
+    let splits = events.flat_map(|source| &source.splits);
+    let open = splits.filter(|split| split.watermark.is_some() || !is_read(split));
+    open.map(|split| split.watermark).min().flatten()
 }
 
 /// The windows of a day, by their starts.
@@ -346,9 +361,13 @@ fn mend(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::collections::BTreeMap;
+
+    use thalweg_core::OperatorUid;
+    use thalweg_core::connector::source::Split;
 
     use super::*;
+    use crate::healthcare::graph::COMMANDS;
 
     const MINUTE: i64 = 60_000_000;
 
@@ -376,5 +395,39 @@ mod tests {
         assert!(found.closed.start >= day.start() && found.closed.start < day.start() + size);
         assert!(found.closed.end >= day.end() && found.closed.end < day.end() + size);
         assert_eq!(found.closed.start.rem_euclid(size), 0);
+    }
+
+    /// Where a split ends, and its watermark.
+    type Told = (Option<i64>, Option<EventTime>);
+
+    /// A source whose splits, read up to 5, end there and have these watermarks.
+    fn source(uid: &str, splits: &[Told]) -> SourceSnapshot {
+        let split = |(index, (end, watermark)): (usize, &Told)| {
+            let split = Split {
+                id: index.to_string(),
+                position: 5,
+                end: *end,
+                properties: BTreeMap::new(),
+            };
+            SplitSnapshot { split, watermark: *watermark }
+        };
+        SourceSnapshot {
+            uid: OperatorUid::new(uid).unwrap(),
+            identity: BTreeMap::new(),
+            splits: splits.iter().enumerate().map(split).collect(),
+            rows: 0,
+        }
+    }
+
+    #[test]
+    fn a_partition_without_a_watermark_keeps_every_window_open() {
+        let commands = source(COMMANDS, &[(None, None)]);
+        let of = |splits: &[Told]| watermark(&[commands.clone(), source(EVENTS, splits)]);
+        assert_eq!(of(&[(None, Some(70)), (Some(9), Some(60))]), Some(60));
+        assert_eq!(of(&[(None, Some(70)), (None, None)]), None);
+        assert_eq!(of(&[(Some(9), Some(70)), (Some(9), None)]), None);
+        // A piece that was read to its end and had no time in it holds nothing back.
+        assert_eq!(of(&[(Some(9), Some(70)), (Some(5), None)]), Some(70));
+        assert_eq!(of(&[]), None);
     }
 }

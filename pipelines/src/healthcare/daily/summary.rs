@@ -17,7 +17,7 @@ pub struct DaySummary {
     pub kinds: BTreeMap<String, u64>,
     /// Patients they are about.
     pub patients: u64,
-    /// When the last of them happened, µs.
+    /// When the last of them happened, µs; those that claim a time to come do not count.
     pub newest: Option<EventTime>,
     /// Events of them that came too late for gold.
     pub late: u64,
@@ -36,6 +36,8 @@ pub struct DaySummary {
     /// Events of each of the days before, the day before first; of a day that is judged while it goes on, those up to
     /// the same time of day.
     pub earlier: Vec<u64>,
+    /// The same of each kind that they had.
+    pub earlier_kinds: BTreeMap<String, Vec<u64>>,
     /// Columns that are not as they should be.
     pub drift: BTreeMap<String, Drift>,
     /// What looks like an identifier in the open: by column, by kind.

@@ -88,6 +88,51 @@ fn a_day_without_events_is_neither_fresh_nor_full() {
 }
 
 #[test]
+fn where_nothing_is_to_be_filled_nothing_is_judged_full() {
+    let none =
+        |d: &mut DaySummary| d.filled = [("heart_rate".to_owned(), Filled::default())].into();
+    only(none, "completeness.heart_rate", Status::Pass);
+    let mut day = usual();
+    none(&mut day);
+    let checks = judge(&day, END, i64::MAX, &QualitySection::default());
+    let check = checks.iter().find(|c| c.name == "completeness.heart_rate").unwrap();
+    assert_eq!(check.observed, "not judged: no event of kind vitals");
+}
+
+/// A week of 1,000 events a day of which so many are of kind `vitals`, the day before first, and a day that has `found`.
+fn week_of(vitals: [u64; 7], found: u64) -> impl FnOnce(&mut DaySummary) {
+    move |day| {
+        day.earlier = vec![1_000; 7];
+        day.earlier_kinds = [("vitals".to_owned(), vitals.to_vec())].into();
+        day.kinds = [("lab_result".to_owned(), 1_000 - found)].into();
+        if found > 0 {
+            day.kinds.insert("vitals".to_owned(), found);
+        }
+    }
+}
+
+#[test]
+fn a_kind_that_is_missing_closes_the_gate_though_others_go_on() {
+    use Status::{Fail, Pass, Warn};
+    let usually = [800; 7];
+    for (found, status) in [(0, Fail), (79, Fail), (300, Warn), (800, Pass), (1_000, Pass)] {
+        only(week_of(usually, found), "volume.events", status);
+    }
+    let mut day = usual();
+    week_of(usually, 0)(&mut day);
+    let checks = judge(&day, END, i64::MAX, &QualitySection::default());
+    let check = checks.iter().find(|c| c.name == "volume.events").unwrap();
+    assert_eq!(check.observed, "1000 events; 0 of kind vitals where about 800 are usual");
+    // Who has none of a kind on most days lacks nothing.
+    only(week_of([0, 0, 0, 0, 800, 800, 800], 0), "volume.events", Pass);
+    // What comes a few times a day does so by chance, and what rests on Sundays rested a week ago.
+    only(week_of([3; 7], 0), "volume.events", Warn);
+    only(week_of([3; 7], 1), "volume.events", Pass);
+    only(week_of([800, 800, 800, 800, 800, 0, 0], 0), "volume.events", Warn);
+    only(week_of([0, 800, 800, 800, 800, 800, 800], 0), "volume.events", Fail);
+}
+
+#[test]
 fn without_history_volume_passes() {
     only(|d| d.earlier = vec![0; 7], "volume.events", Status::Pass);
 }
