@@ -1,17 +1,24 @@
-//! The wall clock of a process is set forward and back: what is waited for takes as long as it takes, and tables stay whole.
+//! The wall clock of a process is set forward and back: what is waited for takes as long as it takes, tables stay whole, and
+//! markers are kept. It is the process's for good, so nothing else is tested here.
 #![cfg(all(feature = "delta", feature = "kafka", feature = "test-util"))]
 
 #[path = "delta/support/mod.rs"]
 mod delta_support;
+#[cfg(test)]
+#[allow(dead_code, reason = "each test binary uses its part")]
+#[path = "kafka/job.rs"]
+mod job;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use delta_support::Lake;
+use job::{Job, all, known};
 use rdkafka::mocking::MockCluster;
 use thalweg_connectors::clock;
 use thalweg_connectors::kafka::{KafkaConfig, KafkaSource};
+use thalweg_connectors::testing::kafka_server::KafkaServer;
 use thalweg_core::connector::source::Source;
 use thalweg_core::testing::NoColumns;
 use thalweg_core::time::Clock;
@@ -85,4 +92,23 @@ fn a_broker_that_is_away_is_waited_for_though_the_clock_jumps() {
         asking.join().unwrap()
     });
     assert_eq!(found.unwrap().len(), 1);
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_let_the_marker_of_a_quiet_sink_expire() {
+    let Some(kafka) = KafkaServer::shared() else { return };
+    let _alone = ALONE.blocking_lock();
+    set_clock(0);
+    let refresh = Duration::from_millis(20);
+    let job = Job::begin(kafka, 1).with(|config| config.marker_refresh = refresh);
+    job.commit(&job.stage(1, 0..10)).unwrap();
+    job.forget_marker();
+    set_clock(-30);
+    let written = (0..50).any(|_| {
+        std::thread::park_timeout(refresh);
+        job.publish(7, &job.decided());
+        job.copy().open(&known(1)).is_ok()
+    });
+    assert!(written, "the marker waits for the clock to be where it was");
+    assert_eq!(job.read("read_committed"), all(0..10));
 }

@@ -7,12 +7,21 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use thalweg_core::ErrorKind;
+use thalweg_core::time::Clock;
 use thalweg_objects::testing::{Emulator, Fault, Store};
 use thalweg_runtime::checkpoint::storage::{Created, create_resolved};
-use thalweg_runtime::{CheckpointStorage, ObjectStorage};
+use thalweg_runtime::{CheckpointStorage, ObjectStorage, SystemClock};
 
 fn open(emulator: &Emulator) -> ObjectStorage {
     ObjectStorage::open(&emulator.place("checkpoints"), &emulator.access()).unwrap()
+}
+
+fn wait_until(limit: Duration, done: impl Fn() -> bool) {
+    let clock = SystemClock::default();
+    while !done() {
+        assert!(clock.monotonic() < limit, "what is waited for has not come within {limit:?}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
 }
 
 fn keeps_the_contract(storage: &dyn CheckpointStorage) {
@@ -102,9 +111,7 @@ fn a_request_that_hangs_is_given_up_read_and_sent_again() {
         proxy.next("PUT", "m-late", Fault::Late);
         create_resolved(&storage, "m-late", b"ours").unwrap();
         proxy.release();
-        while proxy.late() == 0 {
-            std::thread::yield_now();
-        }
+        wait_until(Duration::from_mins(1), || proxy.late() > 0);
         for name in ["m-hang", "m-late"] {
             assert_eq!(storage.read(name).unwrap().as_deref(), Some(&b"ours"[..]));
         }

@@ -1,8 +1,9 @@
 //! Readers of whole topics: librdkafka's, and Apache Kafka's own console consumer, which shares nothing with the code
 //! under test.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -22,14 +23,33 @@ const TIMEOUT: Duration = Duration::from_mins(3);
 const LONG_TIMEOUT: Duration = Duration::from_mins(30);
 const POLL: Duration = Duration::from_millis(500);
 const MOST_QUIET: u32 = 120;
-/// It stops once no message has come for this long.
-const QUIET_MS: &str = "8000";
+/// It gives up once no message has come for this long, which a busy machine may take. It is told how many there are, so
+/// that it need not wait for the end.
+const QUIET_MS: &str = "60000";
 
 /// All committed messages of a topic, from each partition's beginning to its last stable offset.
 pub(super) fn committed_messages(
     bootstrap_servers: &str,
     topic: &str,
 ) -> Result<Vec<Consumed>, KafkaServerError> {
+    let mut messages = Vec::new();
+    each_committed(bootstrap_servers, topic, |message| {
+        messages.push(Consumed {
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis(),
+            value: message.payload().unwrap_or_default().to_vec(),
+        });
+    })?;
+    Ok(messages)
+}
+
+/// Hands on all committed messages of a topic, from each partition's beginning to its last stable offset.
+fn each_committed(
+    bootstrap_servers: &str,
+    topic: &str,
+    mut each: impl FnMut(&BorrowedMessage<'_>),
+) -> Result<(), KafkaServerError> {
     let failed = |cause| KafkaServerError::Kafka { what: format!("read topic {topic}"), cause };
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap_servers).set("group.id", "thalweg-test-reader");
@@ -45,7 +65,7 @@ pub(super) fn committed_messages(
         list.add_partition_offset(topic, *partition, Offset::Beginning).map_err(failed)?;
     }
     consumer.assign(&list).map_err(failed)?;
-    let (mut messages, mut quiet) = (Vec::new(), 0);
+    let mut quiet = 0;
     while !open.is_empty() {
         match consumer.poll(POLL) {
             None if quiet == MOST_QUIET => {
@@ -57,16 +77,11 @@ pub(super) fn committed_messages(
             None | Some(Err(_)) => quiet += 1,
             Some(Ok(message)) => {
                 quiet = 0;
-                messages.push(Consumed {
-                    partition: message.partition(),
-                    offset: message.offset(),
-                    timestamp_ms: message.timestamp().to_millis(),
-                    value: message.payload().unwrap_or_default().to_vec(),
-                });
+                each(&message);
             }
         }
     }
-    Ok(messages)
+    Ok(())
 }
 
 /// All committed messages of a topic, each one a line.
@@ -102,6 +117,19 @@ fn consume(
     output: &Path,
     timeout: Duration,
 ) -> Result<(), KafkaServerError> {
+    let (mut messages, mut seen) = (0_u64, BTreeMap::new());
+    each_committed(bootstrap_servers, topic, |message| {
+        // Behind a change of the leader's epoch librdkafka may give the same message again.
+        let newest = seen.entry(message.partition()).or_insert(-1);
+        if message.offset() > *newest {
+            *newest = message.offset();
+            messages += 1;
+        }
+    })?;
+    if messages == 0 {
+        // To the tool no number is every number.
+        return fs::write(output, "").map_err(unusable);
+    }
     let mut consumer = Command::new("sh");
     // Messages apart from what the tool says about itself.
     consumer.args(["-c", "out=$1; shift; exec \"$@\" >\"$out\"", "sh"]).arg(output);
@@ -111,8 +139,24 @@ fn consume(
     consumer.arg("org.apache.kafka.tools.consumer.ConsoleConsumer");
     consumer.args(["--bootstrap-server", bootstrap_servers, "--topic", topic, "--from-beginning"]);
     consumer.args(["--isolation-level", "read_committed", "--timeout-ms", QUIET_MS]);
-    run_bounded(consumer, &output.with_extension("log"), timeout)
-        .map_err(|reason| unusable(io::Error::other(reason)))
+    consumer.args(["--max-messages", &messages.to_string()]);
+    let failed = |reason: String| unusable(io::Error::other(reason));
+    run_bounded(consumer, &output.with_extension("log"), timeout).map_err(failed)?;
+    // It ends well as well where it has given up.
+    let lines = lines(output).map_err(unusable)?;
+    if lines < messages {
+        return Err(failed(format!("it gave up behind {lines} of {messages} messages")));
+    }
+    Ok(())
+}
+
+fn lines(file: &Path) -> io::Result<u64> {
+    let mut lines = 0;
+    for line in BufReader::new(File::open(file)?).split(b'\n') {
+        line?;
+        lines += 1;
+    }
+    Ok(lines)
 }
 
 fn unusable(cause: io::Error) -> KafkaServerError {

@@ -189,9 +189,7 @@ fn a_commit_that_hangs_ends_is_read_and_tried_again() {
         proxy.next("PUT", "_delta_log/00000000000000000002.json", Fault::Late);
         lake.append(2, 10..20).await.unwrap();
         proxy.release();
-        while proxy.late() == 0 {
-            tokio::task::yield_now().await;
-        }
+        support::wait_until(Duration::from_mins(1), || proxy.late() > 0).await;
         assert_eq!(lake.ids().await, (0..20).collect::<Vec<_>>());
 
         let lake = Lake { access: lake.access.clone().retry_for(Duration::ZERO), ..lake }.again();

@@ -7,8 +7,6 @@ mod at_least_once;
 #[cfg(test)]
 mod brokers;
 #[cfg(test)]
-mod clocks;
-#[cfg(test)]
 mod exactly_once;
 #[cfg(test)]
 mod hanging;

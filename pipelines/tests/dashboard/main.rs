@@ -367,18 +367,19 @@ async fn what_is_live_waits_for_no_table() {
 fn a_second_demo_begins_where_the_first_ended() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let run = || {
+    let run = |events: u64| {
         let mut command = healthcare();
         command.args(["run", "--quiet", "--events", "4000", "--data-dir"]).arg(&data);
         succeed(&mut command);
+        assert_eq!(support::count(&data, "bronze/events"), events);
         let mut minutes: Vec<i64> =
             gold(&data, "gold/kpis", None).iter().map(|row| row.minute).collect();
         minutes.sort_unstable();
         minutes
     };
     // Some four minutes, in four seconds: the second one begins long before the first one's time is over.
-    let first = run();
-    let both = run();
+    let first = run(4_000);
+    let both = run(8_000);
     assert!(first.len() > 2 && both.len() > first.len() + 2, "{first:?}, {both:?}");
     assert_eq!(both[..first.len()], first, "a minute lies among those of the first demo");
     assert!(both.windows(2).all(|pair| pair[0] < pair[1]), "a minute is there twice: {both:?}");

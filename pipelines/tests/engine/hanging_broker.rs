@@ -19,8 +19,9 @@ use thalweg_runtime::{JobMetrics, SystemClock};
 use crate::bench::{Bench, brisk};
 
 const HANGS: Duration = Duration::from_secs(6);
-/// What a busy machine may add to the hundredths of a second in which rows and checkpoints follow each other.
-const JITTER: Duration = Duration::from_secs(2);
+/// What a busy machine may add to the hundredths of a second in which rows and checkpoints follow each other. Whoever waits
+/// for the broker waits for longer.
+const JITTER: Duration = Duration::from_secs(4);
 const ROWS: u64 = 1_000;
 
 #[derive(thalweg_core::Record)]

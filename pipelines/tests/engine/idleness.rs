@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{RecordBatch, StringArray, TimestampMicrosecondArray};
-use thalweg_connectors::memory::{MemorySource, MemoryStore};
+use thalweg_connectors::memory::{MemorySource, MemorySourceHandle, MemoryStore};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_core::time::Clock;
@@ -94,6 +94,14 @@ impl Ward {
         gold.iter().flat_map(|b| b.column(3).as_primitive::<Int64Type>().values().to_vec()).sum()
     }
 
+    /// Lets split `a` go behind its first row once that of `b` was read as well: before, `b` may fall idle and its row be
+    /// late, however quick this machine is.
+    fn release(&self, job: &JobHandle, source: &MemorySourceHandle) {
+        let read = || job.metrics().nodes().get("readings").map_or(0, |rows| rows.0);
+        self.wait(job, "a row of each split", |_| read() == 2);
+        source.release("a");
+    }
+
     fn wait(&self, job: &JobHandle, what: &str, done: impl Fn(&Self) -> bool) {
         let clock = SystemClock::default();
         while !done(self) {
@@ -110,9 +118,11 @@ fn a_split_back_from_idleness_is_late_where_its_windows_were_emitted() {
         let ward = Ward::new();
         let source = MemorySource::new(Reading::schema())
             .split("a", [at(&[0, 60, 120, 180, 240])])
-            .split("b", [at(&[1])]);
+            .split("b", [at(&[1])])
+            .hold_at("a", 1);
         let handle = source.handle();
         let job = ward.start(source, true, parallelism);
+        ward.release(&job, &handle);
         ward.wait(&job, "windows emitted past the silent split", |w| w.store.rows("gold") >= 3);
         // Two readings of emitted windows, one that is on time.
         handle.push("b", at(&[70, 75, 245])).unwrap();
@@ -132,9 +142,10 @@ fn what_was_told_while_a_split_was_silent_is_remembered_by_a_checkpoint() {
             .split("b", [at(&[1]), at(&[70, 75, 245])])
             .hold_at("b", 1)
     };
-    let first = source();
-    let _open = first.handle();
+    let first = source().hold_at("a", 1);
+    let handle = first.handle();
     let job = ward.start(first, true, 2);
+    ward.release(&job, &handle);
     ward.wait(&job, "windows emitted past the silent split", |w| w.store.rows("gold") >= 3);
     job.stopper().stop();
     assert!(!job.join().unwrap().finished);

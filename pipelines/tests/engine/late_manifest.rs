@@ -15,6 +15,8 @@ use thalweg_core::prelude::*;
 use thalweg_runtime::checkpoint::storage::Created;
 use thalweg_runtime::{CheckpointStorage, JobBuilder, MemoryStorage, Settings};
 
+use crate::bench::{PATIENCE, wait_until};
+
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
 struct Row {
@@ -91,9 +93,7 @@ fn a_manifest_left_where_garbage_was_collected_stops_nobody() {
         JobBuilder::new(graph, storage as _, Arc::clone(&key)).settings(settings).start().unwrap()
     };
     let first = job();
-    while first.metrics().checkpoint.load(Ordering::Relaxed) < 4 {
-        std::thread::yield_now();
-    }
+    wait_until(PATIENCE, || first.metrics().checkpoint.load(Ordering::Relaxed) >= 4);
     first.stopper().stop();
     let stopped = first.join().unwrap();
     assert!(!stopped.finished, "there is something left to do");

@@ -6,7 +6,8 @@ use std::time::Duration;
 use thalweg_connectors::memory::MemoryStore;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::graph::JobGraph;
-use thalweg_runtime::{CheckpointStorage, JobBuilder, MemoryStorage, Settings};
+use thalweg_core::time::Clock;
+use thalweg_runtime::{CheckpointStorage, JobBuilder, MemoryStorage, Settings, SystemClock};
 
 pub(crate) struct Bench {
     pub(crate) storage: Arc<dyn CheckpointStorage>,
@@ -25,6 +26,18 @@ impl Bench {
 
     pub(crate) fn job(&self, graph: JobGraph, settings: Settings) -> JobBuilder {
         JobBuilder::new(graph, Arc::clone(&self.storage), Arc::clone(&self.key)).settings(settings)
+    }
+}
+
+/// What takes longer on the busiest machine does not happen any more.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Waits until `done`, for `limit` at most.
+pub(crate) fn wait_until(limit: Duration, done: impl Fn() -> bool) {
+    let clock = SystemClock::default();
+    while !done() {
+        assert!(clock.monotonic() < limit, "what is waited for has not come within {limit:?}");
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 

@@ -11,6 +11,7 @@ pub mod faults;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{
@@ -231,6 +232,16 @@ pub async fn foreign_cleanup(folder: &std::path::Path) {
     for v in 0..table.version().unwrap() {
         drop(std::fs::remove_file(folder.join(format!("_delta_log/{v:020}.json"))));
     }
+}
+
+pub async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
+    let waits = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waited = tokio::time::timeout(limit, waits).await;
+    assert!(waited.is_ok(), "what is waited for has not come within {limit:?}");
 }
 
 pub async fn open_table(folder: &std::path::Path) -> DeltaTable {

@@ -1,6 +1,6 @@
 //! Whole jobs over memory in the cases that `docs/architecture.md` names beyond the pitfalls: rewinds, graphs that have
-//! changed, sources that end at different times, drained jobs that are started again, copies that wake up where garbage was collected, and late rows that
-//! nobody keeps. And graphs that are not built.
+//! changed, sources that end at different times, drained jobs that are started again, copies that wake up where garbage was
+//! collected, late rows that nobody keeps, and jobs that have nothing to do. And graphs that are not built.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -10,6 +10,7 @@
 
 mod drained;
 mod graphs;
+mod idle;
 mod late;
 mod records;
 mod rewind;

@@ -13,11 +13,15 @@ use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::Cut;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
+use thalweg_core::time::Clock;
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_runtime::cli::CheckpointsCommand;
 use thalweg_runtime::{
     CheckpointStorage, Created, JobBuilder, JobHandle, JobSummary, MemoryStorage, Settings,
+    SystemClock,
 };
+
+use crate::bench::PATIENCE;
 
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
@@ -189,9 +193,11 @@ impl World {
 
     /// Waits until `rows` rows are in the table of all rows and nothing is under way any more.
     pub(crate) fn settle(&self, job: &JobHandle, rows: u64) {
+        let clock = SystemClock::default();
         let (mut still, mut last) = (0, 0);
         while still < 20 {
             assert!(!job.is_finished(), "the job has ended");
+            assert!(clock.monotonic() < PATIENCE, "the job does not come to rest");
             let finished = job.metrics().checkpoint.load(Ordering::Relaxed);
             let done =
                 finished == last && self.store.rows("all") == rows && self.newest().0 == finished;
