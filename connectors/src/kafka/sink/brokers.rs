@@ -10,7 +10,7 @@ use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thalweg_core::{CheckpointId, Error, Result};
 
-use super::cluster::{Answer, Cluster, FoundTopic, Reading, Refusal, Transactions, attempts};
+use super::cluster::{Answer, Cluster, Ends, FoundTopic, Reading, Refusal, Transactions, attempts};
 use super::config::KafkaSinkConfig;
 use super::messages::Message;
 use super::sessions::locked;
