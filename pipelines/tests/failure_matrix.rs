@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
-use support::{AllRows, assert_mirrored, count, run_file, shown, succeed, write_events};
+use support::{
+    AllRows, assert_alerts, assert_mirrored, count, run_file, shown, succeed, write_events,
+};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
 use thalweg_core::failpoint;
 
@@ -202,6 +204,7 @@ impl World<'_> {
             let dies = "state.after=1*return(error)->off;manifest.after=return(exit)";
             let died = self.run(&name, &format!("{dies};source.poll={PACE}")).output().unwrap();
             assert!(died.status.code().is_none(), "{name}: {}", shown(&died));
+            assert!(has_met(&died, "manifest.after"), "{name}: {}", shown(&died));
         }
         if when == When::Fresh {
             succeed(&mut self.run(&name, ""));
@@ -232,16 +235,21 @@ fn recovers_again((point, _, when): Case) -> bool {
     when == When::Later && (point.starts_with("recover.") || point == "operator.restore")
 }
 
+/// The log tells of a step that fails, waits or dies before it does.
+fn has_met(output: &Output, point: &str) -> bool {
+    String::from_utf8_lossy(&output.stderr).contains(&format!("met failpoint {point}"))
+}
+
 fn outcome(name: &str, case: Case, output: &Output) -> Outcome {
-    if output.status.code().is_none() {
-        return Outcome::Died;
-    }
-    assert!(output.status.success(), "{name}: {}", shown(output));
     let (point, way, _) = case;
     let told = String::from_utf8_lossy(&output.stderr);
     // Of a panic the log tells no more than its place.
-    let met = told.contains(&format!("met failpoint {point}"))
-        || (way == Way::Panic && told.contains("panicked"));
+    let met = has_met(output, point) || (way == Way::Panic && told.contains("panicked"));
+    if output.status.code().is_none() {
+        assert!(met, "{name}: died of something else: {}", shown(output));
+        return Outcome::Died;
+    }
+    assert!(output.status.success(), "{name}: {}", shown(output));
     if !met {
         Outcome::NotPassed
     } else if told.matches(RESTARTING).count() > usize::from(recovers_again(case)) {
@@ -289,6 +297,7 @@ fn whatever_fails_wherever_and_whenever_nothing_is_lost_or_doubled() {
     let calm = folder.path().join("calm");
     succeed(&mut run_file(&calm, &input));
     assert_eq!(count(&calm, "silver/events") + count(&calm, "quarantine/events"), EVENTS);
+    assert_alerts(&calm, EVENTS);
     let twice = folder.path().join("twice");
     succeed(&mut run_file(&twice, &input));
     succeed(run_file(&twice, &input).arg("--fresh"));

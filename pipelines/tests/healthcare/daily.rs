@@ -53,6 +53,19 @@ fn today() -> String {
     String::from_utf8(today).unwrap().trim().to_owned()
 }
 
+/// Runs the job to its end, all of it on one day: once more, should midnight have come in between. Which day that was.
+fn run_within_a_day(data: &Path, input: &Path) -> String {
+    let mut today = today();
+    loop {
+        succeed(&mut run_file(data, input));
+        let begun = std::mem::replace(&mut today, self::today());
+        if begun == today {
+            return today;
+        }
+        fs::remove_dir_all(data).unwrap();
+    }
+}
+
 fn failed(said: &Value) -> Vec<&str> {
     said["failed"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
 }
@@ -203,16 +216,7 @@ fn another_schema_other_ranges_and_rejected_messages_close_it_too() {
     // Messages are of the day on which they arrive.
     let (input, data) = (folder.path().join("broken.jsonl"), folder.path().join("broken"));
     fs::write(&input, lines(&day(DAY)[..10]) + &"{\"patient_id\":\n".repeat(10)).unwrap();
-    // Once more, should midnight have come in between.
-    let mut today = today();
-    loop {
-        succeed(&mut run_file(&data, &input));
-        let now = std::mem::replace(&mut today, self::today());
-        if now == today {
-            break;
-        }
-        fs::remove_dir_all(&data).unwrap();
-    }
+    let today = run_within_a_day(&data, &input);
     let output = ends_with(&mut dated("quality", &data, &today), 3);
     assert!(failed(&last_line(&output)).contains(&"validity.rejected"), "{}", shown(&output));
     let output = ends_with(dated("report", &data, &today).current_dir(folder.path()), 0);
@@ -307,8 +311,7 @@ fn cuts_of_other_jobs_and_of_a_chain_that_is_gone_are_not_taken_for_those_of_the
     let folder = tempfile::tempdir().unwrap();
     let (input, data) = (folder.path().join("events.jsonl"), folder.path().join("data"));
     write_events(&input, 5_000, 35);
-    succeed(&mut run_file(&data, &input));
-    let (out, today) = (folder.path().join("out"), today());
+    let (out, today) = (folder.path().join("out"), run_within_a_day(&data, &input));
     let report = || {
         ends_with(dated("report", &data, &today).arg("--out").arg(&out), 0);
         let json = fs::read_to_string(out.join(format!("report-{today}.json"))).unwrap();

@@ -18,8 +18,8 @@ use rand::{Rng, SeedableRng};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, Record, or_skip, unique_topic};
 
 use crate::support::{
-    assert_dead_letters, assert_mirrored, assert_same_tables, count, ended_within, healthcare,
-    start, succeed, write_events,
+    assert_alerts, assert_dead_letters, assert_mirrored, assert_same_tables, count, ended_within,
+    healthcare, start, succeed, write_events,
 };
 
 const EVENTS: u64 = 60_000;
@@ -98,7 +98,7 @@ fn each_message_is_in_the_tables_once_whatever_is_killed() {
             let mut child = start(&mut run(&kafka, &topic, &data));
             let ended =
                 ended_within(&mut child, Duration::from_millis(random.random_range(200..2_500)));
-            assert!(!ended, "the job ended by itself");
+            assert!(ended.is_none(), "the job ended by itself: {ended:?}");
             kills += 1;
         }
     });
@@ -110,6 +110,7 @@ fn each_message_is_in_the_tables_once_whatever_is_killed() {
     succeed(run(&kafka, &topic, &calm).args(["--events", &all, "--drain"]));
     assert_eq!(count(&calm, "bronze/events"), EVENTS);
     assert_eq!(count(&calm, "silver/events") + count(&calm, "quarantine/events"), EVENTS);
+    assert_alerts(&calm, EVENTS);
     assert_same_tables(&calm, &data);
     for data in [&calm, &data] {
         // Read by a client that shares nothing with ours.

@@ -52,7 +52,8 @@ fn twenty_kills_lose_and_double_nothing() {
             } else {
                 Duration::from_mins(5)
             };
-            if ended_within(&mut child, limit) {
+            if let Some(status) = ended_within(&mut child, limit) {
+                assert!(status.success(), "kills end no job in another way: {status}");
                 break;
             }
             kills += 1;

@@ -11,14 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 use thalweg_core::failpoint;
 
 use crate::support::{
-    TABLES, data_files, ends_with, healthcare, last_line, rows, run_file, shown, start, succeed,
-    write_events,
+    Started, TABLES, data_files, ends_with, healthcare, last_line, rows, run_file, shown, start,
+    succeed, wait_until, write_events,
 };
 
 /// Enough for a few epochs.
@@ -241,12 +240,10 @@ fn demo(folder: &Path, name: &str, settings: &str, done: impl Fn(&Path, &str) ->
     let mut command = healthcare();
     command.args(["run", "--quiet", "--checkpoint-interval", "50ms", "--data-dir"]).arg(&data);
     command.arg("--config").arg(&config).env("THALWEG_LOG", "warn");
-    let mut job =
-        command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
-    while !done(&data, &fs::read_to_string(&log).unwrap()) {
-        assert!(job.try_wait().unwrap().is_none(), "{}", fs::read_to_string(&log).unwrap());
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
+    command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let mut job = Started::new(&mut command);
+    let what = format!("what `{name}` waits for");
+    wait_until(&mut job, &what, || done(&data, &fs::read_to_string(&log).unwrap()));
     let told = Command::new("kill").args(["-TERM", &job.id().to_string()]).status();
     assert!(told.unwrap().success());
     assert!(job.wait().unwrap().success(), "{}", fs::read_to_string(&log).unwrap());
@@ -285,10 +282,8 @@ fn wrong_use_is_told_by_the_exit_code_and_one_line() {
     let mut job =
         start(run_file(&data, &input).env("FAILPOINTS", "commit.before=1*off->sleep(600000)"));
     // The job is at its first commit, and has its lock.
-    while !data.join("checkpoints/manifest-00000000000000000001.json").exists() {
-        assert!(job.try_wait().unwrap().is_none());
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
+    let manifest = data.join("checkpoints/manifest-00000000000000000001.json");
+    wait_until(&mut job, "the first checkpoint", || manifest.exists());
     let output = ends_with(maintain(&data).args(FORCED), 1);
     assert!(shown(&output).contains("another process is running"), "{}", shown(&output));
     let output = ends_with(maintain(&data).args(["--retention", "59m"]), 2);

@@ -21,8 +21,8 @@ use thalweg_objects::testing::{Emulator, Fault, Store};
 
 use crate::support::serving::{Serving, cookie, request};
 use crate::support::{
-    TABLES, assert_same_tables, count, ended_within, fail, healthcare, run_file, shown, start,
-    succeed, write_events,
+    TABLES, assert_alerts, assert_same_tables, count, ended_within, fail, healthcare, run_file,
+    shown, start, succeed, unless_killed, write_events,
 };
 
 const KILLS: u32 = 6;
@@ -38,6 +38,7 @@ impl Calm {
         write_events(&calm.input(), events, seed);
         succeed(&mut run_file(&calm.tables(), &calm.input()));
         assert!(TABLES.iter().all(|t| count(&calm.tables(), t) > 0), "there are rows to compare");
+        assert_alerts(&calm.tables(), events);
         calm
     }
 
@@ -99,7 +100,9 @@ fn ended_before(child: &mut Child, emulator: &Emulator, requests: usize) -> bool
         }
         if emulator.proxy().requests() >= limit {
             child.kill().unwrap();
-            return child.wait().unwrap().success();
+            let ended = unless_killed(child.wait().unwrap());
+            assert!(ended.is_none_or(|status| status.success()), "it ended by itself: {ended:?}");
+            return ended.is_some();
         }
         std::thread::park_timeout(Duration::from_millis(1));
     }
@@ -158,9 +161,11 @@ fn of_two_copies_on_one_bucket_one_is_fenced() {
         let mut command = run(&s3, &place, &calm.input());
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    let first = spawn();
-    while newest(&s3, &place) != "1" {
-        std::thread::yield_now();
+    let mut first = spawn();
+    while !newest(&s3, &place).parse::<u64>().is_ok_and(|number| number >= 1) {
+        let ended = first.try_wait().unwrap();
+        assert!(ended.is_none(), "the first one ended before there was another: {ended:?}");
+        std::thread::park_timeout(Duration::from_millis(1));
     }
     let second = spawn();
     let ended: Vec<Output> =
@@ -179,7 +184,9 @@ fn the_job_and_its_tools_work_on_adls_and_gcs() {
     for emulator in [Store::Adls, Store::Gcs].into_iter().filter_map(Emulator::start) {
         let place = emulator.place("job");
         let mut child = start(&mut run(&emulator, &place, &calm.input()));
-        ended_within(&mut child, Duration::from_millis(1_500));
+        if let Some(status) = ended_within(&mut child, Duration::from_millis(1_500)) {
+            assert!(status.success(), "{status}");
+        }
         succeed(&mut run(&emulator, &place, &calm.input()));
         calm.assert_same(&emulator, &place);
 

@@ -6,7 +6,14 @@
     reason = "a test fails by panicking"
 )]
 
-use crate::support::{TABLES, assert_same_tables, count, rows, run_file, succeed, write_events};
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::table_log::{double_a_file, lose_a_file};
+use crate::support::{
+    ALERTS, AllRows, TABLES, assert_alerts, assert_same_tables, count, rows, run_file, succeed,
+    write_events,
+};
 
 const EVENTS: u64 = 40_000;
 
@@ -18,10 +25,39 @@ fn parallelism_does_not_show() {
     let one = folder.path().join("one");
     succeed(run_file(&one, &input).args(["--parallelism", "1"]));
     assert!(TABLES.iter().all(|t| count(&one, t) > 0), "every table has rows to compare");
+    assert_alerts(&one, EVENTS);
     for parallelism in ["2", "4"] {
         let data = folder.path().join(parallelism);
         succeed(run_file(&data, &input).args(["--parallelism", parallelism]));
         assert_same_tables(&one, &data);
+    }
+}
+
+#[test]
+fn what_is_lost_or_doubled_in_any_table_is_a_difference_and_no_value_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, calm) = (folder.path().join("events.jsonl"), folder.path().join("calm"));
+    write_events(&input, EVENTS, 6);
+    succeed(&mut run_file(&calm, &input));
+    let expected = AllRows::of(&calm);
+    assert_eq!(expected.differences(&calm), Vec::<String>::new());
+    let damages: [(&str, fn(&Path), &str, &str); 2] = [
+        ("doubled", double_a_file, ": 0 lost, ", " doubled or new ("),
+        ("lost", lose_a_file, " lost (", ", 0 doubled or new"),
+    ];
+    for (name, damage, first, second) in damages {
+        let data = folder.path().join(name);
+        let copied = Command::new("cp").arg("-r").args([&calm, &data]).status().unwrap();
+        assert!(copied.success());
+        for table in TABLES.into_iter().chain([ALERTS]) {
+            damage(&data.join(table));
+        }
+        let told = expected.differences(&data);
+        assert_eq!(told.len(), TABLES.len() + 1, "{told:?}");
+        for (line, table) in told.iter().zip(TABLES.into_iter().chain([ALERTS])) {
+            let is_told = line.starts_with(table) && line.contains(first) && line.contains(second);
+            assert!(is_told && !line.contains("2025-11"), "{line}");
+        }
     }
 }
 

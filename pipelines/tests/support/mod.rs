@@ -2,20 +2,22 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 mod commands;
+mod compare;
 mod cuts;
 pub(crate) mod days;
 mod listener;
 mod mirror;
 pub(crate) mod serving;
+mod started;
 pub(crate) mod table_log;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::ops::Range;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
@@ -26,11 +28,17 @@ use rand::{Rng, SeedableRng};
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use commands::{ends_with, last_line, operator};
 #[allow(unused_imports, reason = "each test binary uses a part")]
+pub(crate) use compare::{AllRows, assert_same_tables};
+#[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use cuts::CutReader;
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use listener::Listener;
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use mirror::{assert_dead_letters, assert_mirrored};
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub(crate) use started::{Started, ended_within, start, unless_killed, wait_until};
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub(crate) use table_log::{data_files, data_files_at};
 
 /// Every table of the pipeline but `meta/checkpoints`, whose rows depend on timing, and alerts, which only inputs have
 /// that keep the order of a patient's events.
@@ -55,7 +63,25 @@ pub(crate) const VOLATILE: [&str; 2] = ["ingested_at", "payload"];
 /// A key for tests: 32 bytes, base64.
 pub(crate) const KEY: &str = "dGhhbHdlZy10ZXN0cy1vbmx5LTMyLWJ5dGVzLWtleSE=";
 
-/// Writes `count` events; about one in fifty is broken, one in ten late by up to two minutes.
+/// Patients who are ill again and again, see [`is_ill`].
+const ILL: Range<i32> = 1150..1160;
+
+/// For 20 of every 60 seconds of event time: long enough that `heart-rate-high` fires, which takes 10 s, and so that it is
+/// resolved afterwards. Each patient begins 6 s before the next one, so that alerts change all the time.
+fn is_ill(patient: i32, ms: u64) -> bool {
+    ILL.contains(&patient) && (ms / 1_000 + 6 * (patient - ILL.start) as u64) % 60 < 20
+}
+
+/// The folder has the alerts of so many events of [`write_events`], or nearly: in a minute, which is 12,000 events, each of
+/// the ten patients who are ill has one that fires and is resolved. At both ends some are cut off: of a thousand inputs
+/// that were simulated, of 16,000 to 60,000 events, none had less than this.
+pub(crate) fn assert_alerts(data: &Path, events: u64) {
+    let (found, least) = (count(data, ALERTS), events / 600 - 10);
+    assert!(found >= least, "{found} changes of alerts to compare, less than {least}");
+}
+
+/// Writes `count` events; about one in fifty is broken, one in ten late by up to two minutes, and some of the patients are
+/// ill for a while.
 pub(crate) fn write_events(path: &Path, count: u64, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut out = BufWriter::new(File::create(path).unwrap());
@@ -74,6 +100,7 @@ pub(crate) fn write_events(path: &Path, count: u64, seed: u64) {
         let medication = if kind == "medication" { "\"Heparin\"" } else { "null" };
         let (systolic, diastolic) = (random.random_range(95..190), random.random_range(55..94));
         let heart_rate = random.random_range(40..140);
+        let heart_rate = if is_ill(patient, ms) { 180 } else { heart_rate };
         let line = match random.random_range(0..400) {
             0 => "{\"patient_id\":".to_owned(),
             1 => "[1,2]".to_owned(),
@@ -147,66 +174,11 @@ pub(crate) fn shown(output: &Output) -> String {
     )
 }
 
-/// Starts without waiting.
-pub(crate) fn start(command: &mut Command) -> Child {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
-/// Waits for the child's end at most this long, then kills it with -9; true when it ended by itself.
-pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> bool {
-    let (sender, receiver) = std::sync::mpsc::channel::<()>();
-    let pid = child.id().to_string();
-    let killer = std::thread::spawn(move || {
-        // The sender is dropped when the child has ended by itself.
-        let timed_out =
-            receiver.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
-        if timed_out {
-            Command::new("kill").args(["-9", &pid]).status().unwrap();
-        }
-        timed_out
-    });
-    let status = child.wait().unwrap();
-    drop(sender);
-    killer.join().unwrap();
-    status.code().is_some()
-}
-
 /// Bytes of the process in memory; `None` once it has ended.
 pub(crate) fn resident(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|l| l.starts_with("VmRSS:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
-}
-
-/// Paths of a table's live data files, read from the log's JSON entries alone.
-pub(crate) fn data_files(table: &Path) -> Vec<PathBuf> {
-    data_files_at(table, i64::MAX)
-}
-
-/// Those that were live at a version.
-pub(crate) fn data_files_at(table: &Path, version: i64) -> Vec<PathBuf> {
-    let number = |entry: &Path| entry.file_stem()?.to_str()?.parse::<i64>().ok();
-    let mut entries: Vec<PathBuf> = match fs::read_dir(table.join("_delta_log")) {
-        Ok(entries) => entries.map(|e| e.unwrap().path()).collect(),
-        Err(_) => return Vec::new(),
-    };
-    entries.retain(|p| p.extension().is_some_and(|e| e == "json"));
-    entries.retain(|p| number(p).is_some_and(|n| n <= version));
-    entries.sort();
-    let mut live = Vec::new();
-    for entry in entries {
-        for line in fs::read_to_string(&entry).unwrap().lines() {
-            let action: serde_json::Value = serde_json::from_str(line).unwrap();
-            if let Some(path) = action["add"]["path"].as_str() {
-                live.push(table.join(path));
-            }
-            if let Some(path) = action["remove"]["path"].as_str() {
-                let gone = table.join(path);
-                live.retain(|p| *p != gone);
-            }
-        }
-    }
-    live
 }
 
 /// Every batch of a table.
@@ -255,30 +227,4 @@ pub(crate) fn rows(data: &Path, table: &str) -> BTreeMap<String, u64> {
 /// Rows of a table.
 pub(crate) fn count(data: &Path, table: &str) -> u64 {
     batches(&data.join(table)).iter().map(|b| b.num_rows() as u64).sum()
-}
-
-/// What every table of a folder holds.
-pub(crate) struct AllRows(Vec<(&'static str, BTreeMap<String, u64>)>);
-
-impl AllRows {
-    pub(crate) fn of(data: &Path) -> Self {
-        let tables = TABLES.into_iter().chain([ALERTS]);
-        Self(tables.map(|table| (table, rows(data, table))).collect())
-    }
-
-    /// The folder holds the same rows in every table, and the same alerts, if there are any.
-    pub(crate) fn assert_same(&self, found: &Path) {
-        for (table, a) in &self.0 {
-            let b = rows(found, table);
-            let lost: u64 = a.iter().map(|(r, n)| n.saturating_sub(*b.get(r).unwrap_or(&0))).sum();
-            let doubled: u64 =
-                b.iter().map(|(r, n)| n.saturating_sub(*a.get(r).unwrap_or(&0))).sum();
-            assert_eq!((lost, doubled), (0, 0), "{table}: {lost} lost, {doubled} doubled or new");
-        }
-    }
-}
-
-/// Both folders hold the same rows in every table, and the same alerts, if there are any.
-pub(crate) fn assert_same_tables(expected: &Path, found: &Path) {
-    AllRows::of(expected).assert_same(found);
 }

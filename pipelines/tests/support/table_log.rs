@@ -1,11 +1,40 @@
-//! A careless other writer: puts entries into a table's log by hand.
+//! A table's log without delta-rs: which files it names, and a careless other writer, who puts entries into it by hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{data_files, data_files_at};
+/// Paths of a table's live data files, read from the log's JSON entries alone.
+pub(crate) fn data_files(table: &Path) -> Vec<PathBuf> {
+    data_files_at(table, i64::MAX)
+}
+
+/// Those that were live at a version.
+pub(crate) fn data_files_at(table: &Path, version: i64) -> Vec<PathBuf> {
+    let number = |entry: &Path| entry.file_stem()?.to_str()?.parse::<i64>().ok();
+    let mut entries: Vec<PathBuf> = match fs::read_dir(table.join("_delta_log")) {
+        Ok(entries) => entries.map(|e| e.unwrap().path()).collect(),
+        Err(_) => return Vec::new(),
+    };
+    entries.retain(|p| p.extension().is_some_and(|e| e == "json"));
+    entries.retain(|p| number(p).is_some_and(|n| n <= version));
+    entries.sort();
+    let mut live = Vec::new();
+    for entry in entries {
+        for line in fs::read_to_string(&entry).unwrap().lines() {
+            let action: Value = serde_json::from_str(line).unwrap();
+            if let Some(path) = action["add"]["path"].as_str() {
+                live.push(table.join(path));
+            }
+            if let Some(path) = action["remove"]["path"].as_str() {
+                let gone = table.join(path);
+                live.retain(|p| *p != gone);
+            }
+        }
+    }
+    live
+}
 
 fn entries(table: &Path) -> Vec<PathBuf> {
     let log = fs::read_dir(table.join("_delta_log")).unwrap().map(|e| e.unwrap().path());

@@ -4,8 +4,9 @@ INPUT holds the messages of TOPIC as lines "partition offset timestamp-in-millis
 mirror topic as lines of JSON. Recomputes from INPUT alone, with no code of the pipeline's, every row of bronze, quarantine,
 silver, late, gold and the mirror. Not compared: `ingested_at`, and what is encrypted but for its length and that no two
 rows have the same. Alerts are not recomputed; that each has a cause in INPUT and goes its way without a gap or a
-repetition is checked. So is that each row of meta/checkpoints names versions that hold that checkpoint and no later one,
-but for versions that a clean-up has removed from the logs.
+repetition is checked, and that there are some if a heart in INPUT was too fast for long enough. So is that each row of
+meta/checkpoints names versions that hold that checkpoint and no later one, but for versions that a clean-up has removed
+from the logs.
 
 Prints findings, and last the rows lost and the rows duplicated or wrong. A wrong row is one of each. No finding tells a
 value of a record.
@@ -292,6 +293,8 @@ LIMITS = {
     "respiratory-rate-high": ("respiratory_rate", 25, 1), "respiratory-rate-low": ("respiratory_rate", 8, -1),
 }
 SILENCE = 10 * MINUTE
+# How long a heart must be too fast, and how old an event is that tells nothing new.
+PERSISTS, FORGOTTEN = 10_000_000, 24 * 60 * MINUTE
 SEVERITIES = ["info", "warning", "critical"]
 
 
@@ -315,20 +318,40 @@ class Alerts:
             # A signal is lost some time after the last event.
             heard = opened - SILENCE if rule == "signal-lost" else opened
             self.causes[patient, heard].append((patient, rule, opened))
-        self.caused = set()
+        self.caused, self.racing, self.due = set(), {}, set()
 
-    def hear(self, row):
+    def hear(self, row, watermark, arrival):
         """Of an event, valid or not, which may be what opened an alert."""
         if None in (row["patient_id"], row["event_type"], row["event_time"]):
             return
         row = readings(row)
+        ahead = arrival is not None and row["event_time"] > arrival + AHEAD
+        old = watermark is not None and row["event_time"] <= watermark - FORGOTTEN
+        if not ahead and not old:
+            self.expect(row["patient_id"], row["event_time"], row["heart_rate"])
         for alert in self.causes.get((row["patient_id"], row["event_time"]), ()):
             vital, bound, side = LIMITS.get(alert[1], (None, 0, 0))
             value = row.get(vital)
             if vital is None or (value is not None and side * charted(vital, value) >= side * charted(vital, bound)):
                 self.caused.add(alert)
 
+    def expect(self, patient, at, heart_rate):
+        """A heart that is too fast all the time for long enough opens an alert, whatever else is so."""
+        newest, since = self.racing.get(patient, (at, None))
+        if heart_rate is None or at < newest:
+            return
+        _, bound, _ = LIMITS["heart-rate-high"]
+        if charted("heart_rate", heart_rate) < bound or at - newest >= SILENCE:
+            since = None
+        elif since is None:
+            since = at
+        elif at - since >= PERSISTS:
+            self.due.add((patient, since))
+        self.racing[patient] = (at, since)
+
     def judge(self):
+        # Which alerts there must be is known of a few of them: it is asked whether there are any.
+        missing = 0 if self.rows else len(self.due)
         gaps, without = 0, len(self.changes) - len(self.caused)
         opened = collections.defaultdict(list)
         for (patient, rule, at), changes in self.changes.items():
@@ -344,10 +367,10 @@ class Alerts:
             # Of a patient's alerts of a rule only the last one may be open.
             beside += sum(not resolved for _, resolved in sorted(alerts)[:-1])
         print(
-            f"alerts/events: {self.rows} rows of {len(self.changes)} alerts, {gaps} changes missing, {self.repeated} "
-            f"repeated, {without} without a cause, {beside} beside another, {self.wrong} otherwise wrong"
+            f"alerts/events: {self.rows} rows of {len(self.changes)} alerts, {gaps} changes and {missing} alerts "
+            f"missing, {self.repeated} repeated, {without} without a cause, {beside} beside another, {self.wrong} otherwise wrong"
         )
-        return gaps, self.repeated + without + beside + self.wrong
+        return gaps + missing, self.repeated + without + beside + self.wrong
 
 
 def readings(row):
@@ -513,7 +536,7 @@ for line in open(INPUT, encoding="ascii"):
     before, time = watermarks.get(partition), row["event_time"]
     if time is not None and (millis == "-" or time <= int(millis) * 1_000 + AHEAD):
         watermarks[partition] = max(before or time - OUT_OF_ORDERNESS, time - OUT_OF_ORDERNESS)
-    alerts.hear(row)
+    alerts.hear(row, before, None if millis == "-" else int(millis) * 1_000)
     if codes:
         quarantine.expect(partition, offset, (tuple(sorted(codes)), TOPIC, length))
         continue

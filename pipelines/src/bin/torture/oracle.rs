@@ -3,7 +3,7 @@
 //! It compares each row but for: `ingested_at`; the bytes of encrypted payloads, of which it knows the length and that no
 //! two are alike; versions in `meta/checkpoints` whose log entries were cleaned up; and alerts, which have a cause among the
 //! events and whose changes follow one another without a gap, but which it does not recompute (`pipelines/tests/healthcare/alerts.rs`
-//! does). An alert that is missing as a whole it does not miss.
+//! does). One alert of several that is missing as a whole it does not miss, a table without any it does.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -74,24 +74,36 @@ pub(crate) fn dump(kafka: &KafkaServer, topic: &str, to: &Path) -> Result<u64> {
 
 /// Recomputes everything from the dumped input.
 pub(crate) fn judge(python: &Python, evidence: &Evidence) -> Result<Verdict> {
-    let Evidence { data, topic, input, mirror } = evidence;
-    let [data, input, mirror] = [data, input, mirror].map(|path| path.display().to_string());
-    let told = python.run(SCRIPT, &[&data, topic, &input, &mirror])?;
-    let mut lines: Vec<&str> = told.lines().collect();
-    let last = lines.pop().unwrap_or_default();
+    let (lines, verdict) = findings(python, evidence)?;
     for line in lines {
         note(&format!("oracle: {line}"));
     }
+    Ok(verdict)
+}
+
+/// A line for each table and the topic, and what they come to.
+fn findings(python: &Python, evidence: &Evidence) -> Result<(Vec<String>, Verdict)> {
+    let Evidence { data, topic, input, mirror } = evidence;
+    let [data, input, mirror] = [data, input, mirror].map(|path| path.display().to_string());
+    let told = python.run(SCRIPT, &[&data, topic, &input, &mirror])?;
+    let mut lines: Vec<String> = told.lines().map(str::to_owned).collect();
+    let last = lines.pop().unwrap_or_default();
     let mut numbers = last.split(' ').map(str::parse::<u64>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(lost)), Some(Ok(duplicated))) => Ok(Verdict { lost, duplicated }),
+        (Some(Ok(lost)), Some(Ok(duplicated))) => Ok((lines, Verdict { lost, duplicated })),
         _ => Err(Error::internal("the oracle gave no verdict")),
     }
 }
 
 #[cfg(test)]
+#[path = "../../../tests/support/table_log.rs"]
+#[allow(dead_code, reason = "tests of the pipeline use the rest")]
+mod table_log;
+
+#[cfg(test)]
 mod tests {
     use std::fs;
+    use std::process::Command;
     use std::sync::Arc;
 
     use thalweg_connectors::delta::{CUTS, DeltaCommitter, DeltaMaintenance};
@@ -102,11 +114,43 @@ mod tests {
     use thalweg_pipelines::healthcare::{HealthcareConfig, HealthcareFormat, healthcare_graph};
     use thalweg_runtime::{JobBuilder, LocalStorage};
 
+    use super::table_log::{data_files, double_a_file, lose_a_file};
     use super::*;
 
     const FILE: &str = "events.jsonl";
+    /// The tables that have a line of lost and duplicated rows.
+    const TABLES: [&str; 9] = [
+        "bronze/events",
+        "silver/events",
+        "quarantine/events",
+        "late/events",
+        "gold/vitals_by_minute",
+        "gold/vitals_by_bp_category",
+        "gold/patient_vitals",
+        "gold/medications",
+        "gold/kpis",
+    ];
+    const ALERTS: &str = "alerts/events";
+    /// Writes the rows of silver as the mirror topic has them.
+    const MIRRORED: &str = r#"
+import datetime, json, os, sys
+import deltalake
+import pyarrow as pa
 
-    /// Five minutes of event time, with every mistake that there is. A file's empty lines are no messages.
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+rows = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_dataset().to_table()
+times = rows["event_time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
+rows = rows.select([field.name for field in rows.schema if not pa.types.is_timestamp(field.type)]).to_pylist()
+with open(sys.argv[2], "w", encoding="utf-8") as mirror:
+    for row, time in zip(rows, times):
+        row["event_time"] = (EPOCH + datetime.timedelta(microseconds=time)).isoformat()
+        print(json.dumps(row, default=str), file=mirror)
+sys.stdout.flush()
+os._exit(0)
+"#;
+
+    /// Five minutes of event time, with every mistake that there is. A file's empty lines are no messages. Behind them
+    /// somebody's heart is too fast for long enough, and well again.
     fn messages() -> Vec<Vec<u8>> {
         let settings = HospitalSettings {
             patients: 50,
@@ -116,7 +160,14 @@ mod tests {
             ..HospitalSettings::default()
         };
         let events = Hospital::new(settings.pace(10.0, 1.0)).take(3_000);
-        events.map(|event| event.payload).filter(|payload| !payload.is_empty()).collect()
+        let messages = events.map(|event| event.payload).filter(|payload| !payload.is_empty());
+        let ill = [(10, 200), (15, 190), (20, 200), (25, 80)].map(|(second, heart_rate)| {
+            format!(
+                "{{\"patient_id\":990001,\"event_type\":\"vitals\",\"heart_rate\":{heart_rate},\
+                 \"timestamp\":\"2025-11-24T21:05:{second}\"}}"
+            )
+        });
+        messages.chain(ill.map(String::into_bytes)).collect()
     }
 
     /// As [`dump`] would write them: in a file a message's offset is where it begins.
@@ -161,6 +212,20 @@ mod tests {
         }
     }
 
+    /// The number before `what` in the line of a table or the topic.
+    fn told(lines: &[String], table: &str, what: &str) -> u64 {
+        let line = lines.iter().find(|line| line.starts_with(&format!("{table}: "))).unwrap();
+        let (before, _) = line.split_once(&format!(" {what}")).unwrap();
+        before.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// A copy of the tables, so that what is done to it is done to nothing else.
+    fn copied(data: &Path, name: &str) -> PathBuf {
+        let copy = data.with_file_name(name);
+        assert!(Command::new("cp").arg("-r").args([data, &copy]).status().unwrap().success());
+        copy
+    }
+
     #[test]
     fn the_oracle_finds_what_is_lost_repeated_and_changed() {
         let python = match Python::find() {
@@ -179,30 +244,78 @@ mod tests {
         text.push(b'\n');
         fs::write(&file, text).unwrap();
         let valid = run(&file, &data);
-        let evidence = Evidence::below(folder.path(), &data, FILE);
-        // Without a mirror each of its rows is missing.
-        fs::write(&evidence.mirror, "").unwrap();
-        let judged = |lines: &[String]| {
+        assert!(valid > 2_000);
+        let mirror = folder.path().join("mirror");
+        let silver = data.join("silver/events").display().to_string();
+        python.run(MIRRORED, &[&silver, &mirror.display().to_string()]).unwrap();
+        let judged = |data: &Path, lines: &[String]| {
+            let evidence = Evidence::below(folder.path(), data, FILE);
             fs::write(&evidence.input, lines.concat()).unwrap();
-            judge(&python, &evidence).unwrap()
+            findings(&python, &evidence).unwrap()
         };
         let lines = dumped(&messages);
-        assert!(valid > 2_000);
-        assert_eq!(judged(&lines), Verdict { lost: valid, duplicated: 0 });
+        let (found, verdict) = judged(&data, &lines);
+        assert_eq!(verdict, Verdict { lost: 0, duplicated: 0 }, "{found:#?}");
+
+        let doubled = copied(&data, "doubled");
+        TABLES.iter().chain([&ALERTS]).for_each(|table| double_a_file(&doubled.join(table)));
+        let (found, _) = judged(&doubled, &lines);
+        for table in TABLES {
+            assert!(told(&found, table, "duplicated or wrong") > 0, "{table}: {found:#?}");
+            assert_eq!(told(&found, table, "lost"), 0, "{table}: {found:#?}");
+        }
+        assert!(told(&found, ALERTS, "repeated") > 0, "{found:#?}");
+
+        let lost = copied(&data, "lost");
+        TABLES.iter().for_each(|table| lose_a_file(&lost.join(table)));
+        while !data_files(&lost.join(ALERTS)).is_empty() {
+            lose_a_file(&lost.join(ALERTS));
+        }
+        let (found, _) = judged(&lost, &lines);
+        for table in TABLES {
+            assert!(told(&found, table, "lost") > 0, "{table}: {found:#?}");
+            assert_eq!(told(&found, table, "duplicated or wrong"), 0, "{table}: {found:#?}");
+        }
+        assert!(told(&found, ALERTS, "alerts missing") > 0, "{found:#?}");
+
+        // Cuts are compared with the logs of all other tables, which are whole here.
+        let cuts = copied(&data, "doubled-cuts");
+        double_a_file(&cuts.join(CUTS));
+        let (found, _) = judged(&cuts, &lines);
+        assert!(told(&found, CUTS, "repeated") > 0, "{found:#?}");
+        let cuts = copied(&data, "lost-cuts");
+        lose_a_file(&cuts.join(CUTS));
+        let (found, _) = judged(&cuts, &lines);
+        assert!(told(&found, CUTS, "otherwise wrong") > 0, "{found:#?}");
+
+        let whole = fs::read_to_string(&mirror).unwrap();
+        let (first, rest) = whole.split_once('\n').unwrap();
+        fs::write(&mirror, rest).unwrap();
+        let (found, verdict) = judged(&data, &lines);
+        assert_eq!(verdict, Verdict { lost: 1, duplicated: 0 }, "{found:#?}");
+        assert_eq!(told(&found, "mirror topic", "lost"), 1, "{found:#?}");
+        fs::write(&mirror, format!("{whole}{first}\n")).unwrap();
+        let (found, verdict) = judged(&data, &lines);
+        assert_eq!(verdict, Verdict { lost: 0, duplicated: 1 }, "{found:#?}");
+        assert_eq!(told(&found, "mirror topic", "duplicated or wrong"), 1, "{found:#?}");
+        fs::write(&mirror, whole).unwrap();
+
         for table in ["silver/events", CUTS] {
             clean_up(&data, table);
-            assert_eq!(judged(&lines), Verdict { lost: valid, duplicated: 0 }, "{table}");
+            let (found, verdict) = judged(&data, &lines);
+            assert_eq!(verdict, Verdict { lost: 0, duplicated: 0 }, "{table}: {found:#?}");
         }
 
-        let more = judged(lines.get(1..).unwrap());
+        let (_, more) = judged(&data, lines.get(1..).unwrap());
         assert!(more.duplicated > 0, "a message that was not there: {more:?}");
-        let less = judged(&[lines.as_slice(), &["0 9999999 - 7b7d\n".to_owned()]].concat());
-        assert!(less.lost > valid, "a message that is nowhere: {less:?}");
+        let less = [lines.as_slice(), &["0 9999999 - 7b7d\n".to_owned()]].concat();
+        let (_, less) = judged(&data, &less);
+        assert!(less.lost > 0, "a message that is nowhere: {less:?}");
         let hex = |text: &str| text.bytes().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
         // As long as before: encrypted they are alike.
         let (off, on) = (hex("\"oxygen\":false"), hex("\"oxygen\":true "));
         let changed: Vec<_> = lines.iter().map(|line| line.replace(&off, &on)).collect();
-        let changed = judged(&changed);
-        assert!(changed.lost > valid && changed.duplicated > 0, "another value: {changed:?}");
+        let (_, changed) = judged(&data, &changed);
+        assert!(changed.lost > 0 && changed.duplicated > 0, "another value: {changed:?}");
     }
 }

@@ -22,7 +22,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::support::{
-    AllRows, TABLES, assert_same_tables, count, run_file, shown, succeed, write_events,
+    AllRows, TABLES, assert_alerts, assert_same_tables, count, run_file, shown, succeed,
+    write_events,
 };
 
 const EVENTS: u64 = 20_000;
@@ -69,6 +70,7 @@ fn a_power_cut_at_any_step_loses_and_doubles_nothing() {
     let calls = folder.path().join("calls");
     succeed(&mut traced(&["-y", "-o", calls.to_str().unwrap(), "-e", CALLS], &data, &input));
     assert!(TABLES.iter().all(|t| count(&data, t) > 0), "every table has rows to compare");
+    assert_alerts(&data, EVENTS);
     let expected = AllRows::of(&data);
 
     let calls = fs::read_to_string(&calls).unwrap();
@@ -127,6 +129,7 @@ fn a_sync_that_fails_once_ends_an_attempt_and_nothing_else() {
     let (calm, calls) = (folder.path().join("calm"), folder.path().join("calls"));
     let to = calls.to_str().unwrap();
     succeed(&mut traced(&["-o", to, "-e", "trace=fsync"], &calm, &input));
+    assert_alerts(&calm, EVENTS);
     let most = most_syncs(&calls);
     assert!(most > 8, "only {most} syncs: the trace is not understood");
     // Of each thread the n-th sync fails: at the start, and while it is at work.
