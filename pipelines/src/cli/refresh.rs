@@ -96,7 +96,7 @@ mod tests {
             (true, true, true, false, Failed),
         ] {
             let replaced = if differs { vec![replaced.clone()] } else { Vec::new() };
-            let done = Refreshed { replaced, dry_run, open_windows, ..Refreshed::default() };
+            let done = Refreshed { replaced, open_windows, dry_run, ..Refreshed::default() };
             assert_eq!(outcome(&done, is_over), expected, "{done:?}, over: {is_over}");
         }
     }

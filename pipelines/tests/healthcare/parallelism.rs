@@ -33,6 +33,9 @@ fn parallelism_does_not_show() {
     }
 }
 
+/// What is done to a table's folder.
+type Damage = fn(&Path);
+
 #[test]
 fn what_is_lost_or_doubled_in_any_table_is_a_difference_and_no_value_is_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -41,11 +44,11 @@ fn what_is_lost_or_doubled_in_any_table_is_a_difference_and_no_value_is_told() {
     succeed(&mut run_file(&calm, &input));
     let expected = AllRows::of(&calm);
     assert_eq!(expected.differences(&calm), Vec::<String>::new());
-    let damages: [(&str, fn(&Path), &str, &str); 2] = [
-        ("doubled", double_a_file, ": 0 lost, ", " doubled or new ("),
-        ("lost", lose_a_file, " lost (", ", 0 doubled or new"),
-    ];
-    for (name, damage, first, second) in damages {
+    let (doubled, lost): (Damage, Damage) = (double_a_file, lose_a_file);
+    for (name, damage, first, second) in [
+        ("doubled", doubled, ": 0 lost, ", " doubled or new ("),
+        ("lost", lost, " lost (", ", 0 doubled or new"),
+    ] {
         let data = folder.path().join(name);
         let copied = Command::new("cp").arg("-r").args([&calm, &data]).status().unwrap();
         assert!(copied.success());
