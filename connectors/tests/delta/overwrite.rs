@@ -39,6 +39,23 @@ fn tables(lake: &Lake) -> DeltaMaintenance {
     DeltaMaintenance::new(lake.folder.path()).unwrap()
 }
 
+/// The same, meeting what is planned.
+fn planned(lake: &Lake, plan: &Arc<Plan>) -> DeltaMaintenance {
+    let plan = Arc::clone(plan);
+    tables(lake).decorate_stores(move |inner| -> Arc<dyn ObjectStore> { plan.around(inner) })
+}
+
+/// Another appends rows right before our next entry.
+fn another_appends(plan: &Plan, lake: &Lake, ids: Range<i64>) {
+    let other = lake.restarted();
+    plan.on_log(Fault::Before(Box::new(move || {
+        async move {
+            other.append(5, ids).await.unwrap();
+        }
+        .boxed()
+    })));
+}
+
 fn entry(lake: &Lake, v: u64) -> Vec<Value> {
     let text = std::fs::read_to_string(lake.entry(v)).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -105,17 +122,8 @@ async fn new_rows_outside_of_the_stretch_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_append_meanwhile_stays_and_what_they_remove_is_looked_at_again() {
     let (lake, plan) = (lake().await, Plan::new());
-    let faulty = tables(&lake).decorate_stores({
-        let plan = Arc::clone(&plan);
-        move |inner| -> Arc<dyn ObjectStore> { plan.around(inner) }
-    });
-    let other = lake.restarted();
-    plan.on_log(Fault::Before(Box::new(move || {
-        async move {
-            other.append(5, 40..50).await.unwrap();
-        }
-        .boxed()
-    })));
+    let faulty = planned(&lake, &plan);
+    another_appends(&plan, &lake, 40..50);
     overwrite(&faulty, 15..25, 15..16).await.unwrap();
     let expected: Vec<i64> = (0..16).chain(25..50).collect();
     assert_eq!((lake.ids().await, lake.version().await), (expected, 6));
@@ -134,18 +142,9 @@ async fn what_others_append_meanwhile_stays_and_what_they_remove_is_looked_at_ag
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_add_to_the_stretch_meanwhile_is_replaced_with_it() {
     let (lake, plan) = (lake().await, Plan::new());
-    let faulty = tables(&lake).decorate_stores({
-        let plan = Arc::clone(&plan);
-        move |inner| -> Arc<dyn ObjectStore> { plan.around(inner) }
-    });
+    let faulty = planned(&lake, &plan);
     // There are no rows in the stretch yet, and so no files that both touch: a second one that does the same is first.
-    let other = lake.restarted();
-    plan.on_log(Fault::Before(Box::new(move || {
-        async move {
-            other.append(5, 150..152).await.unwrap();
-        }
-        .boxed()
-    })));
+    another_appends(&plan, &lake, 150..152);
     let done = overwrite(&faulty, 100..200, 150..152).await.unwrap();
     assert_eq!(done, Overwritten { removed: 2, added: 2, files: 1 });
     let expected: Vec<i64> = (0..40).chain(150..152).collect();

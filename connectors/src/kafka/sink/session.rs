@@ -80,12 +80,13 @@ impl Session {
     /// (KAFKA-20734), which then decides over what hangs as over the next transaction that writes there. A marker alone
     /// writes nothing there.
     pub(super) fn clear(&mut self) -> Result<()> {
-        if !self.is_clear {
-            let ends = self.producer.ends()?;
-            // Each session of a commit waits for its part.
-            let patience = self.timeout / TRIES;
-            wait_for_earlier(self.cluster.as_ref(), ends.as_ref(), &self.topic, patience)?;
+        if self.is_clear {
+            return Ok(());
         }
+        let ends = self.producer.ends()?;
+        // Each session of a commit waits for its part.
+        let patience = self.timeout / TRIES;
+        wait_for_earlier(self.cluster.as_ref(), ends.as_ref(), &self.topic, patience)?;
         self.is_clear = true;
         Ok(())
     }
