@@ -196,6 +196,12 @@ with psycopg.connect(os.environ['DSN']) as c:
         rows += cur.fetchall()
         assert sorted(rows, key=repr) == plain, len(rows)
     c.rollback()
+    with c.cursor(name='moved') as cur:
+        cur.execute(sql, (1000,))
+        assert len(cur.fetchmany(5)) == 5
+        cur.scroll(10)
+        assert len(cur.fetchall()) == len(plain) - 15
+    c.rollback()
     try:
         c.execute('fetch 1 from held')
         raise SystemExit('it is still there')

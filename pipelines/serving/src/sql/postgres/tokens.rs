@@ -1,5 +1,5 @@
-//! The words and signs of a text: how many there may be, `VERSION AS OF`, which is no SQL of PostgreSQL's, and a `FETCH`
-//! that leaves words out.
+//! The words and signs of a text: how many there may be, `VERSION AS OF`, which is no SQL of PostgreSQL's, a `FETCH` that
+//! leaves words out, and `MOVE`.
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -8,6 +8,8 @@ use super::failure::Told;
 
 /// Between a table's name and a version of it.
 pub(super) const AT_VERSION: &str = "@v";
+/// Where rows go by `MOVE`, which the parser does not know: into nothing.
+pub(super) const MOVED: &str = "\"@move\"";
 
 /// Words and signs of a text: beyond that a sum of ones is nested so deeply that its end exhausts the stack.
 const MOST_SOLID: usize = 5_000;
@@ -75,12 +77,19 @@ pub(super) fn time_travel(sql: &str, tokens: &[Token]) -> String {
 }
 
 /// Spells a `FETCH` out as the parser takes it: `FETCH c`, `FETCH 5 c` and `FETCH FORWARD FROM c` are as good for
-/// PostgreSQL. `None`: the text is something else.
+/// PostgreSQL. A `MOVE` has the same words. `None`: the text is something else.
 pub(super) fn fetch(tokens: &[Token]) -> Option<String> {
     let solid: Vec<&Token> = tokens.iter().filter(|token| is_solid(token)).collect();
     let last = solid.iter().rposition(|token| **token != Token::SemiColon)?;
     let [first, between @ .., Token::Word(name)] = solid.get(..=last)? else { return None };
-    if !is_word(first, "fetch") || between.contains(&&Token::SemiColon) {
+    let into = if is_word(first, "fetch") {
+        String::new()
+    } else if is_word(first, "move") {
+        format!(" INTO {MOVED}")
+    } else {
+        return None;
+    };
+    if between.contains(&&Token::SemiColon) {
         return None;
     }
     let direction = match between {
@@ -96,7 +105,7 @@ pub(super) fn fetch(tokens: &[Token]) -> Option<String> {
         _ => {}
     }
     let name = if name.quote_style.is_some() { quoted(&name.value) } else { name.value.clone() };
-    Some(format!("FETCH {} FROM {name}", direction.join(" ")))
+    Some(format!("FETCH {} FROM {name}{into}", direction.join(" ")))
 }
 
 fn append(text: &mut String, tokens: &[Token]) {
@@ -163,10 +172,22 @@ mod tests {
             ("fetch forward in c", "FETCH forward 1 FROM c"),
             ("fetch backward c", "FETCH backward 1 FROM c"),
             ("fetch forward all from c", "FETCH forward all FROM c"),
+            ("move c;", "FETCH NEXT FROM c INTO \"@move\""),
+            ("MOVE forward 5 in \"C\"", "FETCH forward 5 FROM \"C\" INTO \"@move\""),
         ] {
             assert_eq!(spelled(sql).as_deref(), Some(expected), "{sql}");
         }
-        for sql in ["fetch 5 from c; commit", "select c", "fetch", ";", "", "fetch 5 from 6"] {
+        for sql in [
+            "fetch 5 from c; commit",
+            "move 5 in c; commit",
+            "select c",
+            "fetch",
+            "move",
+            "\"move\" c",
+            ";",
+            "",
+            "fetch 5 from 6",
+        ] {
             assert_eq!(spelled(sql), None, "{sql}");
         }
     }
