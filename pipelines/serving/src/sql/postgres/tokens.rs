@@ -2,7 +2,7 @@
 //! leaves words out, and `MOVE`.
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::failure::Told;
 
@@ -17,8 +17,8 @@ const MOST_SOLID: usize = 5_000;
 const MOST: usize = 100_000;
 
 /// What a text is made of.
-pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, Told> {
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize();
+pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Told> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location();
     let tokens = tokens.map_err(|error| Told::new("42601", error.to_string()))?;
     if tokens.len() > MOST {
         return Err(Told::new(
@@ -26,7 +26,7 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, Told> {
             "the statement has more than 100000 words, signs and spaces",
         ));
     }
-    if tokens.iter().filter(|token| is_solid(token)).count() > MOST_SOLID {
+    if tokens.iter().filter(|token| is_solid(&token.token)).count() > MOST_SOLID {
         return Err(Told::new("54001", "the statement has more than 5000 words and signs"));
     }
     Ok(tokens)
@@ -37,18 +37,18 @@ fn is_solid(token: &Token) -> bool {
 }
 
 /// Turns `events VERSION AS OF 12` into the name of that version, which the parser of PostgreSQL's SQL takes. It keeps
-/// the table's own name as its alias, unless another one follows. `tokens` are those of `sql`.
-pub(super) fn time_travel(sql: &str, tokens: &[Token]) -> String {
-    let solid: Vec<(usize, &Token)> =
-        tokens.iter().enumerate().filter(|(_, token)| is_solid(token)).collect();
+/// the table's own name as its alias, unless another one follows. `tokens` are those of `sql`, and all other text stays
+/// as it was written: a token does not know how its text was escaped, and errors tell lines and columns.
+pub(super) fn time_travel(sql: &str, tokens: &[TokenWithSpan]) -> String {
+    let solid: Vec<&TokenWithSpan> = tokens.iter().filter(|token| is_solid(&token.token)).collect();
     let mut renamed = Vec::new();
     for (at, window) in solid.windows(5).enumerate() {
-        let [(name, Token::Word(table)), version, as_, of, (number, Token::Number(digits, _))] =
-            window
-        else {
+        let [name, version, as_, of, number] = window else { continue };
+        let (Token::Word(table), Token::Number(digits, _)) = (&name.token, &number.token) else {
             continue;
         };
-        if !(is_word(version.1, "version") && is_word(as_.1, "as") && is_word(of.1, "of")) {
+        let words = [(version, "version"), (as_, "as"), (of, "of")];
+        if !words.iter().all(|(token, word)| is_word(&token.token, word)) {
             continue;
         }
         let table = if table.quote_style.is_some() {
@@ -56,30 +56,52 @@ pub(super) fn time_travel(sql: &str, tokens: &[Token]) -> String {
         } else {
             table.value.to_lowercase()
         };
-        let after = solid.get(at + 5).map(|(_, token)| *token);
+        let after = solid.get(at + 5).map(|token| &token.token);
         let alias =
             if has_alias(after) { String::new() } else { format!(" AS {}", quoted(&table)) };
-        renamed.push((*name, *number, quoted(&format!("{table}{AT_VERSION}{digits}")) + &alias));
+        let instead = quoted(&format!("{table}{AT_VERSION}{digits}")) + &alias;
+        renamed.push((name.span.start, number.span.end, instead));
     }
-    // As it was written: errors tell lines and columns.
-    if renamed.is_empty() {
-        return sql.to_owned();
-    }
+    let mut rest = Rest { sql, line: 1, column: 1 };
     let mut text = String::with_capacity(sql.len());
-    let mut next = 0;
-    for (name, number, instead) in renamed {
-        append(&mut text, tokens.get(next..name).unwrap_or_default());
+    for (start, end, instead) in renamed {
+        text.push_str(rest.until(start));
         text.push_str(&instead);
-        next = number + 1;
+        rest.until(end);
     }
-    append(&mut text, tokens.get(next..).unwrap_or_default());
-    text
+    text + rest.sql
+}
+
+/// What has not been read of a text, and where in the text that begins.
+struct Rest<'a> {
+    sql: &'a str,
+    line: u64,
+    column: u64,
+}
+
+impl<'a> Rest<'a> {
+    /// Reads to a place, as the tokenizer counts places: in characters, from 1.
+    fn until(&mut self, place: Location) -> &'a str {
+        let mut bytes = 0;
+        for character in self.sql.chars() {
+            if (self.line, self.column) >= (place.line, place.column) {
+                break;
+            }
+            (self.line, self.column) =
+                if character == '\n' { (self.line + 1, 1) } else { (self.line, self.column + 1) };
+            bytes += character.len_utf8();
+        }
+        let (read, rest) = self.sql.split_at(bytes);
+        self.sql = rest;
+        read
+    }
 }
 
 /// Spells a `FETCH` out as the parser takes it: `FETCH c`, `FETCH 5 c` and `FETCH FORWARD FROM c` are as good for
 /// PostgreSQL. A `MOVE` has the same words. `None`: the text is something else.
-pub(super) fn fetch(tokens: &[Token]) -> Option<String> {
-    let solid: Vec<&Token> = tokens.iter().filter(|token| is_solid(token)).collect();
+pub(super) fn fetch(tokens: &[TokenWithSpan]) -> Option<String> {
+    let solid: Vec<&Token> =
+        tokens.iter().map(|token| &token.token).filter(|token| is_solid(token)).collect();
     let last = solid.iter().rposition(|token| **token != Token::SemiColon)?;
     let [first, between @ .., Token::Word(name)] = solid.get(..=last)? else { return None };
     let into = if is_word(first, "fetch") {
@@ -106,12 +128,6 @@ pub(super) fn fetch(tokens: &[Token]) -> Option<String> {
     }
     let name = if name.quote_style.is_some() { quoted(&name.value) } else { name.value.clone() };
     Some(format!("FETCH {} FROM {name}{into}", direction.join(" ")))
-}
-
-fn append(text: &mut String, tokens: &[Token]) {
-    for token in tokens {
-        text.push_str(&token.to_string());
-    }
 }
 
 fn is_word(token: &Token, expected: &str) -> bool {
@@ -214,10 +230,12 @@ mod tests {
             ("select version as of from t", "select version as of from t"),
             ("select 't version as of 3'", "select 't version as of 3'"),
             ("select version()", "select version()"),
+            (
+                "select 'it''s', E'\\n', '\u{e9}\n'\n from \"a \"\"b\" version  as of 3 -- it's\n where x = ''",
+                "select 'it''s', E'\\n', '\u{e9}\n'\n from \"a \"\"b@v3\" AS \"a \"\"b\" -- it's\n where x = ''",
+            ),
         ] {
-            let got = time_travel(asked, &tokens(asked).unwrap());
-            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert_eq!(words(&got), words(expected));
+            assert_eq!(time_travel(asked, &tokens(asked).unwrap()), expected);
         }
     }
 }
