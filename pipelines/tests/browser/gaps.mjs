@@ -1,7 +1,8 @@
 // usage: gaps.mjs LINK EXPECTED.json
 // For the pages of one patient and of two: the first request for each patient breaks off, the second one is answered by 503,
 // the third one with what was committed a minute before. Nothing is committed meanwhile, and no minute runs: all the same
-// every point has to come. Then minutes are missing, and no line may be drawn over them. Prints `ok`, or what is wrong.
+// every point has to come. Then minutes are missing, and no line may be drawn over them, nor a small one of the key figures.
+// Prints `ok`, or what is wrong.
 import { readFileSync } from "node:fs";
 import { check, judge, open, visit } from "./browser.mjs";
 
@@ -86,6 +87,27 @@ async function missing(page, name) {
   check(found.join() === PAINTED.join(), `${name} is painted at ${found}, and has events at ${SEEN}`);
 }
 
+/** What the server knows, were these the only minutes that it has seen. */
+async function few(route) {
+  const state = await (await route.fetch()).json();
+  const first = minute - 9 * 60_000;
+  const [row] = state.sections.kpis.filter((one) => one.t === minute && !one.live);
+  state.sections.kpis = SEEN.map((at) => ({ ...row, hr: [80 + at, 60, 100], t: first + at * 60_000 }));
+  return route.fulfill({ json: state });
+}
+
+/** The small lines of the key figures: each at its minutes, and a point where a minute is alone. */
+async function small(page) {
+  await page.route("**/api/live*", (route) => route.abort());
+  await page.route("**/api/state", few);
+  await page.goto(`${origin}/#/kpis`);
+  await page.reload();
+  await page.locator("[data-kpi=hr] .spark polyline").first().waitFor({ state: "attached" });
+  const found = await page.locator("[data-kpi=hr] .spark").evaluate((picture) =>
+    [...picture.querySelectorAll("polyline")].map((line) => line.getAttribute("points").split(" ").map((point) => Math.round((9 * parseFloat(point)) / 100))));
+  check(JSON.stringify(found) === "[[0,1,2],[5,5],[8,9]]", `the small line is drawn at ${JSON.stringify(found)}, and there are events at ${SEEN}`);
+}
+
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "UTC" });
 const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
@@ -114,6 +136,7 @@ await judge(browser, async () => {
   await page.route("**/api/patient/*", sparse);
   await missing(page, `patient/${id}`);
   await missing(page, `compare/${id}`);
+  await small(page);
   // Requests failed because this script had them fail.
   const others = wrong.filter((text) => !text.startsWith("console: Failed to load resource"));
   check(others.length === 0, others.join("; "));

@@ -196,6 +196,12 @@ with psycopg.connect(os.environ['DSN']) as c:
         rows += cur.fetchall()
         assert sorted(rows, key=repr) == plain, len(rows)
     c.rollback()
+    with c.cursor(name='moved') as cur:
+        cur.execute(sql, (1000,))
+        assert len(cur.fetchmany(5)) == 5
+        cur.scroll(10)
+        assert len(cur.fetchall()) == len(plain) - 15
+    c.rollback()
     try:
         c.execute('fetch 1 from held')
         raise SystemExit('it is still there')
@@ -289,6 +295,13 @@ public class Main {
                     m.getIndexInfo(null, "public", "silver_events", false, true) }) {
                 if (r.next()) throw new IllegalStateException("a key");
             }
+            for (ResultSet r : new ResultSet[] {
+                    m.getUDTs(null, null, "%", null),
+                    m.getUDTs(null, "public", "%", new int[] {Types.STRUCT, Types.DISTINCT}) }) {
+                if (r.next()) throw new IllegalStateException("a type that a user has defined");
+            }
+            if (m.getDefaultTransactionIsolation() != Connection.TRANSACTION_READ_COMMITTED)
+                throw new IllegalStateException("the isolation of transactions");
             StringBuilder types = new StringBuilder(" ");
             try (ResultSet r = m.getTypeInfo()) {
                 while (r.next()) types.append(r.getString("TYPE_NAME")).append('=').append(r.getInt("DATA_TYPE")).append(' ');

@@ -79,6 +79,34 @@ fn a_cursor_gives_the_rows_of_its_query_one_piece_after_another() {
 }
 
 #[test]
+fn a_move_goes_past_rows_and_tells_how_many() {
+    let mut client = WORLD.connect("viewer");
+    let sql = "select value from generate_series(1, 5000) order by 1";
+    client.batch_execute(&format!("begin; declare c cursor for {sql}")).unwrap();
+    assert_eq!(said(&mut client, "move c"), (Vec::new(), 1));
+    assert_eq!(said(&mut client, "MOVE FORWARD 2500 FROM C;"), (Vec::new(), 2500));
+    assert_eq!(fetched(&mut client, "fetch 2 from c"), [2502, 2503]);
+    assert_eq!(client.execute("move 10 in \"c\"", &[]).unwrap(), 10);
+    assert_eq!(fetched(&mut client, "fetch c"), [2514]);
+    assert_eq!(said(&mut client, "move all in c"), (Vec::new(), 2486));
+    assert_eq!(client.execute("move 3 in c", &[]).unwrap(), 0);
+    assert!(fetched(&mut client, "fetch 5 from c").is_empty());
+    // What fails on the way fails the cursor.
+    let fails = "select 1 / (20 - value) from generate_series(1, 50)";
+    client.batch_execute(&format!("declare d cursor with hold for {fails}; commit")).unwrap();
+    assert_eq!(code(client.simple_query("move 50 in d")), "22012");
+    assert_eq!(code(client.simple_query("move 1 in d")), "24000");
+
+    // No columns and no rows, but the tag.
+    let mut wire = WORLD.wire("viewer");
+    wire.send(Some(b'Q'), b"begin; declare c cursor for select value from generate_series(1, 9)\0");
+    wire.until_ready();
+    wire.send(Some(b'Q'), b"move 3 in c\0");
+    let answers = wire.until_ready();
+    assert_eq!((answers[0].kind, &answers[0].body[..]), (b'C', &b"MOVE 3\0"[..]));
+}
+
+#[test]
 fn a_cursor_computes_no_more_than_is_fetched() {
     let world = empty("cursor-lazy", Limits::default());
     let mut client = world.connect("viewer");
@@ -144,6 +172,10 @@ fn what_a_cursor_cannot_do_is_told_in_a_line() {
         ("declare d cursor for select * from bronze_events", "42P01"),
         ("fetch 1 from d", "34000"),
         ("close d", "34000"),
+        ("move 1 from d", "34000"),
+        ("move prior from c", "55000"),
+        ("move backward 5 in c", "55000"),
+        ("move 0 in c", "55000"),
         ("fetch prior from c", "55000"),
         ("fetch backward c", "55000"),
         ("fetch absolute 1 from c", "55000"),

@@ -90,11 +90,27 @@ fn what_postgres_takes_is_taken() {
         // The columns of keys, as ODBC and JDBC ask for them.
         ("select i.indkey[1] as \"Key\" from pg_catalog.pg_index i", "Key"),
         ("select (information_schema._pg_expandarray(i.indkey)).n as n from pg_index i", "n"),
+        // Types that users have defined, as JDBC asks for them.
+        (
+            "select t.typname as type_name, pg_catalog.obj_description(t.oid, 'pg_type') as remarks, \
+             case when t.typtype = 'd' then (select case when t.oid = 16 then -7 else 1111 end \
+             from pg_type where oid=t.typbasetype) else null end as base_type \
+             from pg_catalog.pg_type t, pg_catalog.pg_namespace n where t.typnamespace = n.oid \
+             and n.nspname != 'pg_catalog' order by 3, 1",
+            "type_name",
+        ),
     ] {
         let prepared = client.prepare(sql).unwrap();
         assert_eq!(prepared.columns()[0].name(), expected);
         assert!(client.query(&prepared, &[]).unwrap().is_empty(), "{sql}");
     }
+    let sql =
+        "select setting from pg_catalog.pg_settings where name = 'default_transaction_isolation'";
+    let told = client.query_one(sql, &[]).unwrap().get::<_, String>(0);
+    assert_eq!(
+        told,
+        client.query_one("show default_transaction_isolation", &[]).unwrap().get::<_, String>(0)
+    );
 }
 
 #[test]

@@ -99,7 +99,7 @@ pub fn refresh(
     let right = compute(&cut, &windows, time, &mut done)?;
     let service = DeltaMaintenance::at(place, &access)?;
     for (table, rows) in GOLD.iter().zip(right) {
-        mend(&reader, &service, table, &windows.closed, &rows, &mut done)?;
+        mend(&reader, &service, table, &windows.closed, rows, &mut done)?;
     }
     Ok(done)
 }
@@ -314,7 +314,7 @@ fn mend(
     service: &DeltaMaintenance,
     table: &GoldTable,
     closed: &Range<EventTime>,
-    right: &[RecordBatch],
+    right: Vec<RecordBatch>,
     done: &mut Refreshed,
 ) -> Result<()> {
     let schema = (table.schema)();
@@ -326,7 +326,7 @@ fn mend(
         found.push(batch);
         Ok(())
     })?;
-    let found = same::ordered(&schema, &found, table.keys)?;
+    let found = same::ordered(&schema, found, table.keys)?;
     let right = same::ordered(&schema, right, table.keys)?;
     if same::same(&found, &right) {
         return Ok(());

@@ -12,15 +12,15 @@ use thalweg_core::{Error, Result};
 /// How far apart two numbers may be, relatively: sums of another order differ in their last bits.
 const TOLERANCE: f64 = 1e-9;
 
-/// The rows as one batch of the columns of `schema`, in the order of `keys`.
+/// The rows as one batch of the columns of `schema`, in the order of `keys`. A day of them is large: no copy lives on.
 pub(super) fn ordered(
     schema: &SchemaRef,
-    batches: &[RecordBatch],
+    batches: Vec<RecordBatch>,
     keys: &[&str],
 ) -> Result<RecordBatch> {
     let failed = || Error::internal("rows of gold cannot be put in order");
     let batches: Vec<RecordBatch> = batches
-        .iter()
+        .into_iter()
         .map(|batch| {
             let named = |name: &String| batch.column_by_name(name).cloned().ok_or_else(failed);
             let columns: Vec<ArrayRef> =
@@ -29,6 +29,7 @@ pub(super) fn ordered(
         })
         .collect::<Result<_>>()?;
     let all = concat_batches(schema, &batches).map_err(|_| failed())?;
+    drop(batches);
     let keys: Vec<SortColumn> = keys
         .iter()
         .filter_map(|key| all.column_by_name(key))
@@ -71,8 +72,8 @@ mod tests {
         let batch =
             RecordBatch::try_from_iter_with_nullable([("key", keys, true), ("mean", means, true)]);
         let batch = batch.unwrap();
-        ordered(&batch.schema(), &[batch.slice(0, 1), batch.slice(1, rows.len() - 1)], &["key"])
-            .unwrap()
+        let parts = vec![batch.slice(0, 1), batch.slice(1, rows.len() - 1)];
+        ordered(&batch.schema(), parts, &["key"]).unwrap()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use pgwire::api::{ClientInfo, ClientPortalStore, Type};
 use pgwire::messages::response::TransactionStatus;
 use pgwire::types::format::FormatOptions;
 
-use super::cursors::{close, declare, fetch, may_declare};
+use super::cursors::{close, declare, fetch, may_declare, pass};
 use super::failure::Told;
 use super::prepared::{Store, store_of};
 use super::query::Query;
@@ -89,11 +89,23 @@ impl<'a> Asking<'a> {
         })
     }
 
-    /// What needs no plan; `None`: rows are asked for, or a cursor for them.
-    pub(super) fn simple(&self, asked: &Asked) -> Result<Option<Response>, Told> {
+    /// What needs no plan; `None`: rows are asked for, or a cursor for them. What fails is written down.
+    pub(super) async fn unplanned(&self, asked: &Asked) -> Result<Option<Response>, Told> {
+        if let Asked::Move(name, most) = asked {
+            return pass(self.session, self.store, name, *most, self.text).await.map(Some);
+        }
+        match self.simple(asked) {
+            Ok(answer) => Ok(answer),
+            Err(told) => Err(self.note(told).await),
+        }
+    }
+
+    /// What needs neither a plan nor time.
+    fn simple(&self, asked: &Asked) -> Result<Option<Response>, Told> {
         let Self { session, store, .. } = *self;
         Ok(Some(match asked {
-            Asked::Rows => return Ok(None),
+            // Both have been seen to, or are seen to by others.
+            Asked::Rows | Asked::Move(..) => return Ok(None),
             Asked::Declare(declared) => {
                 may_declare(store, declared, self.inside)?;
                 return Ok(None);

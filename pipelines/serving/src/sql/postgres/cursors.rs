@@ -1,6 +1,6 @@
-//! Cursors of SQL: `DECLARE`, `FETCH`, `CLOSE`. A cursor is a portal of its name: it has the portals' place and bytes,
+//! Cursors of SQL: `DECLARE`, `FETCH`, `MOVE`, `CLOSE`. A cursor is a portal of its name: it has the portals' place and bytes,
 //! describes its columns as they do, and ends with them. Its query is planned when it is declared and begins with the first
-//! `FETCH`; each `FETCH` has the time of a statement, while what comes between them has the connection's patience.
+//! `FETCH` or `MOVE`; each of them has the time of a statement, while what comes between them has the connection's patience.
 
 use std::mem;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use pgwire::api::stmt::StoredStatement;
 use pgwire::api::store::{Entry, PortalStore};
 use pgwire::error::PgWireResult;
 use pgwire::types::format::FormatOptions;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
-use super::answer::note_of;
-use super::demand::{Demand, demand, rows};
+use super::answer::{note, note_of};
+use super::demand::{Demand, Piece, demand, passed, rows};
 use super::failure::Told;
 use super::held::Kept;
 use super::prepared::{Prepared, Store};
@@ -36,7 +36,7 @@ pub(super) struct Cursor {
     hold: bool,
     /// Whether that has been committed.
     committed: AtomicBool,
-    /// A `FETCH` has it until its rows are read.
+    /// A `FETCH` has it until its rows are read, a `MOVE` until it has counted them.
     state: Arc<Mutex<State>>,
 }
 
@@ -47,6 +47,24 @@ enum State {
     /// All rows have been fetched.
     Over,
     Failed(Told),
+}
+
+/// A cursor whose rows are on their way.
+struct Coming {
+    state: OwnedMutexGuard<State>,
+    /// By this more are asked for.
+    more: mpsc::Sender<Demand>,
+}
+
+impl Coming {
+    /// How they ended: whether there may be more, or what failed.
+    fn settle(mut self, how: &Result<bool, Told>) {
+        *self.state = match how {
+            Ok(true) => State::Running(self.more),
+            Ok(false) => State::Over,
+            Err(told) => State::Failed(told.clone()),
+        };
+    }
 }
 
 impl Cursor {
@@ -65,31 +83,44 @@ impl Cursor {
         fields: Arc<Vec<FieldInfo>>,
         most: u64,
     ) -> PgWireResult<SendableRowStream> {
+        let Some((coming, pieces)) = self.ask(&session, &fields, most).await? else {
+            return Ok(Box::pin(stream::empty()));
+        };
+        Ok(Box::pin(rows(pieces, most, move |how| coming.settle(how))))
+    }
+
+    /// Asks for the next rows, at most so many; `None`: there are no more. What fails is written down here.
+    async fn ask(
+        &self,
+        session: &Arc<Session>,
+        fields: &Arc<Vec<FieldInfo>>,
+        most: u64,
+    ) -> Result<Option<(Coming, mpsc::Receiver<Piece>)>, Told> {
         // What was asked for in front of it may have taken long.
         let may = async {
             session.still()?;
             session.engine.can_tell().await
         };
         if let Err(told) = may.await {
-            return Err(note_of(&session, self.subject.clone(), told).await.into());
+            return Err(note_of(session, self.subject.clone(), told).await);
         }
         let Ok(mut state) = Arc::clone(&self.state).try_lock_owned() else {
             let told =
                 "a FETCH of this cursor is not read to its end: read it, or CLOSE the cursor";
             let told = Told::new("55006", told);
-            return Err(note_of(&session, self.subject.clone(), told).await.into());
+            return Err(note_of(session, self.subject.clone(), told).await);
         };
         // Unless this comes to a good end nothing more comes.
         let left = State::Failed(Told::new("24000", "a FETCH of this cursor was given up"));
         let begun = match mem::replace(&mut *state, left) {
             State::Declared(query) => {
-                let (first, pieces) = demand(&session, &fields, most);
+                let (first, pieces) = demand(session, fields, most);
                 let (more, asked) = mpsc::channel(1);
-                let begun = begin(&session, *query, self.subject.clone(), first, asked).await;
+                let begun = begin(session, *query, self.subject.clone(), first, asked).await;
                 begun.map(|()| (more, pieces))
             }
             State::Running(more) => {
-                let (next, pieces) = demand(&session, &fields, most);
+                let (next, pieces) = demand(session, fields, most);
                 match more.send(next).await {
                     Ok(()) => Ok((more, pieces)),
                     Err(_) => Err(rested()),
@@ -97,25 +128,19 @@ impl Cursor {
             }
             State::Over => {
                 *state = State::Over;
-                return Ok(Box::pin(stream::empty()));
+                return Ok(None);
             }
             State::Failed(before) => {
                 let told = again(&before);
                 *state = State::Failed(before);
-                return Err(note_of(&session, self.subject.clone(), told).await.into());
+                return Err(note_of(session, self.subject.clone(), told).await);
             }
         };
         match begun {
-            Ok((more, pieces)) => Ok(Box::pin(rows(pieces, most, move |how| {
-                *state = match how {
-                    Ok(true) => State::Running(more),
-                    Ok(false) => State::Over,
-                    Err(told) => State::Failed(told.clone()),
-                };
-            }))),
+            Ok((more, pieces)) => Ok(Some((Coming { state, more }, pieces))),
             Err(told) => {
                 *state = State::Failed(told.clone());
-                Err(told.into())
+                Err(told)
             }
         }
     }
@@ -202,6 +227,29 @@ pub(super) fn fetch(
     let mut response = QueryResponse::new(fields, stream::once(next).try_flatten());
     response.set_command_tag("FETCH");
     Ok(Response::Query(response))
+}
+
+/// Goes past at most `most` rows of a cursor, or all that are left, now: there is nothing to read. `text` is what asks for it.
+pub(super) async fn pass(
+    session: &Arc<Session>,
+    store: &Store,
+    name: &str,
+    most: Option<u64>,
+    text: &str,
+) -> Result<Response, Told> {
+    let found = portal(store, name).and_then(|portal| portal.statement.statement.cursor.clone());
+    let Some(cursor) = found else { return Err(note(session, text, unknown()).await) };
+    // They are made as for a FETCH, as texts, and nobody gets them.
+    let fields = match fields(&cursor.schema, &Format::UnifiedText, FormatOptions::default()) {
+        Ok(fields) => fields,
+        Err(told) => return Err(note(session, text, told).await),
+    };
+    let count = match cursor.ask(session, &fields, most.unwrap_or(u64::MAX)).await? {
+        Some((coming, pieces)) => passed(pieces, move |how| coming.settle(how)).await?,
+        None => 0,
+    };
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    Ok(Response::Execution(Tag::new("MOVE").with_rows(count)))
 }
 
 /// Ends a cursor, or all of them, which are all portals.

@@ -114,3 +114,22 @@ where
         })
     })
 }
+
+/// How many rows come of those that were asked for: nobody reads them. `ended` hears what [`rows`] lets it hear.
+pub(super) async fn passed<F>(mut pieces: mpsc::Receiver<Piece>, ended: F) -> Result<u64, Told>
+where
+    F: FnOnce(&Result<bool, Told>),
+{
+    let mut count = 0;
+    let how = loop {
+        match pieces.recv().await {
+            Some(Piece::Rows(rows)) => count += rows.len() as u64,
+            Some(Piece::Enough) => break Ok(true),
+            Some(Piece::End) => break Ok(false),
+            Some(Piece::Failed(told)) => break Err(told),
+            None => break Err(internal()),
+        }
+    };
+    ended(&how);
+    how.map(|_| count)
+}

@@ -1,11 +1,12 @@
-//! What clients ask about keys and indexes by taking arrays of `pg_catalog` apart, which cannot be planned. No table has
-//! a key: the answer has the columns that are asked for and no rows.
+//! What clients ask about keys and indexes by taking arrays of `pg_catalog` apart, and about types that users have defined by
+//! naming what is around a query inside it. Neither can be planned. No table has a key, and nobody defines a type: the answer
+//! has the columns that are asked for and no rows.
 
 use std::iter;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Query, SelectItem, SetExpr, Statement, Visit, Visitor,
+    AccessExpr, BinaryOperator, Expr, Query, SelectItem, SetExpr, Statement, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -17,7 +18,7 @@ const ARRAYS: [&str; 3] = ["conkey", "confkey", "indkey"];
 /// Makes a row of each of them.
 const EXPAND: &str = "_pg_expandarray";
 
-/// What is asked instead of a question about keys; `None`: it is not one.
+/// What is asked instead of a question about keys or defined types; `None`: it is not one.
 pub(super) fn keyless(statement: &Statement) -> Option<Statement> {
     let Statement::Query(query) = statement else { return None };
     if query.visit(&mut Apart).is_continue() {
@@ -26,7 +27,7 @@ pub(super) fn keyless(statement: &Statement) -> Option<Statement> {
     without_rows(query)
 }
 
-/// Looks for an array of a key that is taken apart.
+/// Looks for an array of a key that is taken apart, or for what a defined type is made of.
 struct Apart;
 
 impl Visitor for Apart {
@@ -43,11 +44,28 @@ impl Visitor for Apart {
                 access_chain.iter().any(is_subscript)
                     && iter::once(root.as_ref()).chain(dots).any(is_key)
             }
+            Expr::Subquery(query) => is_base(query),
             Expr::Function(function) => function.name.to_string().to_lowercase().ends_with(EXPAND),
             _ => false,
         };
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
+}
+
+/// JDBC's `(SELECT CASE WHEN t.oid = 16 THEN -7 … END FROM pg_type WHERE oid = t.typbasetype)`.
+fn is_base(query: &Query) -> bool {
+    const BASE: &str = "typbasetype";
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let [SelectItem::UnnamedExpr(Expr::Case { .. })] = select.projection.as_slice() else {
+        return false;
+    };
+    let Some(Expr::BinaryOp { left, op: BinaryOperator::Eq, right }) = &select.selection else {
+        return false;
+    };
+    [left, right].into_iter().any(|side| match side.as_ref() {
+        Expr::CompoundIdentifier(names) => names.last().is_some_and(|name| folded(name) == BASE),
+        _ => false,
+    })
 }
 
 fn is_key(expr: &Expr) -> bool {
@@ -103,6 +121,12 @@ mod tests {
                  from pg_index i) r",
                 ["a", "b"],
             ),
+            (
+                "select n.nspname as type_schem, case when t.typtype = 'd' then (select case when t.oid = 16 then -7 else 1111 end \
+                 from pg_type where oid = t.typbasetype) else null end as base_type \
+                 from pg_catalog.pg_type t, pg_catalog.pg_namespace n where t.typnamespace = n.oid",
+                ["type_schem", "base_type"],
+            ),
         ] {
             let [first, second] = columns.map(|name| format!("CAST(NULL AS TEXT) AS \"{name}\""));
             let expected = format!("SELECT {first}, {second} WHERE false");
@@ -112,6 +136,7 @@ mod tests {
             "select indkey from pg_index",
             "select a[1] from t",
             "select * from t where conkey = 'x'",
+            "select t.typbasetype, (select c.relkind = 'c' from pg_class c where c.oid = t.typrelid) from pg_type t",
             "show server_version",
         ] {
             assert_eq!(asked(sql), None, "{sql}");

@@ -45,9 +45,9 @@ impl SimpleQueryHandler for Service {
         let mut answers = Vec::new();
         for statement in statements {
             let asked = asked(&statement);
-            let answer = match asking.simple(&asked) {
+            let answer = match asking.unplanned(&asked).await {
                 Ok(Some(answer)) => Ok(answer),
-                Err(told) => Err(asking.note(told).await),
+                Err(told) => Err(told),
                 Ok(None) => match session.plan(query_of(statement)).await {
                     Err(told) => Err(asking.note(told).await),
                     Ok(query) => asking.planned(&asked, query).await,
@@ -136,10 +136,8 @@ impl ExtendedQueryHandler for Service {
         let prepared = &portal.statement.statement;
         let text = &prepared.text;
         let asking = Asking::of(&*client, &session, text, Some(&portal.result_column_format))?;
-        match asking.simple(&prepared.asked) {
-            Ok(Some(answer)) => return Ok(answer),
-            Ok(None) => {}
-            Err(told) => return Err(asking.note(told).await.into()),
+        if let Some(answer) = asking.unplanned(&prepared.asked).await? {
+            return Ok(answer);
         }
         let bound = async {
             session.still()?;

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::names::folded;
+use super::tokens::MOVED;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(super) enum Asked {
     Declare(Declared),
     /// So many more rows of a cursor, or all that are left.
     Fetch(String, Option<u64>),
+    /// So many rows of a cursor are gone past, or all that are left.
+    Move(String, Option<u64>),
     /// This cursor ends, or all of them.
     Close(Option<String>),
     /// The value of a setting.
@@ -81,7 +84,11 @@ pub(super) fn asked(statement: &Statement) -> Asked {
             None => Some(name.value.to_lowercase()),
         }),
         Statement::Declare { stmts } => declare(stmts),
-        Statement::Fetch { name, direction, into: None, .. } => fetch(name, direction),
+        Statement::Fetch { name, direction, into, .. } => match into {
+            None => fetch(name, direction, Asked::Fetch),
+            Some(into) if into.to_string() == MOVED => fetch(name, direction, Asked::Move),
+            Some(_) => Asked::Unknown,
+        },
         Statement::Close { cursor: CloseCursor::All } => Asked::Close(None),
         Statement::Close { cursor: CloseCursor::Specific { name } } => {
             Asked::Close(Some(folded(name)))
@@ -91,7 +98,6 @@ pub(super) fn asked(statement: &Statement) -> Asked {
         | Statement::ExplainTable { .. }
         | Statement::Prepare { .. }
         | Statement::Execute { .. }
-        | Statement::Fetch { .. }
         | Statement::LISTEN { .. } => Asked::Unknown,
         _ => Asked::Change,
     }
@@ -121,7 +127,11 @@ fn declare(declares: &[Declare]) -> Asked {
     Asked::Declare(Declared { name: folded(name), binary, hold })
 }
 
-fn fetch(name: &Ident, direction: &FetchDirection) -> Asked {
+fn fetch(
+    name: &Ident,
+    direction: &FetchDirection,
+    asked: fn(String, Option<u64>) -> Asked,
+) -> Asked {
     let most = match direction {
         FetchDirection::Next | FetchDirection::Forward { limit: None } => Some(Some(1)),
         FetchDirection::All | FetchDirection::ForwardAll => Some(None),
@@ -131,8 +141,8 @@ fn fetch(name: &Ident, direction: &FetchDirection) -> Asked {
         _ => None,
     };
     most.map_or(
-        Asked::Refused("55000", "cursors only go forward: FETCH a number of rows, or ALL"),
-        |most| Asked::Fetch(folded(name), most),
+        Asked::Refused("55000", "cursors only go forward: FETCH or MOVE a number of rows, or ALL"),
+        |most| asked(folded(name), most),
     )
 }
 
@@ -288,6 +298,18 @@ mod tests {
         ] {
             assert!(matches!(sorted(sql), Asked::Refused("55000", _)), "{sql}");
         }
+    }
+
+    #[test]
+    fn a_move_is_a_fetch_into_nothing() {
+        let into = |sql: &str| sorted(&format!("{sql} into {MOVED}"));
+        for (sql, most) in
+            [("fetch next from C", Some(1)), ("fetch 7 in c", Some(7)), ("fetch all from c", None)]
+        {
+            assert_eq!(into(sql), Asked::Move("c".to_owned(), most), "{sql}");
+        }
+        assert!(matches!(into("fetch prior from c"), Asked::Refused("55000", _)));
+        assert_eq!(sorted("fetch next from c into x"), Asked::Unknown);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `pg_catalog`: the library's, with `pg_type` as clients join it. There its columns that are functions hold names, in
 //! `PostgreSQL` they hold numbers of `pg_proc`: Npgsql finds the arrays by `pg_proc.oid = pg_type.typreceive`. And with
-//! the one setting in `pg_settings` without which JDBC asks for no foreign key. What it has no words for is null: who may do
+//! the settings in `pg_settings` that JDBC asks for: without one it asks for no foreign key, without another it cannot tell how
+//! transactions are isolated. What it has no words for is null: who may do
 //! what with a table, which JDBC asks for, and arrays about functions, which the library writes in Python's way.
 
 use std::collections::HashMap;
@@ -21,6 +22,12 @@ use datafusion_pg_catalog::pg_catalog::PgCatalogStaticTables;
 
 const TYPES: &str = "pg_type";
 const SETTINGS: &str = "pg_settings";
+/// Those that it has, and what they are.
+const SET: [(&str, &str); 3] = [
+    ("default_transaction_isolation", "read committed"),
+    ("max_index_keys", "32"),
+    ("standard_conforming_strings", "on"),
+];
 const FUNCTIONS: [&str; 4] = ["typinput", "typoutput", "typreceive", "typsend"];
 /// Columns that are null, whether the library's tables have them or not.
 const NULLS: [(&str, &[&str]); 2] =
@@ -74,11 +81,9 @@ fn settings(table: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
     let schema = table.schema();
     let column = |field: &Arc<Field>| -> ArrayRef {
         match field.name().as_str() {
-            "name" => {
-                Arc::new(StringArray::from(vec!["max_index_keys", "standard_conforming_strings"]))
-            }
-            "setting" => Arc::new(StringArray::from(vec!["32", "on"])),
-            _ => new_null_array(field.data_type(), 2),
+            "name" => Arc::new(StringArray::from(SET.map(|(name, _)| name).to_vec())),
+            "setting" => Arc::new(StringArray::from(SET.map(|(_, value)| value).to_vec())),
+            _ => new_null_array(field.data_type(), SET.len()),
         }
     };
     let arrays = schema.fields().iter().map(column).collect();

@@ -1,13 +1,15 @@
-//! The words and signs of a text: how many there may be, `VERSION AS OF`, which is no SQL of PostgreSQL's, and a `FETCH`
-//! that leaves words out.
+//! The words and signs of a text: how many there may be, `VERSION AS OF`, which is no SQL of PostgreSQL's, a `FETCH` that
+//! leaves words out, and `MOVE`.
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::failure::Told;
 
 /// Between a table's name and a version of it.
 pub(super) const AT_VERSION: &str = "@v";
+/// Where rows go by `MOVE`, which the parser does not know: into nothing.
+pub(super) const MOVED: &str = "\"@move\"";
 
 /// Words and signs of a text: beyond that a sum of ones is nested so deeply that its end exhausts the stack.
 const MOST_SOLID: usize = 5_000;
@@ -15,8 +17,8 @@ const MOST_SOLID: usize = 5_000;
 const MOST: usize = 100_000;
 
 /// What a text is made of.
-pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, Told> {
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize();
+pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Told> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location();
     let tokens = tokens.map_err(|error| Told::new("42601", error.to_string()))?;
     if tokens.len() > MOST {
         return Err(Told::new(
@@ -24,7 +26,7 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, Told> {
             "the statement has more than 100000 words, signs and spaces",
         ));
     }
-    if tokens.iter().filter(|token| is_solid(token)).count() > MOST_SOLID {
+    if tokens.iter().filter(|token| is_solid(&token.token)).count() > MOST_SOLID {
         return Err(Told::new("54001", "the statement has more than 5000 words and signs"));
     }
     Ok(tokens)
@@ -35,18 +37,18 @@ fn is_solid(token: &Token) -> bool {
 }
 
 /// Turns `events VERSION AS OF 12` into the name of that version, which the parser of PostgreSQL's SQL takes. It keeps
-/// the table's own name as its alias, unless another one follows. `tokens` are those of `sql`.
-pub(super) fn time_travel(sql: &str, tokens: &[Token]) -> String {
-    let solid: Vec<(usize, &Token)> =
-        tokens.iter().enumerate().filter(|(_, token)| is_solid(token)).collect();
+/// the table's own name as its alias, unless another one follows. `tokens` are those of `sql`, and all other text stays
+/// as it was written: a token does not know how its text was escaped, and errors tell lines and columns.
+pub(super) fn time_travel(sql: &str, tokens: &[TokenWithSpan]) -> String {
+    let solid: Vec<&TokenWithSpan> = tokens.iter().filter(|token| is_solid(&token.token)).collect();
     let mut renamed = Vec::new();
     for (at, window) in solid.windows(5).enumerate() {
-        let [(name, Token::Word(table)), version, as_, of, (number, Token::Number(digits, _))] =
-            window
-        else {
+        let [name, version, as_, of, number] = window else { continue };
+        let (Token::Word(table), Token::Number(digits, _)) = (&name.token, &number.token) else {
             continue;
         };
-        if !(is_word(version.1, "version") && is_word(as_.1, "as") && is_word(of.1, "of")) {
+        let words = [(version, "version"), (as_, "as"), (of, "of")];
+        if !words.iter().all(|(token, word)| is_word(&token.token, word)) {
             continue;
         }
         let table = if table.quote_style.is_some() {
@@ -54,33 +56,62 @@ pub(super) fn time_travel(sql: &str, tokens: &[Token]) -> String {
         } else {
             table.value.to_lowercase()
         };
-        let after = solid.get(at + 5).map(|(_, token)| *token);
+        let after = solid.get(at + 5).map(|token| &token.token);
         let alias =
             if has_alias(after) { String::new() } else { format!(" AS {}", quoted(&table)) };
-        renamed.push((*name, *number, quoted(&format!("{table}{AT_VERSION}{digits}")) + &alias));
+        let instead = quoted(&format!("{table}{AT_VERSION}{digits}")) + &alias;
+        renamed.push((name.span.start, number.span.end, instead));
     }
-    // As it was written: errors tell lines and columns.
-    if renamed.is_empty() {
-        return sql.to_owned();
-    }
+    let mut rest = Rest { sql, line: 1, column: 1 };
     let mut text = String::with_capacity(sql.len());
-    let mut next = 0;
-    for (name, number, instead) in renamed {
-        append(&mut text, tokens.get(next..name).unwrap_or_default());
+    for (start, end, instead) in renamed {
+        text.push_str(rest.until(start));
         text.push_str(&instead);
-        next = number + 1;
+        rest.until(end);
     }
-    append(&mut text, tokens.get(next..).unwrap_or_default());
-    text
+    text + rest.sql
+}
+
+/// What has not been read of a text, and where in the text that begins.
+struct Rest<'a> {
+    sql: &'a str,
+    line: u64,
+    column: u64,
+}
+
+impl<'a> Rest<'a> {
+    /// Reads to a place, as the tokenizer counts places: in characters, from 1.
+    fn until(&mut self, place: Location) -> &'a str {
+        let mut bytes = 0;
+        for character in self.sql.chars() {
+            if (self.line, self.column) >= (place.line, place.column) {
+                break;
+            }
+            (self.line, self.column) =
+                if character == '\n' { (self.line + 1, 1) } else { (self.line, self.column + 1) };
+            bytes += character.len_utf8();
+        }
+        let (read, rest) = self.sql.split_at(bytes);
+        self.sql = rest;
+        read
+    }
 }
 
 /// Spells a `FETCH` out as the parser takes it: `FETCH c`, `FETCH 5 c` and `FETCH FORWARD FROM c` are as good for
-/// PostgreSQL. `None`: the text is something else.
-pub(super) fn fetch(tokens: &[Token]) -> Option<String> {
-    let solid: Vec<&Token> = tokens.iter().filter(|token| is_solid(token)).collect();
+/// PostgreSQL. A `MOVE` has the same words. `None`: the text is something else.
+pub(super) fn fetch(tokens: &[TokenWithSpan]) -> Option<String> {
+    let solid: Vec<&Token> =
+        tokens.iter().map(|token| &token.token).filter(|token| is_solid(token)).collect();
     let last = solid.iter().rposition(|token| **token != Token::SemiColon)?;
     let [first, between @ .., Token::Word(name)] = solid.get(..=last)? else { return None };
-    if !is_word(first, "fetch") || between.contains(&&Token::SemiColon) {
+    let into = if is_word(first, "fetch") {
+        String::new()
+    } else if is_word(first, "move") {
+        format!(" INTO {MOVED}")
+    } else {
+        return None;
+    };
+    if between.contains(&&Token::SemiColon) {
         return None;
     }
     let direction = match between {
@@ -96,13 +127,7 @@ pub(super) fn fetch(tokens: &[Token]) -> Option<String> {
         _ => {}
     }
     let name = if name.quote_style.is_some() { quoted(&name.value) } else { name.value.clone() };
-    Some(format!("FETCH {} FROM {name}", direction.join(" ")))
-}
-
-fn append(text: &mut String, tokens: &[Token]) {
-    for token in tokens {
-        text.push_str(&token.to_string());
-    }
+    Some(format!("FETCH {} FROM {name}{into}", direction.join(" ")))
 }
 
 fn is_word(token: &Token, expected: &str) -> bool {
@@ -163,10 +188,22 @@ mod tests {
             ("fetch forward in c", "FETCH forward 1 FROM c"),
             ("fetch backward c", "FETCH backward 1 FROM c"),
             ("fetch forward all from c", "FETCH forward all FROM c"),
+            ("move c;", "FETCH NEXT FROM c INTO \"@move\""),
+            ("MOVE forward 5 in \"C\"", "FETCH forward 5 FROM \"C\" INTO \"@move\""),
         ] {
             assert_eq!(spelled(sql).as_deref(), Some(expected), "{sql}");
         }
-        for sql in ["fetch 5 from c; commit", "select c", "fetch", ";", "", "fetch 5 from 6"] {
+        for sql in [
+            "fetch 5 from c; commit",
+            "move 5 in c; commit",
+            "select c",
+            "fetch",
+            "move",
+            "\"move\" c",
+            ";",
+            "",
+            "fetch 5 from 6",
+        ] {
             assert_eq!(spelled(sql), None, "{sql}");
         }
     }
@@ -193,10 +230,12 @@ mod tests {
             ("select version as of from t", "select version as of from t"),
             ("select 't version as of 3'", "select 't version as of 3'"),
             ("select version()", "select version()"),
+            (
+                "select 'it''s', E'\\n', '\u{e9}\n'\n from \"a \"\"b\" version  as of 3 -- it's\n where x = ''",
+                "select 'it''s', E'\\n', '\u{e9}\n'\n from \"a \"\"b@v3\" AS \"a \"\"b\" -- it's\n where x = ''",
+            ),
         ] {
-            let got = time_travel(asked, &tokens(asked).unwrap());
-            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert_eq!(words(&got), words(expected));
+            assert_eq!(time_travel(asked, &tokens(asked).unwrap()), expected);
         }
     }
 }

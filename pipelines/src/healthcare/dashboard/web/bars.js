@@ -1,5 +1,6 @@
 // Comparisons: tables whose cells show their size.
 
+import { gapped } from "./charts.js";
 import { el, svg } from "./dom.js";
 import { number } from "./format.js";
 
@@ -57,14 +58,23 @@ function extent(ranges) {
   return [Math.min(...known.map((range) => range[1])), Math.max(...known.map((range) => range[2]))];
 }
 
-/** A small line without axes. */
-export function spark(values) {
-  const known = values.filter((value) => value !== null && value !== undefined);
+/** A small line without axes of what `value` says of rows by time. As a trend it has a gap wherever minutes are missing. */
+export function spark(rows, value) {
+  const known = rows.map((row) => ({ t: row.t, w: row.w, value: value(row) ?? null })).filter((point) => point.value !== null);
   const picture = svg("svg", { class: "spark", viewBox: "0 0 100 30", preserveAspectRatio: "none", "aria-hidden": "true" });
   if (known.length < 2) return picture;
-  const [low, high] = [Math.min(...known), Math.max(...known)];
-  const y = (value) => (high > low ? 27 - (24 * (value - low)) / (high - low) : 15);
-  const points = known.map((value, at) => `${(100 * at) / (known.length - 1)},${y(value).toFixed(2)}`);
-  picture.append(svg("polyline", { points: points.join(" ") }));
+  const values = known.map((point) => point.value);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [first, last] = [known[0].t, known.at(-1).t];
+  const x = (t) => ((100 * (t - first)) / (last - first)).toFixed(2);
+  const y = (value) => (high > low ? 27 - (24 * (value - low)) / (high - low) : 15).toFixed(2);
+  const parts = [[]];
+  for (const point of gapped(known)) {
+    if (point.value === undefined) parts.push([]);
+    else parts.at(-1).push(`${x(point.t)},${y(point.value)}`);
+  }
+  // A line of one minute has no length: from there to there it is the point that its round ends make.
+  const ends = (part) => (part.length > 1 ? part : [...part, ...part]);
+  picture.append(...parts.map((part) => svg("polyline", { points: ends(part).join(" ") })));
   return picture;
 }

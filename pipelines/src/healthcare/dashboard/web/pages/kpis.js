@@ -31,10 +31,10 @@ function tile({ name, unit, digits, value, id }) {
       figure.dataset.value = last ? value(last) ?? "" : "";
       figure.dataset.minute = last?.t ?? "";
       say(live, running ? `running minute: ${number(value(running), digits)}` : "");
-      const values = committed.map(value);
-      if (drawn !== values.join()) {
-        drawn = values.join();
-        line.replaceChildren(spark(values));
+      const now = committed.map((row) => `${row.t} ${value(row)}`).join();
+      if (drawn !== now) {
+        drawn = now;
+        line.replaceChildren(spark(committed, value));
       }
     },
   };
