@@ -70,32 +70,48 @@ fn a_full_disk_is_told_and_the_job_goes_on_once_there_is_room() {
     assert_same_tables(&calm, &kept);
 }
 
-#[test]
-fn a_disk_with_less_than_the_reserve_ends_the_job_before_it_is_full_and_with_room_the_job_goes_on()
-{
-    let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("events.jsonl");
-    write_events(&input, 30_000, 52);
-    let calm = folder.path().join("calm");
+/// Fills a small disk below the reserve between two runs; `prepared` by a line of the script.
+fn below_the_reserve(seed: u64, folder: &Path, prepared: &str) -> Option<String> {
+    let input = folder.join("events.jsonl");
+    write_events(&input, 30_000, seed);
+    let calm = folder.join("calm");
     succeed(&mut run_file(&calm, &input));
-    let (disk, kept) = (folder.path().join("disk"), folder.path().join("kept"));
+    let (disk, kept) = (folder.join("disk"), folder.join("kept"));
     fs::create_dir(&disk).unwrap();
-    let config = folder.path().join("config.toml");
+    let config = folder.join("config.toml");
     fs::write(&config, "[runtime]\ndisk_reserve = \"8MiB\"\n").unwrap();
     // 6 MiB are left for the second run.
     let script = format!(
-        "{run}; cd '{disk}'; run --events 10000
+        "{run}; cd '{disk}'; {prepared}; run --events 10000
          head -c $(($(df -k --output=avail . | tail -n 1) - 6144))K /dev/zero > filler
          run; rm filler; run; cp -r data '{kept}'",
         run = run(&config, &input),
         disk = disk.display(),
         kept = kept.display(),
     );
-    let Some(output) = on_a_small_disk(&disk, &script) else { return };
-    let told = shown(&output);
+    let told = shown(&on_a_small_disk(&disk, &script)?);
     assert!(told.contains("code 1\n1\nerror: "), "{told}");
     assert!(told.contains("MiB left, less than disk_reserve, 8.0 MiB: free some space"), "{told}");
     assert!(!told.contains("the disk is full"), "{told}");
     assert_eq!(told.matches("code 0\n0\n").count(), 2, "{told}");
     assert_same_tables(&calm, &kept);
+    Some(told)
+}
+
+#[test]
+fn a_disk_with_less_than_the_reserve_ends_the_job_before_it_is_full_and_with_room_the_job_goes_on()
+{
+    let folder = tempfile::tempdir().unwrap();
+    below_the_reserve(52, folder.path(), "true");
+}
+
+#[test]
+fn a_disk_of_tables_alone_has_the_reserve_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = folder.path().join("checkpoints");
+    fs::create_dir(&elsewhere).unwrap();
+    let apart = format!("mkdir data; ln -s '{}' data/checkpoints", elsewhere.display());
+    let Some(told) = below_the_reserve(53, folder.path(), &apart) else { return };
+    let table = format!("the disk of {}/data/", folder.path().join("disk").display());
+    assert!(told.contains(&table), "{told}");
 }

@@ -59,8 +59,9 @@ pub struct Settings {
     /// this, looked at once per checkpoint interval. Linux only. Default: no limit.
     #[serde(deserialize_with = "memory::limit", skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<ByteSize>,
-    /// The job ends with [`thalweg_core::ErrorKind::ResourceExhausted`] when the volume that has its checkpoints has less
-    /// than this left, looked at when an attempt begins and once per checkpoint interval. Default: no reserve.
+    /// The job ends with [`thalweg_core::ErrorKind::ResourceExhausted`] when a volume that has its checkpoints or one of
+    /// its tables has less than this left, looked at when an attempt begins and once per checkpoint interval. Default: no
+    /// reserve.
     #[serde(deserialize_with = "disk::reserve", skip_serializing_if = "Option::is_none")]
     pub disk_reserve: Option<ByteSize>,
 }

@@ -1,7 +1,7 @@
 //! The committer: one per job and root folder, for live commits and recovery alike.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deltalake::kernel::StructType;
@@ -299,6 +299,10 @@ impl Committer for DeltaCommitter {
         Some(format!("RESTORE TO VERSION AS OF {version}"))
     }
 
+    fn folder(&self, path: &str) -> Option<PathBuf> {
+        self.storage.path(path).ok().flatten()
+    }
+
     fn version<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64>> {
         self.newest(path).boxed()
     }
@@ -325,5 +329,23 @@ impl std::fmt::Debug for DeltaCommitter {
         f.debug_struct("DeltaCommitter")
             .field("root", &self.storage.to_string())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[test]
+    fn a_table_below_a_folder_tells_it_and_one_in_an_object_store_has_none() {
+        let root = tempfile::tempdir().unwrap();
+        let committer = DeltaCommitter::new(root.path()).unwrap();
+        assert_eq!(committer.folder("silver/events"), Some(root.path().join("silver/events")));
+        assert_eq!(committer.folder("../elsewhere"), None);
+        let Ok(Place::Remote(remote)) = "s3://bucket/job".parse() else { panic!("it is a URL") };
+        let committer = DeltaCommitter::over(Storage::on(remote, Arc::new(InMemory::new())));
+        assert_eq!(committer.folder("silver/events"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The jars of Apache Kafka, copied by Maven into a cache folder once per machine and version, or else those of its image.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ pub(super) struct Jars {
     pub(super) class_path: OsString,
     /// The folder shared by all test processes of this user.
     pub(super) cache: PathBuf,
+    /// Where commands are looked for, if not where this process looks for them.
+    path: Option<OsString>,
 }
 
 impl Jars {
@@ -54,28 +56,37 @@ impl Jars {
             remove(stale).map_err(|error| no_file("remove", stale, &error))?;
         }
         if let Err(no_maven) = copy_with_maven(&cache, &lib) {
-            let docker = Self::in_docker(cache);
+            let docker = Self::in_docker(cache, None);
             return docker.map_err(|none| Unavailable::because(format!("{no_maven}; {none}")));
         }
         fs::write(&marker, POM).map_err(|error| no_file("write", &marker, &error))?;
         Ok(Self::at(&lib, cache))
     }
 
-    /// Those of Kafka's image, run by the Java in it.
-    fn in_docker(cache: PathBuf) -> Result<Self, String> {
+    /// Those of Kafka's image, run by the Java in it. `docker` is looked for in `path`, if not where this process looks.
+    pub(super) fn in_docker(cache: PathBuf, path: Option<OsString>) -> Result<Self, String> {
         let image = format!("apache/kafka:{}", version());
-        let mut docker = Command::new("sh");
+        let (java, class_path) = (cache.join("docker-java"), IMAGE_CLASS_PATH.into());
+        let jars = Self { java, class_path, cache, path };
+        let mut docker = jars.command("sh");
         docker.args(["-c", r#"docker image inspect "$1" >/dev/null || docker pull "$1""#, "sh"]);
         docker.arg(&image);
-        run_bounded(docker, &cache.join("docker.log"), MAVEN_TIMEOUT)
+        run_bounded(docker, &jars.cache.join("docker.log"), MAVEN_TIMEOUT)
             .map_err(|reason| format!("nor has Docker {image}: {reason}"))?;
-        let (java, script) = (cache.join("docker-java"), DOCKER_JAVA.replace("IMAGE", &image));
+        let (java, script) = (&jars.java, DOCKER_JAVA.replace("IMAGE", &image));
         // Not again while another process may be running it.
-        if fs::read_to_string(&java).ok().as_deref() != Some(script.as_str()) {
-            let written = fs::write(&java, script).and_then(|()| executable(&java));
+        if fs::read_to_string(java).ok().as_deref() != Some(script.as_str()) {
+            let written = fs::write(java, script).and_then(|()| executable(java));
             written.map_err(|error| format!("could not write {}: {error}", java.display()))?;
         }
-        Ok(Self { java, class_path: IMAGE_CLASS_PATH.into(), cache })
+        Ok(jars)
+    }
+
+    /// `program`, to be looked for as these jars are.
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.envs(self.path.iter().map(|path| ("PATH", path)));
+        command
     }
 
     fn at(lib: &Path, cache: PathBuf) -> Self {
@@ -83,7 +94,7 @@ impl Jars {
             .map(|home| Path::new(&home).join("bin").join("java"))
             .filter(|java| java.is_file())
             .unwrap_or_else(|| PathBuf::from("java"));
-        Self { java, class_path: lib.join("*").into_os_string(), cache }
+        Self { java, class_path: lib.join("*").into_os_string(), cache, path: None }
     }
 }
 

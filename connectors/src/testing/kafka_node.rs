@@ -6,11 +6,16 @@ use std::hash::BuildHasher;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::kafka_jars::{Jars, open_lock, run_bounded, tail};
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "kafka_docker_tests.rs"]
+mod kafka_docker_tests;
 
 const CLUSTER_ID: &str = "dGhhbHdlZy10ZXN0LTAwMA";
 const FORMAT_TIMEOUT: Duration = Duration::from_mins(2);
@@ -22,11 +27,22 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// Runs the JVM and obeys the lines that come in on the pipe from the test process. The end of that
 /// pipe means that the test process is gone, however it died: the JVM is killed and its folder
 /// removed. A shell rather than `prctl(PR_SET_PDEATHSIG)`, which is Linux only and needs `unsafe`.
+///
+/// A container takes no signal while it is being made, and goes on without its client: it is asked again until it has
+/// taken the signal or the client has ended, and only the client of one that has not come in all that time is killed.
 const KEEPER: &str = r#"
 dir=$1
 shift
 case $1 in
-  */docker-java) order() { docker kill -s "$1" "thalweg-java-$java" || kill "-$1" "$java"; } ;;
+  */docker-java) order() {
+    tries=0
+    until docker kill -s "$1" "thalweg-java-$java"; do
+      kill -0 "$java" || return 0
+      tries=$((tries + 1))
+      if [ "$tries" -ge 20 ]; then kill "-$1" "$java"; return 0; fi
+      sleep 1
+    done
+  } ;;
   *) order() { kill "-$1" "$java"; } ;;
 esac
 exec 3<&0
@@ -146,7 +162,7 @@ impl Node {
             .and_then(|()| fs::write(node.file("log4j2.properties"), LOG4J))
             .and_then(|()| fs::write(node.file("server.properties"), settings))
             .map_err(|error| format!("could not write into {}: {error}", node.dir.display()))?;
-        let mut format = Command::new(&node.jars.java);
+        let mut format = node.jars.command(&node.jars.java);
         format.args(node.jvm_arguments()).arg("kafka.tools.StorageTool");
         format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(node.file("server.properties"));
         run_bounded(format, &node.file("format.log"), FORMAT_TIMEOUT)?;
@@ -185,7 +201,7 @@ impl Node {
     pub(super) fn spawn(&mut self) -> io::Result<()> {
         let output = File::options().create(true).append(true).open(self.file("jvm.log"))?;
         let errors = output.try_clone()?;
-        let mut keeper = Command::new("sh");
+        let mut keeper = self.jars.command("sh");
         keeper.args(["-c", KEEPER, "thalweg-kafka"]).arg(&self.dir);
         keeper.arg(&self.jars.java).args(self.jvm_arguments());
         keeper.arg("kafka.Kafka").arg(self.file("server.properties"));

@@ -24,7 +24,8 @@
 //!
 //! Without `KAFKA_BOOTSTRAP_SERVERS`, the jars come from Maven Central by `mvn` once per machine,
 //! and brokers run on Java 17 or newer; without Maven, in containers of the image `apache/kafka`
-//! with the same settings. A server and its data go when the value is dropped, and also
+//! with the same settings, where Docker's engine runs on this Linux: they share its network and its
+//! folder for temporary files. A server and its data go when the value is dropped, and also
 //! when the test process ends in any other way.
 
 use std::env;
@@ -112,7 +113,10 @@ impl KafkaServer {
     }
 
     fn start_nodes(nodes: usize, proxy: Option<u16>) -> Result<Self, Unavailable> {
-        let jars = Jars::resolve()?;
+        Self::start_on(&Jars::resolve()?, nodes, proxy)
+    }
+
+    fn start_on(jars: &Jars, nodes: usize, proxy: Option<u16>) -> Result<Self, Unavailable> {
         let unavailable = |error: &dyn Display| Unavailable::because(error.to_string());
         let folder = Folder::create().map_err(|error| unavailable(&error))?;
         let ports = (0..nodes)
@@ -124,7 +128,7 @@ impl KafkaServer {
         let voters = voters.join(",");
         let set_up = |(id, ports)| {
             let dir = folder.0.join(format!("node-{id}"));
-            Node::set_up(id, nodes, &voters, dir, &jars, ports).map_err(Unavailable::because)
+            Node::set_up(id, nodes, &voters, dir, jars, ports).map_err(Unavailable::because)
         };
         let nodes: Vec<_> =
             ports.into_iter().enumerate().map(set_up).collect::<Result<_, Unavailable>>()?;

@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -137,6 +138,12 @@ pub trait Committer: Send + Sync + Debug {
     /// How a person takes out what was committed after `version`; `None` where that cannot be done.
     fn how_to_undo(&self, path: &str, version: u64) -> Option<String> {
         let _ = (path, version);
+        None
+    }
+
+    /// The local folder that a target's rows are written to, for who watches how much room is left there. Default: none.
+    fn folder(&self, path: &str) -> Option<PathBuf> {
+        let _ = path;
         None
     }
 

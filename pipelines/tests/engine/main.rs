@@ -9,6 +9,7 @@
 #[path = "../support/bench.rs"]
 mod bench;
 mod cases;
+mod disk_reserve;
 mod hanging_broker;
 mod idleness;
 mod jobs;

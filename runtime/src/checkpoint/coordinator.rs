@@ -296,13 +296,14 @@ impl Coordinator {
         }
     }
 
-    /// Looks at the disk, beside the actor: a disk may take its time, and nobody else looks meanwhile.
+    /// Looks at the disks, beside the actor: a disk may take its time, and nobody else looks meanwhile.
     fn look_at_disk(&mut self, context: &Context<Self>) {
         let Some(reserve) = self.settings.disk_reserve.filter(|_| !self.looking) else { return };
         self.looking = true;
         let (storage, address) = (Arc::clone(&self.context.storage), context.address());
+        let folders = disk::folders(&self.context.committers, &self.parent.sinks);
         self.io.spawn(async move {
-            let looking = move || disk::look(storage.as_ref(), reserve);
+            let looking = move || disk::look(storage.as_ref(), &folders, reserve);
             let looked = blocking("looking at the disk", looking).await.flatten();
             tell(&address, IoDone::Looked(looked));
         });

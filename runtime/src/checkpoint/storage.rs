@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use thalweg_core::checkpoint::resolve::{Found, Resolution, resolve};
 use thalweg_core::{Error, Result, durable, error, failpoint};
 
+use crate::disk;
+
 /// What came of an attempt to create an object.
 #[derive(Debug)]
 pub enum Created {
@@ -238,9 +240,7 @@ impl CheckpointStorage for LocalStorage {
     }
 
     fn free_bytes(&self) -> Result<Option<u64>> {
-        let volume = rustix::fs::statvfs(self.root.as_path())
-            .map_err(|e| error::io(format!("look at the disk of {}", self.describe()), e.into()))?;
-        Ok(Some(volume.f_bavail.saturating_mul(volume.f_frsize)))
+        disk::free_bytes(&self.root).map(Some)
     }
 }
 

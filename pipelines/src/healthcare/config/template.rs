@@ -180,7 +180,7 @@ const SECTIONS: &[Section] = &[
             example(
                 "disk_reserve",
                 "\"10GiB\"",
-                "The job ends when the disk of the data folder has less than this left. Default: no reserve.",
+                "The job ends when a disk of the data folder has less than this left. Default: no reserve.",
             ),
         ],
     },
