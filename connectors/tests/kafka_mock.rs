@@ -78,7 +78,7 @@ mod kafka {
         let splits = source.start_splits().unwrap();
         let mut seen = Seen::default();
         for stop in [1, 2_000, 6_000, 10_000] {
-            let resumed = at(&splits, &seen.positions);
+            let resumed = seen.stored(&splits);
             seen.read(reader(&source, resumed).as_mut(), |seen| seen.count() >= stop);
         }
         assert_eq!(seen.payloads(), numbers(0..10_000));
@@ -242,6 +242,58 @@ mod kafka {
         let order: Vec<_> =
             seen.rows["partition-00000"].iter().filter_map(|r| r.payload.clone()).collect();
         assert_eq!(order, numbers(0..1_500));
+    }
+
+    #[test]
+    fn a_start_compares_the_epoch_of_the_last_message_with_where_its_leader_ended() {
+        let (cluster, servers) = cluster(1, 1);
+        produce(&servers, TOPIC, 1, 0..10);
+        let source = source(KafkaConfig::new(&servers, TOPIC));
+        let (identity, splits) = (source.identity().unwrap(), source.start_splits().unwrap());
+        let mut seen = Seen::default();
+        seen.read(reader(&source, splits.clone()).as_mut(), |seen| seen.count() == 10);
+        let stored = seen.stored(&splits);
+        assert_eq!(stored[0].properties.keys().collect::<Vec<_>>(), ["leader_epoch"]);
+        cluster.partition_leader(TOPIC, 0, Some(1)).unwrap();
+        produce(&servers, TOPIC, 1, 10..20);
+        // A change of leaders that cut nothing.
+        seen.read(reader(&source, stored.clone()).as_mut(), |seen| seen.count() == 20);
+        assert_eq!(seen.payloads(), numbers(0..20));
+        let later = seen.stored(&splits);
+        assert_ne!(later[0].properties, stored[0].properties);
+
+        // As if more had been read of the first leader.
+        let mut cut = stored;
+        cut[0].position = 15;
+        source.verify(&identity, &cut).unwrap();
+        // As if markers had stood where messages are; and an epoch that there never was.
+        let mut markers = cut.clone();
+        markers[0].properties.insert("leader_epoch_end".to_owned(), "10".to_owned());
+        let mut never = cut.clone();
+        never[0].properties.insert("leader_epoch".to_owned(), "1000".to_owned());
+        for splits in [&cut, &markers, &never] {
+            let mut seen = Seen::default();
+            let error = failure(reader(&source, splits.clone()).as_mut(), &mut seen);
+            assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+            assert!(error.to_string().contains("was cut short"), "{error}");
+            assert_eq!(seen.count(), 0);
+        }
+
+        // The policy lets it pass, once: behind it the epoch is that of what was read.
+        let config = KafkaConfig::new(&servers, TOPIC);
+        let lenient = self::source(KafkaConfig { on_data_loss: OnDataLoss::Reset, ..config });
+        for (passed, splits) in [&cut, &markers, &never].into_iter().enumerate() {
+            let mut seen = Seen::default();
+            seen.read(reader(&lenient, splits.clone()).as_mut(), |seen| seen.count() == 5);
+            assert_eq!(seen.payloads(), numbers(15..20));
+            assert_eq!(lenient.losses(), passed as u64 + 1);
+            assert_eq!(seen.stored(splits), later);
+        }
+        // What older versions stored is gone on from.
+        cut[0].properties.clear();
+        let mut seen = Seen::default();
+        seen.read(reader(&source, cut).as_mut(), |seen| seen.count() == 5);
+        assert_eq!(seen.payloads(), numbers(15..20));
     }
 
     #[test]

@@ -185,10 +185,10 @@ fn eof_offset(reason: &str) -> Option<i64> {
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Whether librdkafka says that the log ends, for the leader's epoch of what was read last, before its position. It has no
-/// code for that here. A test holds the two libraries together.
+/// Whether librdkafka says that the log ends, for the leader's epoch of what was read last, before its position, or that it
+/// has no such epoch. It has no code for that here. Tests hold the two libraries together.
 pub(super) fn is_truncation(reason: &str) -> bool {
-    reason.contains("log truncation detected at ")
+    reason.contains("log truncation detected")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod client;
 pub mod config;
 mod consumer;
 pub mod demo_broker;
+mod leader_epoch;
 mod loss;
 pub mod producer;
 mod properties;

@@ -9,7 +9,7 @@ use arrow_schema::SchemaRef;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Message, Timestamp};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use thalweg_core::connector::decode::Decoder;
 use thalweg_core::connector::source::{Polled, SourceReader, Split, SplitBatch};
 use thalweg_core::{Error, Result};
@@ -17,6 +17,8 @@ use thalweg_core::{Error, Result};
 use super::client;
 use super::config::KafkaConfig;
 use super::consumer::GroupConsumer;
+use super::leader_epoch::{self, LastRead};
+use super::loss::cut_short;
 use super::source::partition_of;
 use super::stall::Stall;
 use super::topic::TopicClient;
@@ -48,6 +50,10 @@ pub(super) struct Partition {
     split: String,
     /// Behind the last message taken, so also behind all rows of `rows`.
     pub(super) position: i64,
+    /// The last message taken, where its leader's epoch is known.
+    pub(super) last: Option<LastRead>,
+    /// What is stored with the position, as said last.
+    told: BTreeMap<String, String>,
     pub(super) end: Option<i64>,
     rows: MessageBatcher,
     /// When the first of `rows` was read, if there are any.
@@ -57,6 +63,15 @@ pub(super) struct Partition {
 impl Partition {
     fn is_finished(&self) -> bool {
         self.end.is_some_and(|end| self.position >= end)
+    }
+
+    /// Queues what is to be stored with the position, if that is news.
+    fn tell(&mut self, ready: &mut VecDeque<Polled>) {
+        let properties = leader_epoch::properties(self.last, self.position);
+        if properties != self.told {
+            self.told.clone_from(&properties);
+            ready.push_back(Polled::Properties { split: self.split.clone(), properties });
+        }
     }
 }
 
@@ -68,10 +83,13 @@ impl SourceReader for KafkaReader {
                 continue;
             }
             let number = partition_of(&split.id)?;
-            self.add(&mut list, number, split.position)?;
+            let last = LastRead::stored_in(&split);
+            self.add(&mut list, number, split.position, last)?;
             let partition = Partition {
                 split: split.id,
                 position: split.position,
+                last,
+                told: split.properties,
                 end: split.end,
                 rows: MessageBatcher::new(&self.config.topic, number, Arc::clone(&self.schema)),
                 since: instant(),
@@ -120,7 +138,11 @@ impl SourceReader for KafkaReader {
                     };
                     let offset = message.offset();
                     if offset < partition.position {
-                        // Left over from before a re-assignment.
+                        // Left over from before a re-assignment. But behind the last message there were only markers
+                        // and aborted records: a message there is of a log that was cut short.
+                        if partition.last.take_if(|last| offset >= last.end).is_some() {
+                            cut_short(&self.config, &self.losses)?;
+                        }
                         continue;
                     }
                     let full = if partition.end.is_some_and(|end| offset >= end) {
@@ -132,6 +154,7 @@ impl SourceReader for KafkaReader {
                             first.get_or_insert(now);
                         }
                         partition.position = offset + 1;
+                        partition.last = LastRead::of(&message);
                         let timestamp = micros(message.timestamp());
                         partition.rows.push(offset, offset + 1, timestamp, message.payload());
                         partition.rows.is_full() || partition.is_finished()
@@ -189,6 +212,8 @@ impl KafkaReader {
             let (batch, next_positions) =
                 partition.rows.finish(self.decoder.as_mut(), now_micros())?;
             behind_rows = next_positions.last().copied();
+            // Said before its rows: at no barrier a position is stored with the epoch of an earlier message.
+            partition.tell(&mut self.ready);
             let split = partition.split.clone();
             self.ready.push_back(Polled::Rows(SplitBatch { split, batch, next_positions }));
         }
@@ -197,6 +222,7 @@ impl KafkaReader {
         }
         if behind_rows != Some(partition.position) && (beyond.is_some() || partition.is_finished())
         {
+            partition.tell(&mut self.ready);
             self.ready.push_back(Polled::Advanced {
                 split: partition.split.clone(),
                 position: partition.position,
@@ -241,6 +267,13 @@ impl KafkaReader {
         if offset > partition.position { self.hand_out(number, Some(offset)) } else { Ok(()) }
     }
 
+    /// Says what is to be stored with a partition's position, if that is news.
+    pub(super) fn tell(&mut self, number: i32) {
+        if let Some(partition) = self.partitions.get_mut(&number) {
+            partition.tell(&mut self.ready);
+        }
+    }
+
     fn let_go(&self, number: i32) -> Result<()> {
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition(&self.config.topic, number);
@@ -254,8 +287,9 @@ impl KafkaReader {
         list: &mut TopicPartitionList,
         number: i32,
         position: i64,
+        last: Option<LastRead>,
     ) -> Result<()> {
-        list.add_partition_offset(&self.config.topic, number, Offset::Offset(position))
+        leader_epoch::add(list, &self.config.topic, number, position, last)
             .map_err(|e| self.broken("assign partitions", &e))
     }
 

@@ -41,12 +41,14 @@ const LAG_PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// **Guarded.** The cluster and the topic, by the ids that the checkpoint remembers, at each start: a topic that was
 /// deleted and created again is not gone on with, however long it is. Every position, by the offsets that the broker
-/// still has, at each start and while reading. Messages of aborted transactions are never seen.
+/// still has, and by the epoch of the leader that wrote the message before it, at each start and while reading. Messages
+/// of aborted transactions are never seen.
 ///
 /// **Not guarded**: a log cut short by an unclean leader election that has grown again past our position by the time a
-/// reader begins, because the epochs of leaders are not stored with positions. It looks like more of the same log. So does
-/// a topic that was created again where no id is known: from brokers before Apache Kafka 2.8, and in chains of checkpoints
-/// begun without one.
+/// reader begins, where no epoch of a leader is stored with the position: in checkpoints of older versions, before the
+/// first message is read, and from brokers before Apache Kafka 2.4. It looks like more of the same log. So does a topic
+/// that was created again where no id is known: from brokers before Apache Kafka 2.8, and in chains of checkpoints begun
+/// without one.
 #[derive(Debug)]
 pub struct KafkaSource {
     config: Arc<KafkaConfig>,

@@ -63,7 +63,7 @@ impl KafkaReader {
     fn begin_again(&mut self) -> Result<()> {
         let mut list = TopicPartitionList::with_capacity(self.partitions.len());
         for (number, partition) in &self.partitions {
-            self.add(&mut list, *number, partition.position)?;
+            self.add(&mut list, *number, partition.position, partition.last)?;
         }
         self.stall = Stall::default();
         self.topic = None;

@@ -1,6 +1,6 @@
 //! The id that a topic got when it was created, which tells it from one created later under the same name.
 //!
-//! librdkafka knows it, its safe wrapper does not show it: this is the one file that calls librdkafka itself.
+//! librdkafka knows it, its safe wrapper does not show it: this file and `leader_epoch` call librdkafka itself.
 #![expect(unsafe_code, reason = "the safe wrapper has no way to describe a topic")]
 
 use std::ffi::{CString, c_int};

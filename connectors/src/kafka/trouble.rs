@@ -68,7 +68,7 @@ impl KafkaReader {
                 let said = self.consumer.context().take_error();
                 let is_cut = said.is_some_and(|(_, reason)| client::is_truncation(&reason));
                 // A position that is gone has a clearer error.
-                self.out_of_range()?;
+                self.out_of_range(is_cut)?;
                 if is_cut { cut_short(&self.config, &self.losses) } else { Ok(()) }
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
@@ -87,8 +87,9 @@ impl KafkaReader {
         }
     }
 
-    /// A fetch was refused because of its offset. The broker is asked, because a follower that lags says the same.
-    fn out_of_range(&mut self) -> Result<()> {
+    /// A fetch was refused because of its offset, or a log `is_cut`. The broker is asked, because a follower that lags
+    /// says the same.
+    fn out_of_range(&mut self, is_cut: bool) -> Result<()> {
         let numbers: Vec<i32> = self.partitions.keys().copied().collect();
         let topic = self.topic()?;
         let low = topic.offsets(&numbers, Ask::Low, PATIENCE)?;
@@ -97,20 +98,27 @@ impl KafkaReader {
         let mut lost = false;
         for &number in &numbers {
             let (Some(&low), Some(&high), Some(partition)) =
-                (low.get(&number), high.get(&number), self.partitions.get(&number))
+                (low.get(&number), high.get(&number), self.partitions.get_mut(&number))
             else {
                 continue;
             };
             let mut position = partition.position;
-            if position < low || position > high {
+            let is_lost = position < low || position > high;
+            // What was read last is of another log then (whose it was that is cut is not shown), or is deleted.
+            if is_cut || is_lost || partition.last.is_some_and(|last| last.end < low) {
+                partition.last = None;
+            }
+            let (last, end) = (partition.last, partition.end);
+            self.tell(number);
+            if is_lost {
                 lost = true;
                 let loss = Loss { partition: number, position, low, high: Some(high) };
                 loss.pass(&self.config, &self.losses)?;
-                position = partition.end.map_or(low, |end| low.min(end));
+                position = end.map_or(low, |end| low.min(end));
                 self.hand_out(number, Some(position))?;
             }
             if self.partitions.contains_key(&number) {
-                self.add(&mut list, number, position)?;
+                self.add(&mut list, number, position, last)?;
             }
         }
         self.health.denials = if lost { 0 } else { self.health.denials + 1 };
@@ -120,7 +128,7 @@ impl KafkaReader {
                 self.config.topic
             )));
         }
-        if !lost {
+        if !lost && !is_cut {
             warn!(topic = %self.config.topic, "kafka refused an offset that it has: asking again");
         }
         if list.count() == 0 {

@@ -1,6 +1,7 @@
 //! The Kafka source against a real Apache Kafka.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -382,11 +383,7 @@ fn a_log_that_was_cut_short_and_has_grown_again_while_it_is_read_is_data_loss() 
     seen.read(reader.as_mut(), |seen| seen.count() == 20);
     passed.read(lenient.as_mut(), |seen| seen.count() == 20);
 
-    // As a follower that lagged and became the leader would have it.
-    kafka.kill9().unwrap();
-    let file = std::fs::File::options().write(true).open(&log).unwrap();
-    file.set_len(kept).unwrap();
-    kafka.start_again().unwrap();
+    cut(&kafka, &log, kept);
     produce(servers, &topic, 1, 20..45);
     assert_eq!(kafka.watermarks(&topic, 0).unwrap(), (0, 35));
 
@@ -404,6 +401,85 @@ fn a_log_that_was_cut_short_and_has_grown_again_while_it_is_read_is_data_loss() 
             .filter(|n| !(20..30).contains(&n.parse::<i32>().unwrap()))
             .collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_log_that_was_cut_short_and_has_grown_again_while_nobody_read_is_data_loss() {
+    let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
+    let topic = topic(&kafka, 1);
+    let servers = kafka.bootstrap_servers();
+    produce(servers, &topic, 1, 0..10);
+    let log = kafka.log_file(&topic, 0).unwrap();
+    let kept = std::fs::metadata(&log).unwrap().len();
+    produce(servers, &topic, 1, 10..20);
+    let source = open(&kafka, &topic);
+    let (identity, splits) = (source.identity().unwrap(), source.start_splits().unwrap());
+    let mut seen = Seen::default();
+    seen.read(reader(&source, splits.clone()).as_mut(), |seen| seen.count() == 20);
+    let mut stored = seen.stored(&splits);
+    assert!(stored[0].properties.contains_key("leader_epoch"), "{stored:?}");
+
+    cut(&kafka, &log, kept);
+    produce(servers, &topic, 1, 20..45);
+    let source = open(&kafka, &topic);
+    source.verify(&identity, &stored).unwrap();
+    let mut seen = Seen::default();
+    let error = failure(reader(&source, stored.clone()).as_mut(), &mut seen);
+    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+    let told = error.to_string();
+    assert!(told.contains("was cut short") && told.contains("--fresh"), "{told}");
+    assert_eq!(seen.count(), 0, "nothing behind the cut was handed out");
+    // The policy lets it pass, from the position on, and no start behind it counts it again.
+    let config = KafkaConfig::new(servers, &topic);
+    let lenient = self::source(KafkaConfig { on_data_loss: OnDataLoss::Reset, ..config });
+    let mut passed = Seen::default();
+    passed.read(reader(&lenient, stored.clone()).as_mut(), |seen| seen.count() == 15);
+    assert_eq!((passed.payloads(), lenient.losses()), (numbers(30..45), 1));
+    let behind = passed.stored(&stored);
+    produce(servers, &topic, 1, 45..50);
+    passed.read(reader(&source, behind).as_mut(), |seen| seen.count() == 20);
+    // What a version that stored no epochs has stored is gone on from.
+    stored[0].properties.clear();
+    seen.read(reader(&source, stored).as_mut(), |seen| seen.count() == 20);
+}
+
+#[test]
+fn a_restart_behind_markers_and_aborted_messages_reads_on() {
+    let Some(kafka) = KafkaServer::shared() else { return };
+    let topic = topic(kafka, 1);
+    let producer = transactional(kafka, &topic);
+    for (payload, is_kept) in [("0", true), ("aborted", false)] {
+        producer.begin_transaction().unwrap();
+        send(&producer, &topic, payload);
+        producer.flush(TEN).unwrap();
+        if is_kept {
+            producer.commit_transaction(TEN).unwrap();
+        } else {
+            producer.abort_transaction(TEN).unwrap();
+        }
+    }
+    let source = open(kafka, &topic);
+    let splits = source.start_splits().unwrap();
+    let split = splits[0].id.clone();
+    let mut seen = Seen::default();
+    seen.read(reader(&source, splits.clone()).as_mut(), |seen| {
+        seen.positions.get(&split) == Some(&4)
+    });
+    let stored = seen.stored(&splits);
+    assert_eq!(stored[0].properties.get("leader_epoch_end").map(String::as_str), Some("1"));
+    producer.begin_transaction().unwrap();
+    send(&producer, &topic, "1");
+    producer.commit_transaction(TEN).unwrap();
+    seen.read(reader(&source, stored).as_mut(), |seen| seen.count() == 2);
+    assert_eq!((seen.payloads(), seen.rows[&split][1].offset), (numbers(0..2), 4));
+}
+
+/// Cuts a log back to `kept` bytes, as a follower that lagged and became the leader would have it.
+fn cut(kafka: &KafkaServer, log: &Path, kept: u64) {
+    kafka.kill9().unwrap();
+    let file = std::fs::File::options().write(true).open(log).unwrap();
+    file.set_len(kept).unwrap();
+    kafka.start_again().unwrap();
 }
 
 fn without_id(identity: &BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -49,6 +49,7 @@ pub(crate) struct Row {
 pub(crate) struct Seen {
     pub(crate) rows: BTreeMap<String, Vec<Row>>,
     pub(crate) positions: BTreeMap<String, i64>,
+    pub(crate) properties: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) exhausted: bool,
 }
 
@@ -64,12 +65,26 @@ impl Seen {
         all
     }
 
+    /// `splits` as a checkpoint would keep them.
+    pub(crate) fn stored(&self, splits: &[Split]) -> Vec<Split> {
+        let mut splits = at(splits, &self.positions);
+        for split in &mut splits {
+            if let Some(properties) = self.properties.get(&split.id) {
+                split.properties.clone_from(properties);
+            }
+        }
+        splits
+    }
+
     pub(crate) fn take(&mut self, polled: Polled) {
         match polled {
             Polled::Nothing => {}
             Polled::Exhausted => self.exhausted = true,
             Polled::Advanced { split, position } => {
                 self.positions.insert(split, position);
+            }
+            Polled::Properties { split, properties } => {
+                self.properties.insert(split, properties);
             }
             Polled::Rows(rows) => {
                 let number: i32 = rows.split.strip_prefix("partition-").unwrap().parse().unwrap();
@@ -139,7 +154,7 @@ pub(crate) fn reader(source: &dyn Source, splits: Vec<Split>) -> Box<dyn SourceR
     reader
 }
 
-/// The positions of `splits`, as a checkpoint would keep them.
+/// `splits` at `positions`, with nothing else that a checkpoint would keep.
 pub(crate) fn at(splits: &[Split], positions: &BTreeMap<String, i64>) -> Vec<Split> {
     let mut splits = splits.to_vec();
     for split in &mut splits {

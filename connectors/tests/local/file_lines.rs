@@ -67,7 +67,7 @@ fn read(
                 assert!(position >= split.position && position >= split.end.unwrap());
                 split.position = position;
             }
-            Polled::Nothing => {}
+            Polled::Nothing | Polled::Properties { .. } => {}
             Polled::Exhausted => {
                 assert!(splits.values().all(Split::is_finished));
                 return lines;

@@ -35,6 +35,7 @@ fn poll(reader: &mut dyn SourceReader) -> String {
         Polled::Nothing => "nothing".to_owned(),
         Polled::Exhausted => "exhausted".to_owned(),
         Polled::Advanced { .. } => "advanced".to_owned(),
+        Polled::Properties { .. } => "properties".to_owned(),
     }
 }
 

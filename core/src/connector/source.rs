@@ -64,6 +64,14 @@ pub enum Polled {
         /// The next position to read.
         position: i64,
     },
+    /// What is stored with a split's position from here on, in place of what was ([`Split::properties`]). A barrier may
+    /// come between this and the next word about the split: what is said must hold for the position before it, too.
+    Properties {
+        /// The split's name.
+        split: String,
+        /// All of them.
+        properties: BTreeMap<String, String>,
+    },
     /// Nothing within the time allowed.
     Nothing,
     /// Every assigned split is bounded and read to its end. Said again at each further poll.

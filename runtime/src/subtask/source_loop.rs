@@ -129,6 +129,9 @@ impl SourceWork {
                 self.advance(&split, position)?;
                 self.tell_time(false).await?;
             }
+            Polled::Properties { split, properties } => {
+                self.split(&split)?.split.properties = properties;
+            }
             Polled::Nothing => {}
             Polled::Exhausted => {
                 // In this order: who hears of the end of all splits knows how far event time got.
@@ -170,17 +173,19 @@ impl SourceWork {
     }
 
     fn advance(&mut self, split: &str, position: i64) -> Result<()> {
-        let state = self
-            .splits
-            .get_mut(split)
-            .ok_or_else(|| Error::internal("a position of an unknown split"))?;
+        let state = self.split(split)?;
         state.split.position = position;
+        let is_finished = state.split.is_finished();
         if let Some(watermarks) = &mut self.watermarks
-            && state.split.is_finished()
+            && is_finished
         {
             watermarks.finish(split);
         }
         Ok(())
+    }
+
+    fn split(&mut self, id: &str) -> Result<&mut SplitSnapshot> {
+        self.splits.get_mut(id).ok_or_else(|| Error::internal("a position of an unknown split"))
     }
 
     /// Says how far event time has advanced, if that is news.
