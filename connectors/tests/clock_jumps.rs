@@ -96,8 +96,9 @@ fn a_broker_that_is_away_is_waited_for_though_the_clock_jumps() {
 
 #[test]
 fn a_clock_that_is_set_back_does_not_let_the_marker_of_a_quiet_sink_expire() {
-    let Some(kafka) = KafkaServer::shared() else { return };
+    // Before the broker is started: its process would inherit the sockets of mock brokers.
     let _alone = ALONE.blocking_lock();
+    let Some(kafka) = KafkaServer::shared() else { return };
     set_clock(0);
     let refresh = Duration::from_millis(20);
     let job = Job::begin(kafka, 1).with(|config| config.marker_refresh = refresh);

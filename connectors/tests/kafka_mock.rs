@@ -60,7 +60,7 @@ mod kafka {
             for number in 0..1_000 {
                 writer.send_to(0, Some(number.to_string().as_bytes()), None).unwrap();
             }
-            writer.flush(Duration::from_secs(30)).unwrap();
+            writer.flush(Duration::from_mins(2)).unwrap();
             let source = source(KafkaConfig::new(servers, TOPIC));
             let splits = source.start_splits().unwrap();
             let mut seen = Seen::default();
@@ -122,7 +122,7 @@ mod kafka {
         for _ in 0..9_000 {
             writer.send_to(0, Some(&[b'x'; 1_000]), None).unwrap();
         }
-        writer.flush(Duration::from_secs(30)).unwrap();
+        writer.flush(Duration::from_mins(2)).unwrap();
     }
 
     #[test]
@@ -305,7 +305,7 @@ mod kafka {
         writer.send(None, Some(b""), Some(2_000)).unwrap();
         writer.send(Some(b""), Some(b"body"), Some(3_000)).unwrap();
         writer.send(None, None, Some(4_000)).unwrap();
-        writer.flush(Duration::from_secs(10)).unwrap();
+        writer.flush(Duration::from_mins(2)).unwrap();
         assert_eq!(writer.delivered(), 4);
         let source = source(KafkaConfig::new(servers, TOPIC));
         let mut seen = Seen::default();
@@ -461,7 +461,7 @@ mod kafka {
         let properties = BTreeMap::from([("message.timeout.ms".to_owned(), "1000".to_owned())]);
         let writer = TopicWriter::new("127.0.0.1:1", TOPIC, &properties).unwrap();
         writer.send(None, Some(b"lost"), None).unwrap();
-        let error = writer.flush(Duration::from_secs(20)).unwrap_err();
+        let error = writer.flush(Duration::from_mins(2)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Transient);
         assert!(error.to_string().contains("1 messages could not be delivered"), "{error}");
         assert!(writer.send(None, Some(b"more"), None).is_err());

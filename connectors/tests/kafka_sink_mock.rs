@@ -54,7 +54,7 @@ mod troubles {
         (0..20).for_each(|_| fail());
         // The runtime may have made a thread or two, and brokers close their ends a moment later. Each of the 40 producers
         // has several threads and files.
-        let freed = (0..100).any(|_| {
+        let freed = (0..600).any(|_| {
             let few = held().iter().zip(before).all(|(now, before)| *now <= before + 8);
             if !few {
                 std::thread::park_timeout(Duration::from_millis(100));

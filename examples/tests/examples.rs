@@ -2,10 +2,27 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// An example that has not ended by then does not end.
+const LIMIT: Duration = Duration::from_mins(10);
 
 fn run(binary: &str, arguments: &[&OsStr]) -> io::Result<String> {
-    let output = Command::new(binary).args(arguments).output()?;
+    let mut command = Command::new(binary);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn()?;
+    let id = child.id().to_string();
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || drop(ended.send(child.wait_with_output())));
+    let output = end.recv_timeout(LIMIT);
+    if output.is_err() {
+        drop(Command::new("kill").args(["-9", &id]).status());
+    }
+    let late = |_| io::Error::other(format!("{binary} has not ended within {LIMIT:?}"));
+    let output = output.map_err(late)??;
     let (out, err) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
     assert!(output.status.success(), "{}: {err}", output.status);
     String::from_utf8(out).map_err(io::Error::other)

@@ -235,13 +235,13 @@ mod tests {
         for _ in 0..7 {
             writer.send(None, Some(b"x"), None).unwrap();
         }
-        writer.flush(Duration::from_secs(10)).unwrap();
+        writer.flush(Duration::from_mins(2)).unwrap();
         let config = KafkaConfig::new(broker.bootstrap_servers(), "events");
         let consumer = GroupConsumer::new(&config).unwrap();
         let mut list = TopicPartitionList::new();
         list.add_partition_offset("events", 0, Offset::Offset(0)).unwrap();
         consumer.incremental_assign(&list).unwrap();
-        for _ in 0..100 {
+        for _ in 0..1_200 {
             if let Some(Err(KafkaError::PartitionEOF(0))) =
                 consumer.poll(Duration::from_millis(100))
             {

@@ -10,8 +10,9 @@ use serde::Deserialize;
 /// Makes the library report.
 pub(super) const REPORTS: (&str, &str) = ("statistics.interval.ms", "50");
 
-/// Reports that do not come for so long are not waited for.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Reports are waited for so often, for so long each time: a process that was held up has used up one look, not all.
+const LOOKS: u32 = 30;
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the library has reported so far.
 #[derive(Debug, Default)]
@@ -67,11 +68,16 @@ impl Requests {
     /// How often ends, or markers where they are more, had been sent at a time after report `number`; `None` if the
     /// library does not report. Blocking.
     pub(super) fn sent_after(&self, number: u64) -> Option<i64> {
-        // The next one may have been under way.
-        let early = |newest: &mut Newest| newest.number < number + 2;
-        let waited = self.came.wait_timeout_while(self.lock(), PATIENCE, early);
-        let (newest, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        (!waited.timed_out()).then_some(newest.sent)
+        for _ in 0..LOOKS {
+            // The next one may have been under way.
+            let early = |newest: &mut Newest| newest.number < number + 2;
+            let waited = self.came.wait_timeout_while(self.lock(), LOOK, early);
+            let (newest, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !waited.timed_out() {
+                return Some(newest.sent);
+            }
+        }
+        None
     }
 
     fn lock(&self) -> MutexGuard<'_, Newest> {

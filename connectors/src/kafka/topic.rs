@@ -22,6 +22,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one of several brokers may take.
 const TURN: Duration = Duration::from_secs(3);
 
+/// How often a broker is asked at the least: a process that was held up for a while has not waited for anybody.
+const LEAST: u32 = 4;
+
 /// Pause between two attempts; spent polling, which also drains librdkafka's events.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -69,8 +72,9 @@ impl TopicClient {
     /// When no broker answers.
     pub(super) fn partitions(&self) -> Result<Option<Vec<i32>>> {
         let started = instant();
-        let mut denials = 0;
+        let (mut denials, mut asked) = (0, 0);
         loop {
+            asked += 1;
             let slice = Duration::from_secs(1);
             let problem = match self.consumer.fetch_metadata(Some(&self.topic), slice) {
                 Ok(metadata) => {
@@ -120,7 +124,7 @@ impl TopicClient {
                     self.servers
                 )));
             }
-            if started.elapsed() >= PATIENCE {
+            if asked >= LEAST && started.elapsed() >= PATIENCE {
                 return Err(match problem {
                     None => return Ok(None),
                     Some(_) => match reason {

@@ -20,8 +20,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionLi
 
 use super::{KafkaServerError, Record};
 
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
+/// Behind it a client is made anew, which has to connect again: not so short that a busy machine never gets there.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(4);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 type Admin = AdminClient<DefaultClientContext>;

@@ -18,7 +18,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::kafka_jars::{Jars, run_bounded};
 use super::{Consumed, KafkaServerError, unique};
 
-const TIMEOUT: Duration = Duration::from_mins(3);
+const TIMEOUT: Duration = Duration::from_mins(10);
 /// For topics of any size: it reads some ten thousand messages a second at the least.
 const LONG_TIMEOUT: Duration = Duration::from_mins(30);
 const POLL: Duration = Duration::from_millis(500);
@@ -56,7 +56,7 @@ fn each_committed(
     config.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
     config.set("enable.partition.eof", "true").set("allow.auto.create.topics", "false");
     let consumer: BaseConsumer = config.create().map_err(failed)?;
-    let metadata = consumer.fetch_metadata(Some(topic), POLL * 20).map_err(failed)?;
+    let metadata = consumer.fetch_metadata(Some(topic), POLL * MOST_QUIET).map_err(failed)?;
     let found =
         metadata.topics().iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id);
     let mut open: Vec<i32> = found.collect();
@@ -68,7 +68,7 @@ fn each_committed(
     let mut quiet = 0;
     while !open.is_empty() {
         match consumer.poll(POLL) {
-            None if quiet == MOST_QUIET => {
+            None if quiet >= MOST_QUIET => {
                 let error = KafkaError::MessageConsumption(RDKafkaErrorCode::RequestTimedOut);
                 return Err(failed(error));
             }

@@ -12,6 +12,7 @@ use super::super::{KafkaServer, wait_until};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_mins(1);
+const SESSION: Duration = Duration::from_mins(2);
 
 /// Writes down how it is called. Its containers are processes that outlive their clients, as Docker's are; the number of
 /// one is in a file of its name. With the file `slow` one is made only after a signal was refused, as one is that still is
@@ -90,7 +91,8 @@ impl Docker {
     fn node(&self, jars: &Jars) -> Node {
         let ports = NodePorts::reserve(&jars.cache, None).unwrap();
         let voters = Node::voter(0, &ports);
-        Node::set_up(0, 1, &voters, self.file("server").join("node-0"), jars, ports).unwrap()
+        let dir = self.file("server").join("node-0");
+        Node::set_up(0, 1, &voters, dir, jars, ports, SESSION).unwrap()
     }
 
     fn calls(&self) -> Vec<String> {
@@ -200,7 +202,7 @@ fn a_container_that_is_still_being_made_does_not_outlive_the_test_process() {
 fn a_container_that_ends_is_not_waited_for_and_what_it_said_is_told() {
     let docker = Docker::new();
     docker.tell("ends");
-    let told = KafkaServer::start_on(&docker.jars(), 1, None).unwrap_err().to_string();
+    let told = KafkaServer::start_on(&docker.jars(), 1, None, SESSION).unwrap_err().to_string();
     assert!(told.contains("there is no room for it"), "{told}");
     assert!(docker.containers().is_empty());
 }

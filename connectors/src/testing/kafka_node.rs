@@ -53,8 +53,8 @@ java=$!
     case $order in
       term) order TERM ;;
       kill) order KILL ;;
-      stop) order STOP ;;
-      cont) order CONT ;;
+      stop) order STOP; touch "$dir/stopped" ;;
+      cont) rm -f "$dir/stopped"; order CONT ;;
     esac
   done
   touch "$dir/gone"
@@ -72,6 +72,9 @@ if [ -e "$dir/gone" ]; then
 fi
 exit "$status"
 "#;
+
+/// What the keeper leaves while the JVM is stopped.
+const STOPPED: &str = "stopped";
 
 /// Logs warnings to a file, and nothing else anywhere.
 const LOG4J: &str = "\
@@ -154,9 +157,10 @@ impl Node {
         dir: PathBuf,
         jars: &Jars,
         ports: NodePorts,
+        session: Duration,
     ) -> Result<Self, String> {
         let address = format!("{}:{}", Ipv4Addr::LOCALHOST, ports.client.number);
-        let settings = settings(id, nodes, voters, &dir, &ports);
+        let settings = settings(id, nodes, voters, &dir, &ports, session);
         let node = Self { id, dir, jars: jars.clone(), address, ports, keeper: None };
         fs::create_dir_all(&node.dir)
             .and_then(|()| fs::write(node.file("log4j2.properties"), LOG4J))
@@ -197,8 +201,14 @@ impl Node {
         self.keeper.is_some()
     }
 
+    /// Whether the JVM has been told to stop in its tracks, and not to go on since.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.file(STOPPED).exists()
+    }
+
     /// Starts the JVM on the data folder as it is. Does not wait until it serves.
     pub(super) fn spawn(&mut self) -> io::Result<()> {
+        drop(fs::remove_file(self.file(STOPPED)));
         let output = File::options().create(true).append(true).open(self.file("jvm.log"))?;
         let errors = output.try_clone()?;
         let mut keeper = self.jars.command("sh");
@@ -232,7 +242,7 @@ impl Node {
         }
     }
 
-    /// Waits for the JVM's end after an order; kills it when `patience` is used up.
+    /// Waits for the JVM's end after an order; kills it when `patience` is used up, and waits as long again.
     pub(super) fn wait_stopped(&mut self, patience: Duration) -> io::Result<()> {
         let deadline = Instant::now() + patience;
         while let Some(keeper) = self.keeper.as_mut() {
@@ -240,9 +250,11 @@ impl Node {
                 self.keeper = None;
             } else if Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(10));
-            } else {
+            } else if Instant::now() < deadline + patience {
                 self.order("kill");
                 thread::sleep(Duration::from_millis(100));
+            } else {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end when killed"));
             }
         }
         Ok(())
@@ -281,11 +293,18 @@ impl Drop for Node {
     }
 }
 
-/// The session timeout is short because a killed node may come back only after its old session. The
-/// checkpoint of first offsets is early and frequent because a kill brings back records deleted
+/// The checkpoint of first offsets is early and frequent because a kill brings back records deleted
 /// since. There is no retention because tests write records with old timestamps. Transactions that have
 /// run out are looked for often because a test waits for one.
-fn settings(id: usize, nodes: usize, voters: &str, dir: &Path, ports: &NodePorts) -> String {
+fn settings(
+    id: usize,
+    nodes: usize,
+    voters: &str,
+    dir: &Path,
+    ports: &NodePorts,
+    session: Duration,
+) -> String {
+    let session = session.as_millis();
     let replicas = nodes.min(3);
     let in_sync = replicas.div_ceil(2);
     let host = Ipv4Addr::LOCALHOST;
@@ -317,7 +336,7 @@ transaction.state.log.num.partitions=4
 transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 share.coordinator.state.topic.replication.factor={replicas}
 share.coordinator.state.topic.min.isr={in_sync}
-broker.session.timeout.ms=4000
+broker.session.timeout.ms={session}
 broker.heartbeat.interval.ms=500
 log.flush.start.offset.checkpoint.interval.ms=1000
 log.initial.task.delay.ms=500

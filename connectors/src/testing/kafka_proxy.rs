@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 const END_TXN: [u8; 2] = 26_i16.to_be_bytes();
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A proxy that clients do not leave: the broker tells them its address. It works until the process ends.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl KafkaProxy {
         self.ends.changed.notify_all();
     }
 
-    /// Waits until an end is lost; `false` if none is for half a minute.
+    /// Waits until an end is lost; `false` if none is for two minutes.
     pub fn has_lost_an_end(&self) -> bool {
         let state = self.ends.lock();
         let waited =

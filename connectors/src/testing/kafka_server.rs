@@ -62,9 +62,13 @@ use kafka_clients::{Clients, wait_until};
 use kafka_jars::Jars;
 use kafka_node::{Node, NodePorts};
 
-const READY_TIMEOUT: Duration = Duration::from_mins(2);
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
 const EXTERNAL_TIMEOUT: Duration = Duration::from_secs(15);
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
+/// After how long of silence a broker is taken for dead. Short where tests kill brokers: one that is killed may come back
+/// only after its old session. Long where they do not: one that a busy machine holds up for a while stays.
+const SESSION: Duration = Duration::from_secs(4);
+const LONG_SESSION: Duration = Duration::from_mins(2);
 
 /// A topic name that no other test uses, for tests that share a Kafka.
 pub fn unique_topic(prefix: &str) -> String {
@@ -88,14 +92,14 @@ impl KafkaServer {
     pub fn start() -> Result<Self, Unavailable> {
         match env::var("KAFKA_BOOTSTRAP_SERVERS") {
             Ok(servers) if !servers.trim().is_empty() => Self::external(servers),
-            _ => Self::start_own(1),
+            _ => Self::start_nodes(1, None, LONG_SESSION),
         }
     }
 
     /// A server of `nodes` nodes of the test's own, each broker and controller in one, whatever
     /// `KAFKA_BOOTSTRAP_SERVERS` says. Topics have up to 3 replicas.
     pub fn start_own(nodes: usize) -> Result<Self, Unavailable> {
-        Self::start_nodes(nodes, None)
+        Self::start_nodes(nodes, None, SESSION)
     }
 
     /// A server of one node of the test's own, and a proxy that its clients go through.
@@ -104,7 +108,7 @@ impl KafkaServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let listener = listener.map_err(|error| unavailable(&error))?;
         let port = listener.local_addr().map_err(|error| unavailable(&error))?.port();
-        let server = Self::start_nodes(1, Some(port))?;
+        let server = Self::start_nodes(1, Some(port), LONG_SESSION)?;
         let nodes = server.nodes().map_err(|error| unavailable(&error))?;
         let broker = nodes.first().and_then(Node::behind_proxy);
         drop(nodes);
@@ -112,11 +116,20 @@ impl KafkaServer {
         Ok((server, KafkaProxy::serve(listener, port, broker)))
     }
 
-    fn start_nodes(nodes: usize, proxy: Option<u16>) -> Result<Self, Unavailable> {
-        Self::start_on(&Jars::resolve()?, nodes, proxy)
+    fn start_nodes(
+        nodes: usize,
+        proxy: Option<u16>,
+        session: Duration,
+    ) -> Result<Self, Unavailable> {
+        Self::start_on(&Jars::resolve()?, nodes, proxy, session)
     }
 
-    fn start_on(jars: &Jars, nodes: usize, proxy: Option<u16>) -> Result<Self, Unavailable> {
+    fn start_on(
+        jars: &Jars,
+        nodes: usize,
+        proxy: Option<u16>,
+        session: Duration,
+    ) -> Result<Self, Unavailable> {
         let unavailable = |error: &dyn Display| Unavailable::because(error.to_string());
         let folder = Folder::create().map_err(|error| unavailable(&error))?;
         let ports = (0..nodes)
@@ -128,7 +141,8 @@ impl KafkaServer {
         let voters = voters.join(",");
         let set_up = |(id, ports)| {
             let dir = folder.0.join(format!("node-{id}"));
-            Node::set_up(id, nodes, &voters, dir, jars, ports).map_err(Unavailable::because)
+            let node = Node::set_up(id, nodes, &voters, dir, jars, ports, session);
+            node.map_err(Unavailable::because)
         };
         let nodes: Vec<_> =
             ports.into_iter().enumerate().map(set_up).collect::<Result<_, Unavailable>>()?;
@@ -276,8 +290,11 @@ impl KafkaServer {
 
     /// Stops all nodes in their tracks: connections stay open and nobody answers, as when a machine hangs.
     pub fn freeze(&self) -> Result<(), KafkaServerError> {
-        self.nodes()?.iter_mut().for_each(|node| node.order("stop"));
-        Ok(())
+        let mut nodes = self.nodes()?;
+        nodes.iter_mut().for_each(|node| node.order("stop"));
+        wait_until("the nodes to be stopped", STOP_TIMEOUT, || {
+            Ok(nodes.iter().all(|node| !node.is_running() || node.is_frozen()))
+        })
     }
 
     /// Lets frozen nodes go on, and waits until they serve.

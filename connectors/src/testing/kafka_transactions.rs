@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::kafka_jars::{Jars, run_bounded};
 use super::{KafkaServerError, unique};
 
-const TIMEOUT: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Aborts the transaction that began at offset `from` of a partition, and has not ended there.
 pub(super) fn abort(

@@ -181,7 +181,7 @@ fn whatever_happens_to_the_request_of_an_entry_it_is_committed_once() {
 fn a_commit_that_hangs_ends_is_read_and_tried_again() {
     on_each(&Store::SERVICES, async |emulator| {
         let proxy = emulator.proxy();
-        let access = emulator.access().request_timeout(Duration::from_secs(2));
+        let access = emulator.access().request_timeout(Duration::from_secs(5));
         let lake = Lake::new(emulator.place("lake"), access, |c| c).await;
         // Never done; done after we have looked; and one that never works.
         proxy.next("PUT", "_delta_log/00000000000000000001.json", Fault::Hang);
@@ -265,7 +265,8 @@ fn a_file_of_many_parts_is_uploaded_whole() {
     let batches: Vec<RecordBatch> = (0..8).map(|_| batch()).collect();
     on_each(&Store::SERVICES, async |emulator| {
         // Parts that are many times as long as other requests, to three stores at once.
-        let access = emulator.access().request_timeout(Duration::from_secs(30));
+        let (long, longer) = (Duration::from_mins(2), Duration::from_mins(5));
+        let access = emulator.access().request_timeout(long).retry_for(longer);
         let lake = Lake::new(emulator.place("lake"), access, |c| c).await;
         let sink = DeltaSink::append(&lake.committer, "bronze/large").uncompressed(["payload"]);
         let target = sink.target(&columns).unwrap();

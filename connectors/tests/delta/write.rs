@@ -17,7 +17,7 @@ use thalweg_core::sensitivity::Clearance;
 use thalweg_core::{CheckpointId, ErrorKind};
 
 use crate::support::faults::{Fault, Plan};
-use crate::support::{APP, Lake, add, batch, marked_schema, schema, stage, writer};
+use crate::support::{APP, Lake, add, batch, marked_schema, schema, stage, wait_until, writer};
 
 const FIRST: CheckpointId = CheckpointId(1);
 
@@ -282,6 +282,7 @@ async fn a_dropped_writer_removes_the_file_it_was_in_the_middle_of() {
             break;
         }
     }
+    wait_until(Duration::from_mins(2), || files() > 0).await;
     assert_eq!(files(), 1, "an upload has begun");
     drop(writer);
     let gone = async {
@@ -289,7 +290,7 @@ async fn a_dropped_writer_removes_the_file_it_was_in_the_middle_of() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), gone).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(2), gone).await.expect("the file stays");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Messages that leave at once: a checkpoint waits for them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg_connectors::kafka::{DemoBroker, KafkaCommitter, KafkaSink, KafkaSinkConfig};
 use thalweg_connectors::testing::kafka_server::KafkaServer;
@@ -17,11 +18,11 @@ fn at_least_once_messages_are_there_before_the_checkpoint_and_a_checkpoint_waits
     let mut writer = job.writer(&sink);
     job.runtime.block_on(writer.write(batch(0..5_000))).unwrap();
     // Nothing was closed, and readers have it all the same.
-    for _ in 0..100 {
-        if job.read("read_committed").len() == 5_000 {
-            break;
-        }
-    }
+    let sent = (0..600).any(|_| {
+        std::thread::park_timeout(Duration::from_millis(100));
+        job.read("read_committed").len() == 5_000
+    });
+    assert!(sent, "they wait for something");
     assert_eq!(job.read("read_committed"), all(0..5_000));
     let closed = job.runtime.block_on(async {
         writer.write(batch(5_000..6_000)).await?;

@@ -12,7 +12,7 @@ use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{CheckpointId, ErrorKind, Result};
 
-use crate::job::{Job, TEN, all, known};
+use crate::job::{Job, PATIENCE, TEN, all, known};
 
 #[test]
 fn commits_while_the_broker_dies_again_and_again_are_in_the_topic_once() {
@@ -37,7 +37,7 @@ fn commits_while_the_broker_dies_again_and_again_are_in_the_topic_once() {
             while let Err(error) = job.commit(&pending) {
                 assert!(error.kind().is_retryable(), "{error}");
                 tries += 1;
-                assert!(tries < 20, "{error}");
+                assert!(tries < 60, "{error}");
             }
             unclear += tries;
         }
@@ -64,7 +64,7 @@ fn commits_go_on_while_each_of_three_brokers_dies_in_turn() {
         while let Err(error) = job.commit(&pending) {
             assert!(error.kind().is_retryable(), "{error}");
             tries += 1;
-            assert!(tries < 10, "{error}");
+            assert!(tries < 30, "{error}");
         }
     }
     assert_eq!(job.read("read_committed"), all(0..900));
@@ -72,7 +72,7 @@ fn commits_go_on_while_each_of_three_brokers_dies_in_turn() {
 }
 
 /// Longer than three sessions wait for a broker, each a minute.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_mins(10);
 
 /// What is staged. Before its second part is read, with the first on its way, the broker hangs.
 #[derive(Debug)]
@@ -93,10 +93,11 @@ impl DecidedCheckpoint for Hanging {
                 .unwrap();
             let ask =
                 |patience: Duration| asking.client().fetch_watermarks(&self.topic, 0, patience);
-            ask(TEN).unwrap();
+            ask(PATIENCE).unwrap();
             self.kafka.freeze().unwrap();
             // It takes a moment until it answers nobody.
-            while ask(Duration::from_secs(1)).is_ok() {}
+            let silent = (0..60).any(|_| ask(Duration::from_secs(2)).is_err());
+            assert!(silent, "a broker that is stopped goes on answering");
         }
         self.staging.read(staged)
     }
@@ -131,7 +132,7 @@ fn a_commit_to_a_broker_that_hangs_ends_and_is_made_up_for() {
     while let Err(error) = job.commit(&pending) {
         assert!(error.kind().is_retryable(), "{error}");
         tries += 1;
-        assert!(tries < 10, "{error}");
+        assert!(tries < 30, "{error}");
         // A broker that thaws may forget to end a transaction (KAFKA-20734): then an operator has to.
         if error.to_string().contains("has not ended") {
             println!("it hangs: {:?}", kafka.abort_transaction(&job.topic, 0, from));

@@ -9,7 +9,7 @@ use thalweg_core::connector::sink::{Committer, TargetExpectation};
 use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::{CheckpointId, ErrorKind};
 
-use crate::job::{Believed, Job, Row, TEN, all, known, read};
+use crate::job::{Believed, Job, PATIENCE, Row, TEN, all, known, read};
 
 #[test]
 fn a_checkpoint_is_sent_once_however_often_it_is_finished() {
@@ -55,13 +55,13 @@ fn a_transaction_that_a_dead_process_left_open_is_aborted_and_sent_anew() {
     let Some(kafka) = KafkaServer::shared() else { return };
     let job = Job::begin(kafka, 1);
     job.commit(&job.stage(1, 0..10)).unwrap();
-    let dead = job.left_open("60000");
+    let dead = job.left_open("600000");
     assert_eq!(job.read("read_uncommitted").len(), 11);
-    // Nor does a restart wait until the broker gives the transaction up, which takes a minute.
+    // Nor does a restart wait until the broker gives the transaction up, which takes ten minutes.
     let copy = job.copy();
     let (target, expected) = (copy.target(), known(1));
     let open = copy.cluster.open(&target, &copy.app_id, &expected, false);
-    let opened = copy.runtime.block_on(async { tokio::time::timeout(TEN, open).await });
+    let opened = copy.runtime.block_on(async { tokio::time::timeout(PATIENCE, open).await });
     assert_eq!(opened.unwrap().unwrap().txn, Some(CheckpointId(1)));
     copy.commit(&job.stage(2, 10..20)).unwrap();
     // Nobody waits behind the open transaction any more, and its message is nobody's.

@@ -12,7 +12,7 @@ use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_top
 use thalweg_core::ErrorKind;
 use thalweg_core::connector::sink::TargetExpectation;
 
-use crate::job::{Job, TEN, all, consumer};
+use crate::job::{Job, PATIENCE, TEN, all, consumer};
 
 /// A topic whose one partition is on one broker only, and a job that has sent its checkpoint 1 there.
 fn job(kafka: &KafkaServer) -> Job {
@@ -23,6 +23,11 @@ fn job(kafka: &KafkaServer) -> Job {
     let topic = NewTopic::new(&job.topic, 1, TopicReplication::Fixed(1));
     let made = admin.create_topics([&topic], &AdminOptions::new());
     job.runtime.block_on(made).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
+    let there = (0..600).any(|_| {
+        thread::park_timeout(Duration::from_millis(100));
+        kafka.watermarks(&job.topic, 0).is_ok()
+    });
+    assert!(there, "the new topic does not serve");
     job.open(&TargetExpectation::default()).unwrap();
     job.commit(&job.stage(1, 0..10)).unwrap();
     job
@@ -32,7 +37,7 @@ fn job(kafka: &KafkaServer) -> Job {
 fn leader(job: &Job) -> Option<i32> {
     use rdkafka::consumer::Consumer;
     let consumer = consumer(&job.servers, "read_committed");
-    let metadata = consumer.fetch_metadata(Some(&job.topic), TEN).unwrap();
+    let metadata = consumer.fetch_metadata(Some(&job.topic), PATIENCE).unwrap();
     let found = metadata.topics()[0].partitions()[0].leader();
     (found >= 0).then_some(found)
 }
@@ -46,9 +51,11 @@ fn rows_of_an_aborted_transaction_that_hangs_are_not_committed_with_the_next() {
     let dead = job.left_open("600000");
     let node = usize::try_from(leader(&job).unwrap()).unwrap();
     kafka.kill9_node(node).unwrap();
-    while leader(&job).is_some() {
+    let gone = (0..600).any(|_| {
         thread::park_timeout(Duration::from_millis(100));
-    }
+        leader(&job).is_none()
+    });
+    assert!(gone, "the partition of a dead broker keeps its leader");
     // Another takes over meanwhile. A coordinator without the fault waits for the partition.
     let next: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &job.servers)
@@ -66,7 +73,8 @@ fn rows_of_an_aborted_transaction_that_hangs_are_not_committed_with_the_next() {
             while let Err(error) = job.commit(&pending) {
                 assert!(error.kind().is_retryable(), "{error}");
                 tries += 1;
-                assert!(tries < 10, "{error}");
+                // Each waits for a while itself, all of them for the operator below.
+                assert!(tries < 60, "{error}");
             }
         });
         // An operator ends what hangs. Without the fault there is nothing.
@@ -91,7 +99,7 @@ fn nothing_is_sent_while_an_earlier_transaction_of_anybody_does_not_end() {
     assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
     let told = error.to_string();
     assert!(told.contains("has not ended for 3 s") && told.contains("from offset 11"), "{told}");
-    open.abort_transaction(TEN).unwrap();
+    open.abort_transaction(PATIENCE).unwrap();
     copy.commit(&pending).unwrap();
     assert_eq!(job.read("read_committed"), all(0..30));
 }

@@ -27,7 +27,12 @@ use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{Attempt, CheckpointId, Result, SubtaskIndex};
 use tokio::runtime::Runtime;
 
+/// The shortest limit of a transaction that the sink accepts.
 pub(crate) const TEN: Duration = Duration::from_secs(10);
+/// How long a test waits for an answer of a broker that a busy machine may hold up.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// Polls of half a second in which a reader gets nothing: two minutes.
+const MOST_QUIET: u32 = 240;
 
 /// A job with one sink, as far as its committer can tell.
 pub(crate) struct Job {
@@ -174,12 +179,12 @@ impl Job {
             .set("transaction.timeout.ms", milliseconds)
             .create()
             .unwrap();
-        producer.init_transactions(TEN).unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
         producer.begin_transaction().unwrap();
         let half = br#"{"id":-1,"name":null}"#;
         let record = BaseRecord::<(), [u8]>::to(&self.topic).payload(half);
         producer.send(record).map_err(|(e, _)| e).unwrap();
-        producer.flush(TEN).unwrap();
+        producer.flush(PATIENCE).unwrap();
         let group: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.servers)
             .set("group.id", &self.app_id)
@@ -188,7 +193,7 @@ impl Job {
         let mut marker = TopicPartitionList::new();
         marker.add_partition_offset(&self.topic, 0, Offset::Offset(2)).unwrap();
         let group = group.group_metadata().unwrap();
-        producer.send_offsets_to_transaction(&marker, &group, TEN).unwrap();
+        producer.send_offsets_to_transaction(&marker, &group, PATIENCE).unwrap();
         producer
     }
 }
@@ -245,7 +250,7 @@ pub(crate) fn consumer(servers: &str, isolation: &str) -> BaseConsumer {
 /// the leader's epoch, as a thaw brings one, librdkafka may give a consumer the same message again.
 pub(crate) fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
     let consumer = consumer(servers, isolation);
-    let metadata = consumer.fetch_metadata(Some(topic), TEN).unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
     let mut open: Vec<i32> =
         metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect();
     let mut list = TopicPartitionList::new();
@@ -259,9 +264,12 @@ pub(crate) fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<V
     while !open.is_empty() {
         match consumer.poll(Duration::from_millis(500)) {
             // A broker that is down is told, and the others serve.
-            None | Some(Err(KafkaError::MessageConsumption(Code::BrokerTransportFailure))) => {
+            None
+            | Some(Err(KafkaError::MessageConsumption(
+                Code::BrokerTransportFailure | Code::AllBrokersDown,
+            ))) => {
                 quiet += 1;
-                assert!(quiet < 60, "the end does not come");
+                assert!(quiet < MOST_QUIET, "the end does not come");
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|p| *p != partition),
             Some(Err(error)) => panic!("{error}"),

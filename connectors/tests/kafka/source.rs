@@ -17,7 +17,10 @@ use thalweg_core::connector::source::Source;
 
 use crate::kafka_support::{Seen, WAIT, at, failure, numbers, produce, reader, source, writer};
 
-const TEN: Duration = Duration::from_secs(10);
+/// How long an answer of a broker may take, which a busy machine may hold up.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Within this a reader has ended that does not wait for a broker. One that does would wait for its answers a minute each.
+const AT_ONCE: Duration = Duration::from_secs(45);
 
 fn topic(kafka: &KafkaServer, partitions: i32) -> String {
     let topic = unique_topic("source");
@@ -35,7 +38,7 @@ fn transactional(kafka: &KafkaServer, id: &str) -> BaseProducer {
         .set("transactional.id", id)
         .create()
         .unwrap();
-    producer.init_transactions(TEN).unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
     producer
 }
 
@@ -178,11 +181,11 @@ fn only_committed_rows_are_read_and_positions_pass_aborted_and_control_records()
     {
         producer.begin_transaction().unwrap();
         send(&producer, &topic, payload);
-        producer.flush(TEN).unwrap();
+        producer.flush(PATIENCE).unwrap();
         if commit {
-            producer.commit_transaction(TEN).unwrap();
+            producer.commit_transaction(PATIENCE).unwrap();
         } else {
-            producer.abort_transaction(TEN).unwrap();
+            producer.abort_transaction(PATIENCE).unwrap();
         }
     }
     let config = KafkaConfig::new(kafka.bootstrap_servers(), &topic);
@@ -199,14 +202,14 @@ fn only_committed_rows_are_read_and_positions_pass_aborted_and_control_records()
     // An open transaction holds readers at its beginning, and its rows come when it is committed.
     producer.begin_transaction().unwrap();
     send(&producer, &topic, "3");
-    producer.flush(TEN).unwrap();
+    producer.flush(PATIENCE).unwrap();
     produce(kafka.bootstrap_servers(), &topic, 1, 4..5);
     for _ in 0..10 {
         seen.take(reader.poll(WAIT).unwrap());
     }
     assert_eq!(seen.positions["partition-00000"], 8);
     assert_eq!(latest.start_splits().unwrap()[0].position, 8);
-    producer.commit_transaction(TEN).unwrap();
+    producer.commit_transaction(PATIENCE).unwrap();
     seen.read(reader.as_mut(), |seen| seen.positions["partition-00000"] == 11);
     assert_eq!(seen.payloads(), ["1", "2", "3", "4"]);
 
@@ -278,12 +281,15 @@ fn a_bounded_run_ends_behind_a_last_aborted_transaction() {
     let producer = transactional(kafka, &topic);
     producer.begin_transaction().unwrap();
     send(&producer, &topic, "aborted");
-    producer.flush(TEN).unwrap();
-    producer.abort_transaction(TEN).unwrap();
+    producer.flush(PATIENCE).unwrap();
+    producer.abort_transaction(PATIENCE).unwrap();
     let source = open(kafka, &topic).bounded();
     // The broker acknowledges an abort before it has written the control record: ask until it is there.
     let splits = (0..5_000)
-        .map(|_| source.start_splits().unwrap())
+        .map(|_| {
+            thread::park_timeout(Duration::from_millis(10));
+            source.start_splits().unwrap()
+        })
         .find(|splits| splits[0].end == Some(5))
         .expect("the control record of the aborted transaction is never counted");
     let mut seen = Seen::default();
@@ -506,11 +512,12 @@ fn committed_positions_are_shown_to_lag_tools() {
         .set("group.id", &topic)
         .create()
         .unwrap();
-    for _ in 0..60 {
+    for _ in 0..600 {
         source.committed(&splits).unwrap();
+        thread::park_timeout(Duration::from_millis(100));
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&topic, 0, 1);
-        let shown = tool.committed_offsets(list, TEN).unwrap();
+        let shown = tool.committed_offsets(list, PATIENCE).unwrap();
         let at = |partition| shown.find_partition(&topic, partition).map(|found| found.offset());
         if (at(0), at(1)) == (Some(Offset::Offset(7)), Some(Offset::Offset(9))) {
             return;
@@ -538,7 +545,7 @@ fn a_source_of_a_broker_that_hangs_ends_at_once() {
         drop((reader, source));
         gone.send(()).unwrap();
     });
-    is_gone.recv_timeout(TEN).unwrap();
+    is_gone.recv_timeout(AT_ONCE).expect("the source waits for its broker");
 }
 
 #[test]
@@ -552,7 +559,7 @@ fn a_topic_is_created_once() {
     for key in ["a", "a", "a"] {
         writer.send(Some(key.as_bytes()), Some(b"x"), None).unwrap();
     }
-    writer.flush(TEN).unwrap();
+    writer.flush(PATIENCE).unwrap();
     let source = open(kafka, &topic);
     let mut seen = Seen::default();
     seen.read(reader(&source, source.start_splits().unwrap()).as_mut(), |seen| seen.count() == 3);

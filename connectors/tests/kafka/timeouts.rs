@@ -12,7 +12,7 @@ use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{CheckpointId, Result};
 
-use crate::job::{Job, TEN, all, consumer, known};
+use crate::job::{Job, PATIENCE, TEN, all, consumer, known};
 
 #[test]
 fn the_shortest_transaction_timeout_that_is_accepted_commits() {
@@ -40,10 +40,10 @@ impl DecidedCheckpoint for Stalled {
             let readable = consumer(&self.servers, "read_committed");
             for tries in 0.. {
                 // Readers pass an open transaction when it has been aborted, by the record that says so.
-                if readable.fetch_watermarks(&self.topic, 0, TEN).unwrap().1 > 0 {
+                if readable.fetch_watermarks(&self.topic, 0, PATIENCE).unwrap().1 > 0 {
                     break;
                 }
-                assert!(tries < 300, "the transaction is never given up");
+                assert!(tries < 900, "the transaction is never given up");
                 drop(readable.poll(Duration::from_millis(200)));
             }
         }
@@ -70,7 +70,9 @@ fn a_checkpoint_whose_transaction_ran_out_while_it_was_sent_is_sent_again_and_on
     let checkpoint: Arc<dyn DecidedCheckpoint> = Arc::clone(&stalled) as _;
     let committed = job.runtime.block_on(job.cluster.commit(&pending, &checkpoint)).unwrap();
     assert!(!committed.replayed);
-    assert_eq!(stalled.reads.load(Ordering::Relaxed), 4, "two parts, twice");
+    // Two parts, twice. A busy machine may let the second try run out as well: a commit has three.
+    let reads = stalled.reads.load(Ordering::Relaxed);
+    assert!((4..=6).contains(&reads), "{reads} parts were read");
     assert_eq!(job.read("read_committed"), all(0..20));
     assert!(job.read("read_uncommitted").len() > 20, "the first try had sent messages");
     assert!(job.copy().commit(&pending).unwrap().replayed);
@@ -115,7 +117,7 @@ fn a_transaction_that_sleeps_longer_than_the_broker_waits_is_nobodys() {
     let Some(kafka) = KafkaServer::shared() else { return };
     let job = Job::begin(kafka, 1);
     job.commit(&job.stage(1, 0..10)).unwrap();
-    let zombie = job.left_open("4000");
+    let zombie = job.left_open("10000");
     // What comes behind an open transaction is seen once the broker has given it up.
     let behind = br#"{"id":100,"name":null}"#;
     kafka.produce(&job.topic, 0, None, Some(behind), None).unwrap();

@@ -13,6 +13,8 @@ use thalweg_core::connector::source::{Polled, Source, SourceReader, Split};
 use thalweg_core::testing::NoColumns;
 
 pub(crate) const WAIT: Duration = Duration::from_millis(50);
+/// Polls without rows until a test gives up: two minutes. How many bring rows, and how few, is the machine's business.
+const MOST_QUIET: u32 = 2_400;
 
 pub(crate) fn source(config: KafkaConfig) -> KafkaSource {
     KafkaSource::new(config, Arc::new(NoColumns))
@@ -34,7 +36,7 @@ pub(crate) fn produce(
         let partition = number as i32 % partitions;
         writer.send_to(partition, Some(number.to_string().as_bytes()), None).unwrap();
     }
-    writer.flush(Duration::from_secs(30)).unwrap();
+    writer.flush(Duration::from_mins(2)).unwrap();
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,27 +122,34 @@ impl Seen {
         }
     }
 
-    /// Polls until `done`, at most a minute.
+    /// Polls until `done`; fails when nothing comes for two minutes.
     pub(crate) fn read(
         &mut self,
         reader: &mut dyn SourceReader,
         mut done: impl FnMut(&Self) -> bool,
     ) {
-        for _ in 0..1200 {
+        let mut quiet = 0;
+        while quiet < MOST_QUIET {
             if done(self) {
                 return;
             }
-            self.take(reader.poll(WAIT).unwrap());
+            let polled = reader.poll(WAIT).unwrap();
+            quiet = if matches!(polled, Polled::Rows(_)) { 0 } else { quiet + 1 };
+            self.take(polled);
         }
         panic!("still waiting: {} rows, {:?}, {}", self.count(), self.positions, self.exhausted);
     }
 }
 
-/// Polls until the reader fails, at most a minute; rows are put aside.
+/// Polls until the reader fails; rows are put aside. At most two minutes without any.
 pub(crate) fn failure(reader: &mut dyn SourceReader, seen: &mut Seen) -> thalweg_core::Error {
-    for _ in 0..1200 {
+    let mut quiet = 0;
+    while quiet < MOST_QUIET {
         match reader.poll(WAIT) {
-            Ok(polled) => seen.take(polled),
+            Ok(polled) => {
+                quiet = if matches!(polled, Polled::Rows(_)) { 0 } else { quiet + 1 };
+                seen.take(polled);
+            }
             Err(error) => return error,
         }
     }

@@ -39,17 +39,42 @@ impl Times {
         Self { p50, p99 }
     }
 
-    /// These took no longer than those of an earlier while did.
+    /// These took no longer than those of an earlier while did. Few are no measure, since whatever runs beside them shows:
+    /// of shorter runs [`Turns`] tells.
     pub fn assert_as_short_as(self, early: Self) {
+        if asked().is_none_or(|commits| commits < LONG) {
+            return;
+        }
         let millis = Duration::from_millis;
-        let (p50, p99) = if asked().is_some_and(|commits| commits >= LONG) {
-            (early.p50 * 2 + millis(5), early.p99 * 3 + millis(50))
-        } else {
-            // Few enough that whatever runs beside them shows.
-            (early.p50 * 3 + millis(25), early.p99 * 4 + millis(400))
-        };
+        let (p50, p99) = (early.p50 * 2 + millis(5), early.p99 * 3 + millis(50));
         assert!(self.p50 < p50 && self.p99 < p99, "{early:?} became {self:?}");
     }
+}
+
+/// How long commits took to what has many behind it and to what has none, in turns: a busy machine slows both.
+#[derive(Debug, Default)]
+pub struct Turns {
+    pub old: Vec<Duration>,
+    pub new: Vec<Duration>,
+}
+
+impl Turns {
+    /// Those to what is old took no longer than the others.
+    pub fn assert_as_short(mut self) {
+        let (old, new) = (Times::take(&mut self.old), Times::take(&mut self.new));
+        println!("in turns: old {old:?}, new {new:?}");
+        assert!(old.p50 < new.p50 * 3 + Duration::from_millis(25), "old {old:?}, new {new:?}");
+    }
+}
+
+/// Waits until something is so, a minute at most.
+pub fn comes_true(is_so: impl Fn() -> bool) -> bool {
+    (0..600).any(|_| {
+        is_so() || {
+            std::thread::park_timeout(Duration::from_millis(100));
+            false
+        }
+    })
 }
 
 /// What the process holds.

@@ -9,7 +9,7 @@ const MOTO: &str = "5.2.5";
 const AZURITE: &str = "3.35.0";
 const PLAYWRIGHT: &str = "1.65.1";
 const AXE: &str = "4.14.1";
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_mins(20);
 
 /// `moto_server`.
 pub(super) fn moto() -> Result<PathBuf, String> {

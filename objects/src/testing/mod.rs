@@ -21,7 +21,6 @@ mod proxy;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::client::Access;
 use crate::place::{Place, Remote};
@@ -139,11 +138,9 @@ impl Emulator {
         &self.variables
     }
 
-    /// How this process reaches it: short-tempered, so that a test need not wait for a minute.
+    /// How this process reaches it, as patiently as a job does: several emulators may share one busy machine.
     pub fn access(&self) -> Access {
         Access::new(self.variables.clone())
-            .request_timeout(Duration::from_secs(5))
-            .retry_for(Duration::from_secs(10))
     }
 
     /// The proxy before it.

@@ -1,15 +1,30 @@
 //! A server process that ends with the test, however the test ends.
 
+use std::collections::BTreeSet;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-const READY: Duration = Duration::from_mins(1);
+const READY: Duration = Duration::from_mins(5);
 
-/// Kills the server once its own standard input is closed: by a drop, or by the death of the test.
-const WATCH: &str = r#""$@" & server=$!; cat >/dev/null; kill -9 $server"#;
+/// Below those that systems hand out to outgoing connections, so that none of them takes a port before its server has it,
+/// and below those of `KafkaServer`.
+const PORTS: std::ops::Range<u16> = 12_000..20_000;
+
+/// Kills the server once its own standard input is closed: by a drop, or by the death of the test. Ends with the server.
+const WATCH: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+(cat <&3 >/dev/null; kill -9 $server) &
+exec 3<&- </dev/null
+wait $server
+"#;
 
 #[derive(Debug)]
 pub(super) struct Process(Child);
@@ -32,9 +47,12 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|e| format!("{} cannot be run: {e}", program.display()))?;
-        let process = Self(child);
+        let mut process = Self(child);
         let deadline = Instant::now() + READY;
         while TcpStream::connect(address).is_err() {
+            if let Ok(Some(status)) = process.0.try_wait() {
+                return Err(format!("{} ended with {status}", program.display()));
+            }
             if Instant::now() > deadline {
                 return Err(format!("{} does not listen at {address}", program.display()));
             }
@@ -51,9 +69,17 @@ impl Drop for Process {
     }
 }
 
+/// A port that nobody listens on, and that this process has not asked for before.
 pub(super) fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
-    listener.local_addr().map(|address| address.port()).map_err(|e| e.to_string())
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let first = RandomState::new().hash_one(()) as usize % PORTS.len();
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = PORTS.cycle().skip(first).take(PORTS.len());
+    let is_free =
+        |port: &u16| !taken.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = all.find(is_free).ok_or("no free port for a server")?;
+    taken.insert(port);
+    Ok(port)
 }
 
 /// Sends a whole request that asks for the connection to be closed, and returns the whole answer.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use object_store::path::Path;
 use object_store::{Error, ObjectStore};
@@ -70,7 +71,9 @@ impl Plan {
 
     /// Waits until a write is stalled.
     pub async fn stalled(&self) {
-        self.stalled.acquire().await.unwrap().forget();
+        let stalled = tokio::time::timeout(Duration::from_mins(2), self.stalled.acquire()).await;
+        assert!(stalled.is_ok(), "no write is stalled");
+        stalled.unwrap().unwrap().forget();
     }
 
     pub fn release(&self) {
