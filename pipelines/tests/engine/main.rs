@@ -14,6 +14,7 @@ mod hanging_broker;
 mod idleness;
 mod jobs;
 mod late_manifest;
+mod leader_epochs;
 mod union;
 #[path = "../support/wards.rs"]
 mod wards;
