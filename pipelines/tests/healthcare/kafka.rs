@@ -25,6 +25,8 @@ use crate::support::{
 const EVENTS: u64 = 60_000;
 const PARTITIONS: i32 = 4;
 const CHUNKS: usize = 12;
+/// At least.
+const KILLS: u32 = 3;
 
 fn run(kafka: &KafkaServer, topic: &str, data: &Path) -> Command {
     let mut command = healthcare();
@@ -94,7 +96,8 @@ fn each_message_is_in_the_tables_once_whatever_is_killed() {
             produce(&kafka, &topic, &lines);
             produced.store(true, Ordering::Release);
         });
-        while !produced.load(Ordering::Acquire) {
+        // The topic has no end: the job does not end by itself once all is produced either.
+        while kills < KILLS || !produced.load(Ordering::Acquire) {
             let mut child = start(&mut run(&kafka, &topic, &data));
             let ended =
                 ended_within(&mut child, Duration::from_millis(random.random_range(200..2_500)));
@@ -102,7 +105,7 @@ fn each_message_is_in_the_tables_once_whatever_is_killed() {
             kills += 1;
         }
     });
-    assert!(kills > 2, "{kills} kills");
+    println!("{kills} kills");
     let all = EVENTS.to_string();
     succeed(run(&kafka, &topic, &data).args(["--events", &all, "--drain"]));
 
