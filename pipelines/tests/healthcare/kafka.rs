@@ -10,7 +10,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -89,15 +88,11 @@ fn each_message_is_in_the_tables_once_whatever_is_killed() {
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let data = folder.path().join("killed");
-    let produced = AtomicBool::new(false);
     let mut kills = 0;
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            produce(&kafka, &topic, &lines);
-            produced.store(true, Ordering::Release);
-        });
+        let producing = scope.spawn(|| produce(&kafka, &topic, &lines));
         // The topic has no end: the job does not end by itself once all is produced either.
-        while kills < KILLS || !produced.load(Ordering::Acquire) {
+        while kills < KILLS || !producing.is_finished() {
             let mut child = start(&mut run(&kafka, &topic, &data));
             let ended =
                 ended_within(&mut child, Duration::from_millis(random.random_range(200..2_500)));

@@ -1,6 +1,7 @@
 //! The whole job on object stores: tables and checkpoints in a bucket, nothing on a disk.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
@@ -26,6 +27,8 @@ use crate::support::{
 };
 
 const KILLS: u32 = 6;
+/// At a job, a millisecond apart: ten minutes and what the looks take.
+const LOOKS: u32 = 600_000;
 
 /// Events and the tables of an undisturbed run on a local folder.
 struct Calm {
@@ -93,7 +96,7 @@ fn newest(emulator: &Emulator, place: &Remote) -> String {
 /// Waits for the child's end, or kills it with -9 once it has sent this many requests: slow machines make no difference.
 fn ended_before(child: &mut Child, emulator: &Emulator, requests: usize) -> bool {
     let limit = emulator.proxy().requests().saturating_add(requests);
-    loop {
+    for _ in 0..LOOKS {
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "broken requests end no job: {status}");
             return true;
@@ -106,6 +109,7 @@ fn ended_before(child: &mut Child, emulator: &Emulator, requests: usize) -> bool
         }
         std::thread::park_timeout(Duration::from_millis(1));
     }
+    panic!("it neither ended nor sent {requests} requests");
 }
 
 fn on<'a>(command: &'a mut Command, emulator: &Emulator) -> &'a mut Command {
