@@ -140,8 +140,10 @@ fn maintained_beside(input: &Path, data: &Path, waits: Duration) -> bool {
     job.args(["--checkpoint-interval", "50ms"]);
     let wait = format!("commit.before=14*off->1*sleep({})->off", waits.as_millis());
     let mut job = start(job.env("FAILPOINTS", wait));
-    let (mut runs, mut merged) = (0, 0);
+    let (mut runs, mut merged, mut looks) = (0, 0, 0);
     let ended = loop {
+        looks += 1;
+        assert!(looks < 10_000, "the job did not end");
         if let Some(status) = job.try_wait().unwrap() {
             break status;
         }

@@ -173,7 +173,10 @@ fn one_of_two_is_fenced(s3: &Emulator, calm: &Calm, waits: Duration) -> bool {
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let mut first = spawn(&format!("source.poll=2*off->1*sleep({})->off", waits.as_millis()));
+    let mut looks = 0;
     while !newest(s3, &place).parse::<u64>().is_ok_and(|number| number >= 1) {
+        looks += 1;
+        assert!(looks < 10_000, "the first checkpoint did not come");
         if let Some(status) = first.try_wait().unwrap() {
             assert!(status.success(), "the first one ended before there was another: {status}");
             return false;
