@@ -16,9 +16,11 @@ use thalweg_core::time::Clock;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobMetrics, SystemClock};
 
-use crate::bench::{Bench, brisk};
+use crate::bench::{Bench, brisk, wait_for};
 
 const HANGS: Duration = Duration::from_secs(6);
+/// How often it is looked whether rows and checkpoints have come.
+const LOOK: Duration = Duration::from_millis(2);
 /// What a busy machine may add to the hundredths of a second in which rows and checkpoints follow each other. Whoever waits
 /// for the broker waits for longer.
 const JITTER: Duration = Duration::from_secs(4);
@@ -66,24 +68,26 @@ fn read(metrics: &JobMetrics, source: &str) -> u64 {
     metrics.nodes().get(source).map_or(0, |rows| rows.0)
 }
 
-/// The longest times without a row of `beats` and without a checkpoint, until `end`.
+/// The longest times without a row of `beats` and without a checkpoint, until `end`. They are counted in looks: where the
+/// machine has no time for the job, it has little for this thread.
 fn longest_pauses(metrics: &JobMetrics, end: Duration) -> [Duration; 2] {
     let clock = SystemClock::default();
-    let mut longest = [Duration::ZERO; 2];
-    let (mut counts, mut since) = ([0; 2], [Duration::ZERO; 2]);
+    let mut longest = [0; 2];
+    let (mut counts, mut since) = ([0; 2], [0; 2]);
+    let mut looks: u32 = 0;
     while clock.monotonic() < end {
-        let now = clock.monotonic();
         let checkpoint = metrics.checkpoint.load(Ordering::Relaxed);
         let seen = [read(metrics, "beats"), checkpoint];
         for (at, seen) in seen.into_iter().enumerate() {
-            longest[at] = longest[at].max(now.saturating_sub(since[at]));
+            longest[at] = longest[at].max(looks - since[at]);
             if seen != counts[at] {
-                (counts[at], since[at]) = (seen, now);
+                (counts[at], since[at]) = (seen, looks);
             }
         }
-        std::thread::park_timeout(Duration::from_millis(2));
+        looks += 1;
+        std::thread::park_timeout(LOOK);
     }
-    longest
+    longest.map(|looks| LOOK * looks)
 }
 
 #[test]
@@ -102,13 +106,15 @@ fn a_broker_that_hangs_holds_up_neither_the_workers_nor_the_coordinator() {
     // Both sources, their chains and their sinks share one worker.
     let job = bench.job(graph(config, &bench), brisk(1)).start().unwrap();
     let metrics = Arc::clone(job.metrics());
-    let until = |done: &dyn Fn() -> bool| {
-        while !done() {
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        wait_for(what, || {
             assert!(!job.is_finished(), "the job ended early");
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+            done()
+        });
     };
-    until(&|| bench.store.rows("messages") == ROWS && bench.store.rows("beats") > 0);
+    until("rows of both", &|| {
+        bench.store.rows("messages") == ROWS && bench.store.rows("beats") > 0
+    });
 
     kafka.freeze().unwrap();
     let [rows, checkpoints] = std::thread::scope(|scope| {
@@ -122,7 +128,7 @@ fn a_broker_that_hangs_holds_up_neither_the_workers_nor_the_coordinator() {
     assert!(rows < JITTER && checkpoints < JITTER, "{rows:?} {checkpoints:?}");
     assert_eq!(metrics.attempts.load(Ordering::Relaxed), 1);
 
-    until(&|| bench.store.rows("messages") == 2 * ROWS);
+    until("the late messages", &|| bench.store.rows("messages") == 2 * ROWS);
     job.stopper().stop();
     job.join().unwrap();
 }

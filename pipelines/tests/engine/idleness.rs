@@ -16,6 +16,8 @@ use thalweg_runtime::{
     CheckpointStorage, JobBuilder, JobHandle, MemoryStorage, Settings, SystemClock,
 };
 
+use crate::bench::PATIENCE;
+
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
 struct Reading {
@@ -106,7 +108,7 @@ impl Ward {
         let clock = SystemClock::default();
         while !done(self) {
             assert!(!job.is_finished(), "the job ended while waiting for {what}");
-            assert!(clock.monotonic() < Duration::from_secs(30), "no {what} within 30 s");
+            assert!(clock.monotonic() < PATIENCE, "no {what} within {PATIENCE:?}");
             std::thread::park_timeout(Duration::from_millis(2));
         }
     }

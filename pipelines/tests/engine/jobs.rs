@@ -15,10 +15,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::prelude::*;
+use thalweg_core::time::Clock;
 use thalweg_operators::aggregate::Aggregate;
-use thalweg_runtime::{JobBuilder, Settings};
+use thalweg_runtime::{JobBuilder, Settings, SystemClock};
 
-use crate::bench::{Bench, PATIENCE, brisk, wait_until};
+use crate::bench::{Bench, PATIENCE, brisk, wait_for};
 use crate::wards::{self, PerWindow, Reading, summary};
 
 /// `rows` readings of split `number`, a second apart.
@@ -76,6 +77,20 @@ fn source(rows: i64) -> MemorySource {
         .split("a", readings(0, rows))
         .split("b", readings(5, rows))
         .split("c", readings(9, rows))
+}
+
+/// Waits until a count has not moved for so many looks; where it stands.
+fn stands_still(looks: u32, count: impl Fn() -> u64) -> u64 {
+    let clock = SystemClock::default();
+    let (mut still, mut last) = (0, 0);
+    while still < looks {
+        assert!(clock.monotonic() < PATIENCE, "it goes on for {PATIENCE:?}: {last}");
+        let now = count();
+        still = if now == last && now > 0 { still + 1 } else { 0 };
+        last = now;
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    last
 }
 
 #[test]
@@ -154,15 +169,7 @@ fn a_stalled_sink_stalls_the_source_and_loses_nothing() {
     let handle = job(&bench, endless, 2).start().unwrap();
     // Everything that fits waits in bounded places; then the source stands still.
     let metrics = Arc::clone(handle.metrics());
-    let read = || metrics.nodes().get("readings").map_or(0, |n| n.0);
-    let mut still = 0;
-    let mut last = 0;
-    while still < 200 {
-        let now = read();
-        still = if now == last && now > 0 { still + 1 } else { 0 };
-        last = now;
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
+    let last = stands_still(200, || metrics.nodes().get("readings").map_or(0, |n| n.0));
     assert!(last < 300_000, "{last} rows were read although the sink takes none");
     bench.store.resume();
     assert!(handle.join().unwrap().finished);
@@ -177,7 +184,7 @@ fn a_job_is_stopped_and_resumed_without_loss() {
         let input = source(40_000).hold_at("a", 10_000 * i64::from(parallelism));
         let before = bench.store.rows("all");
         let handle = job(&bench, input, parallelism).start().unwrap();
-        wait_until(PATIENCE, || {
+        wait_for("a commit", || {
             assert!(!handle.is_finished());
             bench.store.rows("all") > before
         });
@@ -237,19 +244,24 @@ fn hundreds_of_checkpoints_leave_a_handful_of_manifests() {
     let handle = endless.handle();
     let job = bench.job(graph(endless, &bench.store), often).start().unwrap();
     // One row after the other, so that every checkpoint has something to commit.
-    let more: Vec<RecordBatch> = readings(0, 30_000).split_off(50);
+    let more: Vec<RecordBatch> = readings(0, 6_000).split_off(50);
     let mut rows = more.iter().flat_map(|b| (0..b.num_rows()).map(|at| b.slice(at, 1)));
+    let checkpoint = || job.metrics().checkpoint.load(Ordering::Relaxed);
     let mut pushed: i64 = 0;
-    while job.metrics().checkpoint.load(Ordering::Relaxed) < 150 {
-        assert!(!job.is_finished());
-        handle.push("a", rows.next().expect("150 checkpoints within 25,000 rows")).unwrap();
+    while checkpoint() < 150 {
+        let before = checkpoint();
+        handle.push("a", rows.next().expect("a checkpoint for each row")).unwrap();
         pushed += 1;
-        std::thread::park_timeout(Duration::from_millis(1));
+        wait_for("the checkpoint of a row", || {
+            assert!(!job.is_finished());
+            checkpoint() > before
+        });
     }
     handle.finish();
     assert!(job.join().unwrap().finished);
+    // Garbage is collected beside the job, and not at all once it has ended.
     let manifests = bench.storage.list("").unwrap();
-    assert!(manifests.len() <= 4, "{manifests:?}");
+    assert!(manifests.len() < 20, "{manifests:?}");
     // State files follow now and then: those of the newest thirty or so checkpoints at most.
     assert!(bench.storage.list("state").unwrap().len() < 200);
     assert_eq!(bench.store.rows("all"), 15_000 + pushed.unsigned_abs());
@@ -267,20 +279,13 @@ fn sources_pause_while_a_commit_hangs() {
         });
     let job = job(&bench, millions, 2).start().unwrap();
     let metrics = Arc::clone(job.metrics());
-    wait_until(PATIENCE, || metrics.checkpoint.load(Ordering::Relaxed) >= 2);
+    wait_for("two checkpoints", || metrics.checkpoint.load(Ordering::Relaxed) >= 2);
     bench.store.stall_commits();
     let read = || metrics.nodes().get("readings").map_or(0, |n| n.0);
-    let mut still = 0;
-    let mut last = 0;
-    while still < 100 {
-        let now = read();
-        still = if now == last { still + 1 } else { 0 };
-        last = now;
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
+    let last = stands_still(100, read);
     assert!(last < 30_000_000, "everything was read although nothing is committed");
     bench.store.resume();
-    wait_until(PATIENCE, || read() > last);
+    wait_for("more rows", || read() > last);
     job.stopper().stop();
     job.join().unwrap();
 }
@@ -288,18 +293,18 @@ fn sources_pause_while_a_commit_hangs() {
 #[test]
 fn a_copy_of_the_job_that_wakes_up_is_fenced() {
     let bench = Bench::new();
-    let first = source(2_000);
+    let first = ["a", "b", "c"].into_iter().fold(source(2_000), |all, s| all.hold_at(s, 1_000));
     let asleep = first.handle();
     let zombie = job(&bench, first, 2).start().unwrap();
-    wait_until(PATIENCE, || zombie.metrics().checkpoint.load(Ordering::Relaxed) >= 1);
+    // Once all that it can read is committed, and no checkpoint follows, nothing of it is under way that could fence the
+    // second copy.
+    wait_for("the commit of half the rows", || {
+        assert!(!zombie.is_finished());
+        bench.store.rows("all") == 3_000
+    });
+    stands_still(100, || zombie.metrics().checkpoint.load(Ordering::Relaxed));
     asleep.pause();
-    // Once all that it has read is committed nothing of it is under way that could fence the second copy.
-    let mut still = 0;
-    while still < 50 {
-        let read = zombie.metrics().nodes().get("readings").map_or(0, |n| n.0);
-        still = if bench.store.rows("all") == read { still + 1 } else { 0 };
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
+    ["a", "b", "c"].into_iter().for_each(|split| asleep.release(split));
     // No lock holds the second copy back here: the manifests alone decide.
     let second = source(2_000);
     assert!(job(&bench, second, 2).start().unwrap().join().unwrap().finished);
@@ -324,7 +329,11 @@ fn jobs_leave_no_thread_and_no_descriptor_behind() {
     for _ in 0..30 {
         run();
     }
-    // Other tests of this process come and go; thirty jobs of four threads each would show.
-    assert!(count("task") < threads + 60, "{threads} threads became {}", count("task"));
-    assert!(count("fd") < descriptors + 90, "{descriptors} descriptors became {}", count("fd"));
+    // Other tests of this process come and go; thirty jobs of four threads each would show, and stay.
+    wait_for(&format!("the end of all but {threads} threads and a few"), || {
+        count("task") < threads + 60
+    });
+    wait_for(&format!("the end of all but {descriptors} descriptors and a few"), || {
+        count("fd") < descriptors + 90
+    });
 }

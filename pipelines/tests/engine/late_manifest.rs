@@ -15,7 +15,7 @@ use thalweg_core::prelude::*;
 use thalweg_runtime::checkpoint::storage::Created;
 use thalweg_runtime::{CheckpointStorage, JobBuilder, MemoryStorage, Settings};
 
-use crate::bench::{PATIENCE, wait_until};
+use crate::bench::wait_for;
 
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
@@ -84,16 +84,27 @@ fn a_manifest_left_where_garbage_was_collected_stops_nobody() {
     let storage = Arc::new(MemoryStorage::default());
     let store = MemoryStore::default();
     let key = Arc::new(MasterKey::generate().unwrap());
-    let job = || {
+    let job = |input: MemorySource| {
         let env = StreamEnvironment::new("left");
-        env.source::<Row>("rows", source()).sink("all", store.sink("all"));
+        env.source::<Row>("rows", input).sink("all", store.sink("all"));
         let (graph, storage) = (env.build().unwrap(), Arc::clone(&storage));
         let settings =
             Settings { checkpoint_interval: Duration::from_millis(10), ..Settings::default() };
         JobBuilder::new(graph, storage as _, Arc::clone(&key)).settings(settings).start().unwrap()
     };
-    let first = job();
-    wait_until(PATIENCE, || first.metrics().checkpoint.load(Ordering::Relaxed) >= 4);
+    let input = source();
+    let hand = input.control();
+    hand.hold_at("a", 0);
+    let first = job(input);
+    // One batch at a time: each has a checkpoint, and there are not so many that garbage is collected.
+    for batch in 1..=4_i64 {
+        hand.hold_at("a", batch * 10);
+        wait_for("the commit of a batch", || {
+            let checkpoint = first.metrics().checkpoint.load(Ordering::Relaxed);
+            assert!(!first.is_finished(), "the job ended by itself");
+            store.rows("all") == batch.unsigned_abs() * 10 && checkpoint >= batch.unsigned_abs()
+        });
+    }
     first.stopper().stop();
     let stopped = first.join().unwrap();
     assert!(!stopped.finished, "there is something left to do");
@@ -103,7 +114,7 @@ fn a_manifest_left_where_garbage_was_collected_stops_nobody() {
         storage.delete(&name(collected)).unwrap();
     }
     assert_eq!(storage.list("").unwrap().len(), 3, "the newest two, and what was left: M(0)");
-    assert!(job().join().unwrap().finished);
+    assert!(job(source()).join().unwrap().finished);
     assert_eq!(store.rows("all"), ROWS as u64);
 }
 

@@ -365,7 +365,7 @@ fn wait_for(data: &Path, child: &mut Child, what: &str, enough: impl Fn(&[Row]) 
     while !enough(&alerts(data)) {
         assert!(child.try_wait().unwrap().is_none(), "the job ended by itself");
         looks += 1;
-        assert!(looks < 2_400, "{what} did not come");
+        assert!(looks < 4_800, "{what} did not come");
         std::thread::park_timeout(Duration::from_millis(25));
     }
 }

@@ -428,7 +428,7 @@ fn a_nurse_acknowledges_an_alert_in_a_browser_and_snoozes_another() {
         });
         writer.send(None, Some(event.to_string().as_bytes()), None).unwrap();
     }
-    writer.flush(Duration::from_secs(10)).unwrap();
+    writer.flush(Duration::from_mins(2)).unwrap();
     let output = browser
         .script(&script("answer.mjs"))
         .arg(&serving.link)

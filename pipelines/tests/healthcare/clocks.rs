@@ -42,7 +42,7 @@ fn an_event_from_tomorrow_makes_nothing_late_where_arrivals_are_known() {
         let arrival = START + arrival * 1_000;
         writer.send_to(0, Some(event(time).as_bytes()), Some(arrival)).unwrap();
     }
-    writer.flush(Duration::from_secs(10)).unwrap();
+    writer.flush(Duration::from_mins(2)).unwrap();
     let mut run = healthcare();
     run.args(["run", "--quiet", "--topic", TOPIC, "--events", "5", "--drain"]);
     run.args(["--bootstrap-servers", broker.bootstrap_servers(), "--data-dir"]).arg(&data);

@@ -368,8 +368,10 @@ fn beside_a_running_job_gold_is_never_found_wrong() {
     job.args(["--checkpoint-interval", "50ms"]);
     // However fast the job is, it is looked at in the middle of a checkpoint, some of whose tables are committed.
     let mut job = start(job.env("FAILPOINTS", "commit.before=25*off->1*sleep(4000)->off"));
-    let mut looked = 0;
+    let (mut looked, mut looks) = (0, 0);
     while job.try_wait().unwrap().is_none() {
+        looks += 1;
+        assert!(looks < 10_000, "the job did not end");
         let output = refresh(&data).output().unwrap();
         match output.status.code() {
             Some(99) => looked += 1,

@@ -10,7 +10,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -25,6 +24,8 @@ use crate::support::{
 const EVENTS: u64 = 60_000;
 const PARTITIONS: i32 = 4;
 const CHUNKS: usize = 12;
+/// At least.
+const KILLS: u32 = 3;
 
 fn run(kafka: &KafkaServer, topic: &str, data: &Path) -> Command {
     let mut command = healthcare();
@@ -87,14 +88,11 @@ fn each_message_is_in_the_tables_once_whatever_is_killed() {
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let data = folder.path().join("killed");
-    let produced = AtomicBool::new(false);
     let mut kills = 0;
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            produce(&kafka, &topic, &lines);
-            produced.store(true, Ordering::Release);
-        });
-        while !produced.load(Ordering::Acquire) {
+        let producing = scope.spawn(|| produce(&kafka, &topic, &lines));
+        // The topic has no end: the job does not end by itself once all is produced either.
+        while kills < KILLS || !producing.is_finished() {
             let mut child = start(&mut run(&kafka, &topic, &data));
             let ended =
                 ended_within(&mut child, Duration::from_millis(random.random_range(200..2_500)));
@@ -102,7 +100,7 @@ fn each_message_is_in_the_tables_once_whatever_is_killed() {
             kills += 1;
         }
     });
-    assert!(kills > 2, "{kills} kills");
+    println!("{kills} kills");
     let all = EVENTS.to_string();
     succeed(run(&kafka, &topic, &data).args(["--events", &all, "--drain"]));
 

@@ -32,11 +32,11 @@ impl Bench {
 /// What takes longer on the busiest machine does not happen any more.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Waits until `done`, for `limit` at most.
-pub(crate) fn wait_until(limit: Duration, done: impl Fn() -> bool) {
+/// Waits until `done`, with patience.
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let clock = SystemClock::default();
     while !done() {
-        assert!(clock.monotonic() < limit, "what is waited for has not come within {limit:?}");
+        assert!(clock.monotonic() < PATIENCE, "{what} did not come within {PATIENCE:?}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }

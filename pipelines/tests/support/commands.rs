@@ -4,11 +4,11 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::shown;
+use super::{output, shown};
 
 /// Runs it and expects this exit code.
 pub(crate) fn ends_with(command: &mut Command, code: i32) -> Output {
-    let output = command.output().unwrap();
+    let output = output(command);
     assert_eq!(output.status.code(), Some(code), "{}", shown(&output));
     output
 }

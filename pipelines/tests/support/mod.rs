@@ -36,7 +36,7 @@ pub(crate) use listener::Listener;
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use mirror::{assert_dead_letters, assert_mirrored};
 #[allow(unused_imports, reason = "each test binary uses a part")]
-pub(crate) use started::{Started, ended_within, start, unless_killed, wait_until};
+pub(crate) use started::{Started, ended_within, output, start, unless_killed, wait_until};
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use table_log::{data_files, data_files_at};
 
@@ -149,14 +149,14 @@ pub(crate) fn run_file(data: &Path, input: &Path) -> Command {
 
 /// Runs to the end and expects success.
 pub(crate) fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
+    let output = output(command);
     assert!(output.status.success(), "{}", shown(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs to the end and expects exit code 1 and one line on standard error.
 pub(crate) fn fail(command: &mut Command) -> String {
-    let output = command.output().unwrap();
+    let output = output(command);
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
     let text = String::from_utf8(output.stderr).unwrap();
     let errors: Vec<&str> = text.lines().filter(|l| l.starts_with("error: ")).collect();

@@ -96,7 +96,7 @@ pub(crate) fn script(name: &str) -> PathBuf {
 /// Asks, and reads the whole answer but for a stream, which has no end.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str, more: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
     let text = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
     stream.write_all(text.as_bytes()).unwrap();
     let mut head = String::new();

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ const KILL: i32 = 9;
 /// How often something is looked for, and how many times at most: two minutes and what the looks take.
 const PAUSE: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 6_000;
+/// What takes longer on the busiest machine hangs.
+const HANGS: Duration = Duration::from_mins(20);
 
 /// A process that is killed when dropped: a test that fails leaves none behind.
 pub(crate) struct Started(Child);
@@ -46,6 +48,27 @@ impl Drop for Started {
 /// Starts without waiting.
 pub(crate) fn start(command: &mut Command) -> Started {
     Started::new(command.stdout(Stdio::null()).stderr(Stdio::null()))
+}
+
+/// Runs to the end and takes what is said; what hangs is killed.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = piped.spawn().unwrap();
+    let (sender, receiver) = channel::<()>();
+    let pid = child.id().to_string();
+    let killer = std::thread::spawn(move || {
+        // The sender is dropped when the child has ended by itself.
+        let hangs = receiver.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);
+        if hangs {
+            Command::new("kill").args(["-9", &pid]).status().unwrap();
+        }
+        hangs
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(sender);
+    let hung = killer.join().unwrap();
+    assert!(!hung, "no end within {HANGS:?}: {command:?}: {}", super::shown(&output));
+    output
 }
 
 /// Waits for the child's end at most this long, then kills it with -9; how it ended when it did so by itself.

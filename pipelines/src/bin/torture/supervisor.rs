@@ -27,9 +27,9 @@ use crate::told::{note, say};
 use crate::worker::WorkerArgs;
 
 /// How much longer a run may take for faults that did not happen in its time.
-const GRACE: Duration = Duration::from_mins(3);
+const GRACE: Duration = Duration::from_mins(10);
 /// How long the last worker may take to read what is left.
-const CATCH_UP: Duration = Duration::from_mins(10);
+const CATCH_UP: Duration = Duration::from_mins(30);
 
 /// A prepared run.
 pub(crate) struct Torture {

@@ -4,7 +4,7 @@ use thalweg_core::time::Clock;
 use thalweg_runtime::SystemClock;
 
 use super::world::{World, readings, settings, source};
-use crate::bench::{PATIENCE, wait_until};
+use crate::bench::wait_for;
 
 #[test]
 fn a_job_without_rows_makes_no_manifest_until_there_are_some() {
@@ -15,7 +15,8 @@ fn a_job_without_rows_makes_no_manifest_until_there_are_some() {
     world.settle(&job, 3_000);
     let newest = world.newest();
     let clock = SystemClock::default();
-    wait_until(PATIENCE, || clock.monotonic() > settings().checkpoint_interval * 40);
+    let while_idle = settings().checkpoint_interval * 40;
+    wait_for("the end of the idle time", || clock.monotonic() > while_idle);
     // Rows that a barrier has overtaken on its way leave a checkpoint to be made that is empty: one.
     assert!(world.newest().0 <= newest.0 + 1, "{} behind {newest}", world.newest());
     handle.push("a", readings(0, 1_000, 1_001)).unwrap();

@@ -1,13 +1,12 @@
 //! Going back to an earlier checkpoint beside a copy of the job that is awake, and dying while doing so (P4).
 
-use std::time::Duration;
-
 use thalweg_core::CheckpointId;
 use thalweg_core::prelude::*;
 use thalweg_runtime::JobBuilder;
 use thalweg_runtime::cli::CheckpointsCommand;
 
 use super::world::{Death, World, hold, run, source};
+use crate::bench::wait_for;
 
 const ROWS: i64 = 2_000;
 
@@ -72,10 +71,15 @@ fn a_rewind_beside_a_copy_that_is_busy_is_fenced_or_fences_it() {
         position += 20;
         assert!(position < MANY, "the rewind never wins");
         hold(&hand, position);
+        position.unsigned_abs() * 3
     };
+    // So far in step with the copy: however slow it is, there is enough left for what follows.
     while world.store.cuts().len() < 4 {
-        more();
-        std::thread::park_timeout(Duration::from_millis(2));
+        let rows = more();
+        wait_for("the commit of a few rows", || {
+            assert!(!copy.is_finished(), "the copy ended by itself");
+            world.store.rows("all") >= rows
+        });
     }
     let back = loop {
         more();

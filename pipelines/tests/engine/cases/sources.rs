@@ -15,6 +15,8 @@ use thalweg_core::prelude::*;
 use thalweg_operators::Project;
 use thalweg_runtime::{CheckpointStorage, JobBuilder, JobHandle, MemoryStorage, Settings};
 
+use crate::bench::wait_for;
+
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
 struct Row {
@@ -123,18 +125,10 @@ impl Bench {
         found
     }
 
-    /// Waits until event time has got to `number` in the operator behind both sources.
+    /// Waits until event time has got to `number` in the operator behind both sources: the one that ended does not hold it
+    /// back.
     fn await_bell(&self, number: i64) {
-        for _ in 0..2_000 {
-            if self.found("bell").last().is_some_and(|last| *last >= number) {
-                return;
-            }
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
-        assert!(
-            self.found("bell").last() >= Some(&number),
-            "the source that ended holds time back"
-        );
+        wait_for("event time", || self.found("bell").last().is_some_and(|last| *last >= number));
     }
 
     fn manifests_behind(&self, number: u64) -> Vec<Manifest> {
@@ -160,15 +154,18 @@ fn a_source_that_ends_is_at_its_end_in_a_hundred_later_checkpoints() {
     };
     let job = bench.start(&live, 2);
     let checkpoint = || job.metrics().checkpoint.load(Ordering::Relaxed);
-    while bench.store.rows("file") < ENDS as u64 || bench.found("file").len() < ENDS as usize {
+    wait_for("the end of the file", || {
         assert!(!job.is_finished());
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
+        bench.store.rows("file") == ENDS as u64 && bench.found("file").len() == ENDS as usize
+    });
     let ended = checkpoint();
     while checkpoint() < ended + 100 {
-        assert!(!job.is_finished());
+        let before = checkpoint();
         push();
-        std::thread::park_timeout(Duration::from_millis(2));
+        wait_for("the checkpoint of a row", || {
+            assert!(!job.is_finished());
+            checkpoint() > before
+        });
     }
     for _ in 0..3 * ENDS {
         push();

@@ -23,6 +23,9 @@ use thalweg_runtime::{
 
 use crate::bench::PATIENCE;
 
+/// Looks, 2 ms apart, at which a job has not moved when it has come to rest.
+const STILL: u32 = 200;
+
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
 pub(crate) struct Reading {
@@ -191,11 +194,12 @@ impl World {
         Manifest::decode(&bytes).unwrap()
     }
 
-    /// Waits until `rows` rows are in the table of all rows and nothing is under way any more.
+    /// Waits until `rows` rows are in the table of all rows and nothing is under way any more: sources tell each other how
+    /// far event time has got every 50 ms, and that makes a checkpoint more.
     pub(crate) fn settle(&self, job: &JobHandle, rows: u64) {
         let clock = SystemClock::default();
         let (mut still, mut last) = (0, 0);
-        while still < 20 {
+        while still < STILL {
             assert!(!job.is_finished(), "the job has ended");
             assert!(clock.monotonic() < PATIENCE, "the job does not come to rest");
             let finished = job.metrics().checkpoint.load(Ordering::Relaxed);

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use thalweg_core::CheckpointId;
 use thalweg_core::checkpoint::Manifest;
@@ -13,6 +12,7 @@ use thalweg_runtime::cli::CheckpointsCommand;
 use thalweg_runtime::{CheckpointStorage, Settings};
 
 use super::world::{Death, Mortal, USUAL, World, hold, run, settings, source};
+use crate::bench::wait_for;
 
 const ROWS: i64 = 2_000;
 /// Where the copy falls asleep, in each split.
@@ -36,10 +36,10 @@ fn go_on(world: &World, known: &Manifest) -> u64 {
         assert!(!job.is_finished() && position + 10 < ROWS, "nothing was collected");
         position += 10;
         hold(&hand, position);
-        while world.store.rows("all") < position.unsigned_abs() * 3 {
+        wait_for("the commit of a few rows", || {
             assert!(!job.is_finished());
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
+            world.store.rows("all") >= position.unsigned_abs() * 3
+        });
     }
     job.stopper().stop();
     assert!(!job.join().unwrap().finished);
@@ -95,10 +95,10 @@ fn a_copy_that_recovers_where_garbage_was_collected_is_fenced_and_deletes_nothin
     let store = Arc::new(Mortal::new(&world.storage, Death::Never));
     store.sleepy.store(true, Ordering::Relaxed);
     let copy = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS)).start().unwrap();
-    while !store.asleep.load(Ordering::Relaxed) {
+    wait_for("the copy's sleep", || {
         assert!(!copy.is_finished());
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
+        store.asleep.load(Ordering::Relaxed)
+    });
     let known = world.manifest(world.newest());
     let committed = go_on(&world, &known);
     let before = objects(&world);
@@ -133,10 +133,10 @@ fn a_decision_that_wakes_up_where_garbage_was_collected_is_not_made_and_says_so(
         store.sleepy.store(true, Ordering::Relaxed);
         let job = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS));
         let deciding = std::thread::spawn(move || command.act(job));
-        while !store.asleep.load(Ordering::Relaxed) {
+        wait_for("the decision's sleep", || {
             assert!(!deciding.is_finished());
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
+            store.asleep.load(Ordering::Relaxed)
+        });
         let committed = go_on(&world, &known);
         let newest = world.newest();
         store.sleepy.store(false, Ordering::Relaxed);

@@ -14,7 +14,8 @@ use std::fs;
 use std::io::Write;
 
 use crate::support::{
-    self, count, data_files, fail, healthcare, run_file, start, succeed, table_log, write_events,
+    self, count, data_files, fail, healthcare, run_file, start, succeed, table_log, wait_until,
+    write_events,
 };
 
 pub(crate) fn small(folder: &std::path::Path) -> std::path::PathBuf {
@@ -119,14 +120,11 @@ fn a_grown_a_replaced_and_a_missing_input_are_told_apart() {
 #[test]
 fn a_second_process_on_the_same_folder_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("events.jsonl");
-    write_events(&input, 300_000, 22);
-    let data = folder.path().join("data");
-    let mut first = start(&mut run_file(&data, &input));
-    while !data.join("checkpoints").join(format!("manifest-{:020}.json", 0)).exists() {
-        assert!(first.try_wait().unwrap().is_none(), "the first process ended early");
-        std::thread::yield_now();
-    }
+    let (input, data) = (small(folder.path()), folder.path().join("data"));
+    // It does not end before it is killed.
+    let mut first = start(run_file(&data, &input).env("FAILPOINTS", "commit.before=sleep(600000)"));
+    let manifest = data.join("checkpoints").join(format!("manifest-{:020}.json", 0));
+    wait_until(&mut first, "the first manifest", || manifest.exists());
     let told = fail(&mut run_file(&data, &input));
     assert!(told.contains("another process"), "{told}");
     first.kill().unwrap();

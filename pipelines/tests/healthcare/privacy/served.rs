@@ -150,7 +150,7 @@ fn paths(data: &Path) -> Vec<String> {
 /// The first message of the stream.
 fn first_message(address: SocketAddr, bearer: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
     let head = format!("GET /api/live HTTP/1.1\r\nHost: x\r\n{bearer}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);

@@ -17,9 +17,9 @@ use crate::told::note;
 const DISTURBED: [&str; 4] =
     ["silver/events", "bronze/events", "gold/patient_vitals", "quarantine/events"];
 /// How long a worker may take to see that another owns its job.
-const FENCE: Duration = Duration::from_mins(1);
+const FENCE: Duration = Duration::from_mins(5);
 /// How long a worker may take to meet a full disk or a jump of its clock.
-const MEET: Duration = Duration::from_secs(30);
+const MEET: Duration = Duration::from_mins(2);
 
 impl Torture {
     /// The worker that runs afterwards. A fault counts when it happened: to a process that was alive, or to a table that
