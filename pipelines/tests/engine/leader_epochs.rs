@@ -10,7 +10,7 @@ use thalweg_core::prelude::*;
 use thalweg_core::testing::NoColumns;
 use thalweg_operators::prelude::*;
 
-use crate::bench::{Bench, PATIENCE, brisk, wait_until};
+use crate::bench::{Bench, brisk, wait_for};
 
 const TOPIC: &str = "messages";
 
@@ -56,7 +56,7 @@ fn a_checkpoint_knows_by_which_leaders_the_last_messages_were_written() {
         writer.flush(Duration::from_mins(1)).unwrap();
         let graph = graph(broker.bootstrap_servers(), &bench);
         let job = bench.job(graph, brisk(1)).start().unwrap();
-        wait_until(PATIENCE, || job.is_finished() || bench.store.rows("messages") == run * 1_000);
+        wait_for("the rows", || job.is_finished() || bench.store.rows("messages") == run * 1_000);
         job.stopper().stop();
         assert_eq!(job.join().unwrap().read["messages"], run * 1_000);
         let stored = stored(&bench);
