@@ -90,6 +90,7 @@ impl SqlServer {
             login: Arc::new(Login::new(engine, acceptor.is_some(), secret, sessions.clone())),
             sessions: Arc::new(sessions),
             tls: acceptor,
+            patience: settings.limits.login,
             idle: settings.limits.idle,
             stalled: settings.limits.stalled,
             rows: settings.limits.rows,
