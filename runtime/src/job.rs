@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::Arbiter;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::MasterKey;
-use thalweg_core::graph::{JobGraph, NodeKind};
+use thalweg_core::graph::JobGraph;
 use thalweg_core::operator::LeftOut;
 use thalweg_core::restart::RestartDecision;
 use thalweg_core::time::Clock;
@@ -26,6 +26,9 @@ use crate::clock::SystemClock;
 use crate::metrics::JobMetrics;
 use crate::placement::{Placement, Workers};
 use crate::settings::Settings;
+
+/// How long work beside a job may go on when the job has ended.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// What is asked of a running job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,18 +124,11 @@ impl JobBuilder {
     }
 
     pub(crate) fn into_context(self) -> JobContext {
-        let mut committers = Committers::default();
-        for node in self.graph.nodes() {
-            if let NodeKind::Sink(sink) = &node.kind {
-                let committer = sink.committer();
-                committers.0.entry(committer.kind()).or_insert(committer);
-            }
-        }
         JobContext {
+            committers: Committers::of(&self.graph),
             graph: Arc::new(self.graph),
             storage: self.storage,
             key: self.key,
-            committers,
             clock: self.clock,
             adopt: self.adopt,
             run: uuid::Uuid::new_v4().simple().to_string(),
@@ -168,12 +164,20 @@ impl JobBuilder {
             .build()
             .map_err(|e| error::io("start the I/O threads", e))?;
         let handle = io.handle().clone();
+        let committers = Committers::of(&self.graph);
         let result = actix::System::new().block_on(async {
             let workers = self.settings.parallelism.clamp(1, 256);
             let workers = Workers((0..workers).map(|_| Arbiter::new()).collect());
             self.attempts(metrics, commands, Placement::Threads { workers, io: handle }).await
         });
-        io.shutdown_timeout(Duration::from_secs(5));
+        // What committers do by themselves has its end: a task that loses its runtime halfway panics.
+        let idle = async { tokio::time::timeout(PARTING, committers.idle()).await };
+        if io.block_on(idle).is_err() {
+            tracing::warn!(
+                "a sink's maintenance takes long; it is left as it is, the next run makes up for it"
+            );
+        }
+        io.shutdown_timeout(PARTING);
         result
     }
 

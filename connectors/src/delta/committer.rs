@@ -314,6 +314,10 @@ impl Committer for DeltaCommitter {
     ) -> BoxFuture<'a, Result<()>> {
         async move { self.publish(cut).await.map(drop) }.boxed()
     }
+
+    fn idle(&self) -> BoxFuture<'_, ()> {
+        self.maintained().boxed()
+    }
 }
 
 impl std::fmt::Debug for DeltaCommitter {

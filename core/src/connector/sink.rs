@@ -160,6 +160,12 @@ pub trait Committer: Send + Sync + Debug {
         let _ = (cut, checkpoint);
         Box::pin(std::future::ready(Ok(())))
     }
+
+    /// Waits until nothing goes on that it began by itself beside commits. Asked for when a job has ended, before its
+    /// threads are. Default: there is nothing.
+    fn idle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// An instant at which all targets of a kind belong together (P18).

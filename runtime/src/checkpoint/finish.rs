@@ -10,6 +10,7 @@ use futures::future::join_all;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::{Committer, Cut, PendingCommit};
 use thalweg_core::connector::staging::DecidedCheckpoint;
+use thalweg_core::graph::{JobGraph, NodeKind};
 use thalweg_core::{Error, Result, failpoint};
 
 use super::recover::JobContext;
@@ -20,6 +21,23 @@ use super::staging::Decided;
 pub(crate) struct Committers(pub(crate) BTreeMap<&'static str, Arc<dyn Committer>>);
 
 impl Committers {
+    /// Those of a graph's sinks.
+    pub(crate) fn of(graph: &JobGraph) -> Self {
+        let mut committers = Self::default();
+        for node in graph.nodes() {
+            if let NodeKind::Sink(sink) = &node.kind {
+                let committer = sink.committer();
+                committers.0.entry(committer.kind()).or_insert(committer);
+            }
+        }
+        committers
+    }
+
+    /// Waits until none of them does anything that it began by itself.
+    pub(crate) async fn idle(&self) {
+        join_all(self.0.values().map(|committer| committer.idle())).await;
+    }
+
     /// The committer of a kind.
     pub(crate) fn get(&self, kind: &str) -> Result<&Arc<dyn Committer>> {
         self.0.get(kind).ok_or_else(|| {

@@ -34,7 +34,7 @@ const LOOK: u64 = 5;
 fn step_back() {
     // Where a priority is that of the whole process, it stays as it is.
     #[cfg(target_os = "linux")]
-    if let Err(kept) = rustix::process::nice(10) {
+    if let Err(kept) = rustix::process::nice(19) {
         tracing::debug!(error = %kept, "threads of queries keep their priority");
     }
 }
@@ -189,7 +189,7 @@ mod tests {
             step_back();
             rustix::process::getpriority_process(None).unwrap()
         });
-        assert_eq!(stepped.join().unwrap(), (own + 10).min(19));
+        assert_eq!(stepped.join().unwrap(), (own + 19).min(19));
         assert_eq!(rustix::process::getpriority_process(None).unwrap(), own);
     }
 }
