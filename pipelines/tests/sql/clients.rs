@@ -8,6 +8,7 @@ use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use thalweg_serving::sql::{Limits, TlsFiles};
 
@@ -19,6 +20,8 @@ const DELTALAKE: &str = "deltalake==1.6.6";
 const PYODBC: &str = "pyodbc==5.5.0";
 /// As its package registers it.
 const ODBC: &str = "PostgreSQL Unicode";
+/// How a reason ends that another try would not change.
+const NOT_HERE: &str = "it may not be installed";
 const JDBC: &str = "org.postgresql:postgresql:42.7.14";
 
 /// `None`: it is skipped.
@@ -35,7 +38,8 @@ fn or_skip<T>(found: Result<T, String>) -> Option<T> {
 
 fn run(command: &mut Command) -> Result<Output, String> {
     let program = command.get_program().display().to_string();
-    command.stdin(Stdio::null()).output().map_err(|e| format!("{program} cannot be run: {e}"))
+    let failed = |e: std::io::Error| format!("{program} cannot be run: {e}: {NOT_HERE}");
+    command.stdin(Stdio::null()).output().map_err(failed)
 }
 
 fn done(command: &mut Command) -> Result<String, String> {
@@ -47,7 +51,7 @@ fn done(command: &mut Command) -> Result<String, String> {
 }
 
 /// Made once per machine: processes that come at the same time wait for one another, and the marker is written last.
-fn installed(name: &str, by: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+fn installed(name: &str, by: impl Fn(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
     let home = env::var_os("HOME").ok_or("HOME is not set")?;
     let cache = Path::new(&home).join(".cache/thalweg/clients");
     let (folder, marker) = (cache.join(name), cache.join(format!("{name}.done")));
@@ -58,9 +62,23 @@ fn installed(name: &str, by: impl FnOnce(&Path) -> Result<(), String>) -> Result
         File::options().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
     lock.lock().map_err(failed)?;
     if !marker.exists() {
-        drop(fs::remove_dir_all(&folder));
-        fs::create_dir_all(&folder).map_err(failed)?;
-        by(&folder)?;
+        let anew = || {
+            drop(fs::remove_dir_all(&folder));
+            fs::create_dir_all(&folder).map_err(failed)?;
+            by(&folder)
+        };
+        // A registry may fail once, or answer slowly.
+        let again = |installed: Result<(), String>, seconds| {
+            installed.or_else(|why| {
+                if why.ends_with(NOT_HERE) {
+                    return Err(why);
+                }
+                eprintln!("{name}: {why}: once more");
+                std::thread::park_timeout(Duration::from_secs(seconds));
+                anew()
+            })
+        };
+        [5, 30].into_iter().fold(anew(), again)?;
         fs::write(&marker, "").map_err(failed)?;
     }
     Ok(folder)
@@ -70,7 +88,8 @@ fn python() -> Result<PathBuf, String> {
     let folder = installed("python-4", |folder| {
         done(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         let pip = folder.join("bin/pip");
-        done(Command::new(pip).args(["install", "-q", PSYCOPG, DELTALAKE, PYODBC])).map(drop)
+        let words = ["install", "-q", "--timeout", "60", PSYCOPG, DELTALAKE, PYODBC];
+        done(Command::new(pip).args(words)).map(drop)
     })?;
     Ok(folder.join("bin/python"))
 }
