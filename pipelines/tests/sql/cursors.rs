@@ -324,7 +324,8 @@ fn a_cursor_that_is_forgotten_ends() {
 
 #[test]
 fn a_server_that_stops_writes_down_what_was_fetched() {
-    let world = World::empty("cursor-stopped", Limits::default());
+    // However busy this machine is, what is to be written is waited for.
+    let world = World::empty("cursor-stopped", Limits { ending: PATIENCE, ..Limits::default() });
     let mut client = world.connect("viewer");
     client.batch_execute(&format!("begin; declare c cursor for {LONG}; fetch 10 from c")).unwrap();
     assert_eq!(fetched(&mut client, "fetch 2000 from c").len(), 2000);

@@ -71,11 +71,13 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a client may take nothing of what is sent to it.
     pub stalled: Duration,
+    /// How long a server that stops waits for what running queries write down at their end.
+    pub ending: Duration,
 }
 
 impl Default for Limits {
     /// A minute; the 1 000 001 rows that `DirectQuery` asks for at most; half a GiB; two threads; 64 connections; 15 seconds;
-    /// an hour; a minute.
+    /// an hour; a minute; two seconds.
     fn default() -> Self {
         Self {
             statement_timeout: Duration::from_mins(1),
@@ -86,6 +88,7 @@ impl Default for Limits {
             login: Duration::from_secs(15),
             idle: Duration::from_hours(1),
             stalled: Duration::from_mins(1),
+            ending: Duration::from_secs(2),
         }
     }
 }
