@@ -85,7 +85,7 @@ fn install(name: &str, by: impl Fn(&Path) -> Result<(), String>) -> Result<PathB
     if marker.exists() {
         return Ok(folder);
     }
-    let anew = || {
+    let anew = || -> Result<(), String> {
         // Half of an earlier try may be there.
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder).map_err(failed)?;

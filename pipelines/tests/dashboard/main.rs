@@ -9,6 +9,7 @@
 )]
 
 mod metrics;
+mod routes;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -18,24 +19,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use serde_json::{Value, json};
-use support::serving::{Serving, Wire, cookie, request, script, sign_in};
+use support::serving::{Serving, Wire, request, script, sign_in};
 use support::{batches, healthcare, run_file, succeed, write_events};
-use thalweg_connectors::delta::DeltaFollower;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
-use thalweg_core::time::Clock;
 use thalweg_objects::testing::Browser;
-use thalweg_objects::{Access, Place};
-use thalweg_pipelines::healthcare::dashboard::{Desk, Observed, feed::feed, site, tap::Tap};
-use thalweg_runtime::JobMetrics;
-use thalweg_serving::http::{Board, Gate, HttpServer, Limits, Visitor};
 
 /// Tables of a file's events.
 fn tables(folder: &Path, events: u64) -> PathBuf {
@@ -299,8 +292,8 @@ fn an_event_is_on_the_screen_within_a_second_and_its_minute_is_replaced_by_what_
     assert_eq!(answer.as_deref(), Some("ok"));
     // The page of a patient is open, and the next event of the patient is in the minute that runs.
     let (mut sent, mut looks) = (0, 0);
+    let is_told = |line: &String| line.starts_with("patient ") || line.starts_with("wrong: ");
     let answer = std::thread::scope(|scope| {
-        let is_told = |line: &String| line.starts_with("patient ") || line.starts_with("wrong: ");
         let answer = scope.spawn(|| lines.find(is_told));
         while !answer.is_finished() {
             // Who is so slow that the patient is not asked for meanwhile is counted from the next one.
@@ -313,101 +306,11 @@ fn an_event_is_on_the_screen_within_a_second_and_its_minute_is_replaced_by_what_
         }
         answer.join().unwrap()
     });
-    let counted = answer.as_deref().and_then(|told| told.strip_prefix("patient ")?.parse().ok());
+    let counted: Option<i64> =
+        answer.as_deref().and_then(|told| told.strip_prefix("patient ")?.parse().ok());
     assert!(counted.is_some_and(|counted| (1..=sent).contains(&counted)), "{answer:?} of {sent}");
     drop(stdin);
     drop(script.wait());
-}
-
-/// A clock by which a second passes with each look: no guess has to wait.
-#[derive(Debug, Default)]
-struct Hurried(AtomicU64);
-
-impl Clock for Hurried {
-    fn now_micros(&self) -> i64 {
-        0
-    }
-
-    fn monotonic(&self) -> Duration {
-        Duration::from_secs(self.0.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-#[test]
-fn every_route_asks_who_it_is_and_serves_who_may() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = Place::Folder(tables(folder.path(), 20_000));
-    let follower = DeltaFollower::at(&data, &Access::from_environment()).unwrap();
-    let (board, job) = (Arc::new(Board::default()), Observed::default());
-    let routes = site(&board, follower.clone(), job.clone(), Desk::default());
-    let listed: Vec<_> = routes.list().to_vec();
-    assert!(listed.len() > 20, "pages, files and data: {listed:?}");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let gate = Gate::new(Arc::new(()), 1, Arc::new(Hurried::default()));
-    let link = |tables: &'static [&str]| {
-        let secret = gate.link(Visitor::new("x", "x", move |table| tables.contains(&table)));
-        format!("/?token={secret}")
-    };
-    let all = link(&["gold_kpis", "gold_patient_vitals", "meta_checkpoints"]);
-    let app = routes.behind(&gate);
-    let feeding = feed(Arc::clone(&board), follower, job, false);
-    let server = HttpServer::start(listener, app, Limits::default(), feeding).unwrap();
-    // A first look waits for the tables, and not for ever.
-    let reading = board.read();
-    let deadline = Instant::now() + PATIENCE;
-    while !*board.ready().borrow() {
-        assert!(Instant::now() < deadline, "the tables are not read");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    let everything = cookie(server.address(), &all);
-    let nothing = cookie(server.address(), &link(&[]));
-    for (method, path) in listed {
-        let path = path.replace("{id}", "1001");
-        let ask = |cookie: &str| request(server.address(), method.as_str(), &path, cookie);
-        assert_eq!(ask("").0, 401, "{path}");
-        assert_eq!(ask("Authorization: Bearer guess\r\n").0, 401, "{path}");
-        assert_eq!(ask(&everything).0, 200, "{path}");
-        let guarded = ["/api/patients", "/api/patient/1001", "/metrics"].contains(&path.as_str());
-        assert_eq!(ask(&nothing).0, if guarded { 403 } else { 200 }, "{path}");
-    }
-    let (_, state) = request(server.address(), "GET", "/api/state", &everything);
-    assert!(state.contains("\"kpis\":[{") && !state.contains("\"types\""), "{state}");
-    let (_, patient) = request(server.address(), "GET", "/api/patient/1001", &everything);
-    assert!(patient.contains("{\"id\":\"1001\",\"rows\":[{"), "{patient}");
-    let (_, state) = request(server.address(), "GET", "/api/state", &nothing);
-    assert!(state.ends_with("\"sections\":{}}"), "{state}");
-    drop(reading);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_live_waits_for_no_table() {
-    let folder = tempfile::tempdir().unwrap();
-    // Nobody can read this log: it is tried again, more and more seldom.
-    let log = folder.path().join("meta/checkpoints/_delta_log");
-    fs::create_dir_all(&log).unwrap();
-    fs::write(log.join("00000000000000000000.json"), "{").unwrap();
-    let data = Place::Folder(folder.path().to_owned());
-    let follower = DeltaFollower::at(&data, &Access::from_environment()).unwrap();
-    let (board, metrics) = (Arc::new(Board::default()), Arc::new(JobMetrics::default()));
-    let job = Observed::default().running(&metrics, &Tap::new(Duration::from_mins(1)));
-    let reading = board.read();
-    let mut changes = board.changes();
-    let feeding = tokio::spawn(feed(Arc::clone(&board), follower, job, false));
-    let looks = async {
-        // The tables are looked at fewer times than that in all the time that this has.
-        for n in 1..=40 {
-            metrics.checkpoint.store(n, Ordering::Relaxed);
-            let told = format!("\"checkpoint\":{n},");
-            while !board.message(None, &["job"]).0.contains(&told) {
-                changes.changed().await.unwrap();
-            }
-        }
-    };
-    let looked = tokio::time::timeout(PATIENCE, looks).await;
-    assert!(looked.is_ok(), "what is live waits for the tables");
-    assert!(!*board.ready().borrow(), "the tables were read");
-    feeding.abort();
-    drop(reading);
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn what_would_exhaust_stack_or_memory_is_refused() {
     assert_eq!(count(&mut client, "select 1::bigint"), 1);
 }
 
-/// Of a server whose threads may be kept busy, and whose own limit to a statement is none that a test would see.
+/// A server that a test may keep busy, and whose own limit to a statement is longer than any test.
 fn patient(name: &str) -> World {
     let limits = Limits { statement_timeout: SERVERS, ..Limits::default() };
     World::empty(name, limits)
