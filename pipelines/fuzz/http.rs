@@ -36,7 +36,7 @@ const LISTED: &str = "\"patients\":[";
 /// A request without an end, and an answer, are over when nothing has come for this long.
 const QUIET: Duration = Duration::from_millis(5);
 /// A server that does not answer a whole request for this long hangs, and one that does not hang up after its client.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Lines that say where a request ends, or that it goes on as something else.
 const FRAMING: [&str; 5] =

@@ -14,6 +14,10 @@ use super::Unavailable;
 const POM: &str = include_str!("kafka-pom.xml");
 const MAVEN_TIMEOUT: Duration = Duration::from_mins(10);
 const LOG_TAIL_BYTES: usize = 2_000;
+/// How a reason begins when a program cannot be run.
+const NOT_RUN: &str = "could not run";
+/// Before Maven is asked again.
+const PAUSE: Duration = Duration::from_secs(10);
 /// Stands in for `java` where Kafka comes from Docker. The container has the number of the process that it looks like from
 /// here, by which `kafka_node.rs` sends it signals.
 const DOCKER_JAVA: &str = r#"#!/bin/sh
@@ -125,12 +129,22 @@ fn executable(file: &Path) -> io::Result<()> {
 fn copy_with_maven(cache: &Path, lib: &Path) -> Result<(), String> {
     let pom = cache.join("pom.xml");
     fs::write(&pom, POM).map_err(|error| format!("could not write {}: {error}", pom.display()))?;
-    let mut maven = Command::new("mvn");
-    maven.args(["-q", "-B", "-f"]).arg(&pom);
-    maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
-    maven.arg(format!("-DoutputDirectory={}", lib.display())).current_dir(cache);
-    run_bounded(maven, &cache.join("maven.log"), MAVEN_TIMEOUT)
-        .map_err(|reason| format!("Maven found no Kafka jars: {reason}"))
+    let copy = || {
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "-f"]).arg(&pom);
+        maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
+        maven.arg(format!("-DoutputDirectory={}", lib.display())).current_dir(cache);
+        run_bounded(maven, &cache.join("maven.log"), MAVEN_TIMEOUT)
+    };
+    // A repository may fail once. A machine without Maven need not be asked again.
+    let copied = copy().or_else(|reason| {
+        if reason.starts_with(NOT_RUN) {
+            return Err(reason);
+        }
+        thread::sleep(PAUSE);
+        copy()
+    });
+    copied.map_err(|reason| format!("Maven found no Kafka jars: {reason}"))
 }
 
 /// Runs a command to its end, its output in `log`; the reason of a failure has the log's end.
@@ -140,7 +154,7 @@ pub(super) fn run_bounded(
     timeout: Duration,
 ) -> Result<(), String> {
     let program = command.get_program().display().to_string();
-    let fault = |error: io::Error| format!("could not run {program}: {error}");
+    let fault = |error: io::Error| format!("{NOT_RUN} {program}: {error}");
     let output = File::options().create(true).append(true).open(log).map_err(fault)?;
     let errors = output.try_clone().map_err(fault)?;
     command.stdin(Stdio::null()).stdout(output).stderr(errors);

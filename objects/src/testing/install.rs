@@ -10,6 +10,11 @@ const AZURITE: &str = "3.35.0";
 const PLAYWRIGHT: &str = "1.65.1";
 const AXE: &str = "4.14.1";
 const LIMIT: Duration = Duration::from_mins(20);
+/// How often something is installed until that goes well, and the pause before it is tried again: a registry may fail once.
+const TRIES: u32 = 3;
+/// How a reason ends that another try would not change.
+const NOT_HERE: &str = "it may not be installed";
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// `moto_server`.
 pub(super) fn moto() -> Result<PathBuf, String> {
@@ -25,7 +30,8 @@ pub(super) fn moto() -> Result<PathBuf, String> {
 pub fn python_environment(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     install(name, |folder| {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-        run(Command::new(folder.join("bin/pip")).args(["install", "-q"]).args(packages))
+        let mut pip = Command::new(folder.join("bin/pip"));
+        run(pip.args(["install", "-q", "--timeout", "60"]).args(packages))
     })
 }
 
@@ -53,14 +59,18 @@ pub(super) fn playwright() -> Result<PathBuf, String> {
 /// The system's Chromium, where one may install it.
 pub(super) fn chromium() -> Result<(), String> {
     install("chromium", |_| {
-        run(Command::new("apt-get").args(["update", "-qq"]))?;
-        run(Command::new("apt-get").args(["install", "-y", "-qq", "chromium"]))
+        let apt = |words: &[&str]| {
+            let options = ["-qq", "-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=600"];
+            run(Command::new("apt-get").args(options).args(words))
+        };
+        apt(&["update"])?;
+        apt(&["install", "-y", "chromium"])
     })
     .map(drop)
 }
 
 /// Processes that come at the same time wait for one another; the marker is written last.
-fn install(name: &str, by: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+fn install(name: &str, by: impl Fn(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
     let cache = cache()?;
     let (folder, marker) = (cache.join(name), cache.join(format!("{name}.done")));
     let failed = |e: std::io::Error| format!("{}: {e}", cache.display());
@@ -75,10 +85,23 @@ fn install(name: &str, by: impl FnOnce(&Path) -> Result<(), String>) -> Result<P
     if marker.exists() {
         return Ok(folder);
     }
-    // Half of an earlier try may be there.
-    drop(fs::remove_dir_all(&folder));
-    fs::create_dir_all(&folder).map_err(failed)?;
-    by(&folder)?;
+    let anew = || -> Result<(), String> {
+        // Half of an earlier try may be there.
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).map_err(failed)?;
+        by(&folder)
+    };
+    let again = |installed: Result<(), String>, _| {
+        installed.or_else(|why| {
+            if why.ends_with(NOT_HERE) {
+                return Err(why);
+            }
+            eprintln!("{name}: {why}: once more");
+            std::thread::sleep(PAUSE);
+            anew()
+        })
+    };
+    (1..TRIES).fold(anew(), again)?;
     fs::write(&marker, "").map_err(failed)?;
     Ok(folder)
 }
@@ -96,7 +119,7 @@ fn run(command: &mut Command) -> Result<(), String> {
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .spawn()
-        .map_err(|e| format!("{program} cannot be run: {e}"))?;
+        .map_err(|e| format!("{program} cannot be run: {e}: {NOT_HERE}"))?;
     let deadline = Instant::now() + LIMIT;
     loop {
         match child.try_wait().map_err(|e| e.to_string())? {
@@ -104,6 +127,7 @@ fn run(command: &mut Command) -> Result<(), String> {
             Some(status) => return Err(format!("{program} ended with {status}")),
             None if Instant::now() > deadline => {
                 drop(child.kill());
+                drop(child.wait());
                 return Err(format!("{program} took longer than {LIMIT:?}"));
             }
             None => std::thread::sleep(Duration::from_millis(50)),

@@ -36,3 +36,33 @@ impl Patience {
         stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    #[test]
+    fn who_takes_nothing_is_given_up_when_the_time_is_over() {
+        let mut patience = Patience::new(Duration::ZERO);
+        let ended = runtime().block_on(poll_fn(|c| patience.bound::<()>(c, Poll::Pending)));
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn who_takes_something_has_all_the_time_again() {
+        let mut patience = Patience::new(Duration::from_hours(1));
+        runtime().block_on(poll_fn(|c| {
+            assert!(patience.bound::<()>(c, Poll::Pending).is_pending());
+            assert!(patience.stalled.is_some());
+            assert!(patience.bound(c, Poll::Ready(Ok(1))).is_ready());
+            assert!(patience.stalled.is_none());
+            Poll::Ready(())
+        }));
+    }
+}

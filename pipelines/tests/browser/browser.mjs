@@ -5,10 +5,25 @@ const require = createRequire(`${process.env.MODULES}/`);
 const { chromium } = require("playwright-core");
 export const AXE = require.resolve("axe-core/axe.min.js");
 
-export const open = () => chromium.launch({
-  executablePath: process.env.CHROMIUM,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+/** What takes longer on the busiest machine does not happen any more, ms; and how long a whole script may take. */
+export const PATIENCE = 180_000;
+const LONGEST = 1_200_000;
+
+/** Ends the script, which ends its browser, if it has not ended `millis` from now; `why` says what it was at. */
+export const within = (millis, why) => setTimeout(() => {
+  console.error(why());
+  process.exit(1);
+}, millis).unref();
+
+export async function open() {
+  // Not all that is waited for has a limit of its own.
+  within(LONGEST, () => `the script has not ended after ${LONGEST / 1000} s`);
+  return chromium.launch({
+    timeout: PATIENCE,
+    executablePath: process.env.CHROMIUM,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+  });
+}
 
 /** Fails with what is wrong. */
 export function check(condition, text) {
@@ -31,6 +46,7 @@ export async function judge(browser, work) {
 /** A page that counts what must not happen: requests to elsewhere, errors, refusals by the policy. */
 export async function visit(browser, origin, options) {
   const context = await browser.newContext({ timezoneId: "UTC", ...options });
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   const wrong = [];
   page.on("request", (request) => {
@@ -67,11 +83,13 @@ export async function figures(page, origin, expected) {
   for (const vital of ["temp", "hr"]) {
     const value = Number(await page.locator(`[data-vital=${vital}] .now .figure`).getAttribute("data-value"));
     check(Math.abs(value - expected.kpis[vital]) < 1e-9, `the trend of ${vital} ends at ${value}`);
-    const painted = await page.locator(`[data-vital=${vital}] canvas`).evaluate((canvas) => {
-      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-      return pixels.some((value) => value !== 0);
-    });
-    check(painted, `nothing is painted for ${vital}`);
+    // It is painted behind the figures, when the browser comes to it.
+    const painted = page.waitForFunction((vital) => {
+      const canvas = document.querySelector(`[data-vital=${vital}] canvas`);
+      if (!canvas?.width || !canvas.height) return false;
+      return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value !== 0);
+    }, vital);
+    await painted.catch((error) => check(false, `nothing is painted for ${vital}: ${error.message}`));
     const running = await page.locator(`[data-vital=${vital}] .live`).getAttribute("data-minute");
     check(running !== String(expected.minute), `the trend of ${vital} calls a committed minute running`);
   }

@@ -4,7 +4,7 @@
 // every point has to come. Then minutes are missing, and no line may be drawn over them, nor a small one of the key figures.
 // Prints `ok`, or what is wrong.
 import { readFileSync } from "node:fs";
-import { check, judge, open, visit } from "./browser.mjs";
+import { PATIENCE, check, judge, open, visit } from "./browser.mjs";
 
 const [link, file] = process.argv.slice(2);
 const { minute, courses } = JSON.parse(readFileSync(file, "utf8"));
@@ -80,7 +80,7 @@ async function missing(page, name) {
   const chart = page.locator(".trend", { hasText: "Heart rate" });
   await chart.locator("canvas").waitFor();
   let found = [];
-  for (let tries = 0; tries < 50 && found.join() !== PAINTED.join(); tries += 1) {
+  for (let tries = 0; tries < PATIENCE / 100 && found.join() !== PAINTED.join(); tries += 1) {
     await page.waitForTimeout(100);
     found = await chart.evaluate(painted, [...PAINTED, ...BARE]);
   }

@@ -3,18 +3,14 @@
 // line of standard input says that nothing flows any more: prints `ok` once every rate is zero and every count is that of
 // /metrics.
 import { once } from "node:events";
-import { open, visit } from "./browser.mjs";
+import { PATIENCE, open, visit, within } from "./browser.mjs";
 
 const [link] = process.argv.slice(2);
 const { origin } = new URL(link);
 const browser = await open();
 let seen = "nothing";
 // A test that waits for what never comes, or comes by chance at last, hears of it.
-const within = (millis) => setTimeout(() => {
-  console.error(seen);
-  process.exit(1);
-}, millis).unref();
-const agreeing = within(120_000);
+const agreeing = within(PATIENCE, () => seen);
 const { page, wrong } = await visit(browser, origin, {});
 await page.goto(link);
 await page.locator("#status[data-status=live]").waitFor();
@@ -66,7 +62,7 @@ await until(({ nodes, source }, first, last) => {
 console.log("agree");
 await once(process.stdin, "data");
 clearTimeout(agreeing);
-within(30_000);
+within(PATIENCE, () => seen);
 // A sink's rows out are not shown.
 await until(({ nodes }, _, last) => nodes.every((one) =>
   one.rate === 0 && one.in === last.in[one.node] && (Number.isNaN(one.out) || one.out === last.out[one.node])));

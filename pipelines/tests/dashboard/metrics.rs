@@ -10,7 +10,7 @@ use thalweg_objects::testing::Browser;
 
 use super::support::healthcare;
 use super::support::serving::{Serving, cookie, request, script};
-use super::{TOPIC, Topic, now_millis, text};
+use super::{PATIENCE, TOPIC, Topic, now_millis, text};
 
 /// A job over the topic, with its pages.
 fn job(topic: &Topic, folder: &Path) -> Serving {
@@ -63,7 +63,7 @@ fn a_scraper_reads_how_many_values_could_not_be_used() {
         "oxygen": "4 litres", "ssn": "on file",
     });
     topic.writer.send_to(0, Some(event.to_string().as_bytes()), None).unwrap();
-    topic.writer.flush(Duration::from_secs(10)).unwrap();
+    topic.writer.flush(PATIENCE).unwrap();
     let wanted = [
         "thalweg_decode_unusable_values_total{column=\"oxygen\"} 1",
         "thalweg_decode_unusable_values_total{column=\"consciousness\"} 0",
@@ -78,7 +78,7 @@ fn a_scraper_reads_how_many_values_could_not_be_used() {
             break;
         }
         looks += 1;
-        assert!(looks < 600, "{read}");
+        assert!(looks < 1_800, "{read}");
         std::thread::park_timeout(Duration::from_millis(100));
     }
 }

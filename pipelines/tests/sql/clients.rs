@@ -5,21 +5,18 @@
 //! `THALWEG_REQUIRE_CLIENTS` says that being unable to is a failure.
 
 use std::env;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use thalweg_serving::sql::{Limits, TlsFiles};
 
+use super::installed::{done, jdbc, python, run};
 use super::support::{run_file, shown, succeed};
 use super::world::{WORLD, World, count};
 
-const PSYCOPG: &str = "psycopg[binary]==3.3.9";
-const DELTALAKE: &str = "deltalake==1.6.6";
-const PYODBC: &str = "pyodbc==5.5.0";
 /// As its package registers it.
 const ODBC: &str = "PostgreSQL Unicode";
-const JDBC: &str = "org.postgresql:postgresql:42.7.14";
 
 /// `None`: it is skipped.
 fn or_skip<T>(found: Result<T, String>) -> Option<T> {
@@ -31,61 +28,6 @@ fn or_skip<T>(found: Result<T, String>) -> Option<T> {
             None
         }
     }
-}
-
-fn run(command: &mut Command) -> Result<Output, String> {
-    let program = command.get_program().display().to_string();
-    command.stdin(Stdio::null()).output().map_err(|e| format!("{program} cannot be run: {e}"))
-}
-
-fn done(command: &mut Command) -> Result<String, String> {
-    let output = run(command)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(shown(&output))
-}
-
-/// Made once per machine: processes that come at the same time wait for one another, and the marker is written last.
-fn installed(name: &str, by: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
-    let home = env::var_os("HOME").ok_or("HOME is not set")?;
-    let cache = Path::new(&home).join(".cache/thalweg/clients");
-    let (folder, marker) = (cache.join(name), cache.join(format!("{name}.done")));
-    let failed = |e: std::io::Error| format!("{}: {e}", cache.display());
-    fs::create_dir_all(&cache).map_err(failed)?;
-    let lock = cache.join(format!("{name}.lock"));
-    let lock =
-        File::options().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
-    lock.lock().map_err(failed)?;
-    if !marker.exists() {
-        drop(fs::remove_dir_all(&folder));
-        fs::create_dir_all(&folder).map_err(failed)?;
-        by(&folder)?;
-        fs::write(&marker, "").map_err(failed)?;
-    }
-    Ok(folder)
-}
-
-fn python() -> Result<PathBuf, String> {
-    let folder = installed("python-4", |folder| {
-        done(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-        let pip = folder.join("bin/pip");
-        done(Command::new(pip).args(["install", "-q", PSYCOPG, DELTALAKE, PYODBC])).map(drop)
-    })?;
-    Ok(folder.join("bin/python"))
-}
-
-fn jdbc() -> Result<PathBuf, String> {
-    let version = JDBC.rsplit(':').next().unwrap_or_default();
-    let jar = format!("postgresql-{version}.jar");
-    let folder = installed(&format!("jdbc-{version}"), |folder| {
-        let mut maven = Command::new("mvn");
-        maven.args(["-q", "-B", "dependency:copy", "-Dmdep.useBaseVersion=true"]);
-        maven.arg(format!("-Dartifact={JDBC}"));
-        maven.arg(format!("-DoutputDirectory={}", folder.display())).current_dir(folder);
-        done(&mut maven).map(drop)
-    })?;
-    Ok(folder.join(jar))
 }
 
 fn psql(world: &World, role: &str, ssl: &str, commands: &[&str]) -> Result<Output, String> {

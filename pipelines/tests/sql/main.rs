@@ -16,6 +16,7 @@ mod bounds;
 mod clients;
 mod command;
 mod cursors;
+mod installed;
 mod npgsql;
 mod queries;
 mod roles;

@@ -4,8 +4,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use postgres::{Client, Config, NoTls};
+use thalweg_core::time::Clock;
 use thalweg_objects::Place;
 use thalweg_pipelines::healthcare::serve::{ROLES, TABLES, files, roles};
 use thalweg_runtime::SystemClock;
@@ -41,6 +43,25 @@ impl World {
 
     /// A server over tables that are there.
     pub(crate) fn over(data: PathBuf, limits: Limits, tls: Option<TlsFiles>) -> Self {
+        Self::by(Arc::new(SystemClock::default()), data, limits, tls)
+    }
+
+    /// One over no tables, in a folder of the test's own that is made anew: whatever its queries and connections take,
+    /// they take it from no other test.
+    pub(crate) fn empty(name: &str, limits: Limits) -> Self {
+        Self::empty_by(Arc::new(SystemClock::default()), name, limits)
+    }
+
+    /// One whose rates go by this clock.
+    pub(crate) fn empty_by(clock: Arc<dyn Clock>, name: &str, limits: Limits) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sql").join(name);
+        drop(fs::remove_dir_all(&folder));
+        Self::by(clock, folder.join("data"), limits, None)
+    }
+
+    fn by(clock: Arc<dyn Clock>, data: PathBuf, limits: Limits, tls: Option<TlsFiles>) -> Self {
+        // However busy this machine is, a client comes in.
+        let limits = Limits { login: Duration::from_mins(10), ..limits };
         fs::create_dir_all(&data).unwrap();
         let place = Place::from(data.as_path());
         let path = files::users_file(&place, None).unwrap();
@@ -51,12 +72,11 @@ impl World {
             let token = Users::change(&path, |users| users.add(role, known)).unwrap();
             tokens.push((role.to_owned(), token.reveal().to_owned()));
         }
-        let clock = Arc::new(SystemClock::default());
         let served = Served {
             audit: Arc::new(files::audit_log(&place, None).unwrap()),
             tables: TABLES.map(|(name, path)| (name.to_owned(), path.to_owned())).to_vec(),
             roles: Arc::new(roles()),
-            directory: Arc::new(Directory::open(path, Arc::clone(&clock) as _).unwrap()),
+            directory: Arc::new(Directory::open(path, Arc::clone(&clock)).unwrap()),
             clock,
             place,
         };

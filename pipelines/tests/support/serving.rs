@@ -4,8 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// What takes longer on the busiest machine does not happen any more.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A program that serves; it is killed when dropped.
 pub(crate) struct Serving {
@@ -20,12 +24,26 @@ impl Serving {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let (found, looks) = channel::<()>();
+        let pid = child.id().to_string();
+        let killer = std::thread::spawn(move || {
+            // The sender is dropped when there is a link, or the program has ended by itself.
+            if looks.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                drop(Command::new("kill").args(["-9", &pid]).status());
+            }
+        });
         let mut said = Vec::new();
         let link = lines.find_map(|line| {
             let link = line.strip_prefix("dashboard: ").map(str::to_owned);
             said.push(line);
             link
         });
+        drop(found);
+        killer.join().unwrap();
+        assert!(
+            link.is_some(),
+            "no link within {PATIENCE:?}, or before it ended; it said {said:?}"
+        );
         // Whatever else it says is read, so that it never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, link: link.unwrap(), said }
@@ -96,7 +114,7 @@ pub(crate) fn script(name: &str) -> PathBuf {
 /// Asks, and reads the whole answer but for a stream, which has no end.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str, more: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let text = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
     stream.write_all(text.as_bytes()).unwrap();
     let mut head = String::new();

@@ -65,15 +65,19 @@ pub struct Limits {
     pub threads: usize,
     /// How many connections there may be.
     pub connections: usize,
+    /// How long a client may take to log in.
+    pub login: Duration,
     /// How long a connection may be silent.
     pub idle: Duration,
     /// How long a client may take nothing of what is sent to it.
     pub stalled: Duration,
+    /// How long a server that stops waits for what running queries write down at their end.
+    pub ending: Duration,
 }
 
 impl Default for Limits {
-    /// A minute; the 1 000 001 rows that `DirectQuery` asks for at most; half a GiB; two threads; 64 connections; an hour; a
-    /// minute.
+    /// A minute; the 1 000 001 rows that `DirectQuery` asks for at most; half a GiB; two threads; 64 connections; 15 seconds;
+    /// an hour; a minute; two seconds.
     fn default() -> Self {
         Self {
             statement_timeout: Duration::from_mins(1),
@@ -81,8 +85,10 @@ impl Default for Limits {
             memory: 512 << 20,
             threads: 2,
             connections: 64,
+            login: Duration::from_secs(15),
             idle: Duration::from_hours(1),
             stalled: Duration::from_mins(1),
+            ending: Duration::from_secs(2),
         }
     }
 }

@@ -254,11 +254,13 @@ mod tests {
             held.put(id, row(0));
         }
         let filled = begun.elapsed();
-        let begun = Instant::now();
-        for _ in 0..100 {
+        // The quickest of many: this thread may be stopped during any of them.
+        let asks = (0..100).map(|_| {
+            let begun = Instant::now();
             assert_eq!(listed(&held, "123456"), [123_456]);
-        }
-        let asked = begun.elapsed();
-        assert!(asked < filled, "{asked:?} for a hundred, {filled:?} for filling it once");
+            begun.elapsed()
+        });
+        let asked = asks.min().unwrap();
+        assert!(asked * 100 < filled, "{asked:?} for one, {filled:?} for filling it once");
     }
 }

@@ -387,8 +387,11 @@ mod tests {
                     tap.open(None);
                 }
             });
-            let parts: Vec<Part> = subtasks.into_iter().map(|s| s.join().unwrap()).collect();
+            let joined: Vec<_> =
+                subtasks.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+            // Even if one has panicked: the other thread would look for ever.
             done.store(true, Ordering::Relaxed);
+            let parts: Vec<Part> = joined.into_iter().map(Result::unwrap).collect();
             let open = tap.open(None);
             let all = open.kpis.first().unwrap();
             assert_eq!((all.n, all.p), (2 * SUBTASKS * BATCHES, SUBTASKS + 1));

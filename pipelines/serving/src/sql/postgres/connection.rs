@@ -32,6 +32,8 @@ pub(super) struct Desk {
     pub(super) login: Arc<Login>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) tls: Option<TlsAcceptor>,
+    /// How long a client may take to come in.
+    pub(super) patience: Duration,
     /// How long a client may be silent.
     pub(super) idle: Duration,
     /// How long it may take nothing of what is sent to it.
@@ -40,8 +42,6 @@ pub(super) struct Desk {
     pub(super) rows: u64,
 }
 
-/// Until a client has come in.
-const PATIENCE: Duration = Duration::from_secs(15);
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
 
@@ -58,7 +58,7 @@ impl Desk {
         let mut outside = Some(outside);
         stream.set_nodelay(true)?;
         let begin = tokio::time::Instant::now();
-        let Ok(opened) = tokio::time::timeout(PATIENCE, self.open(stream, from)).await else {
+        let Ok(opened) = tokio::time::timeout(self.patience, self.open(stream, from)).await else {
             return Ok(());
         };
         let mut socket = opened?;
@@ -71,7 +71,7 @@ impl Desk {
                     | PgWireConnectionState::AuthenticationInProgress
             );
             let until = if coming_in {
-                begin + PATIENCE
+                begin + self.patience
             } else {
                 drop(outside.take());
                 socket.get_mut().came_in();

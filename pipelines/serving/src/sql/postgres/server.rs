@@ -25,9 +25,8 @@ use crate::sql::{Served, SqlSettings};
 /// A statement may be nested as deeply as its length allows. Only what is used of it is memory.
 const STACK: usize = 128 << 20;
 
-/// How long a server that stops waits for entries of the audit log, and how often it looks, ms.
-const ENDING: u64 = 2000;
-const LOOK: u64 = 5;
+/// How often a server that stops looks for entries of the audit log.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A thread of queries steps back for all that is more urgent on this machine, such as the job whose tables it reads: the
 /// next answer may wait, the next checkpoint had better not.
@@ -48,6 +47,8 @@ pub struct SqlServer {
     queries: Option<Runtime>,
     /// Whoever serves or runs a query has it.
     engine: Weak<Engine>,
+    /// How long it waits for them when it stops.
+    ending: Duration,
 }
 
 impl SqlServer {
@@ -90,6 +91,7 @@ impl SqlServer {
             login: Arc::new(Login::new(engine, acceptor.is_some(), secret, sessions.clone())),
             sessions: Arc::new(sessions),
             tls: acceptor,
+            patience: settings.limits.login,
             idle: settings.limits.idle,
             stalled: settings.limits.stalled,
             rows: settings.limits.rows,
@@ -108,7 +110,14 @@ impl SqlServer {
             .stack_size(STACK)
             .spawn(move || connections.block_on(accept(listener, desk, most, stopped)))
             .map_err(failed)?;
-        Ok(Self { address, stop, connections: Some(thread), queries: Some(queries), engine: weak })
+        Ok(Self {
+            address,
+            stop,
+            connections: Some(thread),
+            queries: Some(queries),
+            engine: weak,
+            ending: settings.limits.ending,
+        })
     }
 
     /// Where it listens.
@@ -166,11 +175,11 @@ impl Drop for SqlServer {
         }
         if let Some(queries) = self.queries.take() {
             // Queries whose clients are gone write down how they ended: each has the engine until then.
-            for _ in 0..ENDING / LOOK {
+            for _ in 0..self.ending.as_millis() / LOOK.as_millis() {
                 if self.engine.strong_count() == 0 {
                     break;
                 }
-                std::thread::park_timeout(Duration::from_millis(LOOK));
+                std::thread::park_timeout(LOOK);
             }
             queries.shutdown_background();
         }
