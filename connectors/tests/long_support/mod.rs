@@ -60,6 +60,7 @@ pub struct Turns {
 
 impl Turns {
     /// Those to what is old took no longer than the others.
+    #[expect(clippy::print_stdout, reason = "the times are what a run of its own is for")]
     pub fn assert_as_short(mut self) {
         let (old, new) = (Times::take(&mut self.old), Times::take(&mut self.new));
         println!("in turns: old {old:?}, new {new:?}");

@@ -304,7 +304,9 @@ fn a_copy_of_the_job_that_wakes_up_is_fenced() {
     });
     stands_still(100, || zombie.metrics().checkpoint.load(Ordering::Relaxed));
     asleep.pause();
-    ["a", "b", "c"].into_iter().for_each(|split| asleep.release(split));
+    for split in ["a", "b", "c"] {
+        asleep.release(split);
+    }
     // No lock holds the second copy back here: the manifests alone decide.
     let second = source(2_000);
     assert!(job(&bench, second, 2).start().unwrap().join().unwrap().finished);
