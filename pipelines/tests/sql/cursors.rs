@@ -277,7 +277,7 @@ fn two_pieces(client: &mut Client, time: Duration) -> Result<(), postgres::Error
 #[test]
 fn each_fetch_has_the_time_of_a_statement_and_none_follows_one_that_failed() {
     // Queries of other tests keep the threads of theirs busy.
-    let limits = Limits { statement_timeout: Duration::from_mins(10), ..Limits::default() };
+    let limits = Limits { statement_timeout: PATIENCE, ..Limits::default() };
     let world = World::empty("cursor-time", limits);
     let mut client = world.connect("viewer");
     // A statement for which this machine was too slow gets more time. One time for all that is fetched is never enough.
@@ -300,7 +300,7 @@ fn each_fetch_has_the_time_of_a_statement_and_none_follows_one_that_failed() {
 
 #[test]
 fn a_fetch_that_is_called_off_ends_its_cursor() {
-    let limits = Limits { statement_timeout: Duration::from_mins(10), ..Limits::default() };
+    let limits = Limits { statement_timeout: PATIENCE, ..Limits::default() };
     let world = World::empty("cursor-called-off", limits);
     let mut client = world.connect("viewer");
     client.batch_execute(&format!("begin; declare c cursor for {ENDLESS}")).unwrap();
