@@ -68,8 +68,8 @@ fn read(metrics: &JobMetrics, source: &str) -> u64 {
     metrics.nodes().get(source).map_or(0, |rows| rows.0)
 }
 
-/// The longest times without a row of `beats` and without a checkpoint, of `all` that is looked. They are counted in looks,
-/// as their end is: where the machine has no time for the job, it has little for this thread.
+/// The longest times without a row of `beats` and without a checkpoint, of `all` the time that it is looked. It is counted in
+/// looks: where the machine has no time for the job, it has little for this thread.
 fn longest_pauses(metrics: &JobMetrics, all: Duration) -> [Duration; 2] {
     let all = (all.as_millis() / LOOK.as_millis()) as u32;
     let mut longest = [0; 2];
