@@ -197,7 +197,8 @@ fn one_of_two_is_fenced(s3: &Emulator, calm: &Calm, waits: Duration) -> bool {
     let mut second = spawn("");
     let second = ended(&mut second);
     // The first one cannot be through: it has not waited for so long yet.
-    let is_beside = second.0.success() && clock.monotonic() < waits;
+    let is_early = clock.monotonic() < waits && first.try_wait().unwrap().is_none();
+    let is_beside = second.0.success() && is_early;
     let first = ended(&mut first);
     calm.assert_same(s3, &place);
     let says = match (first.0.success(), second.0.success()) {
