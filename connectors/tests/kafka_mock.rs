@@ -78,7 +78,7 @@ mod kafka {
         let splits = source.start_splits().unwrap();
         let mut seen = Seen::default();
         for stop in [1, 2_000, 6_000, 10_000] {
-            let resumed = seen.stored(&splits);
+            let resumed = seen.stored(&source, &splits);
             seen.read(reader(&source, resumed).as_mut(), |seen| seen.count() >= stop);
         }
         assert_eq!(seen.payloads(), numbers(0..10_000));
@@ -252,19 +252,23 @@ mod kafka {
         let (identity, splits) = (source.identity().unwrap(), source.start_splits().unwrap());
         let mut seen = Seen::default();
         seen.read(reader(&source, splits.clone()).as_mut(), |seen| seen.count() == 10);
-        let stored = seen.stored(&splits);
-        assert_eq!(stored[0].properties.keys().collect::<Vec<_>>(), ["leader_epoch"]);
+        let stored = seen.stored(&source, &splits);
+        let properties: Vec<_> = stored[0].properties.keys().collect();
+        assert_eq!(properties, ["leader_epoch", "leader_epoch_position"]);
         cluster.partition_leader(TOPIC, 0, Some(1)).unwrap();
         produce(&servers, TOPIC, 1, 10..20);
         // A change of leaders that cut nothing.
         seen.read(reader(&source, stored.clone()).as_mut(), |seen| seen.count() == 20);
         assert_eq!(seen.payloads(), numbers(0..20));
-        let later = seen.stored(&splits);
+        let later = seen.stored(&source, &splits);
         assert_ne!(later[0].properties, stored[0].properties);
 
         // As if more had been read of the first leader.
         let mut cut = stored;
         cut[0].position = 15;
+        // A version that knows no epochs moves positions on in this way.
+        let mut older = cut.clone();
+        source.seal_position(&mut cut[0]).unwrap();
         source.verify(&identity, &cut).unwrap();
         // As if markers had stood where messages are; and an epoch that there never was.
         let mut markers = cut.clone();
@@ -287,13 +291,25 @@ mod kafka {
             seen.read(reader(&lenient, splits.clone()).as_mut(), |seen| seen.count() == 5);
             assert_eq!(seen.payloads(), numbers(15..20));
             assert_eq!(lenient.losses(), passed as u64 + 1);
-            assert_eq!(seen.stored(splits), later);
+            assert_eq!(seen.stored(&lenient, splits), later);
         }
-        // What older versions stored is gone on from.
-        cut[0].properties.clear();
+        // A log that is shorter than a position: that alone tells, once.
+        let mut beyond = later.clone();
+        beyond[0].position = 30;
+        lenient.seal_position(&mut beyond[0]).unwrap();
         let mut seen = Seen::default();
-        seen.read(reader(&source, cut).as_mut(), |seen| seen.count() == 5);
-        assert_eq!(seen.payloads(), numbers(15..20));
+        seen.read(reader(&lenient, beyond).as_mut(), |seen| seen.count() == 20);
+        assert_eq!((seen.payloads(), lenient.losses()), (numbers(0..20), 4));
+
+        // What older versions stored is gone on from.
+        for known in [true, false] {
+            if !known {
+                older[0].properties.clear();
+            }
+            let mut seen = Seen::default();
+            seen.read(reader(&source, older.clone()).as_mut(), |seen| seen.count() == 5);
+            assert_eq!(seen.payloads(), numbers(15..20));
+        }
     }
 
     #[test]

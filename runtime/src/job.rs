@@ -171,13 +171,18 @@ impl JobBuilder {
             self.attempts(metrics, commands, Placement::Threads { workers, io: handle }).await
         });
         // What committers do by themselves has its end: a task that loses its runtime halfway panics.
-        let idle = async { tokio::time::timeout(PARTING, committers.idle()).await };
-        if io.block_on(idle).is_err() {
+        let idle = async {
+            let begun = tokio::time::Instant::now();
+            let ended = tokio::time::timeout(PARTING, committers.idle()).await.is_ok();
+            (ended, PARTING.saturating_sub(begun.elapsed()))
+        };
+        let (is_idle, rest) = io.block_on(idle);
+        if !is_idle {
             tracing::warn!(
                 "a sink's maintenance takes long; it is left as it is, the next run makes up for it"
             );
         }
-        io.shutdown_timeout(PARTING);
+        io.shutdown_timeout(rest);
         result
     }
 

@@ -22,6 +22,9 @@ const EPOCH: &str = "leader_epoch";
 /// markers and aborted records between the two, which later leaders may have written.
 const END: &str = "leader_epoch_end";
 
+/// What they call the position that both belong to. Versions that know no epochs keep them and move the position on.
+const AT: &str = "leader_epoch_position";
+
 /// The last message that was read of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LastRead {
@@ -46,6 +49,7 @@ impl LastRead {
 
     /// What a checkpoint remembers; `None` from versions that stored no epochs, and where nothing was read yet.
     pub(super) fn stored_in(split: &Split) -> Option<Self> {
+        split.properties.get(AT).filter(|at| **at == split.position.to_string())?;
         let epoch = split.properties.get(EPOCH)?.parse::<i32>().ok()?;
         let end = match split.properties.get(END) {
             // Rows before it may not have left yet.
@@ -69,6 +73,13 @@ pub(super) fn properties(last: Option<LastRead>, position: i64) -> BTreeMap<Stri
         }
     }
     properties
+}
+
+/// Completes what is stored with a position, once it is known which that is.
+pub(super) fn seal(split: &mut Split) {
+    if split.properties.contains_key(EPOCH) {
+        split.properties.insert(AT.to_owned(), split.position.to_string());
+    }
 }
 
 /// Adds a partition to those to assign: to be read from behind the last message, whose epoch is compared, or from
@@ -101,7 +112,9 @@ mod tests {
     use super::*;
 
     fn split(position: i64, properties: BTreeMap<String, String>) -> Split {
-        Split { id: "partition-00000".to_owned(), position, end: None, properties }
+        let mut split = Split { id: "partition-00000".to_owned(), position, end: None, properties };
+        seal(&mut split);
+        split
     }
 
     fn stored(position: i64, properties: &[(&str, &str)]) -> Option<LastRead> {
@@ -124,6 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn a_position_that_an_older_version_moved_on_has_no_epoch() {
+        for last in [LastRead::new(3, 10), LastRead::new(3, 8)] {
+            let mut split = split(10, properties(last, 10));
+            assert_eq!(LastRead::stored_in(&split), last);
+            split.position = 11;
+            assert_eq!(LastRead::stored_in(&split), None);
+            // This version has read a message of it.
+            split.properties = properties(LastRead::new(4, 11), 11);
+            seal(&mut split);
+            assert_eq!(LastRead::stored_in(&split), LastRead::new(4, 11));
+        }
+    }
+
+    #[test]
     fn without_an_epoch_nothing_is_compared() {
         assert_eq!(properties(None, 5), BTreeMap::new());
         assert_eq!(LastRead::new(-1, 5), None);
@@ -138,7 +165,8 @@ mod tests {
     #[test]
     fn a_checkpoint_of_before_epochs_were_stored_is_read() {
         let older = r#"{"id":"partition-00000","position":5,"end":null}"#;
-        let split: Split = serde_json::from_str(older).unwrap();
+        let mut split: Split = serde_json::from_str(older).unwrap();
+        seal(&mut split);
         assert_eq!((split.position, LastRead::stored_in(&split)), (5, None));
         assert_eq!(serde_json::to_string(&split).unwrap(), older);
     }

@@ -138,9 +138,10 @@ impl SourceReader for KafkaReader {
                     };
                     let offset = message.offset();
                     if offset < partition.position {
-                        // Left over from before a re-assignment. But behind the last message there were only markers
-                        // and aborted records: a message there is of a log that was cut short.
+                        // Behind the last message there were only markers and aborted records: a message there is of
+                        // a log that was cut short.
                         if partition.last.take_if(|last| offset >= last.end).is_some() {
+                            partition.tell(&mut self.ready);
                             cut_short(&self.config, &self.losses)?;
                         }
                         continue;

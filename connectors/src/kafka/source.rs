@@ -13,6 +13,7 @@ use tracing::info;
 
 use super::client;
 use super::config::{KafkaConfig, Start};
+use super::leader_epoch;
 use super::loss::{Loss, created_again, deleted, no_partition};
 use super::reader::KafkaReader;
 use super::topic::{Ask, PATIENCE, TopicClient};
@@ -215,6 +216,11 @@ impl Source for KafkaSource {
             });
         }
         Ok(splits)
+    }
+
+    fn seal_position(&self, split: &mut Split) -> Result<()> {
+        leader_epoch::seal(split);
+        Ok(())
     }
 
     fn discover(&self, known: &[Split]) -> Result<Vec<Split>> {

@@ -7,6 +7,7 @@ use thalweg_core::{Error, Result};
 use tracing::{info, warn};
 
 use super::client;
+use super::consumer::GroupConsumer;
 use super::loss::{Loss, cut_short, deleted, no_partition};
 use super::reader::KafkaReader;
 use super::stall::Stall;
@@ -68,8 +69,8 @@ impl KafkaReader {
                 let said = self.consumer.context().take_error();
                 let is_cut = said.is_some_and(|(_, reason)| client::is_truncation(&reason));
                 // A position that is gone has a clearer error.
-                self.out_of_range(is_cut)?;
-                if is_cut { cut_short(&self.config, &self.losses) } else { Ok(()) }
+                let lost = self.out_of_range(is_cut)?;
+                if is_cut && !lost { cut_short(&self.config, &self.losses) } else { Ok(()) }
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 self.unknown_partition()
@@ -88,14 +89,14 @@ impl KafkaReader {
     }
 
     /// A fetch was refused because of its offset, or a log `is_cut`. The broker is asked, because a follower that lags
-    /// says the same.
-    fn out_of_range(&mut self, is_cut: bool) -> Result<()> {
+    /// says the same. Returns whether a position is gone, which the policy let pass.
+    fn out_of_range(&mut self, is_cut: bool) -> Result<bool> {
         let numbers: Vec<i32> = self.partitions.keys().copied().collect();
         let topic = self.topic()?;
         let low = topic.offsets(&numbers, Ask::Low, PATIENCE)?;
         let high = topic.offsets(&numbers, Ask::High, PATIENCE)?;
         let mut list = TopicPartitionList::new();
-        let mut lost = false;
+        let (mut lost, mut behind) = (false, false);
         for &number in &numbers {
             let (Some(&low), Some(&high), Some(partition)) =
                 (low.get(&number), high.get(&number), self.partitions.get_mut(&number))
@@ -104,8 +105,11 @@ impl KafkaReader {
             };
             let mut position = partition.position;
             let is_lost = position < low || position > high;
-            // What was read last is of another log then (whose it was that is cut is not shown), or is deleted.
-            if is_cut || is_lost || partition.last.is_some_and(|last| last.end < low) {
+            // Markers are left of what was read last: that may be asked for no more, and nothing is lost.
+            let is_behind = !is_lost && partition.last.is_some_and(|last| last.end < low);
+            behind |= is_behind;
+            // What was read last is of another log else: whose it was that is cut is not shown.
+            if is_cut || is_lost || is_behind {
                 partition.last = None;
             }
             let (last, end) = (partition.last, partition.end);
@@ -121,25 +125,26 @@ impl KafkaReader {
                 self.add(&mut list, number, position, last)?;
             }
         }
-        self.health.denials = if lost { 0 } else { self.health.denials + 1 };
+        let is_explained = lost || is_cut || behind;
+        self.health.denials = if is_explained { 0 } else { self.health.denials + 1 };
         if self.health.denials >= MAX_DENIALS {
             return Err(Error::transient(format!(
                 "kafka refuses the positions in topic `{}` although it has them",
                 self.config.topic
             )));
         }
-        if !lost && !is_cut {
+        if !is_explained {
             warn!(topic = %self.config.topic, "kafka refused an offset that it has: asking again");
         }
-        if list.count() == 0 {
-            return Ok(());
+        if list.count() > 0 {
+            // librdkafka has stopped fetching the refused partition, and which it was is not shown: all of them begin
+            // again. By another consumer: one that has heard of a leader compares no epochs with it any more, and its
+            // events outlive an assignment.
+            self.consumer = GroupConsumer::new(&self.config)?;
+            let assigned = self.consumer.incremental_assign(&list);
+            assigned.map_err(|e| self.broken("assign partitions", &e))?;
         }
-        // librdkafka has stopped fetching the refused partition, and which it was is not shown: begin all of them
-        // again. What it had prefetched is dropped and read once more.
-        let assigned = self.consumer.incremental_unassign(&list);
-        assigned
-            .and_then(|()| self.consumer.incremental_assign(&list))
-            .map_err(|e| self.broken("assign partitions", &e))
+        Ok(lost)
     }
 
     /// Somebody does not know a partition: gone, or a broker that is not up to date.

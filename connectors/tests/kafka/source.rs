@@ -422,7 +422,7 @@ fn a_log_that_was_cut_short_and_has_grown_again_while_nobody_read_is_data_loss()
     let (identity, splits) = (source.identity().unwrap(), source.start_splits().unwrap());
     let mut seen = Seen::default();
     seen.read(reader(&source, splits.clone()).as_mut(), |seen| seen.count() == 20);
-    let mut stored = seen.stored(&splits);
+    let mut stored = seen.stored(&source, &splits);
     assert!(stored[0].properties.contains_key("leader_epoch"), "{stored:?}");
 
     cut(&kafka, &log, kept);
@@ -441,7 +441,7 @@ fn a_log_that_was_cut_short_and_has_grown_again_while_nobody_read_is_data_loss()
     let mut passed = Seen::default();
     passed.read(reader(&lenient, stored.clone()).as_mut(), |seen| seen.count() == 15);
     assert_eq!((passed.payloads(), lenient.losses()), (numbers(30..45), 1));
-    let behind = passed.stored(&stored);
+    let behind = passed.stored(&lenient, &stored);
     produce(servers, &topic, 1, 45..50);
     passed.read(reader(&source, behind).as_mut(), |seen| seen.count() == 20);
     // What a version that stored no epochs has stored is gone on from.
@@ -471,7 +471,7 @@ fn a_restart_behind_markers_and_aborted_messages_reads_on() {
     seen.read(reader(&source, splits.clone()).as_mut(), |seen| {
         seen.positions.get(&split) == Some(&4)
     });
-    let stored = seen.stored(&splits);
+    let stored = seen.stored(&source, &splits);
     assert_eq!(stored[0].properties.get("leader_epoch_end").map(String::as_str), Some("1"));
     producer.begin_transaction().unwrap();
     send(&producer, &topic, "1");

@@ -67,13 +67,14 @@ impl Seen {
         all
     }
 
-    /// `splits` as a checkpoint would keep them.
-    pub(crate) fn stored(&self, splits: &[Split]) -> Vec<Split> {
+    /// `splits` of `source` as a checkpoint would keep them.
+    pub(crate) fn stored(&self, source: &KafkaSource, splits: &[Split]) -> Vec<Split> {
         let mut splits = at(splits, &self.positions);
         for split in &mut splits {
             if let Some(properties) = self.properties.get(&split.id) {
                 split.properties.clone_from(properties);
             }
+            source.seal_position(split).unwrap();
         }
         splits
     }

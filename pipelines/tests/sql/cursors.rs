@@ -87,6 +87,10 @@ fn a_move_goes_past_rows_and_tells_how_many() {
     assert_eq!(said(&mut client, "move all in c"), (Vec::new(), 2486));
     assert_eq!(client.execute("move 3 in c", &[]).unwrap(), 0);
     assert!(fetched(&mut client, "fetch 5 from c").is_empty());
+    // Behind a FETCH of the same text it would come too early.
+    let together = "declare e cursor for select 1; fetch 1 from e; fetch 1 from e into \"@move\"";
+    assert_eq!(code(client.simple_query(together)), "0A000");
+    client.batch_execute("rollback; begin").unwrap();
     // What fails on the way fails the cursor.
     let fails = "select 1 / (20 - value) from generate_series(1, 50)";
     client.batch_execute(&format!("declare d cursor with hold for {fails}; commit")).unwrap();

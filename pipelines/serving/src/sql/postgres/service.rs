@@ -42,9 +42,14 @@ impl SimpleQueryHandler for Service {
             Ok(statements) => statements,
             Err(told) => return Err(asking.note(told).await.into()),
         };
+        let alone = statements.len() == 1;
         let mut answers = Vec::new();
         for statement in statements {
-            let asked = asked(&statement);
+            let mut asked = asked(&statement);
+            // It would go past rows that a FETCH before it has yet to read.
+            if !alone && matches!(asked, Asked::Move(..)) {
+                asked = Asked::Unknown;
+            }
             let answer = match asking.unplanned(&asked).await {
                 Ok(Some(answer)) => Ok(answer),
                 Err(told) => Err(told),
