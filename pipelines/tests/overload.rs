@@ -40,8 +40,8 @@ const LEAST_RATE: u64 = 1_000;
 const ROOM: u64 = 192 << 20;
 /// For how long the rate is measured at most, from the first checkpoint that counts events.
 const MEASURED: Duration = Duration::from_secs(6);
-/// What takes longer, under the brake and on the busiest machine, does not happen any more.
-const PATIENCE: Duration = Duration::from_mins(15);
+/// What is waited for comes nearer within this on the busiest machine, or not any more.
+const PATIENCE: Duration = Duration::from_mins(4);
 /// The job runs for some hundredths of the time: its machine is too small, and ten times of what it can take is what
 /// a producer without optimisation can still send.
 const BRAKE: &str =
@@ -86,10 +86,11 @@ fn signal(signal: &str, process: &Started) {
     Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap();
 }
 
-/// Waits a moment, while the job runs, and for so long at most from `since` on.
+/// Waits a moment, while the job runs; what has not got on `since` for too long has failed.
 fn wait_for(what: &str, job: &mut Started, clock: &SystemClock, since: Duration) {
     assert!(job.try_wait().unwrap().is_none(), "before {what} the job ended by itself");
-    assert!(clock.monotonic().saturating_sub(since) < PATIENCE, "{what} did not come");
+    let quiet = clock.monotonic().saturating_sub(since);
+    assert!(quiet < PATIENCE, "{what} did not come, nor anything else for {quiet:?}");
     std::thread::park_timeout(Duration::from_millis(50));
 }
 
@@ -166,8 +167,7 @@ fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
     assert!(produce(WARM_UP, 1_000_000).wait().unwrap().success());
     let mut calm = 0;
     // When checkpoints were seen, and the events that they count.
-    let begun = clock.monotonic();
-    let mut seen = vec![(begun, counted(&data))];
+    let mut seen = vec![(clock.monotonic(), counted(&data))];
     let is_measured = |seen: &[(Duration, u64)]| match seen {
         [_, (first, _), .., (last, read)] => *read == WARM_UP || *last > *first + MEASURED,
         [.., (_, read)] => *read == WARM_UP,
@@ -179,7 +179,9 @@ fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
         if seen.last().is_some_and(|(_, before)| read > *before) {
             seen.push((clock.monotonic(), read));
         }
-        wait_for("a checkpoint of events", &mut braked.job, &clock, begun);
+        // The brake takes its time, too.
+        let since = seen[seen.len() - 1].0 + PATIENCE;
+        wait_for("a checkpoint of events", &mut braked.job, &clock, since);
     }
     // The first is no checkpoint's own time.
     let (then, before) = seen[usize::from(seen.len() > 2)];
@@ -193,6 +195,7 @@ fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
     let begun = clock.monotonic();
     let mut producer = produce(flood, rate * TIMES);
     let mut samples = Vec::new();
+    let (mut most, mut since) = (0, begun);
     let sent = loop {
         if producer.try_wait().unwrap().is_some() {
             break clock.monotonic().saturating_sub(begun);
@@ -202,7 +205,10 @@ fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
         let so_far: i64 = (0..PARTITIONS).map(end).sum();
         let so_far = so_far.unsigned_abs().saturating_sub(WARM_UP);
         braked.hold(counted(&data).saturating_sub(read) > so_far / TIMES);
-        wait_for("the end of the flood", &mut braked.job, &clock, begun + asked * 10);
+        if so_far > most {
+            (most, since) = (so_far, clock.monotonic());
+        }
+        wait_for("the end of the flood", &mut braked.job, &clock, since);
     };
     assert!(producer.wait().unwrap().success());
     let taken = counted(&data);
@@ -223,9 +229,14 @@ fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
     let begun = clock.monotonic();
     let mut job = braked.release();
     let mut caught = 0;
-    while counted(&data) < total {
+    let (mut most, mut since) = (0, begun);
+    while most < total {
         caught = caught.max(resident(job.id()).unwrap_or(0));
-        wait_for("the last event", &mut job, &clock, begun + asked * 10);
+        wait_for("the last event", &mut job, &clock, since);
+        let now = counted(&data);
+        if now > most {
+            (most, since) = (now, clock.monotonic());
+        }
     }
     let took = clock.monotonic().saturating_sub(begun).as_secs_f64();
     println!(

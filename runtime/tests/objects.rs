@@ -102,7 +102,7 @@ fn what_a_broken_request_did_is_found_by_reading() {
 fn a_request_that_hangs_is_given_up_read_and_sent_again() {
     Emulator::on_each(&Store::SERVICES, |emulator| {
         let (place, proxy) = (emulator.place("checkpoints"), emulator.proxy());
-        let access = emulator.access().request_timeout(Duration::from_secs(5));
+        let access = emulator.access().request_timeout(Duration::from_secs(3));
         let storage = ObjectStorage::open_read_only(&place, &access).unwrap();
         proxy.next("PUT", "m-hang", Fault::Hang);
         create_resolved(&storage, "m-hang", b"ours").unwrap();

@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -51,6 +50,10 @@ case $1 in
 esac
 "#;
 
+/// Writes a script. A file that this process wrote itself could not be run while a program is starting on another thread
+/// and still has it open for writing.
+const WRITE: &str = r#"printf '%s' "$2" >"$1" && chmod 755 "$1""#;
+
 /// A folder with everything: the stand-in, the cache and a server's folder.
 struct Docker(tempfile::TempDir);
 
@@ -60,8 +63,9 @@ impl Docker {
         fs::create_dir(docker.file("cache")).unwrap();
         fs::create_dir(docker.home()).unwrap();
         let program = docker.home().join("docker");
-        fs::write(&program, DOCKER).unwrap();
-        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let written =
+            Command::new("sh").args(["-c", WRITE, "sh"]).arg(program).arg(DOCKER).status();
+        assert!(written.unwrap().success());
         docker
     }
 

@@ -181,7 +181,7 @@ fn whatever_happens_to_the_request_of_an_entry_it_is_committed_once() {
 fn a_commit_that_hangs_ends_is_read_and_tried_again() {
     on_each(&Store::SERVICES, async |emulator| {
         let proxy = emulator.proxy();
-        let access = emulator.access().request_timeout(Duration::from_secs(5));
+        let access = emulator.access().request_timeout(Duration::from_secs(3));
         let lake = Lake::new(emulator.place("lake"), access, |c| c).await;
         // Never done; done after we have looked; and one that never works.
         proxy.next("PUT", "_delta_log/00000000000000000001.json", Fault::Hang);

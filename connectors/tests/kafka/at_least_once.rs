@@ -18,7 +18,7 @@ fn at_least_once_messages_are_there_before_the_checkpoint_and_a_checkpoint_waits
     let mut writer = job.writer(&sink);
     job.runtime.block_on(writer.write(batch(0..5_000))).unwrap();
     // Nothing was closed, and readers have it all the same.
-    let sent = (0..600).any(|_| {
+    let sent = (0..200).any(|_| {
         std::thread::park_timeout(Duration::from_millis(100));
         job.read("read_committed").len() == 5_000
     });

@@ -2,7 +2,6 @@
 //! the partition had no leader at that moment (KAFKA-20734), and others of old.
 
 use std::thread;
-use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -12,7 +11,7 @@ use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_top
 use thalweg_core::ErrorKind;
 use thalweg_core::connector::sink::TargetExpectation;
 
-use crate::job::{Job, PATIENCE, TEN, all, consumer};
+use crate::job::{Job, PATIENCE, TEN, all, consumer, wait_until};
 
 /// A topic whose one partition is on one broker only, and a job that has sent its checkpoint 1 there.
 fn job(kafka: &KafkaServer) -> Job {
@@ -23,11 +22,7 @@ fn job(kafka: &KafkaServer) -> Job {
     let topic = NewTopic::new(&job.topic, 1, TopicReplication::Fixed(1));
     let made = admin.create_topics([&topic], &AdminOptions::new());
     job.runtime.block_on(made).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
-    let there = (0..600).any(|_| {
-        thread::park_timeout(Duration::from_millis(100));
-        kafka.watermarks(&job.topic, 0).is_ok()
-    });
-    assert!(there, "the new topic does not serve");
+    wait_until("the new topic", || kafka.watermarks(&job.topic, 0).is_ok());
     job.open(&TargetExpectation::default()).unwrap();
     job.commit(&job.stage(1, 0..10)).unwrap();
     job
@@ -51,11 +46,7 @@ fn rows_of_an_aborted_transaction_that_hangs_are_not_committed_with_the_next() {
     let dead = job.left_open("600000");
     let node = usize::try_from(leader(&job).unwrap()).unwrap();
     kafka.kill9_node(node).unwrap();
-    let gone = (0..600).any(|_| {
-        thread::park_timeout(Duration::from_millis(100));
-        leader(&job).is_none()
-    });
-    assert!(gone, "the partition of a dead broker keeps its leader");
+    wait_until("the end of the dead broker's lead", || leader(&job).is_none());
     // Another takes over meanwhile. A coordinator without the fault waits for the partition.
     let next: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &job.servers)
@@ -68,15 +59,8 @@ fn rows_of_an_aborted_transaction_that_hangs_are_not_committed_with_the_next() {
     kafka.start_node_again(node).unwrap();
     thread::scope(|scope| {
         let (job, pending) = (&job, job.stage(2, 10..20));
-        let sent = scope.spawn(move || {
-            let mut tries = 0;
-            while let Err(error) = job.commit(&pending) {
-                assert!(error.kind().is_retryable(), "{error}");
-                tries += 1;
-                // Each waits for a while itself, all of them for the operator below.
-                assert!(tries < 60, "{error}");
-            }
-        });
+        // Each try waits for a while itself, all of them for the operator below.
+        let sent = scope.spawn(move || job.commit_at_last(&pending, |_| ()));
         // An operator ends what hangs. Without the fault there is nothing.
         println!("by hand: {:?}", kafka.abort_transaction(&job.topic, 0, from));
         sent.join().unwrap();

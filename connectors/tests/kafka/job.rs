@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
@@ -24,7 +24,7 @@ use thalweg_core::connector::sink::{
 };
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::testing::MemoryStaging;
-use thalweg_core::{Attempt, CheckpointId, Result, SubtaskIndex};
+use thalweg_core::{Attempt, CheckpointId, Error, Result, SubtaskIndex};
 use tokio::runtime::Runtime;
 
 /// The shortest limit of a transaction that the sink accepts.
@@ -33,6 +33,22 @@ pub(crate) const TEN: Duration = Duration::from_secs(10);
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// Polls of half a second in which a reader gets nothing: two minutes.
 const MOST_QUIET: u32 = 240;
+/// A commit that is tried again and again has come through within this.
+const AT_LAST: Duration = Duration::from_mins(5);
+
+/// Waits until it is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let since = now();
+    while !is_so() {
+        assert!(since.elapsed() < PATIENCE, "{what} did not come");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that waits has a limit")]
+fn now() -> Instant {
+    Instant::now()
+}
 
 /// A job with one sink, as far as its committer can tell.
 pub(crate) struct Job {
@@ -134,6 +150,23 @@ impl Job {
 
     pub(crate) fn commit(&self, pending: &PendingCommit) -> Result<Committed> {
         self.runtime.block_on(self.cluster.commit(pending, &self.decided()))
+    }
+
+    /// Commits as the restart strategy would: what fails and may pass is tried again, behind `between`. How often it
+    /// failed.
+    pub(crate) fn commit_at_last(
+        &self,
+        pending: &PendingCommit,
+        mut between: impl FnMut(&Error),
+    ) -> u32 {
+        let (since, mut failed) = (now(), 0);
+        while let Err(error) = self.commit(pending) {
+            assert!(error.kind().is_retryable(), "{error}");
+            failed += 1;
+            assert!(since.elapsed() < AT_LAST, "it has failed {failed} times: {error}");
+            between(&error);
+        }
+        failed
     }
 
     /// Tells its committer that checkpoint `n` is finished, of whose rows none need be this sink's.

@@ -14,7 +14,7 @@ use thalweg_core::{CheckpointId, Result};
 use crate::job::{Job, PATIENCE, Row, all, consumer, known, read};
 
 /// Within this the broker gives up a transaction that a test wants it to, and a busy machine gets through another.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(15);
 
 /// A job whose every request goes through the proxy.
 fn begin(kafka: &KafkaServer, proxy: &KafkaProxy, strict: bool, timeout: Duration) -> Job {

@@ -457,11 +457,11 @@ fn a_restart_behind_markers_and_aborted_messages_reads_on() {
     for (payload, is_kept) in [("0", true), ("aborted", false)] {
         producer.begin_transaction().unwrap();
         send(&producer, &topic, payload);
-        producer.flush(TEN).unwrap();
+        producer.flush(PATIENCE).unwrap();
         if is_kept {
-            producer.commit_transaction(TEN).unwrap();
+            producer.commit_transaction(PATIENCE).unwrap();
         } else {
-            producer.abort_transaction(TEN).unwrap();
+            producer.abort_transaction(PATIENCE).unwrap();
         }
     }
     let source = open(kafka, &topic);
@@ -475,7 +475,7 @@ fn a_restart_behind_markers_and_aborted_messages_reads_on() {
     assert_eq!(stored[0].properties.get("leader_epoch_end").map(String::as_str), Some("1"));
     producer.begin_transaction().unwrap();
     send(&producer, &topic, "1");
-    producer.commit_transaction(TEN).unwrap();
+    producer.commit_transaction(PATIENCE).unwrap();
     seen.read(reader(&source, stored).as_mut(), |seen| seen.count() == 2);
     assert_eq!((seen.payloads(), seen.rows[&split][1].offset), (numbers(0..2), 4));
 }

@@ -106,7 +106,7 @@ fn install(name: &str, by: impl Fn(&Path) -> Result<(), String>) -> Result<PathB
     Ok(folder)
 }
 
-fn cache() -> Result<PathBuf, String> {
+pub(super) fn cache() -> Result<PathBuf, String> {
     let named = std::env::var_os("THALWEG_EMULATORS_CACHE").filter(|folder| !folder.is_empty());
     let home = || std::env::var_os("HOME").map(|h| Path::new(&h).join(".cache/thalweg/emulators"));
     named.map(PathBuf::from).or_else(home).ok_or_else(|| "HOME is not set".to_owned())

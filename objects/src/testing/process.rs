@@ -1,7 +1,7 @@
 //! A server process that ends with the test, however the test ends.
 
-use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
+use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -69,17 +69,23 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody listens on, and that this process has not asked for before.
+/// A port that nobody listens on, and that no other test of this user is given while this process lives: by its lock.
 pub(super) fn free_port() -> Result<u16, String> {
-    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = super::install::cache()?.join("ports");
+    let failed = |e: std::io::Error| format!("{}: {e}", folder.display());
+    fs::create_dir_all(&folder).map_err(failed)?;
     let first = RandomState::new().hash_one(()) as usize % PORTS.len();
-    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut all = PORTS.cycle().skip(first).take(PORTS.len());
-    let is_free =
-        |port: &u16| !taken.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let port = all.find(is_free).ok_or("no free port for a server")?;
-    taken.insert(port);
-    Ok(port)
+    for port in PORTS.cycle().skip(first).take(PORTS.len()) {
+        let path = folder.join(format!("{port}.lock"));
+        let lock = File::options().create(true).truncate(false).write(true).open(path);
+        let lock = lock.map_err(failed)?;
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+            return Ok(port);
+        }
+    }
+    Err("no free port for a server".to_owned())
 }
 
 /// Sends a whole request that asks for the connection to be closed, and returns the whole answer.

@@ -7,7 +7,7 @@ export const AXE = require.resolve("axe-core/axe.min.js");
 
 /** What takes longer on the busiest machine does not happen any more, ms; and how long a whole script may take. */
 export const PATIENCE = 180_000;
-const LONGEST = 1_200_000;
+const LONGEST = 480_000;
 
 /** Ends the script, which ends its browser, if it has not ended `millis` from now; `why` says what it was at. */
 export const within = (millis, why) => setTimeout(() => {

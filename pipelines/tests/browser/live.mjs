@@ -5,13 +5,22 @@
 // running minute; or `wrong: ` and what is.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { check, figures, open, visit } from "./browser.mjs";
+import { PATIENCE, check, figures, open, visit, within } from "./browser.mjs";
 
 const [link] = process.argv.slice(2);
 const { origin } = new URL(link);
 const browser = await open();
 const { page, wrong } = await visit(browser, origin, {});
-await page.exposeFunction("tell", (line) => console.log(line));
+let quiet;
+/** Something was shown or asked: what comes next has as long again. A test that waits for more hears of it. */
+const heard = () => {
+  clearTimeout(quiet);
+  quiet = within(PATIENCE, () => "nothing was shown");
+};
+await page.exposeFunction("tell", (line) => {
+  heard();
+  console.log(line);
+});
 await page.goto(link);
 await page.locator("#status[data-status=live]").waitFor();
 await page.locator("[data-vital=hr] .live").waitFor({ state: "attached" });
@@ -41,12 +50,15 @@ function clean() {
   check(found.length === 0, found.join("; "));
 }
 
+heard();
 console.log("ready");
 // The test ends it.
 for await (const file of createInterface({ input: process.stdin })) {
+  heard();
   try {
     await figures(page, origin, JSON.parse(readFileSync(file, "utf8")));
     clean();
+    heard();
     console.log("ok");
     const live = page.locator(".page.patient [data-vital=hr] .live:not([data-events=''])");
     await live.waitFor();

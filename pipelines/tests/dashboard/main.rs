@@ -229,7 +229,7 @@ fn sent_and_shown(
 #[test]
 fn an_event_is_on_the_screen_within_a_second_and_its_minute_is_replaced_by_what_is_committed() {
     const ROUND: usize = 9;
-    const ROUNDS: usize = 12;
+    const ROUNDS: usize = 5;
     let Some(browser) = Browser::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (data, config) = (folder.path().join("data"), folder.path().join("config.toml"));

@@ -281,7 +281,7 @@ fn two_pieces(client: &mut Client, time: Duration) -> Result<(), postgres::Error
 #[test]
 fn each_fetch_has_the_time_of_a_statement_and_none_follows_one_that_failed() {
     // Queries of other tests keep the threads of theirs busy.
-    let limits = Limits { statement_timeout: Duration::from_mins(10), ..Limits::default() };
+    let limits = Limits { statement_timeout: PATIENCE, ..Limits::default() };
     let world = World::empty("cursor-time", limits);
     let mut client = world.connect("viewer");
     // A statement for which this machine was too slow gets more time. One time for all that is fetched is never enough.
@@ -304,7 +304,7 @@ fn each_fetch_has_the_time_of_a_statement_and_none_follows_one_that_failed() {
 
 #[test]
 fn a_fetch_that_is_called_off_ends_its_cursor() {
-    let limits = Limits { statement_timeout: Duration::from_mins(10), ..Limits::default() };
+    let limits = Limits { statement_timeout: PATIENCE, ..Limits::default() };
     let world = World::empty("cursor-called-off", limits);
     let mut client = world.connect("viewer");
     client.batch_execute(&format!("begin; declare c cursor for {ENDLESS}")).unwrap();
@@ -329,12 +329,23 @@ fn a_fetch_that_is_called_off_ends_its_cursor() {
 }
 
 /// What is told of a cursor from which nothing is fetched while its connection is busy; `None` where this machine was so
-/// slow that the connection was silent for too long, and has ended.
+/// slow that the connection was silent for too long, and has ended. A busy one must not end.
 fn forgotten(idle: Duration) -> Option<(String, String)> {
     let world = World::empty("cursor-idle", Limits { idle, ..Limits::default() });
+    // When the last statement that was answered began: the server has heard nothing since, if the next one is not.
+    let mut heard = Instant::now();
+    let lost = |heard: Instant| {
+        let silent = heard.elapsed();
+        assert!(silent > idle / 2, "the connection ended, {silent:?} after a statement");
+        None
+    };
     let mut client = world.connect("viewer");
     let begin = format!("begin; declare c cursor for {LONG}; fetch 1 from c");
-    client.batch_execute(&begin).ok()?;
+    let began = Instant::now();
+    if client.batch_execute(&begin).is_err() {
+        return lost(heard);
+    }
+    heard = began;
     let deadline = Instant::now() + idle + PATIENCE;
     let limited = || {
         let log = std::fs::read_to_string(world.audit_path()).unwrap();
@@ -342,10 +353,14 @@ fn forgotten(idle: Duration) -> Option<(String, String)> {
     };
     while !limited() {
         assert!(Instant::now() < deadline, "it is still there");
-        client.simple_query("show timezone").ok()?;
+        let began = Instant::now();
+        if client.simple_query("show timezone").is_err() {
+            return lost(heard);
+        }
+        heard = began;
     }
     match client.simple_query("fetch 1 from c") {
-        Err(error) if error.as_db_error().is_none() => None,
+        Err(error) if error.as_db_error().is_none() => lost(heard),
         ended => Some(told(ended)),
     }
 }

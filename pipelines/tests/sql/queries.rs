@@ -161,7 +161,7 @@ fn patient(name: &str) -> World {
 }
 
 /// Its limit.
-const SERVERS: Duration = Duration::from_mins(10);
+const SERVERS: Duration = Duration::from_mins(3);
 
 #[test]
 fn a_statement_that_takes_too_long_ends() {

@@ -1,7 +1,7 @@
 //! Processes that run beside the test: waited for with a limit, and ended with it.
 
 use std::ops::{Deref, DerefMut};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -12,7 +12,7 @@ const KILL: i32 = 9;
 const PAUSE: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 6_000;
 /// What takes longer on the busiest machine hangs.
-const HANGS: Duration = Duration::from_mins(20);
+const HANGS: Duration = Duration::from_mins(5);
 
 /// A process that is killed when dropped: a test that fails leaves none behind.
 pub(crate) struct Started(Child);
@@ -50,17 +50,18 @@ pub(crate) fn start(command: &mut Command) -> Started {
     Started::new(command.stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
-/// Runs to the end and takes what is said; what hangs is killed.
+/// Runs to the end and takes what is said; what hangs is killed, with all that it has started: whoever is left would keep
+/// the pipes open.
 pub(crate) fn output(command: &mut Command) -> Output {
     let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = piped.spawn().unwrap();
+    let child = piped.process_group(0).spawn().unwrap();
     let (sender, receiver) = channel::<()>();
-    let pid = child.id().to_string();
+    let group = format!("-{}", child.id());
     let killer = std::thread::spawn(move || {
         // The sender is dropped when the child has ended by itself.
         let hangs = receiver.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);
         if hangs {
-            Command::new("kill").args(["-9", &pid]).status().unwrap();
+            Command::new("kill").args(["-9", "--", &group]).status().unwrap();
         }
         hangs
     });

@@ -24,7 +24,7 @@ async fn a_committing_job_and_maintenance_do_not_disturb_each_other() {
             let mut n = 0;
             while n < 150 || !merged.load(Ordering::Relaxed) {
                 n += 1;
-                assert!(n < 20_000, "nothing is merged beside the commits");
+                assert!(n < 3_000, "nothing is merged beside the commits");
                 let committed = lake.append(n, n as i64..n as i64 + 1).await.unwrap();
                 assert!(!committed.replayed);
             }
@@ -32,20 +32,19 @@ async fn a_committing_job_and_maintenance_do_not_disturb_each_other() {
         }
     });
     // As another process would: it knows nothing of the committer.
-    let (other, mut merges, mut abandoned) = (maintenance(&lake), 0, 0);
+    let (other, mut merges) = (maintenance(&lake), 0);
     while !job.is_finished() {
         let report = other.compact(TABLE, &all_files()).await.unwrap();
         merges += report.merges;
-        abandoned += report.abandoned;
+        assert_eq!(report.abandoned, 0, "appends are no conflict");
         merged.store(merges > 1, Ordering::Relaxed);
         other.checkpoint_log(TABLE).await.unwrap();
         let kept = Vacuum { retention: Duration::from_hours(1), ..Vacuum::default() };
         other.vacuum(TABLE, &kept, NOTHING).await.unwrap();
     }
     let commits: u64 = job.await.unwrap();
-    println!("{merges} merges beside {commits} commits, {abandoned} abandoned");
+    println!("{merges} merges beside {commits} commits");
     assert!(merges > 1);
-    assert_eq!(abandoned, 0, "appends are no conflict");
     let all: Vec<i64> = (1..=commits as i64).collect();
     assert_eq!(lake.ids().await, all);
     assert_eq!(lake.committer.count_rows(TABLE).await.unwrap(), Some(commits));

@@ -1,7 +1,7 @@
 //! What a slow client costs, and many of them.
 
 use std::io::BufRead;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thalweg_serving::http::{Journal, LIVE, Limits, Visitor};
 
@@ -83,7 +83,9 @@ fn of_two_hundred_clients_those_that_never_read_cost_little_and_delay_nobody() {
     }
     assert!(are_reading(&site, CLIENTS), "{} are reading", *site.board.readers().borrow());
     let before = resident();
+    let mut slowest = Duration::ZERO;
     for round in 1..=ROUNDS {
+        let changed = Instant::now();
         for update in 1..=UPDATES {
             put((round - 1) * UPDATES + update);
         }
@@ -91,7 +93,9 @@ fn of_two_hundred_clients_those_that_never_read_cost_little_and_delay_nobody() {
         for client in &mut reading {
             read_until(client, |data| data.contains(&newest));
         }
+        slowest = slowest.max(changed.elapsed());
     }
+    assert!(slowest < Duration::from_secs(30), "a change took {slowest:?} to reach all");
     assert_eq!(*site.board.readers().borrow(), CLIENTS);
     // A queue for each that does not read would hold all that it missed. Other tests run beside this one: half of that
     // leaves them room.
