@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use actix::Actor;
 use futures::FutureExt;
@@ -83,15 +83,10 @@ impl AttemptPlan {
         let (lineage, events) = (Arc::clone(&self.lineage), self.limits.events);
         let work = async move {
             begin(&context, &token, fresh, &lineage).await?;
-            restore(&context, &token, events).await
+            restore(&context, &token, events, &lineage).await
         };
         let restored = self.placement.io().spawn(work).await;
-        let restored = restored.map_err(|_| Error::internal("restoring panicked"))??;
-        if let Some(restored) = &restored {
-            let mut lineage = self.lineage.lock().unwrap_or_else(PoisonError::into_inner);
-            lineage.check(&restored.manifest, &restored.digest)?;
-        }
-        Ok(restored)
+        restored.map_err(|_| Error::internal("restoring panicked"))?
     }
 
     async fn deploy_and_run(

@@ -12,6 +12,7 @@ use thalweg_core::{CheckpointId, Result, failpoint};
 use super::lineage::Lineage;
 use super::recover::{Chain, JobContext, create_manifest, read_newest, roll_forward};
 use super::state_files::sha256;
+use super::store::check_parent;
 use crate::placement::in_place;
 
 /// Makes M(0) where there is no manifest. With `fresh` the chain that stands is finished and closed and another one begun,
@@ -72,7 +73,18 @@ fn genesis(context: &JobContext, token: &str, follows: Option<(&Manifest, String
     };
     failpoint::hit("genesis.before")?;
     create_manifest(context, &manifest)?;
-    failpoint::hit("genesis.after")
+    failpoint::hit("genesis.after")?;
+    check_behind(context, &manifest)
+}
+
+/// What one that slept has created where a later owner has cleaned up begins and ends nothing (P7).
+fn check_behind(context: &JobContext, created: &Manifest) -> Result<()> {
+    match (created.number.0.checked_sub(1), &created.parent) {
+        (Some(parent), Some(digest)) => {
+            check_parent(context.storage.as_ref(), CheckpointId(parent), digest)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Every source at its start, as numbers.
@@ -134,5 +146,6 @@ fn seal(context: &JobContext, head: &Manifest, digest: String, token: &str) -> R
     failpoint::hit("seal.before")?;
     let bytes = create_manifest(context, &sealed)?;
     failpoint::hit("seal.after")?;
+    check_behind(context, &sealed)?;
     Ok(sha256(&bytes))
 }

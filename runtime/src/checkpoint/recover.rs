@@ -4,7 +4,7 @@
 //! does anything run. Everything here is asynchronous storage work and happens on the I/O runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thalweg_core::checkpoint::manifest::{SinkSnapshot, SplitSnapshot};
 use thalweg_core::checkpoint::resolve::newest;
@@ -19,6 +19,7 @@ use thalweg_core::time::Clock;
 use thalweg_core::{CheckpointId, Error, ErrorKind, OperatorUid, Result};
 
 use super::finish::{Committers, finish};
+use super::lineage::Lineage;
 use super::staging::staged;
 use super::state_files::{StateStore, sha256};
 use super::storage::{CheckpointStorage, create_resolved};
@@ -251,8 +252,11 @@ pub(crate) async fn restore(
     context: &JobContext,
     token: &str,
     events: Option<u64>,
+    lineage: &Mutex<Lineage>,
 ) -> Result<Option<Restored>> {
     let (mut manifest, digest) = roll_forward(context, Chain::GoesOn).await?;
+    // Another's end is no end of ours either.
+    lineage.lock().unwrap_or_else(PoisonError::into_inner).check(&manifest, &digest)?;
     if manifest.kind == ManifestKind::Sealed {
         return Err(Error::incompatible(
             "this chain of checkpoints is closed and its successor was never begun: start one with --fresh",

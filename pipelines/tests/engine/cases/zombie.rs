@@ -148,3 +148,51 @@ fn a_decision_that_wakes_up_where_garbage_was_collected_is_not_made_and_says_so(
         assert_unharmed(&world);
     }
 }
+
+#[test]
+fn a_new_chain_whose_process_wakes_up_behind_the_end_of_the_job_is_not_begun_and_says_so() {
+    let world = World::new();
+    let read = source(ROWS);
+    hold(&read.control(), ASLEEP);
+    let first = world.job(read).start().unwrap();
+    world.settle(&first, ASLEEP.unsigned_abs() * 3);
+    first.stopper().stop();
+    first.join().unwrap();
+    let known = world.manifest(world.newest());
+    // It has read the newest manifest and falls asleep before the one that closes the chain.
+    let store = Arc::new(Mortal::new(&world.storage, Death::Never));
+    store.sleepy.store(true, Ordering::Relaxed);
+    let fresh = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS)).fresh(true);
+    let fresh = fresh.start().unwrap();
+    wait_for("the new chain's sleep", || {
+        assert!(!fresh.is_finished());
+        store.asleep.load(Ordering::Relaxed)
+    });
+    go_on(&world, &known);
+    assert!(run(world.job(source(ROWS))).unwrap().finished);
+    let newest = world.newest();
+    store.sleepy.store(false, Ordering::Relaxed);
+    let fenced = fresh.join().unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+    assert_eq!(*store.deleted.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(world.newest(), newest);
+    assert_unharmed(&world);
+}
+
+#[test]
+fn the_end_of_another_process_is_not_reported_by_one_that_restarts() {
+    let world = World::new();
+    let read = source(ROWS);
+    let hand = read.control();
+    hold(&hand, ASLEEP);
+    let copy = world.job(read).start().unwrap();
+    world.settle(&copy, ASLEEP.unsigned_abs() * 3);
+    assert!(run(world.job(source(ROWS))).unwrap().finished);
+    let newest = world.newest();
+    // What fails its attempt now lets it find the finished job as it restarts.
+    hand.fail(Error::transient("an attempt fails"));
+    let fenced = copy.join().unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+    assert_eq!(world.newest(), newest);
+    assert_unharmed(&world);
+}

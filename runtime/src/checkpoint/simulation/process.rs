@@ -132,10 +132,9 @@ impl<'a> Attempt<'a> {
     ) -> Result<()> {
         recovering.store(true, Ordering::Relaxed);
         now(begin(context, token, false, lineage))?;
-        let restored = now(restore(context, token, None))?;
+        let restored = now(restore(context, token, None, lineage))?;
         recovering.store(false, Ordering::Relaxed);
         let Some(restored) = restored else { return Ok(()) };
-        lineage.lock().unwrap().check(&restored.manifest, &restored.digest)?;
         let manifest = restored.manifest;
         let splits = &manifest.sources[0].splits;
         let position = |p: u16| {
