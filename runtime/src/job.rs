@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::Arbiter;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::MasterKey;
-use thalweg_core::graph::JobGraph;
+use thalweg_core::graph::{JobGraph, NodeKind};
 use thalweg_core::operator::LeftOut;
 use thalweg_core::restart::RestartDecision;
 use thalweg_core::time::Clock;
@@ -138,10 +138,16 @@ impl JobBuilder {
     /// Starts the job on threads of its own.
     ///
     /// # Errors
-    /// Settings are out of range ([`Settings::check`]), or threads cannot be started. Everything else is told by
+    /// Settings are out of range ([`Settings::check`]) or not for one of the sinks, or threads cannot be started. Everything else is told by
     /// [`JobHandle::join`].
     pub fn start(self) -> Result<JobHandle> {
         self.settings.check(self.graph.max_parallelism())?;
+        for node in self.graph.nodes() {
+            if let NodeKind::Sink(sink) = &node.kind {
+                let checked = sink.check_interval(self.settings.checkpoint_interval);
+                checked.map_err(|e| e.at(format!("sink `{}`", node.uid)))?;
+            }
+        }
         let metrics = Arc::clone(&self.metrics);
         let (command, commands) = watch::channel(Command::Run);
         let shared = Arc::clone(&metrics);

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -252,6 +253,15 @@ pub trait Sink: Send + Sync + Debug {
     /// # Errors
     /// [`crate::ErrorKind::InvalidGraph`] when the sink cannot take these columns.
     fn target(&self, input: &SchemaRef) -> Result<Target>;
+
+    /// Whether it can keep its promise where checkpoints are `interval` apart. Asked before a job starts.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidConfig`]: what to change.
+    fn check_interval(&self, interval: Duration) -> Result<()> {
+        let _ = interval;
+        Ok(())
+    }
 
     /// Targets of a lower rank are committed first.
     fn rank(&self) -> u8 {

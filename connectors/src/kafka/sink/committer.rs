@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::FutureExt;
 use rdkafka::config::ClientConfig;
@@ -46,6 +47,11 @@ impl KafkaCommitter {
     pub fn new(config: KafkaSinkConfig) -> Self {
         let cluster = Arc::new(Brokers::new(config.clone()));
         Self { shared: Arc::new(Shared::new(config, cluster)) }
+    }
+
+    /// Whether a transaction may last as long as rows gather for it.
+    pub(super) fn check_interval(&self, interval: Duration) -> Result<()> {
+        self.shared.config.check_interval(interval)
     }
 
     /// The longest message that `topic` takes, once it has been opened.

@@ -25,6 +25,8 @@ pub(super) const MESSAGE_TIMEOUT: &str = "message.timeout.ms";
 const SHORTEST_TRANSACTION: Duration = Duration::from_secs(10);
 const REFRESH: Duration = Duration::from_hours(24);
 const TRANSACTION: Duration = Duration::from_mins(1);
+/// What a broker allows a transaction, unless its `transaction.max.timeout.ms` says otherwise.
+const BROKERS_LIMIT: Duration = Duration::from_mins(15);
 
 /// The cluster that a job's Kafka sinks write to.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,6 +78,19 @@ impl KafkaSinkConfig {
         Ok(())
     }
 
+    /// Behind a backlog a checkpoint has all that could be read in an `interval`, and may take as long to send.
+    pub(super) fn check_interval(&self, interval: Duration) -> Result<()> {
+        let least = interval.min(BROKERS_LIMIT);
+        if self.transaction_timeout < least {
+            return Err(Error::config(format!(
+                "transaction_timeout of a kafka sink must be at least {} s, as long as rows gather for a checkpoint: raise it, \
+                 or shorten the checkpoint interval",
+                least.as_secs_f64()
+            )));
+        }
+        Ok(())
+    }
+
     /// How long a message of a transaction may wait for its acknowledgement, in ms: as long as the transaction is open,
     /// or less if a property says so. librdkafka makes no producer whose messages outlast its transactions.
     pub(super) fn message_timeout(&self) -> Result<u128> {
@@ -113,6 +128,16 @@ impl fmt::Debug for KafkaSinkConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_transaction_lasts_as_long_as_rows_gather_for_it_or_as_brokers_allow() {
+        let mut config = KafkaSinkConfig::new("127.0.0.1:1");
+        config.check_interval(Duration::from_mins(1)).unwrap();
+        let told = config.check_interval(Duration::from_secs(90)).unwrap_err().to_string();
+        assert!(told.contains("at least 90 s") && told.contains("interval"), "{told}");
+        config.transaction_timeout = BROKERS_LIMIT;
+        config.check_interval(Duration::from_hours(1)).unwrap();
+    }
 
     #[test]
     fn a_message_waits_no_longer_than_its_transaction_is_open() {

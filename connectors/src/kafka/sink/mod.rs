@@ -19,6 +19,7 @@ mod simulation;
 mod staged;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_schema::SchemaRef;
 use serde_json::json;
@@ -136,6 +137,13 @@ impl Sink for KafkaSink {
 
     fn shares_target(&self) -> bool {
         true
+    }
+
+    fn check_interval(&self, interval: Duration) -> Result<()> {
+        match self.delivery {
+            Delivery::AtLeastOnce => Ok(()),
+            Delivery::ExactlyOnce => self.cluster.check_interval(interval),
+        }
     }
 
     fn writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>> {
