@@ -3,7 +3,8 @@
 //! A message is taken apart in two steps. `message` finds the known fields of one JSON object as slices of its text,
 //! so that a field of a wrong type spoils itself only; `scalar` says what each slice is, `spelling` what some of them
 //! mean. `columns` collects the outcome. A message that cannot be read is a row of nulls with a code that says why, never
-//! an error, and no value of a message enters anything else than its columns.
+//! an error, and no value of a message enters anything else than its columns. Of a text that is shown as it was sent, none
+//! that seems to hold an identifier enters its column either.
 
 mod columns;
 mod message;
@@ -115,7 +116,8 @@ impl DecodeCounters {
     }
 
     /// Values of optional fields (name, consciousness, oxygen, …) that could not be used and became null, by field; a
-    /// rising count means that a producer has a format of its own, or changed it.
+    /// rising count means that a producer has a format of its own, or changed it. Of `event_id`, `medication`, `unit` and
+    /// `device_id` those that seem to hold an identifier are among them.
     pub fn unusable(&self) -> Vec<(&'static str, u64)> {
         let count = |field: Field| {
             self.unusable.get(field as usize).map_or(0, |count| count.load(Ordering::Relaxed))
@@ -138,7 +140,7 @@ impl DecodeCounters {
             if *values > 0 && count.fetch_add(*values, Ordering::Relaxed) == 0 {
                 tracing::warn!(
                     field = field.name(),
-                    "values of an optional field that could not be used became null: look at how its senders write it"
+                    "values of an optional field that could not be used, or seem to hold an identifier, became null: look at what its senders write"
                 );
             }
         }

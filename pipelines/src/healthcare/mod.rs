@@ -24,6 +24,7 @@ pub mod feed;
 pub mod gold;
 pub mod graph;
 pub mod hospital;
+mod identifiers;
 pub mod keys;
 pub mod maintain;
 pub(crate) mod manifests;

@@ -7,6 +7,7 @@ mod cuts;
 pub(crate) mod days;
 mod listener;
 mod mirror;
+pub(crate) mod rewrite;
 pub(crate) mod serving;
 mod started;
 pub(crate) mod table_log;

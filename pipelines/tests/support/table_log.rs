@@ -98,6 +98,18 @@ pub(crate) fn double_a_file(table: &Path) {
     append(table, &[json!({ "add": add })]);
 }
 
+/// Names another file of as many rows in place of one.
+pub(crate) fn replace_a_file(table: &Path, old: &Path, new: &Path) {
+    let name = |file: &Path| file.strip_prefix(table).unwrap().to_str().unwrap().to_owned();
+    let (old, size) = (name(old), fs::metadata(new).unwrap().len());
+    let mut adds = actions(table).into_iter().filter_map(|a| a.get("add").cloned());
+    let mut add = adds.find(|add| add["path"] == old.as_str()).unwrap();
+    add["path"] = json!(name(new));
+    add["size"] = json!(size);
+    let remove = json!({ "path": old, "dataChange": true, "deletionTimestamp": 1 });
+    append(table, &[json!({ "remove": remove }), json!({ "add": add })]);
+}
+
 /// Takes a column out of a table's schema.
 pub(crate) fn drop_a_column(table: &Path, column: &str) {
     let mut metadata = actions(table).into_iter().find_map(|a| a.get("metaData").cloned()).unwrap();

@@ -43,7 +43,7 @@ use unicode_normalization::UnicodeNormalization;
 
 pub use address::mask_address;
 pub use dob::mask_dob;
-pub use leak::{Leak, find_leak};
+pub use leak::{Leak, find_leak, find_leak_except};
 pub use name::mask_name;
 pub use phone::mask_phone;
 pub use ssn::mask_ssn;

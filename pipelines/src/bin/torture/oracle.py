@@ -159,6 +159,7 @@ def event(payload):
             codes.append(f"{name}.range")
     for name in ("event_id", "name", "ssn", "phone", "dob", "address", "medication", "unit", "device_id"):
         value = raw.get(name)
+        # The job leaves out a text that seems to hold an identifier; none of these messages has one.
         row[name] = str(value) if isinstance(value, str) else None
     level, oxygen = raw.get("consciousness"), raw.get("oxygen")
     row["consciousness"] = LEVELS.get(level.strip().lower()) if is_text(level) else None

@@ -6,11 +6,12 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 use thalweg_operators::mask::text::{
-    Leak, Parsed, find_leak, mask_address, mask_dob, mask_name, mask_phone, mask_ssn,
+    Leak, Parsed, find_leak_except, mask_address, mask_dob, mask_name, mask_phone, mask_ssn,
 };
 
 use crate::healthcare::alerts::AlertEvent;
 use crate::healthcare::graph::ALERTS;
+use crate::healthcare::identifiers;
 use crate::healthcare::record::Silver;
 
 type Mask = fn(&str, &mut String) -> Parsed;
@@ -74,9 +75,9 @@ fn found(judge: Judge, text: &str, buffer: &mut String) -> Option<&'static str> 
             let parsed = mask(text, buffer);
             (parsed == Parsed::No || buffer.as_str() != text).then_some(kind)
         }
-        Judge::Free => find_leak(text).map(Leak::name),
-        Judge::Name => find_leak(text).filter(|leak| *leak != Leak::Date).map(Leak::name),
-        Judge::Staff => find_leak(text).filter(|leak| *leak != Leak::Email).map(Leak::name),
+        Judge::Free => identifiers::in_text(text).map(Leak::name),
+        Judge::Name => identifiers::in_name(text).map(Leak::name),
+        Judge::Staff => find_leak_except(text, Leak::Email).map(Leak::name),
     }
 }
 
@@ -124,6 +125,7 @@ mod tests {
         assert_eq!(leaks("unit", "2025-11-24").len(), 1);
         assert_eq!(leaks("event_id", "evt-2025-11-24").len(), 0, "machines date what they count");
         assert_eq!(leaks("event_id", "123-45-6789").len(), 1);
+        assert_eq!(leaks("event_id", "2025-11-24/123-45-6789").len(), 1, "whatever is in front");
     }
 
     #[test]

@@ -13,9 +13,10 @@ use super::message::{Field, Message};
 use super::scalar::Scalar;
 use super::{spelling, time};
 use crate::healthcare::blood_pressure::BloodPressure;
-use crate::healthcare::reason;
+use crate::healthcare::{identifiers, reason};
 
-/// The fields of which a value that cannot be used becomes null and is counted; those of all others have reason codes.
+/// The fields of which a value that cannot be used, or must not be shown, becomes null and is counted; those of all others
+/// have reason codes.
 pub(super) const OPTIONAL: [Field; 11] = [
     Field::EventId,
     Field::Name,
@@ -158,7 +159,8 @@ impl Columns {
             (&mut self.device_id, Field::DeviceId),
         ] {
             let value = message.scalar(field);
-            column.append_option(counted(text_or_number(&value), &value, field, unusable));
+            let kept = text_or_number(&value).filter(|_| !discloses(field, &value));
+            column.append_option(counted(kept, &value, field, unusable));
         }
         let field = Field::Consciousness;
         let value = message.scalar(field);
@@ -281,6 +283,16 @@ fn text_or_number<'a>(value: &'a Scalar<'_>) -> Option<&'a str> {
         Scalar::Text(text) => Some(text),
         Scalar::Number(digits) => Some(digits),
         _ => None,
+    }
+}
+
+/// Whether a value would show an identifier that no mask looks at. A number has the shape of none.
+fn discloses(field: Field, value: &Scalar<'_>) -> bool {
+    let Scalar::Text(text) = value else { return false };
+    match field {
+        Field::EventId | Field::DeviceId => identifiers::in_name(text).is_some(),
+        Field::Medication | Field::Unit => identifiers::in_text(text).is_some(),
+        _ => false,
     }
 }
 

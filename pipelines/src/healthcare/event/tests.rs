@@ -273,6 +273,44 @@ fn unknown_and_unusable_fields_are_counted_and_never_fatal() {
 }
 
 #[test]
+fn a_text_that_seems_to_hold_an_identifier_is_left_out_and_counted_and_the_event_is_valid() {
+    let fields = r#""event_id": "pt-123-45-6789", "medication": "ask 555-123-78\u00390",
+        "unit": "jane.doe@example.org", "device_id": "(555) 123-7890", "heart_rate": 61"#;
+    let batch = one(&with(fields));
+    for column in ["event_id", "medication", "unit", "device_id"] {
+        assert_eq!(text(&batch, column), None, "{column}");
+    }
+    assert_eq!(float(&batch, "heart_rate"), Some(61.0));
+    assert_eq!(codes(Some(with(fields).as_bytes())), [""; 0]);
+    let format = HealthcareFormat::default();
+    let message = with(fields);
+    let payloads = BinaryArray::from(vec![message.as_bytes(); 2]);
+    let arrivals = TimestampMicrosecondArray::from(vec![ARRIVAL; 2]);
+    format.decoder().decode(Messages { payloads: &payloads, arrivals: &arrivals }).unwrap();
+    let counted = format.counters().unusable();
+    let counted: Vec<_> = counted.into_iter().filter(|(_, count)| *count > 0).collect();
+    let expected = [("event_id", 2), ("medication", 2), ("unit", 2), ("device_id", 2)];
+    assert_eq!(counted, expected);
+}
+
+#[test]
+fn names_of_machines_and_what_no_mask_looks_at_stay_as_they_are() {
+    let fields = r#""event_id": "2025-11-24-17", "medication": "Heparin 5000 U", "unit": "ICU-4B",
+        "device_id": "123e4567-e89b-12d3-a456-426614174000", "phone": "555-123-7890""#;
+    let batch = one(&with(fields));
+    for (column, kept) in [
+        ("event_id", "2025-11-24-17"),
+        ("medication", "Heparin 5000 U"),
+        ("unit", "ICU-4B"),
+        ("device_id", "123e4567-e89b-12d3-a456-426614174000"),
+        // Its mask is behind the decoder.
+        ("phone", "555-123-7890"),
+    ] {
+        assert_eq!(text(&batch, column), Some(kept), "{column}");
+    }
+}
+
+#[test]
 fn every_optional_field_has_a_count_of_its_own() {
     let format = HealthcareFormat::default();
     let fields: Vec<String> =

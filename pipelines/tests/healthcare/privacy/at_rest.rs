@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{SECRETS, has};
+use super::{SECRETS, has, misplaced};
 
 use crate::support::{TABLES, ends_with, healthcare, rows, run_file, shown, succeed, write_events};
 
@@ -21,6 +21,11 @@ fn no_identity_value_reaches_a_disk_or_a_log() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("events.jsonl");
     write_events(&input, 200_000, 31);
+    // In front, so that they are no late ones and in state when it stops: half of all is read by then.
+    let told: Vec<String> =
+        misplaced(7, &[0, 10]).iter().map(|event| format!("{event}\n")).collect();
+    let events = told.concat() + &fs::read_to_string(&input).unwrap();
+    fs::write(&input, events).unwrap();
     let original = fs::read_to_string(&input).unwrap();
     assert!(SECRETS.iter().all(|s| original.contains(s)), "the secrets are there to be found");
     let data = folder.path().join("data");

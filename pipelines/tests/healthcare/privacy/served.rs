@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use postgres::types::{FromSql, Type};
 use postgres::{Client, NoTls, SimpleQueryMessage};
-use serde_json::{Value, json};
+use serde_json::Value;
 use thalweg_connectors::delta::DeltaFollower;
 use thalweg_objects::{Access, Place};
 use thalweg_pipelines::healthcare::dashboard::{Desk, Observed, site};
 use thalweg_pipelines::healthcare::serve::{ROLES, TABLES};
 use thalweg_serving::http::Board;
 
-use super::{SECRETS, has};
+use super::{SECRETS, has, misplaced};
 
 use crate::support::serving::request;
 use crate::support::{healthcare, run_file, succeed, write_events};
@@ -67,12 +67,7 @@ fn tables(folder: &Path) -> PathBuf {
     let (input, data) = (folder.join("events.jsonl"), folder.join("data"));
     write_events(&input, 3_000, 7);
     let mut more = OpenOptions::new().append(true).open(&input).unwrap();
-    for second in [15, 25] {
-        let event = json!({
-            "patient_id": PATIENT, "name": "Zoë Quimby", "ssn": "123-45-6789", "phone": "(555) 867-1007",
-            "dob": "1961-07-13", "address": "742 Evergreen Ter, Boston, MA 02118", "event_type": "vitals",
-            "heart_rate": 200, "timestamp": format!("2025-11-24T21:00:{second}"),
-        });
+    for event in misplaced(PATIENT, &[15, 25]) {
         writeln!(more, "{event}").unwrap();
     }
     let original = fs::read_to_string(&input).unwrap();
@@ -191,9 +186,30 @@ fn browse(server: &Server, paths: &[String], role: &str, token: &str, expected: 
         }
         said.push((format!("{path} to {role}"), answer.into_bytes()));
     }
+    said.extend(refused(server, paths, role, &bearer));
     let message = first_message(server.http, &bearer);
     assert_eq!(sections(&message), shown, "{role}");
     said.push((format!("the stream to {role}"), message.into_bytes()));
+    said
+}
+
+/// What is answered to requests that are none: other methods, and paths and patients that there are not.
+fn refused(server: &Server, paths: &[String], role: &str, bearer: &str) -> Said {
+    let mut said = Said::new();
+    let posted = paths.iter().map(|path| ("POST", path.as_str()));
+    let others = [
+        ("POST", "/api/alerts/commands"),
+        ("DELETE", "/api/state"),
+        ("GET", "/api/patient/x"),
+        ("GET", "/api/patient/9999999"),
+        ("GET", "/api/patients?begins=x"),
+        ("GET", "/api/silver"),
+    ];
+    for (method, path) in posted.chain(others) {
+        let (status, answer) = request(server.http, method, path, bearer);
+        assert!(method == "GET" || status >= 400, "{method} {path} to {role}: {status}");
+        said.push((format!("{method} {path} to {role}"), answer.into_bytes()));
+    }
     said
 }
 
@@ -256,6 +272,14 @@ fn query(server: &Server, role: &str, token: &str, expected: &str) -> Said {
             }
         };
         said.push((format!("{table} to {role}"), rows));
+    }
+    // An error is about a value that it must not quote.
+    for sql in [
+        "select cast(medication as bigint) from gold_medications",
+        "select cast(name as bigint) from silver_events",
+    ] {
+        let refusal = client.simple_query(sql).unwrap_err();
+        said.push((format!("`{sql}` to {role}"), format!("{refusal:?}").into_bytes()));
     }
     said
 }
