@@ -138,9 +138,9 @@ pub fn look(
         let newest = reader.open(path)?.and_then(|table| table.latest(column));
         Ok(newest.map(|at| now - at))
     };
-    let tables = WRITTEN
-        .into_iter()
-        .map(|(check, path, column, reach)| Ok(TableAge { check, reach, age: age(path, column)? }));
+    let tables = WRITTEN.into_iter().map(|(check, path, column, reach)| {
+        age(path, column).map(|age| TableAge { check, reach, age })
+    });
     Ok(Seen {
         finished: is_finished(newest),
         checkpoint_age: now - newest.created_at,
@@ -276,8 +276,7 @@ mod tests {
 
     /// Every table, with rows of this age.
     fn tables(age: Option<i64>) -> Vec<TableAge> {
-        let table = |(check, _, _, reach)| TableAge { check, reach, age };
-        WRITTEN.into_iter().map(table).collect()
+        WRITTEN.into_iter().map(|(check, _, _, reach)| TableAge { check, reach, age }).collect()
     }
 
     /// A source whose partitions were read so far.
