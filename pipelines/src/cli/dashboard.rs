@@ -10,7 +10,7 @@ use thalweg_connectors::delta::DeltaFollower;
 use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::SystemClock;
-use thalweg_serving::access::{Directory, Role, Roles};
+use thalweg_serving::access::{Columns, Directory, Role, Roles};
 use thalweg_serving::http::{Board, Doorkeeper, Gate, HttpServer, Journal, Limits, Visitor};
 
 use super::input;
@@ -246,7 +246,8 @@ impl Doorkeeper for Users {
         // A users file that cannot be read lets nobody in.
         let user = self.directory.authenticate(token, from).ok().flatten()?;
         let policy = self.roles.policy(user.role.as_str())?.clone();
-        let may_read = move |table: &str| policy.columns(table).is_some();
+        // Pages know of no columns: a table of which some are hidden is not shown at all.
+        let may_read = move |table: &str| policy.columns(table) == Some(&Columns::All);
         Some(Visitor::new(&user.name, user.role.as_str(), may_read).marked(user.mark()))
     }
 
@@ -259,7 +260,7 @@ impl Doorkeeper for Users {
 
 #[cfg(test)]
 mod tests {
-    use thalweg_serving::access;
+    use thalweg_serving::access::{self, Policy};
 
     use super::*;
 
@@ -297,6 +298,23 @@ mod tests {
         assert!(door.admit(token.reveal(), here).is_none());
         assert!(door.still(&door.admit(next.reveal(), here).unwrap()));
         assert!(door.still(&Visitor::new("operator", OPERATOR, |_| true)), "by the link");
+    }
+
+    #[test]
+    fn a_table_of_which_a_role_may_not_see_every_column_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        let add = |users: &mut access::Users| users.add("nurse", Role::new("viewer"));
+        let token = access::Users::change(&path, add).unwrap();
+        let directory = Directory::open(&path, Arc::new(SystemClock::default())).unwrap();
+        let policy = Policy::default()
+            .table("gold_kpis", Columns::All)
+            .table("gold_patient_vitals", Columns::only(["events"]));
+        let door = Users { directory, roles: Roles::default().role("viewer", policy) };
+        let visitor = door.admit(token.reveal(), IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        assert!(visitor.may_read("gold_kpis"));
+        assert!(!visitor.may_read("gold_patient_vitals"), "the patient is hidden");
+        assert!(!visitor.may_read("silver_events"));
     }
 
     #[test]
