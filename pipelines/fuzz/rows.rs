@@ -20,8 +20,12 @@ const EVENTS: usize = 3_000;
 pub(crate) fn fill(data: &Path) {
     std::fs::create_dir(data).unwrap();
     let input = data.with_extension("jsonl");
-    let settings =
-        HospitalSettings { patients: 20, step_micros: 100_000.0, bad: 0.02, ..Default::default() };
+    let settings = HospitalSettings {
+        patients: 20,
+        step_micros: 100_000.0,
+        bad: 0.02,
+        ..HospitalSettings::default()
+    };
     let mut file = BufWriter::new(File::create(&input).unwrap());
     for event in Hospital::new(settings).take(EVENTS) {
         file.write_all(&event.payload).unwrap();
