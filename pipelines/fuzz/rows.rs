@@ -16,7 +16,8 @@ use thalweg_runtime::{JobBuilder, MemoryStorage, Settings};
 /// Five minutes of a hospital, a tenth of a second from one event to the next.
 const EVENTS: usize = 3_000;
 
-/// Fills the tables below `data` with the events of a few patients, from number 1,000; a few are no events, for quarantine.
+/// Fills the tables below `data` with the events of a few patients, from number 1,000, and with a few messages that are
+/// none.
 pub(crate) fn fill(data: &Path) {
     std::fs::create_dir(data).unwrap();
     let input = data.with_extension("jsonl");

@@ -197,7 +197,8 @@ fn check_log(data: &Place, users: Option<&Path>, log: Option<&Path>) -> Result<(
 /// then the link alone opens and nobody writes, which is said on standard error. Users are never let in unwritten.
 ///
 /// # Errors
-/// As [`check_log`]; the audit log cannot be opened, or is damaged; the users file is, or others than its owner may read it.
+/// As [`check_log`]; the audit log cannot be opened, or is damaged; the users file is, or others than its owner may read
+/// it.
 pub(super) fn reception(
     data: &Place,
     users: Option<&Path>,
