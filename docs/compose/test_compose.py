@@ -52,7 +52,7 @@ class Containers(unittest.TestCase):
         for port in ports:
             self.assertRegex(port, r"^127\.0\.0\.1:\d+:\d+$")
 
-    def test_commands_about_alerts_have_a_topic_that_the_job_and_the_dashboards_know(self):
+    def test_commands_about_alerts_have_a_topic_that_the_job_and_its_dashboards_know(self):
         settings = tomllib.loads((HERE / COMPOSE["configs"]["healthcare"]["file"]).read_text("utf-8"))
         (script,) = SERVICES["create-topics"]["command"]
         topics = dict(re.findall(r"(?m)^create (\S+) (\d+)$", script))
@@ -63,10 +63,9 @@ class Containers(unittest.TestCase):
         self.assertIn(f'DEFAULT_COMMANDS_TOPIC: &str = "{settings["alerts"]["commands_topic"]}"', source)
         listeners = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
         self.assertIn(f'INTERNAL://{settings["kafka"]["bootstrap_servers"]}', listeners.split(","))
-        for name in ["pipeline", "dashboards"]:
-            command = SERVICES[name]["command"]
-            target = command[command.index("--config") + 1]
-            self.assertEqual(SERVICES[name]["configs"], [{"source": "healthcare", "target": target}], name)
+        command = SERVICES["pipeline"]["command"]
+        target = command[command.index("--config") + 1]
+        self.assertEqual(SERVICES["pipeline"]["configs"], [{"source": "healthcare", "target": target}])
 
     def test_the_commands_of_the_dags_know_the_settings_of_the_job(self):
         airflow = SERVICES["airflow"]
@@ -75,7 +74,7 @@ class Containers(unittest.TestCase):
         variables = (ROOT / "pipelines/airflow/dags/healthcare_commands.py").read_text("utf-8")
         self.assertIn('--config "$HEALTHCARE_CONFIG"', variables)
 
-    def test_the_counters_of_the_job_are_reached_by_containers_alone(self):
+    def test_what_the_job_serves_in_clear_is_reached_by_containers_alone(self):
         pipeline = SERVICES["pipeline"]
         command = pipeline["command"]
         self.assertEqual(command[command.index("--http") + 1], "0.0.0.0:8300")
@@ -84,21 +83,25 @@ class Containers(unittest.TestCase):
         self.assertNotIn("ports", pipeline)
         self.assertNotIn("network_mode", pipeline)
 
-    def test_the_dashboards_are_reached_over_tls_alone(self):
-        dashboards, proxy = SERVICES["dashboards"], SERVICES["proxy"]
-        self.assertNotIn("ports", dashboards)
-        self.assertIn("--behind-proxy", dashboards["command"])
-        address = dashboards["command"][dashboards["command"].index("--http") + 1]
+    def test_the_dashboards_are_the_live_ones_of_the_job_and_are_reached_over_tls_alone(self):
+        pipeline, proxy = SERVICES["pipeline"], SERVICES["proxy"]
+        command = pipeline["command"]
+        # `serve` has no running minutes, no rates and no lag.
+        self.assertEqual(command[0], "run")
+        self.assertNotIn("--no-serve", command)
+        self.assertIn("--behind-proxy", command)
+        address = command[command.index("--http") + 1]
         conf = (HERE / COMPOSE["configs"]["proxy"]["file"]).read_text("utf-8")
-        self.assertEqual(re.findall(r"proxy_pass http://([^;]+);", conf), [address.replace("0.0.0.0", "dashboards")])
+        self.assertEqual(re.findall(r"proxy_pass http://([^;]+);", conf), [address.replace("0.0.0.0", "pipeline")])
         ((port, tls),) = re.findall(r"listen (\d+)( ssl)?;", conf)
         self.assertTrue(tls)
         self.assertRegex(conf, r"(?m)^    http2 on;$")
         self.assertEqual([published.rsplit(":", 1)[1] for published in proxy["ports"]], [port])
         self.assertEqual(set(re.findall(r"/run/secrets/([\w-]+);", conf)), set(proxy["secrets"]))
-        self.assertEqual(proxy["profiles"], dashboards["profiles"])
-        # Both write users and the audit log beside the same tables.
-        self.assertIn("healthcare-data:/var/lib/healthcare", dashboards["volumes"])
+        self.assertEqual(proxy["profiles"], ["dashboards"])
+        self.assertEqual(list(proxy["depends_on"]), ["pipeline"])
+        # Users and the audit log stand beside the tables.
+        self.assertIn("healthcare-data:/var/lib/healthcare", pipeline["volumes"])
 
     def test_secrets_are_files_that_git_ignores(self):
         for name, secret in COMPOSE["secrets"].items():

@@ -16,12 +16,17 @@ use thalweg_runtime::{JobBuilder, MemoryStorage, Settings};
 /// Five minutes of a hospital, a tenth of a second from one event to the next.
 const EVENTS: usize = 3_000;
 
-/// Fills the tables below `data` with the events of a few patients, from number 1,000.
+/// Fills the tables below `data` with the events of a few patients, from number 1,000, and with a few messages that are
+/// none.
 pub(crate) fn fill(data: &Path) {
     std::fs::create_dir(data).unwrap();
     let input = data.with_extension("jsonl");
-    let settings =
-        HospitalSettings { patients: 20, step_micros: 100_000.0, ..HospitalSettings::default() };
+    let settings = HospitalSettings {
+        patients: 20,
+        step_micros: 100_000.0,
+        bad: 0.02,
+        ..HospitalSettings::default()
+    };
     let mut file = BufWriter::new(File::create(&input).unwrap());
     for event in Hospital::new(settings).take(EVENTS) {
         file.write_all(&event.payload).unwrap();

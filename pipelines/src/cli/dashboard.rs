@@ -10,7 +10,7 @@ use thalweg_connectors::delta::DeltaFollower;
 use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::SystemClock;
-use thalweg_serving::access::{Directory, Role, Roles};
+use thalweg_serving::access::{Columns, Directory, Role, Roles};
 use thalweg_serving::http::{Board, Doorkeeper, Gate, HttpServer, Journal, Limits, Visitor};
 
 use super::input;
@@ -53,12 +53,17 @@ impl DashboardArgs {
         !self.no_serve && (self.http.is_some() || !quiet)
     }
 
-    /// Whether the address is safe. A job does not begin with one that is not.
+    /// Whether the address is safe, and users are written down. A job does not begin otherwise, unless it serves no
+    /// dashboards.
     ///
     /// # Errors
-    /// As [`At::check`].
-    pub(super) fn check(&self) -> Result<()> {
-        self.at().check()
+    /// As [`At::check`] and [`check_log`].
+    pub(super) fn check(&self, data: &Place, quiet: bool) -> Result<()> {
+        if !self.is_wanted(quiet) {
+            return Ok(());
+        }
+        self.at().check()?;
+        check_log(data, self.users_file.as_deref(), self.audit_log())
     }
 
     /// The audit log's file, where one is named.
@@ -177,16 +182,29 @@ pub(super) fn answers(config: &HealthcareConfig) -> Option<Answers> {
     Some(Answers::new(Arc::new(topic), config.alerts.max_snooze))
 }
 
-/// Who lets visitors in, and where it is written down. Beside an object store neither file stands unless it is named:
-/// then the link alone opens and nobody writes, which is said on standard error.
+/// Whether an audit log can tell what users do: over an object store none does unless it is named.
 ///
 /// # Errors
-/// The audit log cannot be opened, or is damaged; the users file is, or others than its owner may read it.
+/// [`thalweg_core::ErrorKind::InvalidConfig`]: there are users, and no log is named.
+fn check_log(data: &Place, users: Option<&Path>, log: Option<&Path>) -> Result<()> {
+    if matches!(data, Place::Remote(_)) && users.is_some() {
+        return files::audit_file(data, log).map(drop);
+    }
+    Ok(())
+}
+
+/// Who lets visitors in, and where it is written down. Beside an object store neither file stands unless it is named:
+/// then the link alone opens and nobody writes, which is said on standard error. Users are never let in unwritten.
+///
+/// # Errors
+/// As [`check_log`]; the audit log cannot be opened, or is damaged; the users file is, or others than its owner may read
+/// it.
 pub(super) fn reception(
     data: &Place,
     users: Option<&Path>,
     log: Option<&Path>,
 ) -> Result<(Arc<dyn Doorkeeper>, Journal)> {
+    check_log(data, users, log)?;
     if let Some(lacks) = lacking(data, users, log) {
         drop(writeln!(io::stderr(), "warning: {lacks}"));
     }
@@ -203,15 +221,15 @@ pub(super) fn reception(
     Ok((doorkeeper, journal))
 }
 
-/// What dashboards over an object store lack that they would have beside a folder.
+/// What dashboards over an object store lack that they would have beside a folder. With users they lack nothing:
+/// [`check_log`].
 fn lacking(data: &Place, users: Option<&Path>, log: Option<&Path>) -> Option<String> {
     const NO_USERS: &str = "nobody but who follows the link comes in (pass --users-file)";
     const NO_LOG: &str = "nothing says who looked at what (pass --audit-log)";
     let Place::Remote(place) = data else { return None };
     let lacks = match (users, log) {
-        (Some(_), Some(_)) => return None,
+        (Some(_), _) => return None,
         (None, Some(_)) => NO_USERS.to_owned(),
-        (Some(_), None) => NO_LOG.to_owned(),
         (None, None) => format!("{NO_LOG}, and {NO_USERS}"),
     };
     Some(format!("dashboards over {place}: {lacks}"))
@@ -229,7 +247,8 @@ impl Doorkeeper for Users {
         // A users file that cannot be read lets nobody in.
         let user = self.directory.authenticate(token, from).ok().flatten()?;
         let policy = self.roles.policy(user.role.as_str())?.clone();
-        let may_read = move |table: &str| policy.columns(table).is_some();
+        // Pages know of no columns: a table of which some are hidden is not shown at all.
+        let may_read = move |table: &str| policy.columns(table) == Some(&Columns::All);
         Some(Visitor::new(&user.name, user.role.as_str(), may_read).marked(user.mark()))
     }
 
@@ -242,7 +261,7 @@ impl Doorkeeper for Users {
 
 #[cfg(test)]
 mod tests {
-    use thalweg_serving::access;
+    use thalweg_serving::access::{self, Policy};
 
     use super::*;
 
@@ -283,6 +302,23 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_which_a_role_may_not_see_every_column_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        let add = |users: &mut access::Users| users.add("nurse", Role::new("viewer"));
+        let token = access::Users::change(&path, add).unwrap();
+        let directory = Directory::open(&path, Arc::new(SystemClock::default())).unwrap();
+        let policy = Policy::default()
+            .table("gold_kpis", Columns::All)
+            .table("gold_patient_vitals", Columns::only(["events"]));
+        let door = Users { directory, roles: Roles::default().role("viewer", policy) };
+        let visitor = door.admit(token.reveal(), IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        assert!(visitor.may_read("gold_kpis"));
+        assert!(!visitor.may_read("gold_patient_vitals"), "the patient is hidden");
+        assert!(!visitor.may_read("silver_events"));
+    }
+
+    #[test]
     fn over_an_object_store_what_is_not_named_is_missing_and_said() {
         let folder = tempfile::tempdir().unwrap();
         let (users, log) = (folder.path().join("users.toml"), folder.path().join("audit.jsonl"));
@@ -294,10 +330,33 @@ mod tests {
         };
         assert_eq!(lacks(None, None), (true, true));
         assert_eq!(lacks(None, log), (true, false));
-        assert_eq!(lacks(users, None), (false, true));
         assert_eq!(lacking(&bucket, users, log), None);
         assert_eq!(lacking(&Place::from(folder.path()), None, None), None);
         let has_log = |named| !reception(&bucket, None, named).unwrap().1.digest("x").is_empty();
         assert!(has_log(log) && !has_log(None));
+    }
+
+    #[test]
+    fn over_an_object_store_users_come_in_only_where_a_log_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (users, log) = (folder.path().join("users.toml"), folder.path().join("audit.jsonl"));
+        let bucket: Place = "s3://bucket/data".parse().unwrap();
+        let refused = reception(&bucket, Some(users.as_path()), None).err().unwrap().to_string();
+        assert!(refused.contains("--audit-log"), "{refused}");
+        let check = |data: &Place, log: Option<&Path>, http: Option<SocketAddr>| {
+            let job = DashboardArgs {
+                http,
+                behind_proxy: false,
+                no_serve: false,
+                users_file: Some(users.clone()),
+                audit_log: log.map(Path::to_owned),
+            };
+            job.check(data, true)
+        };
+        let refused = check(&bucket, None, Some(DEFAULT)).unwrap_err().to_string();
+        assert!(refused.contains("--audit-log"), "{refused}");
+        assert!(check(&bucket, Some(log.as_path()), Some(DEFAULT)).is_ok());
+        assert!(check(&bucket, None, None).is_ok(), "a quiet job serves nothing");
+        assert!(check(&Place::from(folder.path()), None, Some(DEFAULT)).is_ok());
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     let given = command.input.check(&config.kafka).and_then(|()| config.check());
     given.map_err(Failure::Usage)?;
     Topics::of(&config)?;
-    command.dashboard.check()?;
+    command.dashboard.check(&command.job.data.data_dir, command.run.quiet)?;
     if let Some(path) = &command.input.input {
         input::check(path)?;
     }

@@ -9,16 +9,20 @@ use serde::{Deserialize, Serialize};
 use thalweg_connectors::delta::DeltaReader;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::source::{Source, Split};
+use thalweg_core::record::{Column, Timestamp};
 use thalweg_core::time::{EventTime, micros};
 use thalweg_core::{Error, Result};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::CheckpointStorage;
 
 use super::daily::check::{Check, Status};
-use super::gold::Kpis;
-use super::graph::{BRONZE, EVENTS, KPIS};
+use super::gold::{Kpis, Medications, PatientVitals, VitalsByBpCategory, VitalsByMinute};
+use super::graph::{
+    BRONZE, EVENTS, KPIS, MEDICATIONS, PATIENT_VITALS, SILVER, VITALS_BY_BP_CATEGORY,
+    VITALS_BY_MINUTE,
+};
 use super::manifests::Manifests;
-use super::record::Bronze;
+use super::record::{Bronze, Silver};
 pub use super::webhook::WebhookUrl;
 
 /// What is too old or too much.
@@ -31,9 +35,15 @@ pub struct MonitorSection {
     /// How long ago the last message may have arrived; zero: not judged.
     #[serde(with = "humantime_serde")]
     pub arrival_age: Duration,
-    /// How long ago the last window of gold may have ended; zero: not judged.
+    /// How long ago the last event in silver may have happened; zero: not judged.
+    #[serde(with = "humantime_serde")]
+    pub silver_age: Duration,
+    /// How long ago the last window of the gold tables that every event reaches may have ended; zero: not judged.
     #[serde(with = "humantime_serde")]
     pub gold_age: Duration,
+    /// The same of those that only events with a blood pressure or a medication reach, once they have a row.
+    #[serde(with = "humantime_serde")]
+    pub sparse_gold_age: Duration,
     /// How many messages may wait in the topic; zero: not judged.
     pub lag: u64,
     /// Whom to tell; `THALWEG_WEBHOOK_URL` comes before it.
@@ -48,12 +58,52 @@ impl Default for MonitorSection {
         Self {
             checkpoint_age: Duration::from_mins(5),
             arrival_age: Duration::from_mins(15),
+            silver_age: Duration::from_hours(1),
             gold_age: Duration::from_hours(1),
+            sparse_gold_age: Duration::from_hours(24),
             lag: 100_000,
             webhook: None,
             webhook_attempts: 3,
         }
     }
+}
+
+/// The tables behind bronze that a job writes regularly: check, path, the time that tells how new its rows are, and who
+/// reaches it. Late events, quarantine and alerts may rest for days where all is well, so that their age says nothing.
+const WRITTEN: [(&str, &str, Column<Timestamp>, Reach); 6] = [
+    ("silver.age", SILVER, Silver::EVENT_TIME, Reach::Silver),
+    ("gold.kpis.age", KPIS, Kpis::WINDOW_END, Reach::Gold),
+    ("gold.patient_vitals.age", PATIENT_VITALS, PatientVitals::WINDOW_END, Reach::Gold),
+    ("gold.vitals_by_minute.age", VITALS_BY_MINUTE, VitalsByMinute::WINDOW_END, Reach::Gold),
+    (
+        "gold.vitals_by_bp_category.age",
+        VITALS_BY_BP_CATEGORY,
+        VitalsByBpCategory::WINDOW_END,
+        Reach::SparseGold,
+    ),
+    ("gold.medications.age", MEDICATIONS, Medications::WINDOW_END, Reach::SparseGold),
+];
+
+/// Which events reach a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Silver: every valid event.
+    Silver,
+    /// Gold: every valid event that is not late.
+    Gold,
+    /// Gold: those of them that have a blood pressure, or a medication. Where nobody sends any there never are rows.
+    SparseGold,
+}
+
+/// How old the newest row of a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableAge {
+    /// The check's name, such as `silver.age`.
+    pub check: &'static str,
+    /// Which events reach the table.
+    pub reach: Reach,
+    /// Time since the newest event, or since the end of the newest window, µs; `None` when there is none.
+    pub age: Option<i64>,
 }
 
 /// What was seen, so that judging it is a pure function.
@@ -65,8 +115,8 @@ pub struct Seen {
     pub checkpoint_age: i64,
     /// Time since the last message arrived, µs; `None` when none ever did.
     pub arrival_age: Option<i64>,
-    /// Time since the last window of gold ended, µs; `None` when there is none.
-    pub gold_age: Option<i64>,
+    /// The tables behind bronze.
+    pub tables: Vec<TableAge>,
     /// Messages that wait; the inner `None`: the brokers do not say; the outer: no brokers are named.
     pub lag: Option<Option<u64>>,
 }
@@ -84,13 +134,18 @@ pub fn look(
     let manifests = Manifests(checkpoints).read()?;
     let newest = manifests.last().ok_or_else(|| Error::config("there are no checkpoints"))?;
     let reader = DeltaReader::at(place, &Access::from_environment())?;
-    let arrived = reader.open(BRONZE)?.and_then(|t| t.latest(Bronze::INGESTED_AT));
-    let gold = reader.open(KPIS)?.and_then(|t| t.latest(Kpis::WINDOW_END));
+    let age = |path: &str, column: Column<Timestamp>| -> Result<Option<i64>> {
+        let newest = reader.open(path)?.and_then(|table| table.latest(column));
+        Ok(newest.map(|at| now - at))
+    };
+    let tables = WRITTEN.into_iter().map(|(check, path, column, reach)| {
+        age(path, column).map(|age| TableAge { check, reach, age })
+    });
     Ok(Seen {
         finished: is_finished(newest),
         checkpoint_age: now - newest.created_at,
-        arrival_age: arrived.map(|at| now - at),
-        gold_age: gold.map(|at| now - at),
+        arrival_age: age(BRONZE, Bronze::INGESTED_AT)?,
+        tables: tables.collect::<Result<_>>()?,
         lag: source.map(|source| source.lag(&splits(newest))),
     })
 }
@@ -113,9 +168,18 @@ pub fn judge(seen: &Seen, limits: &MonitorSection) -> Vec<Check> {
     let ages = [
         ("checkpoint.age", "checkpoint", Some(seen.checkpoint_age), limits.checkpoint_age),
         ("arrivals.age", "freshness", seen.arrival_age, limits.arrival_age),
-        ("gold.age", "freshness", seen.gold_age, limits.gold_age),
     ];
-    for (name, dimension, age, limit) in ages {
+    let tables = seen.tables.iter().filter_map(|table| {
+        let limit = match table.reach {
+            Reach::Silver => limits.silver_age,
+            Reach::Gold => limits.gold_age,
+            // Nobody may send what would reach it.
+            Reach::SparseGold if table.age.is_none() => return None,
+            Reach::SparseGold => limits.sparse_gold_age,
+        };
+        Some((table.check, "freshness", table.age, limit))
+    });
+    for (name, dimension, age, limit) in ages.into_iter().chain(tables) {
         if limit.is_zero() || seen.finished {
             continue;
         }
@@ -210,6 +274,11 @@ mod tests {
         failed.map(|c| c.name).collect()
     }
 
+    /// Every table, with rows of this age.
+    fn tables(age: Option<i64>) -> Vec<TableAge> {
+        WRITTEN.into_iter().map(|(check, _, _, reach)| TableAge { check, reach, age }).collect()
+    }
+
     /// A source whose partitions were read so far.
     fn source(uid: &str, positions: &[i64]) -> SourceSnapshot {
         let split = |(partition, position): (usize, &i64)| SplitSnapshot {
@@ -288,20 +357,43 @@ mod tests {
             finished: false,
             checkpoint_age: MINUTE,
             arrival_age: Some(MINUTE),
-            gold_age: Some(10 * MINUTE),
+            tables: tables(Some(10 * MINUTE)),
             lag: Some(Some(5)),
         };
         assert_eq!(failed(&well, &limits), Vec::<String>::new());
-        assert_eq!(judge(&well, &limits).len(), 4);
+        assert_eq!(judge(&well, &limits).len(), 9);
         for (seen, name) in [
             (Seen { checkpoint_age: 6 * MINUTE, ..well.clone() }, "checkpoint.age"),
             (Seen { arrival_age: Some(16 * MINUTE), ..well.clone() }, "arrivals.age"),
             (Seen { arrival_age: None, ..well.clone() }, "arrivals.age"),
-            (Seen { gold_age: Some(61 * MINUTE), ..well.clone() }, "gold.age"),
             (Seen { lag: Some(Some(100_001)), ..well.clone() }, "source.lag"),
             (Seen { lag: Some(None), ..well.clone() }, "source.lag"),
         ] {
             assert_eq!(failed(&seen, &limits), [name], "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn each_table_is_judged_by_itself() {
+        let limits = MonitorSection::default();
+        let well = Seen {
+            arrival_age: Some(MINUTE),
+            tables: tables(Some(MINUTE)),
+            lag: Some(Some(5)),
+            ..Seen::default()
+        };
+        for (at, (check, _, _, reach)) in WRITTEN.into_iter().enumerate() {
+            let with = |age| {
+                let mut seen = well.clone();
+                seen.tables[at].age = age;
+                failed(&seen, &limits)
+            };
+            let most = if reach == Reach::SparseGold { 24 * 60 } else { 60 };
+            assert_eq!(with(Some(most * MINUTE)), Vec::<String>::new(), "{check}");
+            assert_eq!(with(Some((most + 1) * MINUTE)), [check]);
+            // Where nobody sends a medication there is none to be told of.
+            let missing = if reach == Reach::SparseGold { vec![] } else { vec![check] };
+            assert_eq!(with(None), missing);
         }
     }
 
@@ -312,7 +404,7 @@ mod tests {
             finished: false,
             checkpoint_age: 900 * MINUTE,
             arrival_age: Some(MINUTE),
-            gold_age: Some(MINUTE),
+            tables: tables(Some(MINUTE)),
             lag: Some(Some(0)),
         };
         assert_eq!(failed(&quiet, &limits), Vec::<String>::new());
@@ -329,7 +421,12 @@ mod tests {
 
     #[test]
     fn a_job_that_has_finished_owes_nothing_and_zero_judges_nothing() {
-        let old = Seen { checkpoint_age: 900 * MINUTE, lag: Some(Some(9)), ..Seen::default() };
+        let old = Seen {
+            checkpoint_age: 900 * MINUTE,
+            tables: tables(Some(9_000 * MINUTE)),
+            lag: Some(Some(9)),
+            ..Seen::default()
+        };
         assert!(
             judge(&Seen { finished: true, lag: None, ..old.clone() }, &MonitorSection::default())
                 .is_empty()
@@ -337,7 +434,9 @@ mod tests {
         let none = MonitorSection {
             checkpoint_age: Duration::ZERO,
             arrival_age: Duration::ZERO,
+            silver_age: Duration::ZERO,
             gold_age: Duration::ZERO,
+            sparse_gold_age: Duration::ZERO,
             lag: 0,
             ..MonitorSection::default()
         };

@@ -2,6 +2,7 @@
 // For the pages of one patient and of two: the first request for each patient breaks off, the second one is answered by 503,
 // the third one with what was committed a minute before. Nothing is committed meanwhile, and no minute runs: all the same
 // every point has to come. Then minutes are missing, and no line may be drawn over them, nor a small one of the key figures.
+// In between, in played time, a page to which nothing is told asks on.
 // Prints `ok`, or what is wrong.
 import { readFileSync } from "node:fs";
 import { PATIENCE, check, judge, open, visit } from "./browser.mjs";
@@ -108,6 +109,59 @@ async function small(page) {
   check(JSON.stringify(found) === "[[0,1,2],[5,5],[8,9]]", `the small line is drawn at ${JSON.stringify(found)}, and there are events at ${SEEN}`);
 }
 
+/** Of `seconds` in which nothing is told to a page, those in which it asks for its patient; time is played. */
+async function asking(seconds, { status = "live", job = {}, answer = 200 }) {
+  const file = new URL("../../src/healthcare/dashboard/web/courses.js", import.meta.url);
+  const { courses } = await import(`data:text/javascript,${encodeURIComponent(readFileSync(file, "utf8"))}`);
+  const names = ["fetch", "setTimeout", "clearTimeout", "setInterval", "clearInterval"];
+  const real = [Date.now, ...names.map((name) => globalThis[name])];
+  const [due, times] = [new Map(), []];
+  let [now, number] = [0, 0];
+  const plan = (call, after, every) => {
+    due.set((number += 1), { call, at: now + after, every });
+    return number;
+  };
+  const forget = (number) => due.delete(number);
+  Date.now = () => now;
+  globalThis.fetch = async () => {
+    times.push(now / 1000);
+    return { ok: answer === 200, status: answer, json: async () => ({ rows: [], committed: 60_000 }) };
+  };
+  globalThis.setTimeout = (call, after) => plan(call, after, null);
+  globalThis.setInterval = (call, every) => plan(call, every, every);
+  [globalThis.clearTimeout, globalThis.clearInterval] = [forget, forget];
+  try {
+    const store = { status, committed: 60_000, running: null, one: () => job };
+    const following = courses(store, ["7"], () => {});
+    following.update();
+    for (; now <= seconds * 1000; now += 500) {
+      for (const [number, one] of [...due]) {
+        if (one.at > now) continue;
+        if (one.every === null) due.delete(number);
+        else one.at = now + one.every;
+        await one.call();
+      }
+    }
+    following.close();
+    check(due.size === 0, "a page that is closed asks on");
+  } finally {
+    Date.now = real.shift();
+    names.forEach((name, at) => { globalThis[name] = real[at]; });
+  }
+  return times;
+}
+
+/** Who is not asked for for ten seconds is not counted: beside a job a page that is in sight asks, whatever is told to it. */
+async function renewed() {
+  const times = await asking(60, {});
+  const gaps = times.map((time, at) => (times[at + 1] ?? 60) - time);
+  check(times.length > 6 && Math.max(...gaps) < 10, `asked for at ${times}`);
+  for (const one of [{ status: "paused" }, { job: null }, { answer: 403 }]) {
+    const times = await asking(60, one);
+    check(times.length === 1, `${JSON.stringify(one)} was asked for at ${times}`);
+  }
+}
+
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "UTC" });
 const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
@@ -132,6 +186,7 @@ await judge(browser, async () => {
     const found = rows.map(({ cells }) => [cells[0].textContent.trim(), cells[2].textContent]);
     return JSON.stringify(found) === JSON.stringify(newest);
   }, newest);
+  await renewed();
   await page.unroute("**/api/patient/*");
   await page.route("**/api/patient/*", sparse);
   await missing(page, `patient/${id}`);

@@ -183,7 +183,7 @@ fn dags_succeed_over_good_tables_and_fail_and_tell_over_bad_ones() {
             let output = airflow.test("healthcare_monitoring", DAY, still, &alarmed.url);
             assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
             // First the command tells what is wrong, then Airflow that the task failed.
-            assert_eq!(alarmed.next()["checks"][0]["name"], "gold.age");
+            assert_eq!(alarmed.next()["checks"][0]["name"], "silver.age");
             assert_eq!(alarmed.next()["task"], "monitor");
 
             // The closed gate of the day before fails the run, and keeps nothing else from being done.

@@ -350,7 +350,8 @@ fn run_topics(kafka: &KafkaServer, folder: &Path, topic: &str) -> Command {
     let config = folder.join("config.toml");
     let settings = format!(
         "[alerts]\ncommands_topic = \"{topic}-commands\"\ntopic = \"{topic}-pages\"\n\
-         [monitor]\ncheckpoint_age = \"1ms\"\ngold_age = \"0s\"\n"
+         [monitor]\ncheckpoint_age = \"1ms\"\nsilver_age = \"0s\"\ngold_age = \"0s\"\n\
+         sparse_gold_age = \"0s\"\n"
     );
     fs::write(&config, settings).unwrap();
     let mut command = healthcare();

@@ -411,8 +411,8 @@ fn stalled(folder: &Path) -> (PathBuf, PathBuf) {
     let config = folder.join("strict.toml");
     fs::write(
         &config,
-        "[monitor]\ncheckpoint_age = \"1ms\"\narrival_age = \"1day\"\ngold_age = \"0s\"\n[schedule]\nrefresh = \"\"\n\
-         quality = \"\"\nreport = \"\"\nmonitor = \"* * * * * *\"\n",
+        "[monitor]\ncheckpoint_age = \"1ms\"\narrival_age = \"1day\"\nsilver_age = \"0s\"\ngold_age = \"0s\"\n\
+         sparse_gold_age = \"0s\"\n[schedule]\nrefresh = \"\"\nquality = \"\"\nreport = \"\"\nmonitor = \"* * * * * *\"\n",
     )
     .unwrap();
     (data, config)
@@ -436,6 +436,14 @@ fn a_job_that_stands_still_is_told_to_the_webhook() {
     assert_eq!((&told["job"], &told["status"]), (&json!("healthcare"), &json!("failed")));
     assert_eq!(told["checks"][0]["name"], "checkpoint.age", "{told}");
     assert_eq!(last_line(&ends_with(&mut monitor(&data), 1))["webhook"], "none");
+    // Its events happened long ago: each table that every event reaches tells so.
+    let ages = folder.path().join("ages.toml");
+    fs::write(&ages, "[monitor]\ncheckpoint_age = \"0s\"\narrival_age = \"0s\"\n").unwrap();
+    let output = ends_with(command("monitor", &data).arg("--config").arg(&ages), 1);
+    let said = last_line(&output);
+    for table in ["silver", "gold.kpis", "gold.patient_vitals", "gold.vitals_by_minute"] {
+        assert!(failed(&said).contains(&format!("{table}.age").as_str()), "{table}: {said}");
+    }
     // A job that cannot be seen is told, too.
     let absent = folder.path().join("absent");
     let output = ends_with(monitor(&absent).env("THALWEG_WEBHOOK_URL", &listener.url), 2);

@@ -295,6 +295,11 @@ fn what_is_missing_is_said_in_one_line_before_anything_is_written() {
         fail(run_file(Path::new("s3://bucket/job"), &input).env_remove("THALWEG_PHI_KEY"));
     assert!(nowhere.contains("no key file can stand beside s3://bucket/job"), "{nowhere}");
     assert!(nowhere.contains("THALWEG_PHI_KEY") && nowhere.contains("--key-file"), "{nowhere}");
+    let users = folder.path().join("users.toml");
+    let mut unwritten = run_file(Path::new("s3://bucket/job"), &input);
+    let unwritten = fail(unwritten.args(["--http", "127.0.0.1:0", "--users-file"]).arg(&users));
+    assert!(unwritten.contains("no audit log can stand beside s3://bucket/job"), "{unwritten}");
+    assert!(unwritten.contains("--audit-log"), "{unwritten}");
 
     let Some(s3) = Emulator::s3() else { return };
     let place = s3.place("lax");

@@ -6,10 +6,11 @@
 
 use std::env;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use thalweg_serving::sql::{Limits, TlsFiles};
+use thalweg_serving::sql::{Limits, Listen, SqlServer, SqlSettings, TlsFiles};
 
 use super::installed::{done, jdbc, python, run};
 use super::support::{run_file, shown, succeed};
@@ -411,20 +412,47 @@ print(len(plain))
     assert_eq!(output.trim(), count(&mut client, sql).to_string());
 }
 
+/// A certificate for this machine that signed itself, and its key.
+fn certificate(folder: &Path, name: &str) -> Result<TlsFiles, String> {
+    let at = |what: &str| folder.join(format!("{name}-{what}.pem"));
+    let files = TlsFiles { cert: at("cert"), key: at("key") };
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext"]);
+    openssl.arg("subjectAltName=DNS:localhost,IP:127.0.0.1").arg("-keyout").arg(&files.key);
+    done(openssl.arg("-out").arg(&files.cert))?;
+    Ok(files)
+}
+
+#[test]
+fn a_certificate_with_the_key_of_another_stops_the_start() {
+    let world = World::empty("keys", Limits::default());
+    let folder = world.data.parent().unwrap();
+    let Some(own) = or_skip(certificate(folder, "own")) else { return };
+    let Some(other) = or_skip(certificate(folder, "other")) else { return };
+    let refused = |tls: TlsFiles| {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = SqlSettings {
+            listen: Listen { address, tls: Some(tls), allow_remote: false },
+            database: "healthcare".to_owned(),
+            limits: Limits::default(),
+        };
+        SqlServer::start(&world.served, &settings).err().map(|problem| problem.to_string())
+    };
+    let mixed = TlsFiles { cert: own.cert.clone(), key: other.key };
+    let said = refused(mixed).expect("it has started");
+    assert!(said.contains("own-cert.pem and "), "{said}");
+    assert!(said.ends_with("other-key.pem do not belong together"), "{said}");
+    assert_eq!(refused(own), None);
+}
+
 #[test]
 fn with_a_certificate_only_tls_comes_in() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sql/tls");
     drop(fs::remove_dir_all(&folder));
     fs::create_dir_all(&folder).unwrap();
-    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
-    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext"]);
-    openssl.arg("subjectAltName=DNS:localhost,IP:127.0.0.1").arg("-keyout").arg(&key);
-    if or_skip(done(openssl.arg("-out").arg(&cert))).is_none() {
-        return;
-    }
-    let tls = TlsFiles { cert: cert.clone(), key };
+    let Some(tls) = or_skip(certificate(&folder, "own")) else { return };
+    let cert = tls.cert.clone();
     let world = World::over(folder.join("data"), Limits::default(), Some(tls));
     let plain = world.config("viewer").connect(postgres::NoTls).err().unwrap();
     assert_eq!(plain.code().unwrap().code(), "28000");

@@ -1,7 +1,7 @@
 //! The users file as a running server needs it.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,27 @@ struct State {
 struct Stamp {
     changed: Option<SystemTime>,
     length: u64,
+    /// Each change makes another file: two of equal length may have one time, as clocks of file systems tick slowly.
+    file: (u64, u64),
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Self { changed: file.modified().ok(), length: file.len(), file: identity(file) }
+    }
+}
+
+/// Device and number.
+#[cfg(unix)]
+fn identity(file: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (file.dev(), file.ino())
+}
+
+/// Nothing tells.
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> (u64, u64) {
+    (0, 0)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -148,9 +169,7 @@ impl Directory {
 
     /// The state, from the file as it is now.
     fn current(&self) -> Result<MutexGuard<'_, State>> {
-        let stamp = fs::metadata(&self.path)
-            .map(|file| Stamp { changed: file.modified().ok(), length: file.len() })
-            .ok();
+        let stamp = fs::metadata(&self.path).ok().map(|file| Stamp::of(&file));
         let mut state = self.lock();
         if stamp.is_none() || state.stamp != stamp {
             state.known.clear();
@@ -224,6 +243,23 @@ mod tests {
         assert!(directory.authenticate(token.reveal(), HERE).unwrap().is_none());
         let again = directory.authenticate(next.reveal(), HERE).unwrap().unwrap();
         assert!(directory.still("ada", &again.role, again.mark()).unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn another_file_of_the_same_length_and_time_is_noticed() {
+        let (folder, path, _, _, directory) = directory();
+        assert!(directory.user("ada").unwrap().is_some());
+        let text = fs::read_to_string(&path).unwrap().replace("name = \"ada\"", "name = \"bob\"");
+        let changed = fs::metadata(&path).unwrap().modified().unwrap();
+        let next = folder.path().join("next.toml");
+        // With the mode of the other one.
+        fs::copy(&path, &next).unwrap();
+        fs::write(&next, &text).unwrap();
+        fs::File::options().write(true).open(&next).unwrap().set_modified(changed).unwrap();
+        fs::rename(&next, &path).unwrap();
+        assert!(directory.user("ada").unwrap().is_none());
+        assert!(directory.user("bob").unwrap().is_some());
     }
 
     #[test]

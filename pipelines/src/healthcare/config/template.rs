@@ -229,7 +229,12 @@ const SECTIONS: &[Section] = &[
         entries: &[
             entry("checkpoint_age", "How old the newest checkpoint may be."),
             entry("arrival_age", "How long ago the last message may have arrived."),
+            entry("silver_age", "How long ago the last event in silver may have happened."),
             entry("gold_age", "How long ago the last window of gold may have ended."),
+            entry(
+                "sparse_gold_age",
+                "The same of the tables by blood pressure and by medication, once they have rows.",
+            ),
             entry("lag", "How many messages may wait in the topic."),
             example(
                 "webhook",

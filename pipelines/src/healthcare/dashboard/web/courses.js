@@ -3,6 +3,12 @@
 /** No page asks more often, ms. */
 const AGAIN = 1000;
 
+/**
+ * Asked for at least every other time, ms: the job counts the running minutes of a patient for ten seconds after somebody has
+ * asked (`followed.rs`).
+ */
+const RENEW = 3000;
+
 /** The newest minute may have rows of others alone: answers that change nothing are asked for no more than so often. */
 const ANSWERS = 5;
 
@@ -47,18 +53,30 @@ export function courses(store, ids, show) {
     if (!closed && known.some(Boolean)) show(known);
   }
 
-  /** Asks if a minute was committed or is running, but neither at each step of a fast run nor twice at once. */
+  /** Asks if a minute was committed or is running. */
   function update() {
-    if (closed || timer !== null || (!isBehind() && store.running === null)) return;
+    if (isBehind() || store.running !== null) ask();
+  }
+
+  /** Asks, but neither at each step of a fast run nor twice at once. */
+  function ask() {
+    if (closed || timer !== null) return;
     timer = setTimeout(async () => {
       try { await read(); } finally { timer = null; }
       if (isBehind() && answers < ANSWERS) update();
     }, Math.max(0, asked + AGAIN - Date.now()));
   }
 
+  // While nothing is told, nobody calls `update`; the next event of these patients is to be counted as theirs all the same.
+  const renewal = setInterval(() => {
+    const isCounted = store.one("job") && known.some((course) => course !== NOBODY);
+    if (isCounted && store.status !== "paused" && Date.now() - asked >= RENEW) ask();
+  }, RENEW);
+
   function close() {
     closed = true;
     clearTimeout(timer);
+    clearInterval(renewal);
   }
   return { update, close };
 }
