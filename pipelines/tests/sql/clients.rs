@@ -411,20 +411,24 @@ print(len(plain))
     assert_eq!(output.trim(), count(&mut client, sql).to_string());
 }
 
-#[test]
-fn with_a_certificate_only_tls_comes_in() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sql/tls");
-    drop(fs::remove_dir_all(&folder));
-    fs::create_dir_all(&folder).unwrap();
+/// A certificate for this machine that nobody but itself has signed, in a folder that is made anew; `None`: it is skipped.
+pub(super) fn certificate(folder: &Path) -> Option<TlsFiles> {
+    drop(fs::remove_dir_all(folder));
+    fs::create_dir_all(folder).unwrap();
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
     openssl.args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext"]);
     openssl.arg("subjectAltName=DNS:localhost,IP:127.0.0.1").arg("-keyout").arg(&key);
-    if or_skip(done(openssl.arg("-out").arg(&cert))).is_none() {
-        return;
-    }
-    let tls = TlsFiles { cert: cert.clone(), key };
+    let made = or_skip(done(openssl.arg("-out").arg(&cert)));
+    made.map(|_| TlsFiles { cert, key })
+}
+
+#[test]
+fn with_a_certificate_only_tls_comes_in() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sql/tls");
+    let Some(tls) = certificate(&folder) else { return };
+    let cert = tls.cert.clone();
     let world = World::over(folder.join("data"), Limits::default(), Some(tls));
     let plain = world.config("viewer").connect(postgres::NoTls).err().unwrap();
     assert_eq!(plain.code().unwrap().code(), "28000");
