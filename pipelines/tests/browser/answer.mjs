@@ -1,23 +1,16 @@
 // usage: answer.mjs LINK TOKEN
 // Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard and snoozes that of patient 9, and
 // waits until the job has written it down; the one of patient 8 waits, and has no buttons. A tab that is out of sight
-// meanwhile is told of it later. Then looks at the patient.
-import { readFileSync } from "node:fs";
-import { AXE, check, hide, judge, open, visit } from "./browser.mjs";
+// meanwhile is told of it later. Then looks at the patient. Axe looks at the alerts with their menu open, at what became of
+// them, and at the patient.
+//
+// With THALWEG_SHOTS=FOLDER it takes README's picture of the alerts, dashboard-alerts.png.
+import { DEVICES, accessible, check, everyLook, hide, judge, open, visit } from "./browser.mjs";
 
 const [link, token] = process.argv.slice(2);
 const origin = new URL(link).origin;
+const shot = process.env.THALWEG_SHOTS;
 const browser = await open();
-
-async function accessible(page, context) {
-  const session = await context.newCDPSession(page);
-  await session.send("Runtime.evaluate", { expression: readFileSync(AXE, "utf8") });
-  const { result } = await session.send("Runtime.evaluate", {
-    awaitPromise: true,
-    expression: "axe.run().then((r) => r.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).join(', ')}`).join('; '))",
-  });
-  check(result.value === "", result.value);
-}
 
 /** A noon, as it is told five minutes later, a day later, and a year later. */
 async function told(page) {
@@ -29,8 +22,15 @@ async function told(page) {
   check(said === "12:00:00, 5 min ago; 24 Nov, 12:00:00; 24 Nov 2025, 12:00:00", `a time is told as ${said}`);
 }
 
+/** One that is answered, one that fires, one that waits, on a desk. */
+async function picture(page) {
+  await page.setViewportSize(DEVICES.desk);
+  await page.screenshot({ path: `${shot}/dashboard-alerts.png` });
+  await page.setViewportSize(DEVICES.phone);
+}
+
 await judge(browser, async () => {
-  const { page, context, wrong } = await visit(browser, origin, { viewport: { width: 390, height: 844 } });
+  const { page, context, wrong } = await visit(browser, origin, { viewport: DEVICES.phone, colorScheme: "light" });
   await page.goto(origin);
   await page.fill("input[name=token]", token);
   await page.keyboard.press("Enter");
@@ -53,19 +53,12 @@ await judge(browser, async () => {
   const missed = unseen.locator("[data-alert^='7/heart-rate-high/']");
   await missed.waitFor();
   await hide(unseen, true);
-  for (const colorScheme of ["dark", "light"]) {
-    // The page begins anew with another theme.
-    const before = await page.locator("h1").elementHandle();
-    await page.emulateMedia({ colorScheme });
-    await page.waitForFunction((before) => !before.isConnected && document.querySelector("h1"), before);
+  await everyLook(page, "the alerts", async () => {
     await alert.locator("summary").focus();
     await page.keyboard.press("Enter");
     const times = await alert.locator(".times button").allTextContents();
     check(times.join() === "15 min,1 h", `the menu offers ${times}`);
-    await accessible(page, context);
-  }
-  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  check(over <= 0, `the page is ${over} pixels too wide`);
+  });
   await page.keyboard.press("Escape");
   check(await page.evaluate(() => document.activeElement.matches(".snooze:not([open]) summary")), "the menu does not close, or takes the focus with it");
   await unseen.locator("#status[data-status=paused]", { hasText: "Paused" }).waitFor();
@@ -74,18 +67,26 @@ await judge(browser, async () => {
   await page.locator(".said[role=status][data-state=sent]", { hasText: "sent; shows when the job took it" }).waitFor();
   await page.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
   check((await alert.locator("button").count()) === 0, "an alert that is acknowledged can be acknowledged again");
+  if (shot) await picture(page);
   const tired = page.locator("[data-alert^='9/heart-rate-high/']");
   await tired.locator("summary").focus();
   for (const key of ["Enter", "Tab", "Enter"]) await page.keyboard.press(key);
   await page.locator(".said[role=status][data-state=sent]", { hasText: "Snooze for 15 min: Heart-rate-high, patient 9: sent" }).waitFor();
   await page.locator("[data-alert^='9/heart-rate-high/'][data-state=snoozed]", { hasText: "by nurse" }).waitFor();
   check((await tired.locator("button").count()) === 0, "an alert that is snoozed can be answered");
+  // With what was said of the answers, which another theme would forget.
+  await accessible(page, "the alerts that are answered");
   check((await since.textContent()) === fired, `an alert that is acknowledged fires since ${await since.textContent()}`);
   check((await missed.getAttribute("data-state")) === "firing", "a tab that nobody looks at hears of an answer");
   await hide(unseen, false);
   await unseen.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
   await page.goto(`${origin}/#/patient/7`);
-  await page.waitForFunction(() => document.querySelector(".lead") && !document.querySelector("main").textContent.includes("Reading…"));
+  const isRead = () => page.waitForFunction(() => document.querySelector(".patient .lead") && !document.querySelector("main").textContent.includes("Reading…"));
+  await isRead();
+  await everyLook(page, "a patient with an alert", async () => {
+    await isRead();
+    await page.locator(".alert a").waitFor();
+  });
   // The page is drawn anew at each message, and whenever another span is chosen.
   await page.locator(".alert a").focus();
   await page.evaluate(() => document.getElementById("span").dispatchEvent(new Event("change")));

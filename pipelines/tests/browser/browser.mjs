@@ -1,9 +1,13 @@
 // What the scripts beside this one share: a browser that goes nowhere else.
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 const require = createRequire(`${process.env.MODULES}/`);
 const { chromium } = require("playwright-core");
-export const AXE = require.resolve("axe-core/axe.min.js");
+const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+/** How large the pages are looked at. */
+export const DEVICES = { desk: { width: 1280, height: 860 }, phone: { width: 390, height: 844 } };
 
 /** What takes longer on the busiest machine does not happen any more, ms; and how long a whole script may take. */
 export const PATIENCE = 180_000;
@@ -47,6 +51,7 @@ export async function judge(browser, work) {
 export async function visit(browser, origin, options) {
   const context = await browser.newContext({ timezoneId: "UTC", ...options });
   context.setDefaultTimeout(PATIENCE);
+  await context.addInitScript(keepPlots);
   const page = await context.newPage();
   const wrong = [];
   page.on("request", (request) => {
@@ -55,6 +60,52 @@ export async function visit(browser, origin, options) {
   page.on("pageerror", (error) => wrong.push(`error: ${error.message}`));
   page.on("console", (message) => { if (message.type() === "error") wrong.push(`console: ${message.text()}`); });
   return { context, page, wrong };
+}
+
+/** Before a page's own scripts: each picture is kept with the box that it is drawn in, so that its points can be read. */
+function keepPlots() {
+  let kept;
+  const keep = (plot) => new Proxy(plot, {
+    construct(target, [options, data, box]) {
+      box.plot = new target(options, data, box);
+      return box.plot;
+    },
+  });
+  Object.defineProperty(window, "uPlot", { configurable: true, get: () => kept, set: (plot) => { kept = keep(plot); } });
+}
+
+/** Axe finds nothing wrong on the page as it is, and it fits; `least`: rules that have to have looked at something. */
+export async function accessible(page, name, least = 15) {
+  // The debugger's way in: the policy lets no foreign script into the page itself.
+  const session = await page.context().newCDPSession(page);
+  await session.send("Runtime.evaluate", { expression: AXE });
+  const { result } = await session.send("Runtime.evaluate", {
+    awaitPromise: true,
+    expression: "axe.run().then((r) => JSON.stringify({ passes: r.passes.length, violations: r.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).join(', ')}`) }))",
+  });
+  await session.detach();
+  const { passes, violations } = JSON.parse(result.value);
+  check(passes > least, `axe looked at nothing on ${name}`);
+  check(violations.length === 0, `${name}: ${violations.join("; ")}`);
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  check(over <= 0, `${name} is ${over} pixels too wide`);
+}
+
+/**
+ * The same for a page that is open, in dark and light, on a desk and on a phone. It begins light and ends so, as large as a
+ * phone. With another theme the page begins anew: `ready` brings it to where it is to be looked at.
+ */
+export async function everyLook(page, name, ready) {
+  for (const [device, size] of Object.entries(DEVICES)) {
+    await page.setViewportSize(size);
+    for (const colorScheme of ["dark", "light"]) {
+      const before = await page.locator("h1").elementHandle();
+      await page.emulateMedia({ colorScheme });
+      await page.waitForFunction((before) => !before.isConnected && document.querySelector("h1"), before);
+      await ready();
+      await accessible(page, `${name}, ${colorScheme}, on a ${device}`);
+    }
+  }
 }
 
 /** Puts another tab before this one, or this one before all others, as far as the page can tell. */
@@ -92,11 +143,24 @@ export async function figures(page, origin, expected) {
     await painted.catch((error) => check(false, `nothing is painted for ${vital}: ${error.message}`));
     const running = await page.locator(`[data-vital=${vital}] .live`).getAttribute("data-minute");
     check(running !== String(expected.minute), `the trend of ${vital} calls a committed minute running`);
+    await course(page, vital, expected.trends[vital]);
   }
   await page.goto(`${origin}/#/patient/${expected.patient.id}`);
   await page.waitForFunction((minute) => document.querySelector("[data-vital=hr] .now .figure")?.dataset.minute === String(minute), expected.patient.minute);
   const rate = Number(await page.locator("[data-vital=hr] .now .figure").getAttribute("data-value"));
   check(Math.abs(rate - expected.patient.hr) < 1e-9, `the patient's heart rate is ${rate}, the table says ${expected.patient.hr}`);
+}
+
+/** Compares every committed minute that a trend has with `wanted`: start, mean, least, greatest. */
+async function course(page, vital, wanted) {
+  const found = await page.locator(`[data-vital=${vital}] .canvas`).evaluate(({ plot }) => {
+    const [starts, means, , least, greatest] = plot.data;
+    return [...starts.keys()].filter((at) => typeof means[at] === "number").map((at) => [starts[at], means[at], least[at], greatest[at]]);
+  });
+  const minutes = (points) => points.map(([minute]) => minute).join();
+  check(minutes(found) === minutes(wanted), `the trend of ${vital} has the minutes ${minutes(found)}, the table ${minutes(wanted)}`);
+  const differing = wanted.filter((point, at) => point.some((value, part) => Math.abs(found[at][part] - value) >= 1e-9));
+  check(differing.length === 0, `the trend of ${vital} differs from the table at ${minutes(differing)}`);
 }
 
 async function rows(page, minute, name, wanted) {

@@ -1,9 +1,9 @@
 // usage: pipeline.mjs LINK
-// Prints `agree` once the rates on the Pipeline page are those of the counters at /metrics, taken here, while rows flow. A
-// line of standard input says that nothing flows any more: prints `ok` once every rate is zero and every count is that of
+// Prints `agree` once the rates on the Pipeline page are those of the counters at /metrics, taken here, while rows flow, and
+// axe has looked at it. A line of standard input says that nothing flows any more: prints `ok` once every rate is zero and every count is that of
 // /metrics.
 import { once } from "node:events";
-import { PATIENCE, open, visit, within } from "./browser.mjs";
+import { DEVICES, PATIENCE, everyLook, open, visit, within } from "./browser.mjs";
 
 const [link] = process.argv.slice(2);
 const { origin } = new URL(link);
@@ -11,7 +11,7 @@ const browser = await open();
 let seen = "nothing";
 // A test that waits for what never comes, or comes by chance at last, hears of it.
 const agreeing = within(PATIENCE, () => seen);
-const { page, wrong } = await visit(browser, origin, {});
+const { page, wrong } = await visit(browser, origin, { viewport: DEVICES.desk, colorScheme: "light" });
 await page.goto(link);
 await page.locator("#status[data-status=live]").waitFor();
 await page.goto(`${origin}/#/pipeline`);
@@ -59,9 +59,13 @@ await until(({ nodes, source }, first, last) => {
   const near = (one, other) => Math.abs(one - other) <= Math.max(2, other / 5);
   return seconds > 3 && rate(source) > 10 && nodes.every((one) => near(one.rate, rate(one.node)));
 });
+clearTimeout(agreeing);
+// Rows still flow: the page is at its fullest.
+const looking = within(PATIENCE, () => "the page of a job at work cannot be looked at");
+await everyLook(page, "the Pipeline page of a job at work", () => page.locator("[aria-label=Nodes] tbody tr").first().waitFor());
+clearTimeout(looking);
 console.log("agree");
 await once(process.stdin, "data");
-clearTimeout(agreeing);
 within(PATIENCE, () => seen);
 // A sink's rows out are not shown.
 await until(({ nodes }, _, last) => nodes.every((one) =>

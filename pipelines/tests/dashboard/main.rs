@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, RecordBatch};
 use serde_json::{Value, json};
 use support::serving::{Serving, Wire, request, script, sign_in};
 use support::{batches, healthcare, run_file, succeed, write_events};
@@ -54,6 +54,19 @@ impl Gold {
             None => values.as_primitive::<Int64Type>().value(self.at) as f64,
         }
     }
+}
+
+/// Every minute of the hour that is shown, by its start (ms): mean, least, greatest of what is called so in the table.
+fn course(kpis: &[Gold], newest: i64, name: &str) -> Vec<[f64; 4]> {
+    let is_known =
+        |row: &Gold| row.batch.column_by_name(&format!("{name}_mean")).unwrap().is_valid(row.at);
+    let shown = kpis.iter().filter(|row| row.minute > newest - 3_600_000 && is_known(row));
+    let part = |row: &Gold, part: &str| row.number(&format!("{name}_{part}"));
+    let mut course: Vec<[f64; 4]> = shown
+        .map(|row| [row.minute as f64, part(row, "mean"), part(row, "min"), part(row, "max")])
+        .collect();
+    course.sort_by(|one, other| one[0].total_cmp(&other[0]));
+    course
 }
 
 fn gold(data: &Path, table: &str, key: Option<&str>) -> Vec<Gold> {
@@ -95,6 +108,10 @@ fn expected(data: &Path) -> Value {
             "hr": newest.number("heart_rate_mean"), "temp": newest.number("temperature_mean"),
             "spo2": newest.number("spo2_mean"), "rr": newest.number("respiratory_rate_mean"),
         },
+        "trends": {
+            "temp": course(&kpis, newest.minute, "temperature"),
+            "hr": course(&kpis, newest.minute, "heart_rate"),
+        },
         "types": at("gold/vitals_by_minute", "event_type",
             &["events", "heart_rate_mean", "temperature_mean", "spo2_mean", "respiratory_rate_mean"]),
         "typeCounts": at("gold/vitals_by_minute", "event_type", &["events", "patients"]),
@@ -125,7 +142,11 @@ fn the_pages_show_what_the_tables_hold_and_everybody_can_use_them() {
     let folder = tempfile::tempdir().unwrap();
     let data = tables(folder.path(), 100_000);
     let wanted = folder.path().join("expected.json");
-    fs::write(&wanted, expected(&data).to_string()).unwrap();
+    let expected = expected(&data);
+    for vital in ["temp", "hr"] {
+        assert!(expected["trends"][vital].as_array().unwrap().len() > 5, "{}", expected["trends"]);
+    }
+    fs::write(&wanted, expected.to_string()).unwrap();
     assert_shows(&browser, "pages.mjs", &data, &wanted);
 }
 

@@ -412,24 +412,25 @@ print(len(plain))
     assert_eq!(output.trim(), count(&mut client, sql).to_string());
 }
 
-/// A certificate for this machine that signed itself, and its key.
-fn certificate(folder: &Path, name: &str) -> Result<TlsFiles, String> {
-    let at = |what: &str| folder.join(format!("{name}-{what}.pem"));
-    let files = TlsFiles { cert: at("cert"), key: at("key") };
+/// A certificate for this machine that nobody but itself has signed, in a folder that is made anew; `None`: it is skipped.
+pub(super) fn certificate(folder: &Path) -> Option<TlsFiles> {
+    drop(fs::remove_dir_all(folder));
+    fs::create_dir_all(folder).unwrap();
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
     openssl.args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext"]);
-    openssl.arg("subjectAltName=DNS:localhost,IP:127.0.0.1").arg("-keyout").arg(&files.key);
-    done(openssl.arg("-out").arg(&files.cert))?;
-    Ok(files)
+    openssl.arg("subjectAltName=DNS:localhost,IP:127.0.0.1").arg("-keyout").arg(&key);
+    let made = or_skip(done(openssl.arg("-out").arg(&cert)));
+    made.map(|_| TlsFiles { cert, key })
 }
 
 #[test]
 fn a_certificate_with_the_key_of_another_stops_the_start() {
     let world = World::empty("keys", Limits::default());
     let folder = world.data.parent().unwrap();
-    let Some(own) = or_skip(certificate(folder, "own")) else { return };
-    let Some(other) = or_skip(certificate(folder, "other")) else { return };
+    let Some(own) = certificate(&folder.join("own")) else { return };
+    let Some(other) = certificate(&folder.join("other")) else { return };
     let refused = |tls: TlsFiles| {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = SqlSettings {
@@ -441,17 +442,15 @@ fn a_certificate_with_the_key_of_another_stops_the_start() {
     };
     let mixed = TlsFiles { cert: own.cert.clone(), key: other.key };
     let said = refused(mixed).expect("it has started");
-    assert!(said.contains("own-cert.pem and "), "{said}");
-    assert!(said.ends_with("other-key.pem do not belong together"), "{said}");
+    assert!(said.contains("own/cert.pem and "), "{said}");
+    assert!(said.ends_with("other/key.pem do not belong together"), "{said}");
     assert_eq!(refused(own), None);
 }
 
 #[test]
 fn with_a_certificate_only_tls_comes_in() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sql/tls");
-    drop(fs::remove_dir_all(&folder));
-    fs::create_dir_all(&folder).unwrap();
-    let Some(tls) = or_skip(certificate(&folder, "own")) else { return };
+    let Some(tls) = certificate(&folder) else { return };
     let cert = tls.cert.clone();
     let world = World::over(folder.join("data"), Limits::default(), Some(tls));
     let plain = world.config("viewer").connect(postgres::NoTls).err().unwrap();

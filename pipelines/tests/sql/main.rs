@@ -16,6 +16,7 @@ mod bounds;
 mod clients;
 mod command;
 mod cursors;
+mod golden;
 mod installed;
 mod npgsql;
 mod queries;

@@ -1,6 +1,7 @@
-//! What Power BI Desktop says on the wire by its Npgsql 4.0, message by message and byte by byte: start-up batch,
+//! What Power BI Desktop says on the wire by its Npgsql 4.0, message by message, and what the answers mean: start-up batch,
 //! navigator, a pooled connection's `DISCARD ALL`, a preview and a `DirectQuery`. The texts up to the preview are as they
-//! were seen on their way; those of `DirectQuery` have the shape that its generator gives them.
+//! were seen on their way; those of `DirectQuery` have the shape that its generator gives them. The bytes of both sides are
+//! in [`super::golden`].
 
 use super::wire::{Message, Wire};
 use super::world::{WORLD, count};
@@ -144,6 +145,21 @@ from
 ) \"rows\"
 group by \"event_type\"
 limit 1000001";
+
+/// All of them, in the order in which they are asked.
+pub(super) const TEXTS: [&str; 11] = [
+    TYPES,
+    COMPOSITES,
+    ENUMS,
+    CHARACTER_SETS,
+    TABLES,
+    COLUMNS,
+    REFERRING,
+    REFERRED,
+    INDEXES,
+    PREVIEW,
+    DIRECT_QUERY,
+];
 
 impl Wire {
     /// Parse, bind, describe and execute, all unnamed. Lines end as they do where Desktop runs.

@@ -1,7 +1,8 @@
 //! The protocol by hand: messages as they are sent and received.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 
@@ -11,14 +12,32 @@ pub(crate) struct Message {
     pub(crate) body: Vec<u8>,
 }
 
-/// A connection of which every byte is ours.
-pub(crate) struct Wire(pub(crate) TcpStream);
+/// Asks for encryption.
+pub(crate) const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16/";
 
-impl Wire {
+/// As it is sent; the first messages have no kind.
+fn framed(kind: Option<u8>, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    let kind: Vec<u8> = kind.into_iter().collect();
+    [kind.as_slice(), &length, body].concat()
+}
+
+/// The message with which Npgsql begins.
+pub(crate) fn startup(user: &str) -> Vec<u8> {
+    let mut body = 196_608_u32.to_be_bytes().to_vec();
+    body.extend_from_slice(format!("user\0{user}\0").as_bytes());
+    body.extend_from_slice(
+        b"client_encoding\0UTF8\0database\0healthcare\0application_name\0Mashup Engine\0\0",
+    );
+    framed(None, &body)
+}
+
+/// A connection of which every byte is ours.
+pub(crate) struct Wire<S = TcpStream>(pub(crate) S);
+
+impl<S: Read + Write> Wire<S> {
     pub(crate) fn send(&mut self, kind: Option<u8>, body: &[u8]) {
-        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-        let kind: Vec<u8> = kind.into_iter().collect();
-        self.0.write_all(&[kind.as_slice(), &length, body].concat()).unwrap();
+        self.0.write_all(&framed(kind, body)).unwrap();
     }
 
     pub(crate) fn receive(&mut self) -> Message {
@@ -30,34 +49,51 @@ impl Wire {
         Message { kind: head[0], body }
     }
 
-    /// Asks for encryption, is refused, and comes in with SCRAM.
-    pub(crate) fn open(address: SocketAddr, user: &str, token: &str) -> Self {
-        let mut wire = Self(TcpStream::connect(address).unwrap());
-        wire.send(None, &80_877_103_u32.to_be_bytes());
+    pub(crate) fn until_ready(&mut self) -> Vec<Message> {
+        let mut all = Vec::new();
+        loop {
+            all.push(self.receive());
+            if all.last().unwrap().kind == b'Z' {
+                return all;
+            }
+        }
+    }
+
+    /// Asks for encryption, which this server does not have.
+    pub(crate) fn is_refused_encryption(&mut self) {
+        self.0.write_all(SSL_REQUEST).unwrap();
         let mut answer = [0];
-        wire.0.read_exact(&mut answer).unwrap();
+        self.0.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"N");
-        let mut startup = 196_608_u32.to_be_bytes().to_vec();
-        startup.extend_from_slice(format!("user\0{user}\0").as_bytes());
-        startup.extend_from_slice(
-            b"client_encoding\0UTF8\0database\0healthcare\0application_name\0Mashup Engine\0\0",
-        );
-        wire.send(None, &startup);
-        let offer = wire.receive();
+    }
+
+    /// Comes in with SCRAM: what the server says then.
+    pub(crate) fn come_in(&mut self, user: &str, token: &str) -> Vec<Message> {
+        self.0.write_all(&startup(user)).unwrap();
+        let offer = self.receive();
         assert_eq!((offer.kind, &offer.body[..]), (b'R', &b"\0\0\0\x0aSCRAM-SHA-256\0\0"[..]));
         let mut scram = ScramSha256::new(token.as_bytes(), ChannelBinding::unsupported());
         let first = scram.message().to_vec();
         let length = u32::try_from(first.len()).unwrap().to_be_bytes();
-        wire.send(Some(b'p'), &[b"SCRAM-SHA-256\0", length.as_slice(), &first].concat());
-        let challenge = wire.receive();
+        self.send(Some(b'p'), &[b"SCRAM-SHA-256\0", length.as_slice(), &first].concat());
+        let challenge = self.receive();
         assert_eq!(challenge.body[..4], 11_u32.to_be_bytes());
         scram.update(&challenge.body[4..]).unwrap();
         let last = scram.message().to_vec();
-        wire.send(Some(b'p'), &last);
-        let proof = wire.receive();
+        self.send(Some(b'p'), &last);
+        let proof = self.receive();
         assert_eq!(proof.body[..4], 12_u32.to_be_bytes());
         scram.finish(&proof.body[4..]).unwrap();
-        let rest = wire.until_ready();
+        self.until_ready()
+    }
+}
+
+impl Wire {
+    /// Asks for encryption, is refused, and comes in with SCRAM.
+    pub(crate) fn open(address: SocketAddr, user: &str, token: &str) -> Self {
+        let mut wire = Self(TcpStream::connect(address).unwrap());
+        wire.is_refused_encryption();
+        let rest = wire.come_in(user, token);
         assert_eq!(rest[0].body, [0; 4]);
         let status = |name: &str| {
             let mut values =
@@ -74,14 +110,40 @@ impl Wire {
         assert!(rest.iter().any(|message| message.kind == b'K'));
         wire
     }
+}
 
-    pub(crate) fn until_ready(&mut self) -> Vec<Message> {
-        let mut all = Vec::new();
-        loop {
-            all.push(self.receive());
-            if all.last().unwrap().kind == b'Z' {
-                return all;
-            }
-        }
+/// A way through TLS, which `openssl` makes: bytes go in and come out in the clear. It ends when dropped.
+pub(crate) struct Tunnel(Child);
+
+impl Tunnel {
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        let mut openssl = Command::new("openssl");
+        // Quiet it takes no letter for a command of its own.
+        openssl.args(["s_client", "-quiet", "-starttls", "postgres", "-connect"]);
+        openssl.arg(address.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self(openssl.stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Read for Tunnel {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.stdout.as_mut().unwrap().read(buffer)
+    }
+}
+
+impl Write for Tunnel {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.stdin.as_mut().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.stdin.as_mut().unwrap().flush()
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }

@@ -31,6 +31,8 @@ mod followed;
 mod live;
 mod looks;
 mod metrics;
+#[cfg(test)]
+mod palette;
 mod patients;
 mod pipeline;
 mod row;

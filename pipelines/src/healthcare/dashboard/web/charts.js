@@ -130,12 +130,19 @@ function figures(unit) {
   return { root, update: (rows, cells) => { seen = { rows, cells }; draw(); } };
 }
 
-/** Several lines in one picture, told apart by colour and by dashes. */
+/**
+ * Several lines in one picture, told apart by colour and by dashes: of each what is committed, and behind that, thinner and
+ * with hollow points, what is not yet.
+ */
 export function lines(box, count, digits, least) {
   const series = [{}];
   for (let at = 0; at < count; at += 1) {
     const stroke = color(at % 4);
-    series.push({ stroke, width: 2, dash: DASHES[at % 4], points: alone(stroke) });
+    const dash = DASHES[at % 4];
+    series.push(
+      { stroke, width: 2, dash, points: alone(stroke) },
+      { stroke, width: 1, dash, points: { show: true, size: 6, fill: style("--card"), stroke } },
+    );
   }
   return canvas(box, series, [], digits, least);
 }

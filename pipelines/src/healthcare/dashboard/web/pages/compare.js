@@ -24,7 +24,7 @@ export function compare({ store, body, argument, minutes }) {
     : null;
   const charts = VITALS.map((one) => {
     const box = el("div", { class: "canvas", role: "img", "aria-label": `${one.name} of ${ids.length} patients` });
-    return { one, box, root: el("section", { class: "card trend" }, el("div", { class: "card-head" }, el("h2", {}, one.name), el("p", { class: "now" }, one.unit)), box) };
+    return { one, box, root: el("section", { class: "card trend", "data-vital": one.key }, el("div", { class: "card-head" }, el("h2", {}, one.name), el("p", { class: "now" }, one.unit)), box) };
   });
   const table = el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Newest figures" });
   body.append(...[ids.length ? chips : null, add ? card("Patients", "seen in the last hour", add) : null].filter(Boolean));
@@ -33,16 +33,13 @@ export function compare({ store, body, argument, minutes }) {
   function draw(data) {
     const steady = data.map((rows) => rows.filter((row) => !row.live));
     const newest = Math.max(...steady.flat().map((row) => row.t), 0);
-    const kept = steady.map((rows) => rows.filter((row) => row.t > newest - minutes() * 60_000));
+    // Running minutes may be ahead; what is shown is measured from what is committed.
+    const kept = data.map((rows) => rows.filter((row) => row.t > newest - minutes() * 60_000));
     const seen = [...new Map(kept.flat().map((row) => [row.t, row])).values()].sort((a, b) => a.t - b.t);
     const times = gapped(seen).map((row) => row.t);
     for (const chart of charts) {
       chart.drawn ??= lines(chart.box, ids.length, chart.one.digits, chart.one.digits === 0 ? 10 : 2);
-      const of = (rows) => {
-        const by = new Map(rows.map((row) => [row.t, row[chart.one.key]?.[0] ?? null]));
-        return times.map((t) => by.get(t) ?? null);
-      };
-      chart.drawn.plot.setData([times, ...kept.map(of)]);
+      chart.drawn.plot.setData([times, ...kept.flatMap((rows) => split(rows, chart.one.key, times))]);
     }
     const head = el("tr", {}, el("th", { scope: "col" }, "Patient"), VITALS.map((one) => el("th", { scope: "col" }, `${one.short}, ${one.unit}`)));
     const lastOf = (rows, key) => rows.findLast((row) => row[key]?.[0] !== null && row[key] !== undefined)?.[key][0];
@@ -65,6 +62,18 @@ export function compare({ store, body, argument, minutes }) {
       for (const chart of charts) chart.drawn?.close();
     },
   };
+}
+
+/** Means at `times`: of the committed minutes, and of the running ones behind the last of those. */
+function split(rows, key, times) {
+  const known = rows.filter((row) => typeof row[key]?.[0] === "number");
+  const last = known.findLast((row) => !row.live);
+  const running = known.filter((row) => row.live);
+  const at = (some) => {
+    const by = new Map(some.map((row) => [row.t, row[key][0]]));
+    return times.map((t) => by.get(t) ?? null);
+  };
+  return [at(known.filter((row) => !row.live)), at(running.length && last ? [last, ...running] : running)];
 }
 
 function swatch(at) {
