@@ -10,13 +10,21 @@ mod job;
 
 #[cfg(test)]
 mod troubles {
-    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::ops::Range;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
     use std::time::Duration;
 
+    use rdkafka::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
     use rdkafka::mocking::MockCluster;
+    use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     use thalweg_connectors::kafka::KafkaSink;
-    use thalweg_core::{CheckpointId, ErrorKind};
+    use thalweg_core::connector::sink::Committer;
+    use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
+    use thalweg_core::testing::MemoryStaging;
+    use thalweg_core::{CheckpointId, ErrorKind, Result};
 
     use crate::job::{Job, all, batch};
 
@@ -62,6 +70,131 @@ mod troubles {
             few
         });
         assert!(freed, "threads and files before {before:?}, now {:?}", held());
+    }
+
+    /// What is staged. Mock brokers answer what moves the marker within a transaction, and keep nothing of it: it is moved
+    /// plainly when the rows of that session are read whose transaction is to come through. Nor do they take back the rows of
+    /// a transaction that is aborted, so whether rows come once can be told only where no session that sent any has failed.
+    #[derive(Debug)]
+    struct Kept {
+        staging: Arc<MemoryStaging>,
+        servers: String,
+        topic: String,
+        app_id: String,
+        checkpoint: i64,
+        session: usize,
+        reads: AtomicUsize,
+    }
+
+    impl DecidedCheckpoint for Kept {
+        fn read(&self, staged: &StagedBytes) -> Result<Vec<u8>> {
+            if self.reads.fetch_add(1, Ordering::Relaxed) + 1 == self.session {
+                let group: BaseConsumer = ClientConfig::new()
+                    .set("bootstrap.servers", &self.servers)
+                    .set("group.id", &self.app_id)
+                    .create()
+                    .unwrap();
+                let mut marker = TopicPartitionList::new();
+                let at = Offset::Offset(self.checkpoint);
+                marker.add_partition_offset(&self.topic, 0, at).unwrap();
+                group.commit(&marker, CommitMode::Sync).unwrap();
+            }
+            DecidedCheckpoint::read(self.staging.as_ref(), staged)
+        }
+
+        fn is_newest(&self) -> Result<bool> {
+            Ok(true)
+        }
+    }
+
+    /// Commits these rows as checkpoint `n`, which takes this many sessions.
+    fn commit(job: &Job, n: i64, ids: Range<i64>, sessions: usize) {
+        let pending = job.stage(n.cast_unsigned(), ids);
+        let kept = Arc::new(Kept {
+            staging: Arc::clone(&job.staging),
+            servers: job.servers.clone(),
+            topic: job.topic.clone(),
+            app_id: job.app_id.clone(),
+            checkpoint: n,
+            session: sessions,
+            reads: AtomicUsize::new(0),
+        });
+        let checkpoint = Arc::clone(&kept) as Arc<dyn DecidedCheckpoint>;
+        let committed = job.runtime.block_on(job.cluster.commit(&pending, &checkpoint)).unwrap();
+        assert!(!committed.replayed, "checkpoint {n}");
+        assert_eq!(kept.reads.load(Ordering::Relaxed), sessions, "checkpoint {n}");
+    }
+
+    #[test]
+    fn a_checkpoint_whose_requests_are_refused_for_a_moment_comes_once_by_one_session() {
+        use RDKafkaRespErr::{
+            RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS as BUSY,
+            RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS as LOADS,
+            RD_KAFKA_RESP_ERR_NOT_COORDINATOR as ELSEWHERE,
+            RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS as REPLICAS,
+            RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION as MOVED,
+            RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT as TIMEOUT,
+        };
+        let _alone = alone();
+        let brokers = MockCluster::new(1).unwrap();
+        brokers.create_topic("mirror", 1, 1).unwrap();
+        let job = Job::at(&brokers.bootstrap_servers(), "mirror");
+        let troubles = [
+            (RDKafkaApiKey::AddPartitionsToTxn, [BUSY, LOADS, ELSEWHERE]),
+            (RDKafkaApiKey::Produce, [MOVED, REPLICAS, TIMEOUT]),
+            (RDKafkaApiKey::AddOffsetsToTxn, [BUSY, LOADS, ELSEWHERE]),
+            (RDKafkaApiKey::TxnOffsetCommit, [BUSY, LOADS, ELSEWHERE]),
+            (RDKafkaApiKey::EndTxn, [BUSY, LOADS, ELSEWHERE]),
+        ];
+        for (n, (request, errors)) in (1..).zip(troubles) {
+            brokers.request_errors(request, &errors);
+            commit(&job, n, (n - 1) * 10..n * 10, 1);
+            assert_eq!(job.read("read_committed"), all(0..n * 10));
+        }
+        // Behind an end that was sent again there is another producer, which sends the next ones once as well.
+        commit(&job, 6, 50..60, 1);
+        assert_eq!(job.read("read_committed"), all(0..60));
+    }
+
+    #[test]
+    fn a_producer_that_is_fenced_before_its_rows_are_sent_is_followed_by_one_that_sends_them_once()
+    {
+        use RDKafkaRespErr::{
+            RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH as EPOCH,
+            RD_KAFKA_RESP_ERR_PRODUCER_FENCED as FENCED,
+        };
+        let _alone = alone();
+        let brokers = MockCluster::new(1).unwrap();
+        brokers.create_topic("mirror", 1, 1).unwrap();
+        let job = Job::at(&brokers.bootstrap_servers(), "mirror");
+        for (n, error) in (1..).zip([FENCED, EPOCH]) {
+            brokers.request_errors(RDKafkaApiKey::AddPartitionsToTxn, &[error]);
+            commit(&job, n, (n - 1) * 10..n * 10, 2);
+            assert_eq!(job.read("read_committed"), all(0..n * 10));
+        }
+    }
+
+    #[test]
+    fn what_a_broker_forbids_within_a_transaction_ends_the_commit_and_is_named() {
+        use RDKafkaRespErr::{
+            RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED as GROUP,
+            RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED as ID,
+        };
+        let _alone = alone();
+        let brokers = MockCluster::new(1).unwrap();
+        for (topic, request, error, named) in [
+            ("a", RDKafkaApiKey::AddOffsetsToTxn, GROUP, "groups"),
+            ("b", RDKafkaApiKey::TxnOffsetCommit, GROUP, "groups"),
+            ("c", RDKafkaApiKey::EndTxn, ID, "transactional ids"),
+        ] {
+            brokers.create_topic(topic, 1, 1).unwrap();
+            let job = Job::at(&brokers.bootstrap_servers(), topic);
+            let pending = job.stage(1, 0..10);
+            brokers.request_errors(request, &[error]);
+            let told = job.commit(&pending).unwrap_err();
+            assert_eq!(told.kind(), ErrorKind::InvalidConfig, "{told}");
+            assert!(told.to_string().contains(named), "{told}");
+        }
     }
 
     #[test]

@@ -29,11 +29,24 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create_linked(path, bytes, hard_link)
+}
+
+fn hard_link(temporary: &Path, path: &Path) -> io::Result<()> {
+    fs::hard_link(temporary, path)
+}
+
+/// `link` gives what stands under the first name the second one, if that is free.
+fn create_linked(
+    path: &Path,
+    bytes: &[u8],
+    link: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = folder_of(path);
     create_folders(folder)?;
     let (temporary, file) = open_beside(path)?;
     let result = write_synced(file, bytes)
-        .and_then(|()| fs::hard_link(&temporary, path))
+        .and_then(|()| link(&temporary, path))
         .and_then(|()| sync_folder(folder));
     // The link is what counts; a leftover temporary name is swept at the next start.
     drop(fs::remove_file(&temporary));
@@ -168,5 +181,16 @@ mod tests {
         replace(&path, b"others").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"others");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary is left");
+    }
+
+    #[test]
+    fn a_folder_without_hard_links_creates_nothing_and_keeps_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Unsupported] {
+            let path = folder.path().join("manifest");
+            let error = create_linked(&path, b"rows", |_, _| Err(kind.into())).unwrap_err();
+            assert_eq!(error.kind(), kind, "what it is not: that the name is taken");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "not even a temporary");
     }
 }

@@ -11,7 +11,8 @@
 //! real one of GCS. Nor does any emulator answer the names of ADLS (`dfs.core.windows.net`): an endpoint that is set
 //! takes the place of the host in the URL, and the requests are those of Azure Blob, as they are to the service.
 //!
-//! Environment: `THALWEG_REQUIRE_EMULATORS=1` fails a test rather than skip it when an emulator is missing;
+//! Environment: `THALWEG_REQUIRE_EMULATORS=1` fails a test rather than skip it when an emulator, or what else it has from
+//! `pip`, is missing;
 //! `THALWEG_EMULATORS_CACHE` is where they are installed, by default `~/.cache/thalweg/emulators`.
 
 mod browser;

@@ -5,6 +5,7 @@
 
 mod breaker;
 mod place;
+mod policy;
 mod reasons;
 mod rules;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use thalweg_core::{Error, ErrorKind, Result};
 
 use crate::{ColumnRef, batch};
 use breaker::{Breaker, Limit};
+use policy::Policies;
 use reasons::{DecodeErrors, Judged};
 use rules::{Bound, Condition, Rule};
 
@@ -65,6 +67,7 @@ pub struct Validate {
     decode_errors: Option<&'static str>,
     unreadable: Vec<&'static str>,
     on_rejected: OnRejected,
+    on_undecodable: Option<OnRejected>,
     limit: Option<Limit>,
 }
 
@@ -150,6 +153,14 @@ impl Validate {
         self
     }
 
+    /// What becomes of those rejected rows that the decoder could not read whole: they have a code that no rule has.
+    /// Default: the same as of all others. [`Validate::on_rejected`] is then said of rows that only break rules.
+    #[must_use]
+    pub fn on_undecodable(mut self, policy: OnRejected) -> Self {
+        self.on_undecodable = Some(policy);
+        self
+    }
+
     /// Ends the job with [`thalweg_core::ErrorKind::InvalidRecord`], naming the most frequent codes, when more than `share` (0 to 1) of a subtask's
     /// latest rows are rejected, judged over at least `rows` of them. Default: never.
     #[must_use]
@@ -226,7 +237,11 @@ impl OperatorFactory for Validate {
             kept: self.kept(input)?,
             valid_schema: self.output_schema(input)?,
             rejected_schema: self.rejected_schema(input)?,
-            on_rejected: self.on_rejected,
+            policies: Policies {
+                undecodable: self.on_undecodable.unwrap_or(self.on_rejected),
+                invalid: self.on_rejected,
+                of_rules: self.rules.iter().map(|rule| rule.code).collect(),
+            },
             breaker: self.limit.map(Breaker::new),
         }))
     }
@@ -239,18 +254,23 @@ struct Validating {
     kept: Vec<usize>,
     valid_schema: SchemaRef,
     rejected_schema: SchemaRef,
-    on_rejected: OnRejected,
+    policies: Policies,
     breaker: Option<Breaker>,
 }
 
 impl Validating {
-    /// Ends the job when the policy says so.
-    fn check(&mut self, batch: &RecordBatch, judged: &Judged) -> Result<()> {
-        let place = || place::of_first(batch, &judged.rejected);
-        if self.on_rejected == OnRejected::Fail && !judged.codes.is_empty() {
-            let codes = judged.codes.value(0);
+    /// Ends the job when the policy of a rejected row says so, or when they are too many.
+    fn check(
+        &mut self,
+        batch: &RecordBatch,
+        judged: &Judged,
+        policies: &[OnRejected],
+    ) -> Result<()> {
+        let place = |position| place::of_marked(batch, &judged.rejected, position);
+        if let Some(first) = policies.iter().position(|policy| *policy == OnRejected::Fail) {
+            let codes = judged.codes.value(first);
             let code = codes.as_string_opt::<i32>().filter(|c| !c.is_empty()).map(|c| c.value(0));
-            let place = place().map(|place| format!("; {place}")).unwrap_or_default();
+            let place = place(first).map(|place| format!("; {place}")).unwrap_or_default();
             return Err(Error::new(
                 ErrorKind::InvalidRecord,
                 format!(
@@ -260,8 +280,9 @@ impl Validating {
                 ),
             ));
         }
+        let rows = batch.num_rows() as u64;
         match &mut self.breaker {
-            Some(breaker) => breaker.observe(batch.num_rows() as u64, Some(&judged.codes), place),
+            Some(breaker) => breaker.observe(rows, Some(&judged.codes), || place(0)),
             None => Ok(()),
         }
     }
@@ -289,16 +310,25 @@ impl Operator for Validating {
             return Ok(());
         }
         let judged = reasons::judge(rows, &violations, &decoded, &self.unreadable);
-        self.check(&batch, &judged)?;
+        let policies = self.policies.of_each(&judged.codes);
+        self.check(&batch, &judged, &policies)?;
         let (valid, valid_rows) = batch::filter_columns(&columns, &judged.valid)?;
         out.emit(batch::assemble(&self.valid_schema, valid, valid_rows)?);
-        if self.on_rejected == OnRejected::Drop {
-            out.leave_out(LeftOut { dropped: (rows - valid_rows) as u64, ..LeftOut::default() });
+        let dropped = policies.iter().filter(|policy| **policy == OnRejected::Drop).count();
+        if dropped > 0 {
+            out.leave_out(LeftOut { dropped: dropped as u64, ..LeftOut::default() });
+        }
+        if dropped == policies.len() {
             return Ok(());
         }
-        let (mut rejected, rejected_rows) = batch::filter_columns(&columns, &judged.rejected)?;
+        let (mut rejected, mut rejected_rows) = batch::filter_columns(&columns, &judged.rejected)?;
         debug_assert_eq!(rows, valid_rows + rejected_rows, "no row is lost");
         rejected.push(Arc::new(judged.codes));
+        if dropped > 0 {
+            let kept = policies.iter().map(|policy| Some(*policy != OnRejected::Drop));
+            let kept: BooleanArray = kept.collect();
+            (rejected, rejected_rows) = batch::filter_columns(&rejected, &kept)?;
+        }
         out.side_output(
             REJECTED.name(),
             batch::assemble(&self.rejected_schema, rejected, rejected_rows)?,

@@ -4,9 +4,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, BooleanArray, RecordBatch};
 
-/// Partition and offset of the first of the rows that are marked, when the batch comes from a source of messages.
-pub(super) fn of_first(batch: &RecordBatch, marked: &BooleanArray) -> Option<String> {
-    let row = marked.values().set_indices().next()?;
+/// Partition and offset of a row, when the batch comes from a source of messages. It is the one at `position` among those
+/// that are marked.
+pub(super) fn of_marked(
+    batch: &RecordBatch,
+    marked: &BooleanArray,
+    position: usize,
+) -> Option<String> {
+    let row = marked.values().set_indices().nth(position)?;
     let partitions = batch.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?;
     let offsets = batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>()?;
     let known = partitions.is_valid(row) && offsets.is_valid(row);

@@ -151,6 +151,79 @@ fn rows_that_are_to_be_dropped_are_counted_and_the_others_go_on() {
     assert_eq!(instance.dropped(), 2);
 }
 
+/// One row of each stage, and of both; among them good ones.
+fn of_both_stages() -> RecordBatch {
+    let broken = Row { decoded: Some(vec!["json.malformed"]), ..GOOD };
+    let invalid = Row { rate: Some(9.0), ..GOOD };
+    let both = Row { decoded: Some(vec!["dob.type"]), ..invalid.clone() };
+    // A decoder may find what a rule says as well.
+    let as_a_rule = Row { decoded: Some(vec!["event_type.unknown"]), event_type: None, ..GOOD };
+    rows(&[GOOD, invalid, broken, GOOD, both, as_a_rule])
+}
+
+#[test]
+fn each_stage_has_its_policy_and_whoever_is_of_both_could_not_be_decoded() {
+    use OnRejected::{Drop, SideOutput};
+    let input = of_both_stages();
+    let rows_of = |batch: &RecordBatch| batch["row"].as_primitive::<Int64Type>().values().to_vec();
+    for (invalid, undecodable, kept, dropped) in [
+        (SideOutput, Drop, vec![1, 5], 2),
+        (Drop, SideOutput, vec![2, 4], 2),
+        (SideOutput, SideOutput, vec![1, 2, 4, 5], 0),
+        (Drop, Drop, vec![], 4),
+    ] {
+        let validate = vitals().on_rejected(invalid).on_undecodable(undecodable);
+        let mut instance = Instance::new(&validate, &input.schema());
+        let emitted = instance.process(&input).unwrap();
+        let (main, side): (Vec<_>, Vec<_>) = emitted.iter().partition(|(tag, _)| tag.is_none());
+        assert_eq!(main.iter().flat_map(|(_, b)| rows_of(b)).collect::<Vec<_>>(), [0, 3]);
+        let found: Vec<i64> = side.iter().flat_map(|(_, b)| rows_of(b)).collect();
+        assert_eq!(found, kept, "{invalid:?} and {undecodable:?}");
+        assert_eq!(instance.dropped(), dropped, "{invalid:?} and {undecodable:?}");
+    }
+    // The codes are those of the rows that are kept.
+    let validate = vitals().on_rejected(Drop).on_undecodable(SideOutput);
+    let emitted = Instance::new(&validate, &input.schema()).process(&input).unwrap();
+    let [_, (Some("rejected"), kept)] = emitted.as_slice() else { panic!() };
+    let codes = kept[REASON_CODES].as_list::<i32>();
+    assert_eq!(codes.value(0).as_string::<i32>(), &StringArray::from(vec!["json.malformed"]));
+    let both = StringArray::from(vec!["dob.type", "heart_rate.range"]);
+    assert_eq!(codes.value(1).as_string::<i32>(), &both);
+}
+
+#[test]
+fn only_the_stage_that_is_to_fail_ends_the_job_and_its_row_is_named() {
+    use OnRejected::{Drop, Fail, SideOutput};
+    let input = of_both_stages();
+    for (invalid, undecodable, named) in [
+        (Drop, Fail, "(json.malformed)"),
+        (SideOutput, Fail, "(json.malformed)"),
+        (Fail, Drop, "(heart_rate.range)"),
+    ] {
+        let validate = vitals().on_rejected(invalid).on_undecodable(undecodable);
+        let mut instance = Instance::new(&validate, &input.schema());
+        let error = instance.process(&input).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRecord);
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    let decodable = input.slice(0, 2);
+    let validate = vitals().on_rejected(Drop).on_undecodable(Fail);
+    let mut instance = Instance::new(&validate, &input.schema());
+    assert_eq!(instance.process(&decodable).unwrap().len(), 1);
+    assert_eq!(instance.dropped(), 1);
+}
+
+#[test]
+fn the_flood_counts_rows_of_both_stages_whatever_their_policies() {
+    let validate = vitals()
+        .on_rejected(OnRejected::Drop)
+        .on_undecodable(OnRejected::SideOutput)
+        .stop_above(0.6, 6);
+    let input = of_both_stages();
+    let error = Instance::new(&validate, &input.schema()).process(&input).unwrap_err();
+    assert!(error.to_string().contains("4 of the latest 6 rows"), "{error}");
+}
+
 #[test]
 fn an_error_about_rows_of_a_source_of_messages_says_where_they_came_from() {
     let offsets: Vec<i64> = vec![6, 7, 8];
@@ -168,6 +241,24 @@ fn an_error_about_rows_of_a_source_of_messages_says_where_they_came_from() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn the_place_is_that_of_the_row_that_ends_the_job() {
+    let decoded = [None, None, Some(vec!["json.malformed"])];
+    let input = batch(&[
+        ("partition", values::<Int32Array>(vec![3, 3, 3]), &[]),
+        ("offset", values::<Int64Array>(vec![6_i64, 7, 8]), &[]),
+        (PATIENT_ID, values::<Int64Array>(vec![Some(1), None, None]), &[]),
+        ("decode_errors", lists(&decoded), &[]),
+    ]);
+    let validate = Validate::new()
+        .required(PATIENT_ID, "patient_id.missing")
+        .decode_errors("decode_errors")
+        .on_rejected(OnRejected::Drop)
+        .on_undecodable(OnRejected::Fail);
+    let error = Instance::new(&validate, &input.schema()).process(&input).unwrap_err();
+    assert!(error.to_string().contains("(json.malformed; partition 3, offset 8)"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Each function is a stretch of the river and can be tested alone. What must hold whatever is changed here:
 //!
 //! * only [`Seal`]ed payloads and masked identities reach a table; the build fails otherwise, naming the way;
-//! * every message is in bronze, and either in silver or in quarantine, unless rejected ones are to be dropped;
+//! * every message is in bronze, and either in silver or in quarantine, unless rejected ones of a stage are to be dropped;
 //! * lateness is decided once, behind silver: a late event is in silver and in `late/events`, and in no gold table;
 //! * alerts hang in front of it: they tell late from new by patient and rule, and need each row's own watermark;
 //! * alerts hang beside validation: an event that is none because of one vital may be what somebody is to be paged for.
@@ -23,7 +23,7 @@ use super::alerts::{AlertEvent, Observation, PatientAlerts, readings};
 use super::config::{HealthcareConfig, QuarantineSection, TimeSection};
 use super::dashboard::tap::{Tap, Tapped};
 use super::gold::{Kpis, Medications, PatientVitals, VitalsByBpCategory, VitalsByMinute};
-use super::quarantine::{DeadLetter, dead_letters};
+use super::quarantine::{DeadLetter, Stage, dead_letters};
 use super::record::{Bronze, Event, Quarantine, Silver};
 use super::rules::{Ranges, validation};
 use super::topics::Topics;
@@ -107,12 +107,13 @@ pub fn tapped_graph(
     let sources = sources.into();
     let events = events(&env, sources.events, &config.time);
     bronze(events, tables, key);
-    let QuarantineSection { on_rejected, stop_above, judged_over, .. } = config.quarantine;
+    let section = &config.quarantine;
     let rules = validation(&config.ranges)
-        .on_rejected(on_rejected.policy())
-        .stop_above(stop_above, judged_over);
+        .on_rejected(section.of(Stage::Validate).policy())
+        .on_undecodable(section.of(Stage::Decode).policy())
+        .stop_above(section.stop_above, section.judged_over);
     let valid = events.transform("validate", rules);
-    quarantine(valid.side_output(&REJECTED), tables, topics, key);
+    quarantine(valid.side_output(&REJECTED), section, tables, topics, key);
     let mask = Mask::display().drop_column(Event::PAYLOAD);
     let mask = match tap {
         Some(tap) => mask.counting(tap.masked()),
@@ -157,6 +158,7 @@ fn bronze(events: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, key: &Arc
 
 fn quarantine(
     rejected: DataStream<'_, Untyped>,
+    section: &QuarantineSection,
     tables: &Arc<DeltaCommitter>,
     topics: Option<&Topics>,
     key: &Arc<MasterKey>,
@@ -169,7 +171,7 @@ fn quarantine(
         .transform::<Quarantine>("quarantine-columns", Project::to::<Quarantine>());
     rows.sink("quarantine", table);
     if let Some(topic) = topics.and_then(Topics::dead_letters) {
-        rows.transform::<DeadLetter>("dead-letter-columns", dead_letters())
+        rows.transform::<DeadLetter>("dead-letter-columns", dead_letters(section))
             .sink("dead-letters", topic);
     }
 }

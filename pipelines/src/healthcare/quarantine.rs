@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, BinaryArray, BooleanArray, RecordBatch, StringArray};
+use arrow_select::filter::filter_record_batch;
 use serde::{Deserialize, Serialize};
 use thalweg_core::record::{Micros, column_of};
 use thalweg_core::{Error, Record, Result};
@@ -22,6 +23,12 @@ const PAYLOAD_LIMIT: usize = 256 << 10;
 pub struct QuarantineSection {
     /// Where they go, beside bronze, which has every message.
     pub on_rejected: Rejected,
+    /// Where those go of which something could not be read, stage `decode`; none: as [`Self::on_rejected`] says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_undecodable: Option<Rejected>,
+    /// Where those go that could be read and break a rule, stage `validate`; none: as [`Self::on_rejected`] says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_invalid: Option<Rejected>,
     /// The topic of dead letters, on the mirror's brokers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
@@ -37,6 +44,8 @@ impl Default for QuarantineSection {
         // keeps what is not read. Below it the valid events of others are worth more than a stop.
         Self {
             on_rejected: Rejected::default(),
+            on_undecodable: None,
+            on_invalid: None,
             topic: None,
             stop_above: 0.9,
             judged_over: 100_000,
@@ -78,17 +87,62 @@ impl QuarantineSection {
         if !(0.0..=1.0).contains(&self.stop_above) {
             return Err(Error::config("quarantine.stop_above must be between 0 and 1"));
         }
-        if self.on_rejected == Rejected::Topic && self.topic.as_ref().is_none_or(String::is_empty) {
+        if self.sends() && self.topic.as_ref().is_none_or(String::is_empty) {
             return Err(Error::config(
-                "quarantine.on_rejected is \"topic\": name quarantine.topic",
+                "[quarantine] sends rejected messages to a \"topic\": name quarantine.topic",
             ));
         }
         Ok(())
     }
 
+    /// Where what this stage rejects goes.
+    pub(super) fn of(&self, stage: Stage) -> Rejected {
+        let own = match stage {
+            Stage::Decode => self.on_undecodable,
+            Stage::Validate => self.on_invalid,
+        };
+        own.unwrap_or(self.on_rejected)
+    }
+
+    /// Whether what any stage rejects goes to a topic.
+    fn sends(&self) -> bool {
+        Stage::ALL.into_iter().any(|stage| self.of(stage) == Rejected::Topic)
+    }
+
     /// The topic of dead letters, if they go to one.
     pub(super) fn dead_letters(&self) -> Option<&String> {
-        self.topic.as_ref().filter(|_| self.on_rejected == Rejected::Topic)
+        self.topic.as_ref().filter(|_| self.sends())
+    }
+}
+
+/// What rejects messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Something of the message could not be read.
+    Decode,
+    /// All could, but it breaks a rule.
+    Validate,
+}
+
+impl Stage {
+    const ALL: [Self; 2] = [Self::Decode, Self::Validate];
+
+    /// By the codes of one message. Rules judge what was decoded, so any other code is the decoder's.
+    fn of(codes: &ArrayRef) -> Self {
+        let mut codes =
+            codes.as_string_opt::<i32>().into_iter().flat_map(|codes| codes.iter().flatten());
+        if codes.all(|code| reason::OF_RULES.contains(&code)) {
+            Self::Validate
+        } else {
+            Self::Decode
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Validate => "validate",
+        }
     }
 }
 
@@ -114,15 +168,19 @@ pub struct DeadLetter {
     pub payload: Option<Vec<u8>>,
 }
 
-/// Makes dead letters of rows of [`Quarantine`].
-pub(super) fn dead_letters() -> Map {
-    Map::new("dead letters", DeadLetter::schema(), |rows| addressed(&rows))
+/// Makes dead letters of those rows of [`Quarantine`] whose stage sends them to a topic.
+pub(super) fn dead_letters(section: &QuarantineSection) -> Map {
+    let section = section.clone();
+    Map::new("dead letters", DeadLetter::schema(), move |rows| {
+        addressed(&rows, |stage| section.of(stage) == Rejected::Topic)
+    })
 }
 
-fn addressed(rows: &RecordBatch) -> Result<RecordBatch> {
+fn addressed(rows: &RecordBatch, sends: impl Fn(Stage) -> bool) -> Result<RecordBatch> {
     let codes = column_of(rows, Quarantine::REASON_CODES)?;
-    let stages = codes.iter().map(|codes| Some(stage(codes.as_ref()?)));
-    let stages: StringArray = stages.collect();
+    let stages: Vec<_> = codes.iter().map(|codes| codes.as_ref().map(Stage::of)).collect();
+    let sent: BooleanArray = stages.iter().map(|stage| stage.map(&sends)).collect();
+    let stages: StringArray = stages.into_iter().map(|stage| stage.map(Stage::name)).collect();
     let payloads = column_of(rows, Quarantine::PAYLOAD)?.iter();
     let payloads = payloads.map(|payload| payload.filter(|bytes| bytes.len() <= PAYLOAD_LIMIT));
     let payloads: ArrayRef = Arc::new(payloads.collect::<BinaryArray>());
@@ -136,14 +194,8 @@ fn addressed(rows: &RecordBatch) -> Result<RecordBatch> {
     });
     let columns = std::iter::once(Arc::new(stages) as ArrayRef).chain(kept).collect();
     RecordBatch::try_new(DeadLetter::schema(), columns)
+        .and_then(|letters| filter_record_batch(&letters, &sent))
         .map_err(|_| Error::internal("rows of quarantine do not make dead letters"))
-}
-
-/// Rules judge what was decoded, so any other code is the decoder's.
-fn stage(codes: &ArrayRef) -> &'static str {
-    let mut codes =
-        codes.as_string_opt::<i32>().into_iter().flat_map(|codes| codes.iter().flatten());
-    if codes.all(|code| reason::OF_RULES.contains(&code)) { "validate" } else { "decode" }
 }
 
 #[cfg(test)]
@@ -184,7 +236,7 @@ mod tests {
             (&[reason::SPO2_RANGE, reason::HEART_RATE_TYPE], Some(&long[1..])),
             (&[reason::MESSAGE_EMPTY], None),
         ]);
-        let letters = addressed(&rows).unwrap();
+        let letters = addressed(&rows, |_| true).unwrap();
         let stages = column_of(&letters, DeadLetter::STAGE).unwrap();
         assert_eq!(stages, &StringArray::from(vec!["decode", "validate", "decode", "decode"]));
         let payloads = column_of(&letters, DeadLetter::PAYLOAD).unwrap();
@@ -192,6 +244,28 @@ mod tests {
         assert_eq!(lengths, [Some(6), None, Some(PAYLOAD_LIMIT), None]);
         let kept = &letters.columns()[1..7];
         assert_eq!(kept, &rows.columns()[..6], "where it came from and why stay as they are");
+    }
+
+    #[test]
+    fn only_the_stage_that_is_to_sends_dead_letters() {
+        let rows = quarantine(&[
+            (&[reason::JSON_MALFORMED], Some(b"first")),
+            (&[reason::HEART_RATE_RANGE], Some(b"second")),
+            (&[reason::SPO2_RANGE, reason::HEART_RATE_TYPE], Some(b"third")),
+        ]);
+        let mut section =
+            QuarantineSection { on_rejected: Rejected::Topic, ..QuarantineSection::default() };
+        let offsets = |section: &QuarantineSection| {
+            let letters = addressed(&rows, |stage| section.of(stage) == Rejected::Topic).unwrap();
+            column_of(&letters, DeadLetter::OFFSET).unwrap().values().to_vec()
+        };
+        assert_eq!(offsets(&section), [0, 1, 2]);
+        section.on_undecodable = Some(Rejected::Table);
+        assert_eq!(offsets(&section), [1]);
+        section.on_rejected = Rejected::Fail;
+        assert_eq!(offsets(&section), [0_i64; 0]);
+        section.on_undecodable = Some(Rejected::Topic);
+        assert_eq!(offsets(&section), [0, 2]);
     }
 
     #[test]
@@ -212,6 +286,16 @@ mod tests {
             let error = section.check().unwrap_err().to_string();
             assert!(error.contains("quarantine.topic"), "{error}");
         }
+        // One stage alone may send them, or none, whatever is said of all.
+        section.on_undecodable = Some(Rejected::Drop);
+        assert!(section.check().is_err());
+        section.on_invalid = Some(Rejected::Table);
+        assert!(section.check().is_ok() && section.dead_letters().is_none());
+        section.on_rejected = Rejected::Table;
+        section.on_undecodable = Some(Rejected::Topic);
+        assert!(section.check().is_err());
+        section.topic = Some("dead".to_owned());
+        assert!(section.check().is_ok() && section.dead_letters().is_some());
         section = QuarantineSection { stop_above: 1.5, ..QuarantineSection::default() };
         assert!(section.check().is_err());
     }

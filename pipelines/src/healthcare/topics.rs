@@ -176,6 +176,9 @@ mod tests {
         config.kafka.bootstrap_servers = Some("127.0.0.1:1".to_owned());
         config.quarantine.topic = Some("silver".to_owned());
         assert!(Topics::of(&config).unwrap().unwrap().dead_letters().is_none());
+        config.quarantine.on_undecodable = Some(Rejected::Topic);
+        assert!(Topics::of(&config).is_err(), "one stage's alone need one, too");
+        config.quarantine.on_undecodable = None;
         config.quarantine.on_rejected = Rejected::Topic;
         assert!(Topics::of(&config).is_err());
         config.quarantine.topic = Some("dead".to_owned());

@@ -163,15 +163,34 @@ impl LocalStorage {
         let first = self.create(&name, b"first");
         let second = self.create(&name, b"second");
         let content = self.read(&name);
+        let path = self.root.join(&name);
+        let judged = judged([first, second], content, &self.describe(), || {
+            durable::replace(&path, b"third").is_ok()
+        });
         self.delete(&name)?;
-        match (first, second, content) {
-            (Created::Yes, Created::Exists, Ok(Some(bytes))) if bytes == b"first" => Ok(()),
-            (Created::Unknown(error) | Created::Failed(error), _, _) => Err(error),
-            _ => Err(Error::config(format!(
-                "{} cannot create a file only if it is absent (hard links are needed): use a local disk",
-                self.root.display()
-            ))),
+        judged
+    }
+}
+
+/// What a folder showed when the same name was created twice there, by `first` and `second`. `writes`: whether a file can be
+/// written that needs no link. Where it can, a creation that failed was the link's: what systems answer then, that it is not
+/// permitted, says nothing of links.
+fn judged(
+    [first, second]: [Created; 2],
+    content: Result<Option<Vec<u8>>>,
+    shown: &str,
+    writes: impl Fn() -> bool,
+) -> Result<()> {
+    let unfit = Error::config(format!(
+        "{shown} cannot create a file only if it is absent (hard links are needed): use a local disk"
+    ));
+    match (first, second, content) {
+        (Created::Yes, Created::Exists, Ok(Some(bytes))) if bytes == b"first" => Ok(()),
+        (Created::Unknown(error) | Created::Failed(error), _, _) if writes() => {
+            Err(unfit.with_source(error))
         }
+        (Created::Unknown(error) | Created::Failed(error), _, _) => Err(error),
+        _ => Err(unfit),
     }
 }
 
@@ -344,6 +363,43 @@ mod tests {
         let other = create_resolved(&storage, "state/m", b"two").unwrap_err();
         assert_eq!(other.kind(), thalweg_core::ErrorKind::Fenced);
         assert_eq!(storage.list("state").unwrap(), ["m"]);
+    }
+
+    /// What systems say of a link where there are none, and of a folder that may not be written.
+    fn not_permitted() -> Created {
+        Created::Failed(error::io("write probe in here", Io::PermissionDenied.into()))
+    }
+
+    #[test]
+    fn a_folder_without_hard_links_is_named_as_one() {
+        let first = || Ok(Some(b"first".to_vec()));
+        for (created, content) in [
+            ([not_permitted(), not_permitted()], Ok(None)),
+            // Nor may it create a name twice, or say that it has created what it has not.
+            ([Created::Yes, Created::Yes], Ok(Some(b"second".to_vec()))),
+            ([Created::Yes, Created::Exists], Ok(None)),
+        ] {
+            let error = judged(created, content, "here", || true).unwrap_err();
+            assert_eq!(error.kind(), thalweg_core::ErrorKind::InvalidConfig, "{error}");
+            assert!(error.to_string().contains("here") && !error.kind().is_retryable(), "{error}");
+            assert!(error.to_string().contains("hard links are needed"), "{error}");
+        }
+        judged([Created::Yes, Created::Exists], first(), "here", || true).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_not_taken_for_one_without_hard_links() {
+        let error =
+            judged([not_permitted(), not_permitted()], Ok(None), "here", || false).unwrap_err();
+        assert_eq!(error.kind(), thalweg_core::ErrorKind::Transient, "{error}");
+        assert!(error.to_string().contains("owner and mode"), "{error}");
+    }
+
+    #[test]
+    fn a_probe_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::open(folder.path()).unwrap();
+        assert!(storage.list("").unwrap().is_empty());
     }
 
     /// Stores the object but answers with an error the first time, or says "exists" with nothing stored.

@@ -122,6 +122,16 @@ const SECTIONS: &[Section] = &[
                 "table; topic: the table and a topic of dead letters, exactly once; drop; fail: the first ends the job.",
             ),
             example(
+                "on_undecodable",
+                "\"fail\"",
+                "The same for messages of which something cannot be read: stage decode. Default: as on_rejected says.",
+            ),
+            example(
+                "on_invalid",
+                "\"drop\"",
+                "The same for messages that can be read and break a rule: stage validate. Default: as on_rejected says.",
+            ),
+            example(
                 "topic",
                 "\"healthcare_dead_letters\"",
                 "The topic, on the mirror's brokers. Payloads are encrypted as in the table.",
@@ -353,5 +363,8 @@ mod tests {
         assert_eq!(config.kafka.bootstrap_servers.as_deref(), Some("localhost:9092"));
         assert_eq!(config.kafka.properties.len(), 4);
         assert_eq!(config.kafka.properties["sasl.username"], "healthcare");
+        assert!(
+            config.quarantine.on_undecodable.is_some() && config.quarantine.on_invalid.is_some()
+        );
     }
 }

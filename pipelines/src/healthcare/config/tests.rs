@@ -1,6 +1,7 @@
 use thalweg_core::{ErrorKind, error};
 
 use super::*;
+use crate::healthcare::quarantine::Stage;
 
 #[test]
 fn an_empty_file_means_the_defaults() {
@@ -30,6 +31,19 @@ fn a_file_changes_what_it_names_and_nothing_else() {
     let expected =
         [("check.crcs", "false"), ("fetch.wait.max.ms", "20"), ("security.protocol", "ssl")];
     assert_eq!(properties, expected);
+}
+
+#[test]
+fn a_stage_may_have_a_policy_of_its_own() {
+    let of = |text: &str| {
+        let section = HealthcareConfig::parse(text).unwrap().quarantine;
+        [Stage::Decode, Stage::Validate].map(|stage| section.of(stage))
+    };
+    assert_eq!(of(""), [Rejected::Table; 2]);
+    assert_eq!(of("[quarantine]\non_rejected = \"drop\""), [Rejected::Drop; 2]);
+    let fails = "[quarantine]\non_rejected = \"drop\"\non_undecodable = \"fail\"";
+    assert_eq!(of(fails), [Rejected::Fail, Rejected::Drop]);
+    assert_eq!(of("[quarantine]\non_invalid = \"drop\""), [Rejected::Table, Rejected::Drop]);
 }
 
 #[test]
@@ -73,6 +87,8 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ("[runtime]\ndisk_reserve = \"10\"", "disk_reserve is a number and a unit"),
         ("[quarantine]\non_rejected = \"throw\"", "line 2: "),
         ("[quarantine]\non_rejected = \"topic\"", "name quarantine.topic"),
+        ("[quarantine]\non_undecodable = \"topic\"", "name quarantine.topic"),
+        ("[quarantine]\non_invalid = \"throw\"", "line 2: "),
         (
             "[alerts]\nforget_after = \"10m\"",
             "rule `signal-lost` waits until its patient is forgotten",

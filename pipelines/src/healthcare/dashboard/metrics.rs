@@ -51,7 +51,7 @@ pub(super) fn text(job: Option<&JobMetrics>, readers: usize, unusable: &Unusable
     text.head(
         "thalweg_node_rows_dropped_total",
         "counter",
-        "Rows that a node was told to drop, quarantine.on_rejected = \"drop\" say.",
+        "Rows that a node was told to drop, rejected ones under \"drop\" say.",
     );
     for node in nodes.keys() {
         let (labels, rows) = (format!("node=\"{node}\""), left_out(node).dropped);

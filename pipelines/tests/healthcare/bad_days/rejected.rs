@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use super::{checkpoints, small, with_settings};
 
@@ -71,6 +72,67 @@ fn a_job_that_is_to_fail_names_the_place_of_the_rejected_message_and_goes_on_und
     }
     succeed(&mut run_file(&data, &input));
     assert_same_tables(&calm, &data);
+}
+
+/// A good event, two messages that cannot be read, and three that break a rule.
+fn of_both_stages(folder: &Path) -> PathBuf {
+    let input = folder.join("stages.jsonl");
+    let event = "{\"patient_id\":1,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\",\"heart_rate\":";
+    let broken = "{\"patient_id\":1";
+    let rates = [Some(900), None, Some(80), Some(901), None, Some(902)];
+    let line =
+        |rate: Option<u32>| rate.map_or(broken.to_owned(), |rate| format!("{event}{rate}}}"));
+    fs::write(&input, rates.map(line).join("\n") + "\n").unwrap();
+    input
+}
+
+#[test]
+fn each_stage_drops_or_keeps_what_it_rejects() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = of_both_stages(folder.path());
+    for (name, settings, quarantined) in [
+        ("kept", "", 5),
+        ("read", "on_undecodable = \"drop\"\n", 3),
+        ("valid", "on_invalid = \"drop\"\n", 2),
+        ("neither", "on_rejected = \"drop\"\n", 0),
+        ("but", "on_rejected = \"drop\"\non_invalid = \"table\"\n", 3),
+    ] {
+        let data = folder.path().join(name);
+        let settings = format!("[quarantine]\n{settings}");
+        succeed(&mut with_settings(&data, &input, &settings));
+        assert_eq!(count(&data, "bronze/events"), 6, "{name}");
+        assert_eq!(count(&data, "silver/events"), 1, "{name}");
+        assert_eq!(count(&data, "quarantine/events"), quarantined, "{name}");
+        succeed(checkpoints(&data).arg("verify"));
+    }
+}
+
+#[test]
+fn one_stage_may_end_the_job_while_the_other_drops_or_keeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = of_both_stages(folder.path());
+    for (name, settings, code) in [
+        ("a", "on_undecodable = \"fail\"\non_invalid = \"drop\"\n", "json.malformed"),
+        ("b", "on_undecodable = \"fail\"\n", "json.malformed"),
+        ("c", "on_undecodable = \"drop\"\non_invalid = \"fail\"\n", "heart_rate.range"),
+    ] {
+        let data = folder.path().join(name);
+        let settings = format!("[quarantine]\n{settings}");
+        let told = fail(&mut with_settings(&data, &input, &settings));
+        assert!(told.contains(&format!("a row was rejected ({code}; partition 0, ")), "{told}");
+        // Under another policy the same job goes on, and keeps what it would not go by.
+        succeed(&mut run_file(&data, &input));
+        assert_eq!(count(&data, "quarantine/events"), 5, "{name}");
+    }
+    // What the stage does not reject does not end the job.
+    let good = folder.path().join("good.jsonl");
+    let text = fs::read_to_string(&input).unwrap();
+    let readable: Vec<&str> = text.lines().filter(|line| line.ends_with('}')).collect();
+    fs::write(&good, readable.join("\n") + "\n").unwrap();
+    let data = folder.path().join("readable");
+    let settings = "[quarantine]\non_undecodable = \"fail\"\non_invalid = \"drop\"\n";
+    succeed(&mut with_settings(&data, &good, settings));
+    assert_eq!((count(&data, "bronze/events"), count(&data, "quarantine/events")), (4, 0));
 }
 
 #[test]
