@@ -44,6 +44,34 @@ pub(super) fn committed_messages(
     Ok(messages)
 }
 
+/// The positions that a group has in a topic, by partition; none where it has not been told any.
+pub(super) fn group_positions(
+    bootstrap_servers: &str,
+    group: &str,
+    topic: &str,
+) -> Result<BTreeMap<i32, i64>, KafkaServerError> {
+    let failed = |cause| KafkaServerError::Kafka {
+        what: format!("read the positions of group {group} in topic {topic}"),
+        cause,
+    };
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap_servers).set("group.id", group);
+    config.set("enable.auto.commit", "false").set("allow.auto.create.topics", "false");
+    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let metadata = consumer.fetch_metadata(Some(topic), POLL * MOST_QUIET).map_err(failed)?;
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+        list.add_partition(topic, partition.id());
+    }
+    let told = consumer.committed_offsets(list, POLL * MOST_QUIET).map_err(failed)?;
+    let at = |offset| match offset {
+        Offset::Offset(at) => Some(at),
+        _ => None,
+    };
+    let told = told.elements();
+    Ok(told.iter().filter_map(|one| Some((one.partition(), at(one.offset())?))).collect())
+}
+
 /// Hands on all committed messages of a topic, from each partition's beginning to its last stable offset.
 fn each_committed(
     bootstrap_servers: &str,

@@ -28,6 +28,7 @@
 //! folder for temporary files. A server and its data go when the value is dropped, and also
 //! when the test process ends in any other way.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::{self, Debug, Display};
 use std::fs;
@@ -253,6 +254,15 @@ impl KafkaServer {
     /// The same, written to a file: for more of them than one wants to hold.
     pub fn committed_to(&self, topic: &str, file: &Path) -> Result<(), KafkaServerError> {
         kafka_consumer::committed_to(&tools()?, &self.bootstrap_servers, topic, file)
+    }
+
+    /// The positions that a consumer group has in a topic, by partition; none where it has not been told any.
+    pub fn group_positions(
+        &self,
+        group: &str,
+        topic: &str,
+    ) -> Result<BTreeMap<i32, i64>, KafkaServerError> {
+        kafka_consumer::group_positions(&self.bootstrap_servers, group, topic)
     }
 
     /// Aborts the transaction that began at offset `from` of a partition and has not ended there, as an operator does.

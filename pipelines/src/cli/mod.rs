@@ -39,6 +39,7 @@ use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, init_logging};
 use thalweg_runtime::{CheckpointStorage, LocalStorage, ObjectStorage};
 
 use self::outcome::{Failure, exit_code};
+pub use self::schedule::Schedule;
 use crate::healthcare::config::{self, HealthcareConfig};
 use crate::healthcare::decrypt::DecryptArgs;
 use crate::healthcare::keys;

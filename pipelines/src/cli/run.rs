@@ -116,7 +116,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
         served = command.dashboard.beside_job(place, observed, answers);
         job = job.metrics(metrics);
     }
-    let schedule = Schedule::start(&command.job.data, &config.maintenance)?;
+    let schedule = Schedule::start(&command.job.data, &config.maintenance, |_| {})?;
     let result = act.perform(|| run_job(job, &run));
     drop(schedule);
     drop(served);

@@ -19,18 +19,22 @@ const BLOCKING_THREADS: usize = 4;
 
 /// A running schedule; it ends when dropped.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub struct Schedule {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Schedule {
     /// Starts it, unless the interval is zero. Small files are merged more often than the rest is done: readers open
-    /// each. The first run comes after one interval: short runs never see it.
+    /// each. The first run comes after one interval: short runs never see it. `told` is what each run did.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(super) fn start(data: &DataArgs, settings: &MaintenanceSection) -> Result<Option<Self>> {
+    pub fn start(
+        data: &DataArgs,
+        settings: &MaintenanceSection,
+        told: impl Fn(&Maintained) + Send + 'static,
+    ) -> Result<Option<Self>> {
         if settings.interval.is_zero() {
             return Ok(None);
         }
@@ -45,7 +49,7 @@ impl Schedule {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("thalweg-maintain".to_owned())
-            .spawn(move || run(&data, pace, &options, stopped))
+            .spawn(move || run(&data, pace, &options, &told, stopped))
             .map_err(|e| error::io("start the maintenance thread", e))?;
         Ok(Some(Self { stop: Some(stop), thread: Some(thread) }))
     }
@@ -86,7 +90,13 @@ impl Pace {
     }
 }
 
-fn run(data: &DataArgs, pace: Pace, options: &MaintainOptions, stopped: oneshot::Receiver<()>) {
+fn run(
+    data: &DataArgs,
+    pace: Pace,
+    options: &MaintainOptions,
+    told: &dyn Fn(&Maintained),
+    stopped: oneshot::Receiver<()>,
+) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -103,19 +113,25 @@ fn run(data: &DataArgs, pace: Pace, options: &MaintainOptions, stopped: oneshot:
     runtime.block_on(async {
         tokio::select! {
             _ = stopped => {}
-            () = repeat(data, pace, options) => {}
+            () = repeat(data, pace, options, told) => {}
         }
     });
     // A log that is being read just now would panic if its runtime went. The process is about to end: leave it that.
     std::mem::forget(runtime);
 }
 
-async fn repeat(data: &DataArgs, pace: Pace, options: &MaintainOptions) {
+async fn repeat(
+    data: &DataArgs,
+    pace: Pace,
+    options: &MaintainOptions,
+    told: &dyn Fn(&Maintained),
+) {
     let merging = MaintainOptions { vacuum: None, ..options.clone() };
     for before in 0.. {
         tokio::time::sleep(pace.step).await;
         let options = if pace.is_whole(before) { options } else { &merging };
-        match once(data, options).await {
+        let done = once(data, options).await.inspect(told);
+        match done {
             Ok(done) if done.failed > 0 => tracing::warn!(
                 failed = done.failed,
                 tables = done.tables,

@@ -1,5 +1,6 @@
 //! The whole path over a real Apache Kafka: while messages are produced, the pipeline is killed with -9 and the broker
-//! is killed and started again; each message is in the tables once.
+//! is killed and started again; each message is in the tables once. And so it is whatever becomes of the positions that a
+//! consumer group is told.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -7,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +20,7 @@ use thalweg_connectors::testing::kafka_server::{KafkaServer, Record, or_skip, un
 
 use crate::support::{
     assert_alerts, assert_dead_letters, assert_mirrored, assert_same_tables, count, ended_within,
-    healthcare, start, succeed, write_events,
+    healthcare, output, shown, start, succeed, write_events,
 };
 
 const EVENTS: u64 = 60_000;
@@ -26,6 +28,11 @@ const PARTITIONS: i32 = 4;
 const CHUNKS: usize = 12;
 /// At least.
 const KILLS: u32 = 3;
+/// Events whose positions a group is told.
+const GROUPED: u64 = 16_000;
+/// Milliseconds by which each look at the topic is slowed down, so that there are several checkpoints: on a busy machine they
+/// take longer, and a step that was not passed is tried again.
+const PACES: [u32; 3] = [120, 600, 2_000];
 
 fn run(kafka: &KafkaServer, topic: &str, data: &Path) -> Command {
     let mut command = healthcare();
@@ -56,16 +63,20 @@ fn partition_of(line: &str) -> i32 {
     digits.parse::<i32>().unwrap_or_default() % PARTITIONS
 }
 
+fn send(kafka: &KafkaServer, topic: &str, lines: &[&str]) {
+    let records = lines.iter().map(|line| Record {
+        partition: partition_of(line),
+        key: None,
+        payload: Some(line.as_bytes()),
+        timestamp_ms: None,
+    });
+    kafka.produce_all(topic, records).unwrap();
+}
+
 /// Sends the lines to their partitions; in between the broker dies twice.
 fn produce(kafka: &KafkaServer, topic: &str, lines: &[&str]) {
     for (number, chunk) in lines.chunks(lines.len().div_ceil(CHUNKS)).enumerate() {
-        let records = chunk.iter().map(|line| Record {
-            partition: partition_of(line),
-            key: None,
-            payload: Some(line.as_bytes()),
-            timestamp_ms: None,
-        });
-        kafka.produce_all(topic, records).unwrap();
+        send(kafka, topic, chunk);
         if number % 5 == 3 {
             kafka.kill9().unwrap();
             kafka.start_again().unwrap();
@@ -123,4 +134,63 @@ fn each_message_is_in_the_tables_once_whatever_is_killed() {
         assert!(!told, "a payload is in the clear");
         assert_dead_letters(data, letters);
     }
+}
+
+/// A job that tells a group its positions.
+fn run_in_group(kafka: &KafkaServer, topic: &str, data: &Path, failpoints: &str) -> Command {
+    let config = data.with_extension("toml");
+    fs::write(&config, format!("[kafka]\ngroup_id = \"{topic}\"\n")).unwrap();
+    let mut command = healthcare();
+    command.args(["run", "--quiet", "--bootstrap-servers", kafka.bootstrap_servers()]);
+    command.args(["--topic", topic, "--checkpoint-interval", "40ms", "--data-dir"]).arg(data);
+    command.args(["--events", &GROUPED.to_string(), "--drain", "--config"]).arg(config);
+    command.env("THALWEG_LOG", "warn").env("FAILPOINTS", failpoints);
+    command
+}
+
+/// All jobs tell the same group: whoever went by what it was told would begin at others' positions.
+#[test]
+fn nothing_is_lost_or_doubled_whatever_becomes_of_what_a_group_is_told() {
+    let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
+    let topic = unique_topic("group");
+    kafka.create_topic(&topic, PARTITIONS, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("events.jsonl");
+    write_events(&input, GROUPED, 43);
+    let text = fs::read_to_string(&input).unwrap();
+    send(&kafka, &topic, &text.lines().collect::<Vec<_>>());
+    // The broker's topic of groups is made now, which takes it a while.
+    assert_eq!(kafka.group_positions(&topic, &topic).unwrap(), BTreeMap::new());
+    let calm = folder.path().join("calm");
+    succeed(&mut run_in_group(&kafka, &topic, &calm, ""));
+    assert_eq!(count(&calm, "bronze/events"), GROUPED);
+    assert_eq!(count(&calm, "silver/events") + count(&calm, "quarantine/events"), GROUPED);
+
+    // Whether the step was met.
+    let play = |action: &str, skipped: &str, pace: u32| {
+        let name: String = action.chars().filter(char::is_ascii_alphabetic).collect();
+        let data = folder.path().join(format!("{name}-{}-{pace}", skipped.len()));
+        let failpoints = format!("group.commit={skipped}1*{action}->off;source.poll=sleep({pace})");
+        let ended = output(&mut run_in_group(&kafka, &topic, &data, &failpoints));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let met = said.contains("met failpoint group.commit")
+            || (action == "panic" && said.contains("panicked"));
+        if ended.status.code().is_none() {
+            assert!(met && action == "return(exit)", "{}", shown(&ended));
+            succeed(&mut run_in_group(&kafka, &topic, &data, ""));
+        } else {
+            assert!(ended.status.success(), "{}", shown(&ended));
+            assert!(!said.contains("attempt failed"), "{}", shown(&ended));
+        }
+        assert_same_tables(&calm, &data);
+        met
+    };
+    for action in ["return(error)", "panic", "return(exit)", "return(stall)"] {
+        for skipped in ["", "1*off->"] {
+            let met = PACES.iter().any(|pace| play(action, skipped, *pace));
+            assert!(met, "{skipped}{action} was not met");
+        }
+    }
+    let told = kafka.group_positions(&topic, &topic).unwrap();
+    assert!(told.values().any(|at| *at > 0), "no group was told anything: {told:?}");
 }

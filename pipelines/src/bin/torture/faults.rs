@@ -88,6 +88,12 @@ pub(crate) struct Counts {
     pub(crate) fenced: u64,
     /// Workers that gave up on their disk or broker.
     pub(crate) gave_up: u64,
+    /// Runs of the workers' own maintenance that merged files.
+    pub(crate) merged: u64,
+    /// Those that looked after logs.
+    pub(crate) trimmed: u64,
+    /// Those that removed files: none in a short run, whose files are young.
+    pub(crate) vacuumed: u64,
 }
 
 impl Counts {
@@ -110,9 +116,11 @@ impl Counts {
         self.optimize + self.vacuum + self.column
     }
 
-    /// Whether every kind of fault happened, and was noticed: a run without them shows nothing.
+    /// Whether every kind of fault happened, and was noticed, and the workers' maintenance came to something: a run without
+    /// them shows nothing.
     pub(crate) fn is_torture(&self) -> bool {
-        ALL.into_iter().all(|fault| self.of(fault) > 0) && self.fenced > 0
+        let maintained = self.merged > 0 && self.trimmed > 0;
+        ALL.into_iter().all(|fault| self.of(fault) > 0) && self.fenced > 0 && maintained
     }
 }
 
@@ -120,9 +128,11 @@ impl fmt::Display for Counts {
     /// What the last line of a run does not tell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { copies, fenced, gave_up, optimize, vacuum, column, disk, clock, .. } = self;
+        let Self { merged, trimmed, vacuumed, .. } = self;
         write!(
             f,
-            "copies={copies} fenced={fenced} gave-up={gave_up} optimize={optimize} vacuum={vacuum} column={column} disk={disk} clock={clock}"
+            "copies={copies} fenced={fenced} gave-up={gave_up} optimize={optimize} vacuum={vacuum} column={column} disk={disk} \
+             clock={clock} merged={merged} trimmed={trimmed} vacuumed={vacuumed}"
         )
     }
 }
@@ -160,6 +170,9 @@ mod tests {
             clock: 1,
             fenced: 1,
             gave_up: 0,
+            merged: 1,
+            trimmed: 1,
+            vacuumed: 0,
         };
         assert!(all.is_torture());
         assert_eq!(all.writer(), 3);
@@ -174,6 +187,8 @@ mod tests {
             Counts { disk: 0, ..all },
             Counts { clock: 0, ..all },
             Counts { fenced: 0, ..all },
+            Counts { merged: 0, ..all },
+            Counts { trimmed: 0, ..all },
         ] {
             assert!(!missing.is_torture(), "{missing}");
         }

@@ -1,12 +1,14 @@
-"""A batch oracle for the healthcare pipeline: oracle.py DATA_DIR TOPIC INPUT MIRROR
+"""A batch oracle for the healthcare pipeline: oracle.py DATA_DIR TOPIC INPUT MIRROR LETTERS PAGES
 
 INPUT holds the messages of TOPIC as lines "partition offset timestamp-in-milliseconds payload-in-hex", MIRROR those of the
-mirror topic as lines of JSON. Recomputes from INPUT alone, with no code of the pipeline's, every row of bronze, quarantine,
-silver, late, gold and the mirror. Not compared: `ingested_at`, and what is encrypted but for its length and that no two
-rows have the same. Alerts are not recomputed; that each has a cause in INPUT and goes its way without a gap or a
-repetition is checked, and that there are some if a heart in INPUT was too fast for long enough. So is that each row of
-meta/checkpoints names versions that hold that checkpoint and no later one, but for versions that a clean-up has removed
-from the logs.
+mirror topic as lines of JSON, LETTERS those of the topic of dead letters, and PAGES those of the topic of alerts.
+Recomputes from INPUT alone, with no code of the pipeline's, every row of bronze, quarantine, silver, late, gold, the mirror
+and the dead letters. Not compared: `ingested_at`, and what is encrypted but for its length, that no two rows have the same,
+and that a dead letter has the bytes of its row in quarantine. Alerts are not recomputed; that each has a cause in INPUT,
+tells values that its patient has there, and goes its way without a gap or a repetition is checked, and that there are some
+if a heart in INPUT was too fast for long enough; PAGES must have each row of the table, however often, and no other. That
+each row of meta/checkpoints names versions that hold that checkpoint and no later one is checked but for versions that a
+clean-up has removed from the logs.
 
 Prints findings, and last the rows lost and the rows duplicated or wrong. A wrong row is one of each. No finding tells a
 value of a record.
@@ -25,7 +27,7 @@ import deltalake
 import pyarrow as pa
 import pyarrow.parquet
 
-DATA, TOPIC, INPUT, MIRROR = sys.argv[1:]
+DATA, TOPIC, INPUT, MIRROR, LETTERS, PAGES = sys.argv[1:]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 MINUTE = 60_000_000
 OUT_OF_ORDERNESS = 30_000_000
@@ -54,6 +56,13 @@ LEVELS = {
     "u": "U", "unresponsive": "U",
 }
 PLACE = ["partition", "offset"]
+# What rules find wrong with events that could be read; a code that is none of these is the decoder's.
+OF_RULES = {"patient_id.missing", "event_type.missing", "event_type.unknown", "timestamp.missing", "blood_pressure.order"}
+OF_RULES |= {f"{name}.range" for name in RANGES}
+ALERT = [
+    "alert_id", "sequence", "patient_id", "rule", "state", "severity", "vital", "value", "score", "score_missing",
+    "event_time", "fired_at", "by",
+]
 lost = duplicated = 0
 
 
@@ -303,11 +312,17 @@ class Alerts:
     """The alerts in the table, by patient and rule and the time that they were opened at."""
 
     def __init__(self):
-        columns = ["alert_id", "sequence", "patient_id", "rule", "state", "severity", "event_time", "fired_at", "by"]
         self.rows, self.repeated, self.wrong = 0, 0, 0
         self.changes, self.causes = collections.defaultdict(dict), collections.defaultdict(list)
-        for alert, sequence, patient, rule, *change in table("alerts/events", columns):
+        # The rows, each once, and values that they tell and that no event has told yet.
+        self.told, self.unheard = set(), set()
+        for row in table("alerts/events", ALERT):
             self.rows += 1
+            self.told.add(row)
+            alert, sequence, patient, rule, state, severity, vital, value, _, _, at, fired, by = row
+            change = (state, severity, at, fired, by)
+            if value is not None:
+                self.unheard.add((patient, vital, value))
             parts = alert.split("/")
             if len(parts) != 3 or parts[:2] != [str(patient), rule] or not re.fullmatch(r"-?\d+", parts[2]):
                 self.wrong += 1
@@ -325,6 +340,8 @@ class Alerts:
         """Of an event, valid or not, which may be what opened an alert."""
         if None in (row["patient_id"], row["event_type"], row["event_time"]):
             return
+        for vital in VITALS:
+            self.unheard.discard((row["patient_id"], vital, row[vital]))
         row = readings(row)
         ahead = arrival is not None and row["event_time"] > arrival + AHEAD
         old = watermark is not None and row["event_time"] <= watermark - FORGOTTEN
@@ -369,9 +386,15 @@ class Alerts:
             beside += sum(not resolved for _, resolved in sorted(alerts)[:-1])
         print(
             f"alerts/events: {self.rows} rows of {len(self.changes)} alerts, {gaps} changes and {missing} alerts "
-            f"missing, {self.repeated} repeated, {without} without a cause, {beside} beside another, {self.wrong} otherwise wrong"
+            f"missing, {self.repeated} repeated, {without} without a cause, {beside} beside another, {len(self.unheard)} values "
+            f"that no event has, {self.wrong} otherwise wrong"
         )
-        return gaps + missing, self.repeated + without + beside + self.wrong
+        return gaps + missing, self.repeated + without + beside + len(self.unheard) + self.wrong
+
+    def compare(self, pages):
+        """With the topic of alerts, which may tell a row again and tells no other."""
+        missing, extra = self.told - pages, pages - self.told
+        verdict("alerts topic", len(self.told), len(missing), len(extra))
 
 
 def readings(row):
@@ -468,7 +491,8 @@ def manifest():
     return json.load(open(f"{folder}/{newest}", encoding="utf-8"))
 
 
-def compare_checkpoints(mirrored):
+def compare_checkpoints(sent):
+    """`sent`: the rows that each topic should have, by its name; one at least once has them in the manifest once."""
     newest = manifest()
     names = {sink["target"]["path"]: sink["rows"] for sink in newest["sinks"]}
     logs = {name: Log(name) for name, sink in names.items() if os.path.isdir(f"{DATA}/{name}/_delta_log")}
@@ -510,7 +534,8 @@ def compare_checkpoints(mirrored):
     wrong += 0 < len(cuts) == cleaned
     # The newest checkpoint is published, and every table has as many rows as it says.
     wrong += (newest["chain"], newest["number"]) not in published
-    counted = {name: log.rows[-1] for name, log in logs.items()} | {name: mirrored for name in names if name not in logs}
+    counted = {name: log.rows[-1] for name, log in logs.items()}
+    counted |= {name: sent.get(name) for name in names if name not in logs}
     uncounted = sum(counted[name] != rows for name, rows in names.items())
     print(
         f"meta/checkpoints: {len(cuts)} rows, {repeated} repeated, {bad} name versions of other checkpoints, {cleaned} "
@@ -523,7 +548,7 @@ def compare_checkpoints(mirrored):
 # The input, once.
 
 alerts = Alerts()
-bronze, quarantine, valid, late = Ledger(), Ledger(), Ledger(), Ledger()
+bronze, quarantine, letters, valid, late = Ledger(), Ledger(), Ledger(), Ledger(), Ledger()
 groups = {name: {} for name in GOLD}
 watermarks = {}
 for line in open(INPUT, encoding="ascii"):
@@ -540,6 +565,8 @@ for line in open(INPUT, encoding="ascii"):
     alerts.hear(row, before, None if millis == "-" else int(millis) * 1_000)
     if codes:
         quarantine.expect(partition, offset, (tuple(sorted(codes)), TOPIC, length))
+        stage = "validate" if OF_RULES.issuperset(codes) else "decode"
+        letters.expect(partition, offset, (stage, tuple(sorted(codes)), TOPIC, length))
         continue
     shown = silver(row)
     valid.expect(partition, offset, shown)
@@ -568,6 +595,27 @@ def sealed(name, *columns):
         verdict(f"{name}, encrypted", 0, 0, repeated + max(len(keys) - 1, 0))
 
 
+def dead_letters():
+    """Rows whose last column is encrypted, as in `sealed`. What is not what its row of quarantine holds has no length."""
+    stored = {(partition, at): held for partition, at, held in table("quarantine/events", PLACE + ["payload"])}
+    for line in open(LETTERS, encoding="utf-8"):
+        row = json.loads(line)
+        place = (row["partition"], row["offset"])
+        payload = bytes.fromhex(row["payload"]) if row["payload"] is not None else None
+        length = len(payload) if payload is not None else SEALED_WITH
+        # A row that is lost is missed in the table.
+        same = stored.get(place, payload) == payload
+        yield *place, row["stage"], tuple(sorted(row["reason_codes"])), row["topic"], length if same else None
+
+
+def pages():
+    for line in open(PAGES, encoding="utf-8"):
+        row = json.loads(line)
+        for name in ("event_time", "fired_at"):
+            row[name] = micros(row[name]) if row[name] is not None else None
+        yield tuple(row[name] for name in ALERT)
+
+
 def mirror():
     for line in open(MIRROR, encoding="utf-8"):
         row = json.loads(line)
@@ -582,7 +630,10 @@ late.compare("late/events", table("late/events", PLACE + SILVER))
 for name, key in GOLD.items():
     compare_gold(name, key, groups[name])
 valid.compare("mirror topic", mirror())
-for missing, extra in (alerts.judge(), compare_checkpoints(valid.rows)):
+letters.compare("dead-letter topic", dead_letters())
+alerts.compare(set(pages()))
+sent = {f"{TOPIC}-mirror": valid.rows, f"{TOPIC}-dead-letters": quarantine.rows, f"{TOPIC}-alerts": alerts.rows}
+for missing, extra in (alerts.judge(), compare_checkpoints(sent)):
     lost, duplicated = lost + missing, duplicated + extra
 print(lost, duplicated, flush=True)
 # The libraries' threads may abort a process that ends in the usual way.

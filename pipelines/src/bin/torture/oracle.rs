@@ -1,9 +1,10 @@
 //! Runs the batch oracle over what the broker and the tables hold.
 //!
-//! It compares each row but for: `ingested_at`; the bytes of encrypted payloads, of which it knows the length and that no
-//! two are alike; versions in `meta/checkpoints` whose log entries were cleaned up; and alerts, which have a cause among the
-//! events and whose changes follow one another without a gap, but which it does not recompute (`pipelines/tests/healthcare/alerts.rs`
-//! does). One alert of several that is missing as a whole it does not miss, a table without any it does.
+//! It compares each row but for: `ingested_at`; the bytes of encrypted payloads, of which it knows the length, that no
+//! two are alike, and that a dead letter has those of its row in quarantine; versions in `meta/checkpoints` whose log entries
+//! were cleaned up; and alerts, which have a cause and their values among the events and whose changes follow one another
+//! without a gap, but which it does not recompute (`pipelines/tests/healthcare/alerts.rs` does). One alert of several that is
+//! missing as a whole it does not miss, a table without any it does. The topic of alerts has the table's rows, each at least once.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -20,7 +21,7 @@ const SCRIPT: &str = include_str!("oracle.py");
 /// What the oracle found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// Rows that should be in a table or the topic, and are not.
+    /// Rows that should be in a table or a topic, and are not.
     pub(crate) lost: u64,
     /// Rows that are there more often than they should be, or should not be there.
     pub(crate) duplicated: u64,
@@ -36,6 +37,10 @@ pub(crate) struct Evidence {
     pub(crate) input: PathBuf,
     /// The committed messages of the mirror, each a line.
     pub(crate) mirror: PathBuf,
+    /// Those of the topic of dead letters.
+    pub(crate) dead_letters: PathBuf,
+    /// Those of the topic of alerts.
+    pub(crate) alerts: PathBuf,
 }
 
 impl Evidence {
@@ -46,6 +51,8 @@ impl Evidence {
             topic: topic.to_owned(),
             input: folder.join("input"),
             mirror: folder.join("mirror"),
+            dead_letters: folder.join("dead-letters"),
+            alerts: folder.join("alerts"),
         }
     }
 }
@@ -81,11 +88,12 @@ pub(crate) fn judge(python: &Python, evidence: &Evidence) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// A line for each table and the topic, and what they come to.
+/// A line for each table and topic, and what they come to.
 fn findings(python: &Python, evidence: &Evidence) -> Result<(Vec<String>, Verdict)> {
-    let Evidence { data, topic, input, mirror } = evidence;
-    let [data, input, mirror] = [data, input, mirror].map(|path| path.display().to_string());
-    let told = python.run(SCRIPT, &[&data, topic, &input, &mirror])?;
+    let Evidence { data, topic, input, mirror, dead_letters, alerts } = evidence;
+    let paths = [data, input, mirror, dead_letters, alerts];
+    let [data, input, mirror, dead_letters, alerts] = paths.map(|path| path.display().to_string());
+    let told = python.run(SCRIPT, &[&data, topic, &input, &mirror, &dead_letters, &alerts])?;
     let mut lines: Vec<String> = told.lines().map(str::to_owned).collect();
     let last = lines.pop().unwrap_or_default();
     let mut numbers = last.split(' ').map(str::parse::<u64>);
@@ -131,20 +139,36 @@ mod tests {
         "gold/kpis",
     ];
     const ALERTS: &str = "alerts/events";
-    /// Writes the rows of silver as the mirror topic has them.
-    const MIRRORED: &str = r#"
+    /// What the line of each topic begins with, and the table whose rows it has.
+    const TOPICS: [(&str, &str); 3] = [
+        ("mirror topic", "silver/events"),
+        ("dead-letter topic", "quarantine/events"),
+        ("alerts topic", ALERTS),
+    ];
+    /// Writes the rows of a table as a topic has them: of the topic of dead letters if `letters` is said.
+    const SENT: &str = r#"
 import datetime, json, os, sys
 import deltalake
 import pyarrow as pa
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+RULES = {"patient_id.missing", "event_type.missing", "event_type.unknown", "timestamp.missing", "blood_pressure.order"}
 rows = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_dataset().to_table()
-times = rows["event_time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
-rows = rows.select([field.name for field in rows.schema if not pa.types.is_timestamp(field.type)]).to_pylist()
-with open(sys.argv[2], "w", encoding="utf-8") as mirror:
-    for row, time in zip(rows, times):
-        row["event_time"] = (EPOCH + datetime.timedelta(microseconds=time)).isoformat()
-        print(json.dumps(row, default=str), file=mirror)
+columns = {}
+for field, column in zip(rows.schema, rows.columns):
+    if pa.types.is_timestamp(field.type):
+        times = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
+        times = [EPOCH + datetime.timedelta(microseconds=time) if time is not None else None for time in times]
+        columns[field.name] = [time and time.isoformat() for time in times]
+    else:
+        columns[field.name] = column.to_pylist()
+with open(sys.argv[2], "w", encoding="utf-8") as topic:
+    for cells in zip(*columns.values()):
+        row = dict(zip(columns, cells))
+        if sys.argv[3:] == ["letters"]:
+            judged = all(code in RULES or code.endswith(".range") for code in row["reason_codes"])
+            row["stage"] = "validate" if judged else "decode"
+        print(json.dumps(row, default=bytes.hex), file=topic)
 sys.stdout.flush()
 os._exit(0)
 "#;
@@ -212,7 +236,7 @@ os._exit(0)
         }
     }
 
-    /// The number before `what` in the line of a table or the topic.
+    /// The number before `what` in the line of a table or a topic.
     fn told(lines: &[String], table: &str, what: &str) -> u64 {
         let line = lines.iter().find(|line| line.starts_with(&format!("{table}: "))).unwrap();
         let (before, _) = line.split_once(&format!(" {what}")).unwrap();
@@ -245,9 +269,15 @@ os._exit(0)
         fs::write(&file, text).unwrap();
         let valid = run(&file, &data);
         assert!(valid > 2_000);
-        let mirror = folder.path().join("mirror");
-        let silver = data.join("silver/events").display().to_string();
-        python.run(MIRRORED, &[&silver, &mirror.display().to_string()]).unwrap();
+        let topics = Evidence::below(folder.path(), &data, FILE);
+        let topics = [topics.mirror, topics.dead_letters, topics.alerts];
+        for ((topic, table), file) in TOPICS.iter().zip(&topics) {
+            let (table, file) =
+                (data.join(table).display().to_string(), file.display().to_string());
+            let letters = (*topic == "dead-letter topic").then_some("letters");
+            let arguments: Vec<&str> = [&*table, &*file].into_iter().chain(letters).collect();
+            python.run(SENT, &arguments).unwrap();
+        }
         let judged = |data: &Path, lines: &[String]| {
             let evidence = Evidence::below(folder.path(), data, FILE);
             fs::write(&evidence.input, lines.concat()).unwrap();
@@ -290,17 +320,37 @@ os._exit(0)
         let (found, _) = judged(&cuts, &lines);
         assert!(told(&found, CUTS, "otherwise wrong") > 0, "{found:#?}");
 
-        let whole = fs::read_to_string(&mirror).unwrap();
-        let (first, rest) = whole.split_once('\n').unwrap();
-        fs::write(&mirror, rest).unwrap();
-        let (found, verdict) = judged(&data, &lines);
-        assert_eq!(verdict, Verdict { lost: 1, duplicated: 0 }, "{found:#?}");
-        assert_eq!(told(&found, "mirror topic", "lost"), 1, "{found:#?}");
-        fs::write(&mirror, format!("{whole}{first}\n")).unwrap();
-        let (found, verdict) = judged(&data, &lines);
-        assert_eq!(verdict, Verdict { lost: 0, duplicated: 1 }, "{found:#?}");
-        assert_eq!(told(&found, "mirror topic", "duplicated or wrong"), 1, "{found:#?}");
-        fs::write(&mirror, whole).unwrap();
+        for ((topic, _), file) in TOPICS.iter().zip(&topics) {
+            let whole = fs::read_to_string(file).unwrap();
+            let (first, rest) = whole.split_once('\n').unwrap();
+            fs::write(file, rest).unwrap();
+            let (found, verdict) = judged(&data, &lines);
+            assert_eq!(verdict, Verdict { lost: 1, duplicated: 0 }, "{found:#?}");
+            assert_eq!(told(&found, topic, "lost"), 1, "{found:#?}");
+            fs::write(file, format!("{whole}{first}\n")).unwrap();
+            let (found, verdict) = judged(&data, &lines);
+            // Whoever is paged is paged at least once.
+            let twice = u64::from(*topic != "alerts topic");
+            assert_eq!(verdict, Verdict { lost: 0, duplicated: twice }, "{found:#?}");
+            assert_eq!(told(&found, topic, "duplicated or wrong"), twice, "{found:#?}");
+            fs::write(file, whole).unwrap();
+        }
+        // Nobody is paged for what is not in the table, and no letter has other bytes than its row, nor another stage.
+        let [_, letters, pages] = &topics;
+        for (file, topic, from, to) in [
+            (pages, "alerts topic", "\"sequence\": ", "\"sequence\": 1"),
+            (letters, "dead-letter topic", "\"payload\": \"01", "\"payload\": \"02"),
+            (letters, "dead-letter topic", "\"stage\": \"decode\"", "\"stage\": \"validate\""),
+        ] {
+            let whole = fs::read_to_string(file).unwrap();
+            let other = whole.replacen(from, to, 1);
+            assert_ne!(other, whole, "{topic} has no {from}");
+            fs::write(file, other).unwrap();
+            let (found, verdict) = judged(&data, &lines);
+            assert_eq!(verdict, Verdict { lost: 1, duplicated: 1 }, "{found:#?}");
+            assert_eq!(told(&found, topic, "duplicated or wrong"), 1, "{found:#?}");
+            fs::write(file, whole).unwrap();
+        }
 
         for table in ["silver/events", CUTS] {
             clean_up(&data, table);
@@ -319,5 +369,16 @@ os._exit(0)
         let changed: Vec<_> = lines.iter().map(|line| line.replace(&off, &on)).collect();
         let (_, changed) = judged(&data, &changed);
         assert!(changed.lost > 0 && changed.duplicated > 0, "another value: {changed:?}");
+        // The value with which an alert ended.
+        let ill = hex("\"patient_id\":990001");
+        let (well, other) = (hex("\"heart_rate\":80,"), hex("\"heart_rate\":81,"));
+        let changed: Vec<_> = lines
+            .iter()
+            .map(
+                |line| if line.contains(&ill) { line.replace(&well, &other) } else { line.clone() },
+            )
+            .collect();
+        let (found, _) = judged(&data, &changed);
+        assert_eq!(told(&found, ALERTS, "values that no event has"), 1, "{found:#?}");
     }
 }

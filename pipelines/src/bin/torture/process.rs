@@ -10,7 +10,7 @@ use thalweg_core::{Error, Result, error};
 use crate::clock::JUMPED;
 use crate::disk::FULL;
 use crate::ends::{End, Met};
-use crate::worker::WorkerArgs;
+use crate::worker::{MERGED, TRIMMED, VACUUMED, WorkerArgs};
 
 /// What the hook for panics writes into the log, whether or not the job goes on.
 const PANICKED: &str = " panicked; ";
@@ -38,6 +38,12 @@ pub(crate) struct News {
     pub(crate) full: u64,
     /// Jumps of its clock.
     pub(crate) jumps: u64,
+    /// Runs of its maintenance that merged files.
+    pub(crate) merged: u64,
+    /// Those that looked after logs.
+    pub(crate) trimmed: u64,
+    /// Those that removed files.
+    pub(crate) vacuumed: u64,
 }
 
 impl Worker {
@@ -82,9 +88,21 @@ impl Worker {
     pub(crate) fn news(&mut self) -> Result<News> {
         let log = self.log()?;
         let told = |line: &str| log.lines().filter(|told| *told == line).count() as u64;
-        let (known, all) = (self.known, News { full: told(FULL), jumps: told(JUMPED) });
-        self.known = all;
-        Ok(News { full: all.full - known.full, jumps: all.jumps - known.jumps })
+        let all = News {
+            full: told(FULL),
+            jumps: told(JUMPED),
+            merged: told(MERGED),
+            trimmed: told(TRIMMED),
+            vacuumed: told(VACUUMED),
+        };
+        let known = std::mem::replace(&mut self.known, all);
+        Ok(News {
+            full: all.full - known.full,
+            jumps: all.jumps - known.jumps,
+            merged: all.merged - known.merged,
+            trimmed: all.trimmed - known.trimmed,
+            vacuumed: all.vacuumed - known.vacuumed,
+        })
     }
 
     /// `None`: it was killed.

@@ -55,7 +55,9 @@ impl Torture {
         let unavailable = |e: &dyn std::fmt::Display| Error::config(e.to_string());
         let kafka = Arc::new(KafkaServer::start_own(1).map_err(|e| unavailable(&e))?);
         let topic = unique_topic("torture");
-        kafka.create_topic(&topic, PARTITIONS, &[]).map_err(|e| unavailable(&e))?;
+        for name in [topic.clone(), dead_letters(&topic), alerts(&topic)] {
+            kafka.create_topic(&name, PARTITIONS, &[]).map_err(|e| unavailable(&e))?;
+        }
         let folder = match &args.keep {
             Some(folder) => folder.clone(),
             None => std::env::temp_dir().join(&topic),
@@ -96,9 +98,15 @@ impl Torture {
         let events = dump(&kafka, &self.topic, &evidence.input)?;
         note(&format!("{events} events in the topic; the last worker reads what is left"));
         self.catch_up(&kafka, events)?;
-        let unread = |e| Error::transient(format!("cannot read topic `{}`: {e}", self.mirror()));
-        // By Kafka's own consumer, for which a transaction is what Kafka says it is.
-        kafka.committed_to(&self.mirror(), &evidence.mirror).map_err(unread)?;
+        for (topic, file) in [
+            (self.mirror(), &evidence.mirror),
+            (dead_letters(&self.topic), &evidence.dead_letters),
+            (alerts(&self.topic), &evidence.alerts),
+        ] {
+            let unread = |e| Error::transient(format!("cannot read topic `{topic}`: {e}"));
+            // By Kafka's own consumer, for which a transaction is what Kafka says it is.
+            kafka.committed_to(&topic, file).map_err(unread)?;
+        }
         let verdict = judge(&self.python, &evidence)?;
         let Counts { kill9, stop, broker, .. } = self.counts;
         say(&format!("seed={} {}", self.seed, self.counts));
@@ -187,6 +195,8 @@ impl Torture {
             servers: kafka.bootstrap_servers().to_owned(),
             topic: self.topic.clone(),
             mirror: self.mirror(),
+            dead_letters: dead_letters(&self.topic),
+            alerts: alerts(&self.topic),
             data_dir: self.data(),
             events: None,
             parallelism: self.random.random_range(1..4),
@@ -212,4 +222,14 @@ impl Torture {
     fn pause(&mut self, millis: std::ops::Range<u64>) {
         std::thread::sleep(Duration::from_millis(self.random.random_range(millis)));
     }
+}
+
+// The oracle knows what topics are called, too.
+
+fn dead_letters(topic: &str) -> String {
+    format!("{topic}-dead-letters")
+}
+
+fn alerts(topic: &str) -> String {
+    format!("{topic}-alerts")
 }

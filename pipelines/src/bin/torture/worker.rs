@@ -1,4 +1,5 @@
-//! The process that is tortured: the healthcare job, with a disk and a clock that may misbehave.
+//! The process that is tortured: the healthcare job with all its topics, and the maintenance of its tables in the same process,
+//! with a disk and a clock that may misbehave.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,13 +15,16 @@ use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::time::Clock;
 use thalweg_objects::Place;
-use thalweg_pipelines::healthcare::config::HealthcareConfig;
+use thalweg_pipelines::cli::{DataArgs, Schedule};
+use thalweg_pipelines::healthcare::config::{HealthcareConfig, MaintenanceSection, Rejected};
+use thalweg_pipelines::healthcare::maintain::Maintained;
 use thalweg_pipelines::healthcare::topics::Topics;
 use thalweg_pipelines::healthcare::{HealthcareFormat, healthcare_graph, keys};
 use thalweg_runtime::{CheckpointStorage, JobBuilder, LocalStorage, SystemClock};
 
 use crate::clock::JumpingClock;
 use crate::disk::{Disk, FullCheckpoints};
+use crate::told::note;
 
 /// Time between checkpoints: short, so that every fault meets one.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
@@ -28,6 +32,21 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 const CLEAN_UP: u64 = 10;
 /// No partition counts as idle, or the set of late events would depend on how long a broker was away.
 const NEVER_IDLE: Duration = Duration::from_hours(24);
+
+/// Told for each run of maintenance that merged files.
+pub(crate) const MERGED: &str = "small files were merged";
+/// Told for each run of maintenance that put a checkpoint into a log, or removed expired entries of one.
+pub(crate) const TRIMMED: &str = "logs were looked after";
+/// Told for each run of maintenance that removed files.
+pub(crate) const VACUUMED: &str = "files were removed";
+/// Time between two merges, and two whole runs of maintenance: workers live for a second or two.
+const MERGE_INTERVAL: Duration = Duration::from_millis(500);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(1_500);
+/// Fewer files are not merged.
+const MIN_FILES: usize = 4;
+/// A quarter of an hour beyond the farthest that the clock jumps: where it is ahead by a day, files of that age go. What a
+/// running job writes waits for its manifest for a few seconds.
+const RETENTION: Duration = Duration::from_mins(24 * 60 + 15);
 
 /// What to run.
 #[derive(Debug, Clone, Args)]
@@ -38,6 +57,10 @@ pub(crate) struct WorkerArgs {
     pub(crate) topic: String,
     #[arg(long)]
     pub(crate) mirror: String,
+    #[arg(long)]
+    pub(crate) dead_letters: String,
+    #[arg(long)]
+    pub(crate) alerts: String,
     #[arg(long)]
     pub(crate) data_dir: PathBuf,
     /// Read this many messages in all and drain
@@ -61,6 +84,8 @@ impl WorkerArgs {
             .map(ToOwned::to_owned)
             .to_vec();
         args.extend(["--mirror".to_owned(), self.mirror.clone()]);
+        args.extend(["--dead-letters".to_owned(), self.dead_letters.clone()]);
+        args.extend(["--alerts".to_owned(), self.alerts.clone()]);
         args.extend(["--data-dir".to_owned(), self.data_dir.display().to_string()]);
         args.extend(["--parallelism".to_owned(), self.parallelism.to_string()]);
         let optional = [
@@ -81,6 +106,9 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
     config.kafka.bootstrap_servers = Some(args.servers.clone());
     config.kafka.topic.clone_from(&args.topic);
     config.mirror.topic = Some(args.mirror.clone());
+    config.quarantine.on_rejected = Rejected::Topic;
+    config.quarantine.topic = Some(args.dead_letters.clone());
+    config.alerts.topic = Some(args.alerts.clone());
     config.time.idle_after = NEVER_IDLE;
     config.runtime.checkpoint_interval = CHECKPOINT_INTERVAL;
     config.runtime.parallelism = args.parallelism;
@@ -107,6 +135,7 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
     let source: Arc<dyn Source> = Arc::new(KafkaSource::new(config.kafka.source()?, format));
     let topics = Topics::of(&config)?;
     let graph = healthcare_graph(&config, source, &Arc::new(tables), topics.as_ref(), &key)?;
+    let _maintenance = maintain(args)?;
     JobBuilder::new(graph, storage, key)
         .settings(config.runtime)
         .events(args.events)
@@ -115,4 +144,26 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<()> {
         .start()?
         .join()
         .map(drop)
+}
+
+/// Maintenance as `healthcare run` has it beside its job, only more often.
+fn maintain(args: &WorkerArgs) -> Result<Option<Schedule>> {
+    let data = DataArgs { config: None, data_dir: Place::Folder(args.data_dir.clone()) };
+    let settings = MaintenanceSection {
+        interval: MAINTENANCE_INTERVAL,
+        merge_interval: MERGE_INTERVAL,
+        retention: RETENTION,
+        min_files: MIN_FILES,
+    };
+    Schedule::start(&data, &settings, |done: &Maintained| {
+        for (happened, line) in [
+            (done.files_after < done.files_before, MERGED),
+            (done.log_checkpoints + done.log_entries_removed > 0, TRIMMED),
+            (done.vacuumed_files > 0, VACUUMED),
+        ] {
+            if happened {
+                note(line);
+            }
+        }
+    })
 }

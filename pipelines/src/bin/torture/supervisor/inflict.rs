@@ -150,9 +150,12 @@ impl Torture {
 
     /// Counts what a worker has met since it was last asked.
     fn listen(&mut self, worker: &mut Worker) -> Result<()> {
-        let News { full, jumps } = worker.news()?;
+        let News { full, jumps, merged, trimmed, vacuumed } = worker.news()?;
         self.counts.disk += full;
         self.counts.clock += jumps;
+        self.counts.merged += merged;
+        self.counts.trimmed += trimmed;
+        self.counts.vacuumed += vacuumed;
         Ok(())
     }
 
