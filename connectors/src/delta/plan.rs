@@ -105,6 +105,13 @@ pub(crate) fn times_told(stats: Option<&str>, column: &str) -> Option<(i64, i64)
     Some((micros(&min_values)?, micros(&max_values)?.saturating_add(999)))
 }
 
+/// The newest time no later than `until` that files surely hold, of the least and the greatest of each. One that holds later
+/// ones, too, counts by its least, and one that holds nothing else does not count.
+pub(crate) fn newest_until(told: impl IntoIterator<Item = (i64, i64)>, until: i64) -> Option<i64> {
+    let within = told.into_iter().filter(|(least, _)| *least <= until);
+    within.map(|(least, greatest)| if greatest <= until { greatest } else { least }).max()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,5 +198,20 @@ mod tests {
         }
         assert_eq!(times_told(None, "t"), None);
         assert_eq!(times_told(Some("?"), "t"), None);
+    }
+
+    #[test]
+    fn one_time_that_is_far_ahead_hides_no_age() {
+        const HOUR: i64 = 3_600_000_000;
+        let now = 100 * HOUR;
+        let old = (now - 4 * HOUR, now - 3 * HOUR);
+        let ahead = now + 20 * HOUR;
+        // Alone in its file, beside what is old, and beside what is new.
+        assert_eq!(newest_until([old, (ahead, ahead)], now), Some(now - 3 * HOUR));
+        assert_eq!(newest_until([old, (now - 2 * HOUR, ahead)], now), Some(now - 2 * HOUR));
+        assert_eq!(newest_until([old, (now - 1, ahead)], now), Some(now - 1));
+        assert_eq!(newest_until([old, (now - 1, now)], now), Some(now));
+        assert_eq!(newest_until([(ahead, ahead)], now), None);
+        assert_eq!(newest_until([], now), None);
     }
 }

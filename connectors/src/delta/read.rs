@@ -195,6 +195,13 @@ impl OpenTable<'_> {
         self.files.iter().filter_map(told).map(|(_, greatest)| greatest).max()
     }
 
+    /// The same, but as if no row were later than `until`: one clock that is ahead says nothing of the others. Statistics
+    /// tell the ends of a file only, so one with rows on both sides counts by its least time.
+    pub fn latest_until(&self, column: Column<Timestamp>, until: EventTime) -> Option<EventTime> {
+        let told = |file: &File| plan::times_told(file.stats.as_deref(), column.name());
+        plan::newest_until(self.files.iter().filter_map(told), until)
+    }
+
     /// Hands each batch of the columns called `columns` (in the table's own order) to `visit`: all rows, or those whose
     /// time lies in a half-open stretch, µs. That column comes along. A column that a file lacks is missing from its
     /// batches.

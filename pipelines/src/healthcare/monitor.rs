@@ -84,6 +84,11 @@ const WRITTEN: [(&str, &str, Column<Timestamp>, Reach); 6] = [
     ("gold.medications.age", MEDICATIONS, Medications::WINDOW_END, Reach::SparseGold),
 ];
 
+/// How far the clocks of senders may be ahead and still tell when silver was written. Silver takes events up to
+/// `decoding.future_cap` ahead, a day, and one of them must not make it look new for as long. Windows of gold end no later
+/// than event time, which such a clock does not move.
+const AHEAD: Duration = Duration::from_mins(10);
+
 /// Which events reach a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -134,17 +139,22 @@ pub fn look(
     let manifests = Manifests(checkpoints).read()?;
     let newest = manifests.last().ok_or_else(|| Error::config("there are no checkpoints"))?;
     let reader = DeltaReader::at(place, &Access::from_environment())?;
-    let age = |path: &str, column: Column<Timestamp>| -> Result<Option<i64>> {
-        let newest = reader.open(path)?.and_then(|table| table.latest(column));
-        Ok(newest.map(|at| now - at))
-    };
+    let until = now.saturating_add(micros(AHEAD));
+    let age =
+        |path: &str, column: Column<Timestamp>, reach: Option<Reach>| -> Result<Option<i64>> {
+            let newest = reader.open(path)?.and_then(|table| match reach {
+                Some(Reach::Silver) => table.latest_until(column, until),
+                _ => table.latest(column),
+            });
+            Ok(newest.map(|at| now - at))
+        };
     let tables = WRITTEN.into_iter().map(|(check, path, column, reach)| {
-        age(path, column).map(|age| TableAge { check, reach, age })
+        age(path, column, Some(reach)).map(|age| TableAge { check, reach, age })
     });
     Ok(Seen {
         finished: is_finished(newest),
         checkpoint_age: now - newest.created_at,
-        arrival_age: age(BRONZE, Bronze::INGESTED_AT)?,
+        arrival_age: age(BRONZE, Bronze::INGESTED_AT, None)?,
         tables: tables.collect::<Result<_>>()?,
         lag: source.map(|source| source.lag(&splits(newest))),
     })
