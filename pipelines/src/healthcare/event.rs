@@ -25,7 +25,7 @@ use thalweg_core::{Record, Result};
 
 use super::config::Decoding;
 use super::record::Event;
-use columns::{Columns, OPTIONAL, Unusable};
+use columns::{Columns, Counts, OPTIONAL, SEARCHED};
 use message::{Field, Message};
 
 /// Where the decoded columns begin among those of [`Event`]; in front of them is the provenance.
@@ -107,6 +107,7 @@ impl Format for HealthcareFormat {
 pub struct DecodeCounters {
     unknown_fields: AtomicU64,
     unusable: [AtomicU64; Field::COUNT],
+    withheld: [AtomicU64; Field::COUNT],
 }
 
 impl DecodeCounters {
@@ -116,35 +117,57 @@ impl DecodeCounters {
     }
 
     /// Values of optional fields (name, consciousness, oxygen, …) that could not be used and became null, by field; a
-    /// rising count means that a producer has a format of its own, or changed it. Of `event_id`, `medication`, `unit` and
-    /// `device_id` those that seem to hold an identifier are among them.
+    /// rising count means that a producer has a format of its own, or changed it.
     pub fn unusable(&self) -> Vec<(&'static str, u64)> {
-        let count = |field: Field| {
-            self.unusable.get(field as usize).map_or(0, |count| count.load(Ordering::Relaxed))
-        };
-        OPTIONAL.into_iter().map(|field| (field.name(), count(field))).collect()
+        read(&OPTIONAL, &self.unusable)
     }
 
-    /// Those of all fields.
+    /// Texts of `event_id`, `medication`, `unit` and `device_id` that seemed to hold an identifier and became null, by field;
+    /// one is enough to ask its sender.
+    pub fn withheld(&self) -> Vec<(&'static str, u64)> {
+        read(&SEARCHED, &self.withheld)
+    }
+
+    /// Unusable values of all fields.
     pub fn unusable_fields(&self) -> u64 {
         self.unusable().into_iter().map(|(_, count)| count).sum()
     }
 
     /// Adds up. The log is told once of each field: whoever writes one so writes many.
-    fn add_unusable(&self, unusable: &Unusable) {
-        for field in OPTIONAL {
-            let index = field as usize;
-            let Some((values, count)) = unusable.get(index).zip(self.unusable.get(index)) else {
-                continue;
-            };
-            if *values > 0 && count.fetch_add(*values, Ordering::Relaxed) == 0 {
-                tracing::warn!(
-                    field = field.name(),
-                    "values of an optional field that could not be used, or seem to hold an identifier, became null: look at what its senders write"
-                );
-            }
+    fn add(&self, unusable: &Counts, withheld: &Counts) {
+        for field in begun(&OPTIONAL, &self.unusable, unusable) {
+            tracing::warn!(
+                field,
+                "values of an optional field could not be used and became null: look at what its senders write"
+            );
+        }
+        for field in begun(&SEARCHED, &self.withheld, withheld) {
+            tracing::warn!(
+                field,
+                "values of a field seemed to hold identifiers and were left out: look at what its senders write"
+            );
         }
     }
+}
+
+fn read(fields: &[Field], counters: &[AtomicU64]) -> Vec<(&'static str, u64)> {
+    let count = |field: Field| {
+        counters.get(field as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    };
+    fields.iter().map(|field| (field.name(), count(*field))).collect()
+}
+
+/// Adds `counts`, and names the fields that had none before.
+fn begun(fields: &[Field], counters: &[AtomicU64], counts: &Counts) -> Vec<&'static str> {
+    let mut begun = Vec::new();
+    for field in fields {
+        let index = *field as usize;
+        let Some((count, counter)) = counts.get(index).zip(counters.get(index)) else { continue };
+        if *count > 0 && counter.fetch_add(*count, Ordering::Relaxed) == 0 {
+            begun.push(field.name());
+        }
+    }
+    begun
 }
 
 struct HealthcareDecoder {
@@ -166,9 +189,8 @@ impl Decoder for HealthcareDecoder {
                 Err(code) => self.columns.append_unreadable(code),
             }
         }
-        let unusable = self.columns.take_unusable();
         self.counters.unknown_fields.fetch_add(unknown, Ordering::Relaxed);
-        self.counters.add_unusable(&unusable);
+        self.counters.add(&self.columns.take_unusable(), &self.columns.take_withheld());
         Ok(self.columns.finish())
     }
 }

@@ -10,6 +10,8 @@ use thalweg_runtime::JobMetrics;
 pub(super) struct Unusable {
     /// Of optional fields: they became null.
     pub(super) decoded: Vec<(String, u64)>,
+    /// Texts that seemed to hold an identifier: they became null.
+    pub(super) withheld: Vec<(String, u64)>,
     /// Of identities: they are masked whole.
     pub(super) masked: Vec<(String, u64)>,
 }
@@ -70,6 +72,11 @@ pub(super) fn text(job: Option<&JobMetrics>, readers: usize, unusable: &Unusable
         "thalweg_decode_unusable_values_total",
         "Values of optional fields that could not be used and became null.",
         &unusable.decoded,
+    );
+    text.by_column(
+        "thalweg_decode_withheld_values_total",
+        "Texts that seemed to hold an identifier and became null.",
+        &unusable.withheld,
     );
     text.by_column(
         "thalweg_mask_unparsed_values_total",
@@ -162,6 +169,7 @@ mod tests {
         job.losses.store(2, Ordering::Relaxed);
         let unusable = Unusable {
             decoded: vec![("oxygen".to_owned(), 4)],
+            withheld: vec![("medication".to_owned(), 6)],
             masked: vec![("name".to_owned(), 0), ("ssn".to_owned(), 1)],
         };
         let text = text(Some(&job), 2, &unusable);
@@ -174,6 +182,7 @@ mod tests {
             "thalweg_node_null_key_rows_dropped_total{node=\"per-minute-partial\"} 4",
             "thalweg_node_null_key_rows_dropped_total{node=\"validate\"} 0",
             "thalweg_decode_unusable_values_total{column=\"oxygen\"} 4",
+            "thalweg_decode_withheld_values_total{column=\"medication\"} 6",
             "thalweg_mask_unparsed_values_total{column=\"name\"} 0",
             "thalweg_mask_unparsed_values_total{column=\"ssn\"} 1",
             "thalweg_checkpoint_timestamp_seconds 1.5",

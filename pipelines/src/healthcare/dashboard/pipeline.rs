@@ -46,8 +46,10 @@ impl Observed {
     pub(super) fn unusable(&self) -> Unusable {
         let owned = |(name, count): (&str, u64)| (name.to_owned(), count);
         let decoded = self.decoded.iter().flat_map(|counters| counters.unusable());
+        let withheld = self.decoded.iter().flat_map(|counters| counters.withheld());
         Unusable {
             decoded: decoded.map(owned).collect(),
+            withheld: withheld.map(owned).collect(),
             masked: self.tap().map(|tap| tap.masked().unparsed()).unwrap_or_default(),
         }
     }

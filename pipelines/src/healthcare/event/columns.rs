@@ -15,8 +15,7 @@ use super::{spelling, time};
 use crate::healthcare::blood_pressure::BloodPressure;
 use crate::healthcare::{identifiers, reason};
 
-/// The fields of which a value that cannot be used, or must not be shown, becomes null and is counted; those of all others
-/// have reason codes.
+/// The fields of which a value that cannot be used becomes null and is counted; those of all others have reason codes.
 pub(super) const OPTIONAL: [Field; 11] = [
     Field::EventId,
     Field::Name,
@@ -31,8 +30,13 @@ pub(super) const OPTIONAL: [Field; 11] = [
     Field::DeviceId,
 ];
 
-/// How many values could not be used, by field.
-pub(super) type Unusable = [u64; Field::COUNT];
+/// The fields that are shown as they were sent, but for a text that seems to hold an identifier: it becomes null, and is
+/// counted by itself.
+pub(super) const SEARCHED: [Field; 4] =
+    [Field::EventId, Field::Medication, Field::Unit, Field::DeviceId];
+
+/// How many values, by field.
+pub(super) type Counts = [u64; Field::COUNT];
 
 #[derive(Debug)]
 pub(super) struct Columns {
@@ -61,7 +65,8 @@ pub(super) struct Columns {
     decode_errors: ListBuilder<StringBuilder>,
     /// Reason codes of the row at hand.
     codes: Vec<&'static str>,
-    unusable: Unusable,
+    unusable: Counts,
+    withheld: Counts,
 }
 
 impl Default for Columns {
@@ -92,6 +97,7 @@ impl Default for Columns {
             decode_errors: ListBuilder::new(StringBuilder::new()),
             codes: Vec::new(),
             unusable: [0; Field::COUNT],
+            withheld: [0; Field::COUNT],
         }
     }
 }
@@ -159,8 +165,12 @@ impl Columns {
             (&mut self.device_id, Field::DeviceId),
         ] {
             let value = message.scalar(field);
-            let kept = text_or_number(&value).filter(|_| !discloses(field, &value));
-            column.append_option(counted(kept, &value, field, unusable));
+            if discloses(field, &value) {
+                column.append_null();
+                count(&mut self.withheld, field);
+            } else {
+                column.append_option(counted(text_or_number(&value), &value, field, unusable));
+            }
         }
         let field = Field::Consciousness;
         let value = message.scalar(field);
@@ -180,8 +190,13 @@ impl Columns {
     }
 
     /// Values of optional fields that became null since this was last asked.
-    pub(super) fn take_unusable(&mut self) -> Unusable {
+    pub(super) fn take_unusable(&mut self) -> Counts {
         std::mem::replace(&mut self.unusable, [0; Field::COUNT])
+    }
+
+    /// Texts that were left out since this was last asked because they seem to hold an identifier.
+    pub(super) fn take_withheld(&mut self) -> Counts {
+        std::mem::replace(&mut self.withheld, [0; Field::COUNT])
     }
 
     /// The columns in the order of the record; leaves the builders empty.
@@ -301,11 +316,16 @@ fn counted<T>(
     kept: Option<T>,
     value: &Scalar<'_>,
     field: Field,
-    unusable: &mut Unusable,
+    unusable: &mut Counts,
 ) -> Option<T> {
-    let is_unusable = kept.is_none() && *value != Scalar::Null;
-    if is_unusable && let Some(count) = unusable.get_mut(field as usize) {
-        *count += 1;
+    if kept.is_none() && *value != Scalar::Null {
+        count(unusable, field);
     }
     kept
+}
+
+fn count(counts: &mut Counts, field: Field) {
+    if let Some(count) = counts.get_mut(field as usize) {
+        *count += 1;
+    }
 }
