@@ -10,7 +10,8 @@
 pub enum Leak {
     /// `123-45-6789` or `123 45 6789`, alone or in a text. Nine bare digits may count anything.
     Ssn,
-    /// `(555) 123-7890`, `555-123-7890`, `555.123.7890`, or `+` and 8 to 15 digits.
+    /// `(555) 123-7890`, `555-123-7890`, `555.123.7890`, `555 123-7890`, or `+` and 8 to 15 digits. No part of an object
+    /// identifier (`2.16.840.1.113883.3.239.123.4567`).
     Phone,
     /// `someone@example.org`.
     Email,
@@ -89,7 +90,7 @@ fn find(bytes: &[u8], allowed: Option<Leak>) -> Option<Leak> {
         let rest = bytes.get(at..).unwrap_or_default();
         let begins = !before.is_ascii_alphanumeric() && before != b'*';
         let found = match byte {
-            b'0'..=b'9' if begins => number(rest),
+            b'0'..=b'9' if begins => number(bytes.get(..at).unwrap_or_default(), rest),
             b'(' => dialled(rest).then_some(Leak::Phone),
             b'+' if begins => abroad(rest).then_some(Leak::Phone),
             b'@' => is_email(bytes.get(..at).unwrap_or_default(), rest).then_some(Leak::Email),
@@ -103,12 +104,11 @@ fn find(bytes: &[u8], allowed: Option<Leak>) -> Option<Leak> {
     None
 }
 
-/// What begins with a digit.
-fn number(text: &[u8]) -> Option<Leak> {
-    let shaped = |shape: &[usize], separators: &[u8]| groups(text, shape, separators);
-    if shaped(&[3, 2, 4], b"- ") {
+/// What begins with a digit, behind `before`.
+fn number(before: &[u8], text: &[u8]) -> Option<Leak> {
+    if groups(text, &[3, 2, 4], b"- ") {
         Some(Leak::Ssn)
-    } else if shaped(&[3, 3, 4], b"-. ") {
+    } else if mixed_groups(text, &[3, 3, 4], b"-. ") && !is_in_object_identifier(before, text) {
         Some(Leak::Phone)
     } else if is_date(text) {
         Some(Leak::Date)
@@ -119,21 +119,38 @@ fn number(text: &[u8]) -> Option<Leak> {
 
 /// Groups of digits of these lengths, the same separator between them, and nothing alike behind.
 fn groups(text: &[u8], shape: &[usize], separators: &[u8]) -> bool {
+    separators.iter().any(|separator| mixed_groups(text, shape, std::slice::from_ref(separator)))
+}
+
+/// The same, but whatever separators between them.
+fn mixed_groups(text: &[u8], shape: &[usize], separators: &[u8]) -> bool {
     let mut rest = text;
-    let mut separator = None;
     for (index, &length) in shape.iter().enumerate() {
         if index > 0 {
-            let Some((&found, behind)) = rest.split_first() else { return false };
-            if !separators.contains(&found) || separator.is_some_and(|known| known != found) {
+            let Some((found, behind)) = rest.split_first() else { return false };
+            if !separators.contains(found) {
                 return false;
             }
-            separator = Some(found);
             rest = behind;
         }
         let Some((_, behind)) = super::take_digits(rest, length) else { return false };
         rest = behind;
     }
     ends(rest)
+}
+
+/// Whether `555.123.7890` at the beginning of `text` is a part of more than four numbers with dots between them: the country
+/// code may be a fourth.
+fn is_in_object_identifier(before: &[u8], text: &[u8]) -> bool {
+    if text.get(3) != Some(&b'.') || text.get(7) != Some(&b'.') {
+        return false;
+    }
+    let is_dotted = |b: &&u8| b.is_ascii_digit() || **b == b'.';
+    let in_front = before.iter().rev().take_while(is_dotted).filter(|b| **b == b'.').count();
+    let behind = text.iter().take_while(is_dotted).filter(|b| **b == b'.').count();
+    // A full stop at the end is none of its dots.
+    let stop = text.iter().take_while(is_dotted).last() == Some(&b'.');
+    in_front + behind - usize::from(stop) > 3
 }
 
 fn ends(rest: &[u8]) -> bool {
@@ -146,8 +163,11 @@ fn dialled(text: &[u8]) -> bool {
         return false;
     };
     let Some(rest) = rest.strip_prefix(b")") else { return false };
-    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
-    groups(rest, &[3, 4], b"-. ") || groups(rest, &[7], b"")
+    let rest = match rest {
+        [b' ' | b'-' | b'.', behind @ ..] => behind,
+        _ => rest,
+    };
+    mixed_groups(rest, &[3, 4], b"-. ") || mixed_groups(rest, &[7], b"")
 }
 
 fn abroad(text: &[u8]) -> bool {
@@ -175,13 +195,21 @@ fn groups_loosely(text: &[u8], shape: &[usize]) -> bool {
     text.get(..10).is_some_and(|date| groups(date, shape, b"-/."))
 }
 
+/// Rates (`NS@83.33ml/h`) and addresses of machines (`pump@10.0.0.12`) have dots, too, but no top-level domain.
 fn is_email(before: &[u8], at: &[u8]) -> bool {
     let has_local = before.last().is_some_and(|b| b.is_ascii_alphanumeric() || b"._+-".contains(b));
     let domain = at.get(1..).unwrap_or_default();
     let length = domain.iter().take_while(|b| b.is_ascii_alphanumeric() || b".-".contains(b));
     let domain = domain.get(..length.count()).unwrap_or_default();
-    let dot = domain.iter().position(|b| *b == b'.');
-    has_local && dot.is_some_and(|dot| dot > 0 && dot + 2 < domain.len())
+    let mut labels = domain.split(|b| *b == b'.');
+    let has_host = labels.next().is_some_and(|host| !host.is_empty());
+    has_local && has_host && labels.any(begins_like_top_level)
+}
+
+/// Two letters at least, up to a dash: the text may go on behind the address.
+fn begins_like_top_level(label: &[u8]) -> bool {
+    let name = label.split(|b| *b == b'-').next().unwrap_or_default();
+    name.len() >= 2 && name.iter().all(u8::is_ascii_alphabetic)
 }
 
 #[cfg(test)]
@@ -196,10 +224,22 @@ mod tests {
             ("555-123-7890", Leak::Phone),
             ("(555) 123-7890", Leak::Phone),
             ("(555)1237890", Leak::Phone),
+            ("(555)-123-7890", Leak::Phone),
+            ("(555).123.7890", Leak::Phone),
+            ("555 123-7890", Leak::Phone),
+            ("555.123-7890", Leak::Phone),
+            ("1.555.123.7890", Leak::Phone),
+            ("bed 1.2.3.4 555.123.7890.", Leak::Phone),
+            ("1.2.3.4.555-123-7890", Leak::Phone),
             ("tel 555.123.7890", Leak::Phone),
             ("+44 20 7946 0958", Leak::Phone),
             ("jane.doe@example.org", Leak::Email),
             ("<j@a.io>", Leak::Email),
+            ("ask j_d+x@mail.163.com.", Leak::Email),
+            ("j@163.com", Leak::Email),
+            ("j@a.org-", Leak::Email),
+            ("j@a.org-5", Leak::Email),
+            ("j@xn--e1afmkfd.xn--p1ai", Leak::Email),
             ("1985-03-15", Leak::Date),
             ("born 03/15/1985", Leak::Date),
             ("15.03.1985", Leak::Date),
@@ -267,7 +307,24 @@ mod tests {
             "123-45-67890",
             "9123-45-6789",
             "é",
+            "NS@83.33ml/h",
+            "D5W@125.5ml/hr",
+            "Heparin 25000U@12.50ml/h",
+            "pump@10.0.0.12",
+            "pump@10.0.0.12.",
+            "1.2.840.113619.2.55.3.604.119.123.456.7890",
+            "2.16.840.1.113883.3.239.123.4567",
         ] {
+            assert_eq!(find_leak(text), None, "{text}");
+        }
+    }
+
+    /// `docs/guide/privacy.md` names them: too much that is none looks like it.
+    #[test]
+    fn shapes_that_are_not_looked_for() {
+        for text in
+            ["3/15/1985", "123.45.6789", "555-123-7890x4", "pt123-45-6789", "MON123-45-6789"]
+        {
             assert_eq!(find_leak(text), None, "{text}");
         }
     }
