@@ -262,10 +262,12 @@ fn ten_times_the_sustainable_rate_is_survived_in_bounded_memory() {
         caught >> 20
     );
     let (bound, backlog) = (calm + CATCH_UP_ROOM, bytes_of(waiting));
-    println!("{} MiB of messages waited, {} MiB may be taken", backlog >> 20, bound >> 20);
+    // What is no larger than the bound could be buffered as a whole, and stay below it.
+    let tells = if backlog > bound / 2 * 3 { "" } else { ": too little to tell what is buffered" };
+    println!("{} MiB of messages waited, {} MiB may be taken{tells}", backlog >> 20, bound >> 20);
     assert!(caught < bound, "{} MiB before, {} MiB when it caught up", calm >> 20, caught >> 20);
     if seconds >= LONG {
-        assert!(backlog > bound / 2 * 3, "so little could be buffered, and nobody would see it");
+        assert!(tells.is_empty(), "so little could be buffered, and nobody would see it");
     }
     Command::new("kill").args(["-TERM", &job.id().to_string()]).status().unwrap();
     assert!(job.wait().unwrap().success());

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const MOTO: &str = "5.2.5";
+const DELTALAKE: &str = "1.6.6";
+const PYARROW: &str = "26.0.1";
 const AZURITE: &str = "3.35.0";
 const PLAYWRIGHT: &str = "1.65.1";
 const AXE: &str = "4.14.1";
@@ -21,6 +23,17 @@ pub(super) fn moto() -> Result<PathBuf, String> {
     let moto = format!("moto[s3]=={MOTO}");
     let folder = python_environment(&format!("moto-{MOTO}"), &[&moto, "flask", "flask-cors"])?;
     Ok(folder.join("bin/moto_server"))
+}
+
+/// A Python with another library for Delta Lake than ours, `deltalake`, and `pyarrow`, by which it gives rows.
+///
+/// # Errors
+/// It cannot be installed here; one line says why.
+pub fn deltalake() -> Result<PathBuf, String> {
+    let packages = [format!("deltalake=={DELTALAKE}"), format!("pyarrow=={PYARROW}")];
+    let name = format!("deltalake-{DELTALAKE}-pyarrow-{PYARROW}");
+    let folder = python_environment(&name, &packages.each_ref().map(String::as_str))?;
+    Ok(folder.join("bin/python"))
 }
 
 /// A folder `name` with a virtual environment of Python that has these packages.

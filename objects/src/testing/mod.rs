@@ -26,7 +26,7 @@ use std::path::Path;
 use crate::client::Access;
 use crate::place::{Place, Remote};
 pub use browser::Browser;
-pub use install::python_environment;
+pub use install::{deltalake, python_environment};
 use process::Process;
 use proxy::Upstream;
 pub use proxy::{Fault, Proxy};

@@ -91,20 +91,23 @@ export async function accessible(page, name, least = 15) {
   check(over <= 0, `${name} is ${over} pixels too wide`);
 }
 
+/** Dark and light, on a desk and on a phone. Each has another theme than the one before it, the first is dark, the last light. */
+const LOOKS = [["desk", "dark"], ["desk", "light"], ["phone", "dark"], ["phone", "light"]];
+/** Both themes and both sizes in half the time. */
+export const TWO_LOOKS = [["phone", "dark"], ["desk", "light"]];
+
 /**
- * The same for a page that is open, in dark and light, on a desk and on a phone. It begins light and ends so, as large as a
- * phone. With another theme the page begins anew: `ready` brings it to where it is to be looked at.
+ * The same for a page that is open, in `looks`. It begins light and ends so. With another theme the page begins anew: `ready`
+ * brings it to where it is to be looked at.
  */
-export async function everyLook(page, name, ready) {
-  for (const [device, size] of Object.entries(DEVICES)) {
-    await page.setViewportSize(size);
-    for (const colorScheme of ["dark", "light"]) {
-      const before = await page.locator("h1").elementHandle();
-      await page.emulateMedia({ colorScheme });
-      await page.waitForFunction((before) => !before.isConnected && document.querySelector("h1"), before);
-      await ready();
-      await accessible(page, `${name}, ${colorScheme}, on a ${device}`);
-    }
+export async function everyLook(page, name, ready, looks = LOOKS) {
+  for (const [device, colorScheme] of looks) {
+    await page.setViewportSize(DEVICES[device]);
+    const before = await page.locator("h1").elementHandle();
+    await page.emulateMedia({ colorScheme });
+    await page.waitForFunction((before) => !before.isConnected && document.querySelector("h1"), before);
+    await ready();
+    await accessible(page, `${name}, ${colorScheme}, on a ${device}`);
   }
 }
 

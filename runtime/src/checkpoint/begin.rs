@@ -25,7 +25,10 @@ pub(crate) async fn begin(
 ) -> Result<()> {
     let newest = in_place(|| read_newest(context.storage.as_ref()))?;
     let Some((head, bytes)) = newest else {
-        return in_place(|| genesis(context, token, None));
+        let (made, digest) = in_place(|| genesis(context, token, None))?;
+        // What this process began with: where another has gone on meanwhile, and cleaned up, its end is not ours (P6).
+        let mut lineage = lineage.lock().unwrap_or_else(PoisonError::into_inner);
+        return lineage.check(&made, &digest);
     };
     let begun = head.attempt.starts_with(&context.run) && head.kind != ManifestKind::Sealed;
     if !fresh || begun {
@@ -34,11 +37,15 @@ pub(crate) async fn begin(
     // A copy of this job that has gone on meanwhile is not closed by one that wakes up.
     lineage.lock().unwrap_or_else(PoisonError::into_inner).check(&head, &sha256(&bytes))?;
     let (head, digest) = roll_forward(context, Chain::Ends).await?;
-    in_place(|| genesis(context, token, Some((&head, digest))))
+    in_place(|| genesis(context, token, Some((&head, digest)))).map(drop)
 }
 
-/// The first manifest of a chain, behind the newest one of the chain that it follows.
-fn genesis(context: &JobContext, token: &str, follows: Option<(&Manifest, String)>) -> Result<()> {
+/// The first manifest of a chain, behind the newest one of the chain that it follows, and the digest of its stored bytes.
+fn genesis(
+    context: &JobContext,
+    token: &str,
+    follows: Option<(&Manifest, String)>,
+) -> Result<(Manifest, String)> {
     // The input is asked first: one that cannot answer must not cost the old chain.
     let sources = sources(context)?;
     let chain = uuid::Uuid::new_v4().simple().to_string();
@@ -72,12 +79,14 @@ fn genesis(context: &JobContext, token: &str, follows: Option<(&Manifest, String
         pending: Vec::new(),
     };
     failpoint::hit("genesis.before")?;
-    create_manifest(context, &manifest)?;
+    let bytes = create_manifest(context, &manifest)?;
     failpoint::hit("genesis.after")?;
-    check_behind(context, &manifest)
+    check_behind(context, &manifest)?;
+    Ok((manifest, sha256(&bytes)))
 }
 
-/// What one that slept has created where a later owner has cleaned up begins and ends nothing (P7).
+/// What one that slept has created where a later owner has cleaned up begins and ends nothing (P7). M(0) has no parent
+/// that could be gone: whoever has made it looks at what is newest then.
 fn check_behind(context: &JobContext, created: &Manifest) -> Result<()> {
     match (created.number.0.checked_sub(1), &created.parent) {
         (Some(parent), Some(digest)) => {

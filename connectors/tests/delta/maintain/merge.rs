@@ -12,14 +12,12 @@ use serde_json::{Value, json};
 use thalweg_connectors::delta::{Compaction, DeltaSink, Vacuum};
 use thalweg_core::CheckpointId;
 use thalweg_core::connector::sink::{Committer, PendingCommit, Sink, TargetExpectation};
-use thalweg_objects::testing::python_environment;
+use thalweg_objects::testing::deltalake;
 
 use super::keeper::{
     NOTHING, actions, all_files, at_once, compact, files_on_disk, maintenance, read, rows, troubled,
 };
 use crate::support::{self, Lake, TABLE, batch, schema, stage, writer};
-
-const DELTALAKE: &str = "1.6.6";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_the_same_whatever_a_table_is_partitioned_by() {
@@ -212,10 +210,8 @@ async fn a_table_with_features_that_are_not_understood_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_independent_reader_sees_the_same_rows() {
     // Another library than ours, in an environment of its own: what the system's Python has is nobody's choice.
-    let package = format!("deltalake=={DELTALAKE}");
-    let installed = python_environment(&format!("deltalake-{DELTALAKE}"), &[&package, "pyarrow"]);
-    let python = match installed {
-        Ok(environment) => environment.join("bin/python"),
+    let python = match deltalake() {
+        Ok(python) => python,
         Err(why) => {
             let required = std::env::var("THALWEG_REQUIRE_EMULATORS").is_ok_and(|v| v == "1");
             assert!(!required, "THALWEG_REQUIRE_EMULATORS=1, but: {why}");

@@ -41,27 +41,36 @@ const ALL: [Fault; 9] = [
     Fault::Clock,
 ];
 
-/// How often a fault that did not happen when it was its turn is tried again before the others.
+/// How often a fault that does not happen is tried before the others have their turn, and it has the next behind them.
 const TRIES: usize = 3;
 
-impl Fault {
-    /// The `number`-th one: first one of each, until it happened, then at random, deaths and writers more often than the
-    /// slow ones.
-    pub(crate) fn next(number: usize, counts: &Counts, random: &mut StdRng) -> Self {
-        let missing = ALL.into_iter().find(|fault| counts.of(*fault) == 0);
-        if let Some(fault) = missing.filter(|_| number < TRIES * ALL.len()) {
+/// How often each of all faults was tried before it had happened.
+#[derive(Debug, Default)]
+pub(crate) struct Turns([usize; ALL.len()]);
+
+impl Turns {
+    /// First one of each, until it happened, but not for ever; then at random, deaths and writers more often than the slow
+    /// ones.
+    pub(crate) fn next(&mut self, counts: &Counts, random: &mut StdRng) -> Fault {
+        let is_over = self.0.iter().sum::<usize>() >= TRIES * ALL.len();
+        let missing = ALL.into_iter().zip(&mut self.0).filter(|(fault, _)| counts.of(*fault) == 0);
+        // The first of those that have had the fewest turns.
+        if let Some((fault, tries)) = missing.min_by_key(|(_, tries)| **tries / TRIES)
+            && !is_over
+        {
+            *tries += 1;
             return fault;
         }
         match random.random_range(0..20) {
-            0..7 => Self::Kill9,
-            7..10 => Self::Zombie,
-            10..12 => Self::Copy,
-            12..13 => Self::Broker,
-            13..15 => Self::Optimize,
-            15..16 => Self::Vacuum,
-            16..17 => Self::Column,
-            17..19 => Self::Disk,
-            _ => Self::Clock,
+            0..7 => Fault::Kill9,
+            7..10 => Fault::Zombie,
+            10..12 => Fault::Copy,
+            12..13 => Fault::Broker,
+            13..15 => Fault::Optimize,
+            15..16 => Fault::Vacuum,
+            16..17 => Fault::Column,
+            17..19 => Fault::Disk,
+            _ => Fault::Clock,
         }
     }
 }
@@ -145,14 +154,18 @@ mod tests {
 
     #[test]
     fn a_fault_has_its_turn_until_it_happened_and_not_for_ever() {
-        let mut random = StdRng::seed_from_u64(1);
+        let (mut random, mut turns) = (StdRng::seed_from_u64(1), Turns::default());
         let mut counts = Counts { kill9: 1, optimize: 1, ..Counts::default() };
-        assert_eq!(Fault::next(2, &counts, &mut random), Fault::Vacuum);
-        assert_eq!(Fault::next(3, &counts, &mut random), Fault::Vacuum);
+        assert_eq!(turns.next(&counts, &mut random), Fault::Vacuum);
+        assert_eq!(turns.next(&counts, &mut random), Fault::Vacuum);
         counts.vacuum = 1;
-        assert_eq!(Fault::next(4, &counts, &mut random), Fault::Column);
-        let later: Vec<_> =
-            (TRIES * ALL.len()..1_000).map(|n| Fault::next(n, &counts, &mut random)).collect();
+        assert_eq!(turns.next(&counts, &mut random), Fault::Column);
+        counts = Counts { column: 1, stop: 1, copies: 1, disk: 1, ..counts };
+        // Two that do not happen take turns.
+        let next: Vec<_> = (0..3 * TRIES).map(|_| turns.next(&counts, &mut random)).collect();
+        let (broker, clock) = ([Fault::Broker; TRIES], [Fault::Clock; TRIES]);
+        assert_eq!(next, [broker, clock, broker].concat());
+        let later: Vec<_> = (0..1_000).map(|_| turns.next(&counts, &mut random)).collect();
         assert!(ALL.iter().all(|fault| later.contains(fault)));
     }
 

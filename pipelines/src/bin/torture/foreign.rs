@@ -1,15 +1,12 @@
 //! Another Delta writer: Python's `deltalake`, which compacts, vacuums and adds columns while the job commits.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use thalweg_core::{Error, Result};
-
-use crate::told::note;
+use thalweg_objects::testing::deltalake;
 
 const FOREIGN: &str = include_str!("foreign.py");
-/// Pinned: the oracle reads tables with it.
-const REQUIREMENTS: [&str; 2] = ["deltalake==1.6.6", "pyarrow"];
 
 /// A Python that has the libraries.
 #[derive(Debug, Clone)]
@@ -18,31 +15,10 @@ pub(crate) struct Python(PathBuf);
 impl Python {
     /// The one in the user's cache, made at the first time.
     pub(crate) fn find() -> Result<Self> {
-        let cache = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        let folder = cache.join(".cache/thalweg/torture-python");
-        let python = folder.join("bin/python");
-        let works = |python: &Path| {
-            let mut check = Command::new(python);
-            check.args(["-c", "import deltalake, pyarrow"]);
-            check.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
-        };
-        if works(&python) {
-            return Ok(Self(python));
-        }
-        note(&format!("installing {} for the oracle", REQUIREMENTS.join(" and ")));
-        let ran = |command: &mut Command| {
-            command.stdout(Stdio::null()).status().is_ok_and(|status| status.success())
-        };
-        let made = ran(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-            && ran(Command::new(&python).args(["-m", "pip", "install", "-q"]).args(REQUIREMENTS));
-        if made && works(&python) {
-            return Ok(Self(python));
-        }
-        Err(Error::config(format!(
-            "the oracle needs python3 with venv and {}: install them, or make {} by hand",
-            REQUIREMENTS.join(", "),
-            folder.display()
-        )))
+        let found = deltalake().map(Self);
+        found.map_err(|why| {
+            Error::config(format!("the oracle needs python3 with venv, and pip: {why}"))
+        })
     }
 
     /// Runs a script to its end; its output. Fails with the end of what it said.

@@ -18,7 +18,7 @@ use thalweg_runtime::SystemClock;
 
 use crate::TortureArgs;
 use crate::ends::End;
-use crate::faults::{Counts, Fault};
+use crate::faults::{Counts, Turns};
 use crate::feeder::{PARTITIONS, feed};
 use crate::foreign::Python;
 use crate::oracle::{Evidence, dump, judge};
@@ -42,6 +42,7 @@ pub(crate) struct Torture {
     topic: String,
     clock: SystemClock,
     counts: Counts,
+    turns: Turns,
     /// The table that another writer compacted last.
     optimized: &'static str,
     workers: u32,
@@ -75,6 +76,7 @@ impl Torture {
             topic,
             clock,
             counts,
+            turns: Turns::default(),
             optimized,
             workers,
         })
@@ -132,7 +134,6 @@ impl Torture {
         let length = Duration::from_secs_f64(self.args.minutes * 60.0);
         let begun = self.clock.monotonic();
         let mut worker = self.start(kafka, None, None)?;
-        let mut number = 0;
         loop {
             let passed = self.clock.monotonic().saturating_sub(begun);
             // However short the run, each fault has its turn.
@@ -140,8 +141,7 @@ impl Torture {
                 break;
             }
             self.pause(300..3_000);
-            let fault = Fault::next(number, &self.counts, &mut self.random);
-            number += 1;
+            let fault = self.turns.next(&self.counts, &mut self.random);
             note(&format!("{fault:?} after {} events", sent.load(Ordering::Relaxed)));
             worker = self.inflict(fault, worker, kafka)?;
             worker = self.revived(worker, kafka)?;

@@ -21,17 +21,20 @@ const ASLEEP: i64 = 400;
 /// Lets the job go on from where the copy sleeps until the state that the copy knows and the manifest behind it are gone.
 /// Returns how many rows are committed.
 fn go_on(world: &World, known: &Manifest) -> u64 {
-    let read = source(ROWS);
-    let hand = read.control();
-    hold(&hand, ASLEEP);
-    let job = world.job(read).settings(Settings { keep_checkpoints: 2, ..settings() });
-    let job = job.start().unwrap();
-    let is_gone = || {
+    go_on_until(world, ASLEEP, || {
         let gone = |path: &str| world.storage.read(path).unwrap().is_none();
         gone(&Manifest::name(known.number.next()))
             && known.state.iter().any(|file| gone(&file.path))
-    };
-    let mut position = ASLEEP;
+    })
+}
+
+/// The same, by small steps from `position` on, until `is_gone` says so.
+fn go_on_until(world: &World, mut position: i64, is_gone: impl Fn() -> bool) -> u64 {
+    let read = source(ROWS);
+    let hand = read.control();
+    hold(&hand, position);
+    let job = world.job(read).settings(Settings { keep_checkpoints: 2, ..settings() });
+    let job = job.start().unwrap();
     while !is_gone() {
         assert!(!job.is_finished() && position + 10 < ROWS, "nothing was collected");
         position += 10;
@@ -177,6 +180,37 @@ fn a_new_chain_whose_process_wakes_up_behind_the_end_of_the_job_is_not_begun_and
     assert_eq!(*store.deleted.lock().unwrap(), Vec::<String>::new());
     assert_eq!(world.newest(), newest);
     assert_unharmed(&world);
+}
+
+#[test]
+fn a_first_start_that_wakes_up_behind_the_end_of_the_job_is_fenced_and_says_so() {
+    for fresh in [false, true] {
+        let world = World::new();
+        // It has found nothing and falls asleep before the first manifest.
+        let store = Arc::new(Mortal::new(&world.storage, Death::Never));
+        store.sleepy.store(true, Ordering::Relaxed);
+        let first = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS)).fresh(fresh);
+        let first = first.start().unwrap();
+        wait_for("the first start's sleep", || {
+            assert!(!first.is_finished());
+            store.asleep.load(Ordering::Relaxed)
+        });
+        go_on_until(&world, 10, || {
+            let names = world.storage.list("").unwrap();
+            let oldest = names.iter().filter_map(|name| Manifest::number_of(name)).min();
+            oldest.is_some_and(|number| number > CheckpointId::GENESIS)
+        });
+        assert!(run(world.job(source(ROWS))).unwrap().finished);
+        let newest = world.newest();
+        store.sleepy.store(false, Ordering::Relaxed);
+        let fenced = first.join().unwrap_err();
+        assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+        // It has made the first manifest once more, and that is nobody's beginning.
+        assert!(world.storage.read(&Manifest::name(CheckpointId::GENESIS)).unwrap().is_some());
+        assert_eq!(*store.deleted.lock().unwrap(), Vec::<String>::new());
+        assert_eq!(world.newest(), newest);
+        assert_unharmed(&world);
+    }
 }
 
 #[test]

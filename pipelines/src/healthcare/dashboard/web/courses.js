@@ -4,8 +4,8 @@
 const AGAIN = 1000;
 
 /**
- * Asked for at least every other time, ms: the job counts the running minutes of a patient for ten seconds after somebody has
- * asked (`followed.rs`).
+ * Those who have rows are asked for at least every other time, ms: the job counts the running minutes of a patient for ten
+ * seconds after somebody has asked, and of few at once (`followed.rs`).
  */
 const RENEW = 3000;
 
@@ -36,7 +36,8 @@ async function courseOf(id) {
  */
 export function courses(store, ids, show) {
   let known = ids.map(() => null);
-  let asked = 0;
+  // By a clock that nobody sets.
+  let asked = -Infinity;
   let timer = null;
   let closed = false;
   // Answers since the store's newest minute.
@@ -44,10 +45,10 @@ export function courses(store, ids, show) {
   let answers = 0;
   const isBehind = () => known.some((course) => !course || course.committed < store.committed);
 
-  async function read() {
-    asked = Date.now();
+  async function read(isWanted) {
+    asked = performance.now();
     if (minute !== store.committed) [minute, answers] = [store.committed, 0];
-    const found = await Promise.all(ids.map(courseOf));
+    const found = await Promise.all(ids.map((id, at) => isWanted(known[at]) ? courseOf(id) : known[at]));
     if (found.every(Boolean)) answers += 1;
     known = found.map((course, at) => course ?? known[at]);
     if (!closed && known.some(Boolean)) show(known);
@@ -58,19 +59,21 @@ export function courses(store, ids, show) {
     if (isBehind() || store.running !== null) ask();
   }
 
-  /** Asks, but neither at each step of a fast run nor twice at once. */
-  function ask() {
+  /** Asks, but neither at each step of a fast run nor twice at once; for those alone whose course `isWanted`. */
+  function ask(isWanted = () => true) {
     if (closed || timer !== null) return;
     timer = setTimeout(async () => {
-      try { await read(); } finally { timer = null; }
+      try { await read(isWanted); } finally { timer = null; }
       if (isBehind() && answers < ANSWERS) update();
-    }, Math.max(0, asked + AGAIN - Date.now()));
+    }, Math.max(0, asked + AGAIN - performance.now()));
   }
 
   // While nothing is told, nobody calls `update`; the next event of these patients is to be counted as theirs all the same.
+  // One of whom nothing is known takes no place of theirs.
+  const hasRows = (course) => course !== null && course.rows.length > 0;
   const renewal = setInterval(() => {
-    const isCounted = store.one("job") && known.some((course) => course !== NOBODY);
-    if (isCounted && store.status !== "paused" && Date.now() - asked >= RENEW) ask();
+    const isCounted = store.one("job") && known.some(hasRows);
+    if (isCounted && store.status !== "paused" && performance.now() - asked >= RENEW) ask(hasRows);
   }, RENEW);
 
   function close() {
