@@ -7,6 +7,8 @@ mod at_least_once;
 #[cfg(test)]
 mod brokers;
 #[cfg(test)]
+mod epochs;
+#[cfg(test)]
 mod exactly_once;
 #[cfg(test)]
 mod hanging;

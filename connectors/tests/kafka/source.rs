@@ -1,7 +1,6 @@
 //! The Kafka source against a real Apache Kafka.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -18,21 +17,21 @@ use thalweg_core::connector::source::Source;
 use crate::kafka_support::{Seen, WAIT, at, failure, numbers, produce, reader, source, writer};
 
 /// How long an answer of a broker may take, which a busy machine may hold up.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// Within this a reader has ended that does not wait for a broker. One that does would wait for its answers a minute each.
 const AT_ONCE: Duration = Duration::from_secs(45);
 
-fn topic(kafka: &KafkaServer, partitions: i32) -> String {
+pub(crate) fn topic(kafka: &KafkaServer, partitions: i32) -> String {
     let topic = unique_topic("source");
     kafka.create_topic(&topic, partitions, &[]).unwrap();
     topic
 }
 
-fn open(kafka: &KafkaServer, topic: &str) -> KafkaSource {
+pub(crate) fn open(kafka: &KafkaServer, topic: &str) -> KafkaSource {
     source(KafkaConfig::new(kafka.bootstrap_servers(), topic))
 }
 
-fn transactional(kafka: &KafkaServer, id: &str) -> BaseProducer {
+pub(crate) fn transactional(kafka: &KafkaServer, id: &str) -> BaseProducer {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", kafka.bootstrap_servers())
         .set("transactional.id", id)
@@ -42,7 +41,7 @@ fn transactional(kafka: &KafkaServer, id: &str) -> BaseProducer {
     producer
 }
 
-fn send(producer: &BaseProducer, topic: &str, payload: &str) {
+pub(crate) fn send(producer: &BaseProducer, topic: &str, payload: &str) {
     let record = BaseRecord::<(), str>::to(topic).partition(0).payload(payload);
     producer.send(record).map_err(|(error, _)| error).unwrap();
 }
@@ -369,123 +368,6 @@ fn a_topic_created_again_and_longer_is_data_loss() {
     let lenient = self::source(KafkaConfig { on_data_loss: OnDataLoss::Reset, ..config });
     lenient.verify(&identity, &splits).unwrap();
     assert_eq!(lenient.losses(), 1);
-}
-
-#[test]
-fn a_log_that_was_cut_short_and_has_grown_again_while_it_is_read_is_data_loss() {
-    let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
-    let topic = topic(&kafka, 1);
-    let servers = kafka.bootstrap_servers();
-    produce(servers, &topic, 1, 0..10);
-    let log = kafka.log_file(&topic, 0).unwrap();
-    let kept = std::fs::metadata(&log).unwrap().len();
-    produce(servers, &topic, 1, 10..20);
-    let source = open(&kafka, &topic);
-    let config = KafkaConfig::new(servers, &topic);
-    let lenient = self::source(KafkaConfig { on_data_loss: OnDataLoss::Reset, ..config });
-    let splits = source.start_splits().unwrap();
-    let (mut reader, mut lenient) = (reader(&source, splits.clone()), reader(&lenient, splits));
-    let (mut seen, mut passed) = (Seen::default(), Seen::default());
-    seen.read(reader.as_mut(), |seen| seen.count() == 20);
-    passed.read(lenient.as_mut(), |seen| seen.count() == 20);
-
-    cut(&kafka, &log, kept);
-    produce(servers, &topic, 1, 20..45);
-    assert_eq!(kafka.watermarks(&topic, 0).unwrap(), (0, 35));
-
-    let error = failure(reader.as_mut(), &mut seen);
-    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
-    let told = error.to_string();
-    assert!(told.contains("was cut short") && told.contains("--fresh"), "{told}");
-    assert_eq!(seen.count(), 20, "nothing behind the cut was handed out");
-    // The policy lets it pass, from the position on.
-    passed.read(lenient.as_mut(), |seen| seen.count() == 35);
-    assert_eq!(
-        passed.payloads(),
-        numbers(0..45)
-            .into_iter()
-            .filter(|n| !(20..30).contains(&n.parse::<i32>().unwrap()))
-            .collect::<Vec<_>>()
-    );
-}
-
-#[test]
-fn a_log_that_was_cut_short_and_has_grown_again_while_nobody_read_is_data_loss() {
-    let Some(kafka) = or_skip(KafkaServer::start_own(1)) else { return };
-    let topic = topic(&kafka, 1);
-    let servers = kafka.bootstrap_servers();
-    produce(servers, &topic, 1, 0..10);
-    let log = kafka.log_file(&topic, 0).unwrap();
-    let kept = std::fs::metadata(&log).unwrap().len();
-    produce(servers, &topic, 1, 10..20);
-    let source = open(&kafka, &topic);
-    let (identity, splits) = (source.identity().unwrap(), source.start_splits().unwrap());
-    let mut seen = Seen::default();
-    seen.read(reader(&source, splits.clone()).as_mut(), |seen| seen.count() == 20);
-    let mut stored = seen.stored(&source, &splits);
-    assert!(stored[0].properties.contains_key("leader_epoch"), "{stored:?}");
-
-    cut(&kafka, &log, kept);
-    produce(servers, &topic, 1, 20..45);
-    let source = open(&kafka, &topic);
-    source.verify(&identity, &stored).unwrap();
-    let mut seen = Seen::default();
-    let error = failure(reader(&source, stored.clone()).as_mut(), &mut seen);
-    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
-    let told = error.to_string();
-    assert!(told.contains("was cut short") && told.contains("--fresh"), "{told}");
-    assert_eq!(seen.count(), 0, "nothing behind the cut was handed out");
-    // The policy lets it pass, from the position on, and no start behind it counts it again.
-    let config = KafkaConfig::new(servers, &topic);
-    let lenient = self::source(KafkaConfig { on_data_loss: OnDataLoss::Reset, ..config });
-    let mut passed = Seen::default();
-    passed.read(reader(&lenient, stored.clone()).as_mut(), |seen| seen.count() == 15);
-    assert_eq!((passed.payloads(), lenient.losses()), (numbers(30..45), 1));
-    let behind = passed.stored(&lenient, &stored);
-    produce(servers, &topic, 1, 45..50);
-    passed.read(reader(&source, behind).as_mut(), |seen| seen.count() == 20);
-    // What a version that stored no epochs has stored is gone on from.
-    stored[0].properties.clear();
-    seen.read(reader(&source, stored).as_mut(), |seen| seen.count() == 20);
-}
-
-#[test]
-fn a_restart_behind_markers_and_aborted_messages_reads_on() {
-    let Some(kafka) = KafkaServer::shared() else { return };
-    let topic = topic(kafka, 1);
-    let producer = transactional(kafka, &topic);
-    for (payload, is_kept) in [("0", true), ("aborted", false)] {
-        producer.begin_transaction().unwrap();
-        send(&producer, &topic, payload);
-        producer.flush(PATIENCE).unwrap();
-        if is_kept {
-            producer.commit_transaction(PATIENCE).unwrap();
-        } else {
-            producer.abort_transaction(PATIENCE).unwrap();
-        }
-    }
-    let source = open(kafka, &topic);
-    let splits = source.start_splits().unwrap();
-    let split = splits[0].id.clone();
-    let mut seen = Seen::default();
-    seen.read(reader(&source, splits.clone()).as_mut(), |seen| {
-        seen.positions.get(&split) == Some(&4)
-    });
-    let stored = seen.stored(&source, &splits);
-    assert_eq!(stored[0].properties.get("leader_epoch_end").map(String::as_str), Some("1"));
-    producer.begin_transaction().unwrap();
-    send(&producer, &topic, "1");
-    producer.commit_transaction(PATIENCE).unwrap();
-    seen.read(reader(&source, stored).as_mut(), |seen| seen.count() == 2);
-    assert_eq!((seen.payloads(), seen.rows[&split][1].offset), (numbers(0..2), 4));
-}
-
-/// Cuts a log back to `kept` bytes, as a follower that lagged and became the leader would have it.
-fn cut(kafka: &KafkaServer, log: &Path, kept: u64) {
-    kafka.kill9().unwrap();
-    let file = std::fs::File::options().write(true).open(log).unwrap();
-    file.set_len(kept).unwrap();
-    kafka.start_again().unwrap();
 }
 
 fn without_id(identity: &BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -28,7 +28,7 @@ const ROWS: u64 = 1_000;
 
 #[derive(thalweg_core::Record)]
 #[expect(dead_code, reason = "only its columns are used")]
-struct Message {
+pub(crate) struct Message {
     partition: i32,
     offset: i64,
     #[record(sensitivity = "phi.raw")]

@@ -11,17 +11,9 @@ use thalweg_core::testing::NoColumns;
 use thalweg_operators::prelude::*;
 
 use crate::bench::{Bench, brisk, wait_for};
+use crate::hanging_broker::Message;
 
 const TOPIC: &str = "messages";
-
-#[derive(thalweg_core::Record)]
-#[expect(dead_code, reason = "only its columns are used")]
-struct Message {
-    partition: i32,
-    offset: i64,
-    #[record(sensitivity = "phi.raw")]
-    payload: Option<Vec<u8>>,
-}
 
 fn graph(servers: &str, bench: &Bench) -> JobGraph {
     let env = StreamEnvironment::new("epochs");

@@ -56,6 +56,23 @@ fn objects(world: &World) -> BTreeSet<String> {
     names
 }
 
+/// A run of the job until `ASLEEP`, where it is stopped.
+fn run_up_to_here(world: &World) {
+    let read = source(ROWS);
+    hold(&read.control(), ASLEEP);
+    let job = world.job(read).start().unwrap();
+    world.settle(&job, ASLEEP.unsigned_abs() * 3);
+    job.stopper().stop();
+    job.join().unwrap();
+}
+
+/// The store of a process that falls asleep, see [`Mortal::sleepy`].
+fn sleepy(world: &World) -> Arc<Mortal> {
+    let store = Mortal::new(&world.storage, Death::Never);
+    store.sleepy.store(true, Ordering::Relaxed);
+    Arc::new(store)
+}
+
 /// Afterwards: the job comes to its end, and nothing that the copy did shows.
 fn assert_unharmed(world: &World) {
     assert!(run(world.job(source(ROWS))).unwrap().finished);
@@ -88,15 +105,9 @@ fn a_copy_that_wakes_up_when_its_state_is_gone_is_fenced_and_deletes_nothing() {
 #[test]
 fn a_copy_that_recovers_where_garbage_was_collected_is_fenced_and_deletes_nothing() {
     let world = World::new();
-    let read = source(ROWS);
-    hold(&read.control(), ASLEEP);
-    let first = world.job(read).start().unwrap();
-    world.settle(&first, ASLEEP.unsigned_abs() * 3);
-    first.stopper().stop();
-    first.join().unwrap();
+    run_up_to_here(&world);
     // It has read the manifest and falls asleep before the state that the manifest names.
-    let store = Arc::new(Mortal::new(&world.storage, Death::Never));
-    store.sleepy.store(true, Ordering::Relaxed);
+    let store = sleepy(&world);
     let copy = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS)).start().unwrap();
     wait_for("the copy's sleep", || {
         assert!(!copy.is_finished());
@@ -132,8 +143,7 @@ fn a_decision_that_wakes_up_where_garbage_was_collected_is_not_made_and_says_so(
             CheckpointsCommand::Rewind { to: 0 }
         };
         // It has read the newest manifest and falls asleep before the one that it puts behind that.
-        let store = Arc::new(Mortal::new(&world.storage, Death::Never));
-        store.sleepy.store(true, Ordering::Relaxed);
+        let store = sleepy(&world);
         let job = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS));
         let deciding = std::thread::spawn(move || command.act(job));
         wait_for("the decision's sleep", || {
@@ -155,16 +165,10 @@ fn a_decision_that_wakes_up_where_garbage_was_collected_is_not_made_and_says_so(
 #[test]
 fn a_new_chain_whose_process_wakes_up_behind_the_end_of_the_job_is_not_begun_and_says_so() {
     let world = World::new();
-    let read = source(ROWS);
-    hold(&read.control(), ASLEEP);
-    let first = world.job(read).start().unwrap();
-    world.settle(&first, ASLEEP.unsigned_abs() * 3);
-    first.stopper().stop();
-    first.join().unwrap();
+    run_up_to_here(&world);
     let known = world.manifest(world.newest());
     // It has read the newest manifest and falls asleep before the one that closes the chain.
-    let store = Arc::new(Mortal::new(&world.storage, Death::Never));
-    store.sleepy.store(true, Ordering::Relaxed);
+    let store = sleepy(&world);
     let fresh = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS)).fresh(true);
     let fresh = fresh.start().unwrap();
     wait_for("the new chain's sleep", || {
@@ -187,8 +191,7 @@ fn a_first_start_that_wakes_up_behind_the_end_of_the_job_is_fenced_and_says_so()
     for fresh in [false, true] {
         let world = World::new();
         // It has found nothing and falls asleep before the first manifest.
-        let store = Arc::new(Mortal::new(&world.storage, Death::Never));
-        store.sleepy.store(true, Ordering::Relaxed);
+        let store = sleepy(&world);
         let first = world.job_on(Arc::clone(&store) as _, USUAL, source(ROWS)).fresh(fresh);
         let first = first.start().unwrap();
         wait_for("the first start's sleep", || {
