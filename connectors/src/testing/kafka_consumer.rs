@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -63,13 +64,39 @@ pub(super) fn group_positions(
     for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
         list.add_partition(topic, partition.id());
     }
-    let told = consumer.committed_offsets(list, POLL * MOST_QUIET).map_err(failed)?;
+    let told = told(&consumer, &list).map_err(failed)?;
     let at = |offset| match offset {
         Offset::Offset(at) => Some(at),
         _ => None,
     };
     let told = told.elements();
     Ok(told.iter().filter_map(|one| Some((one.partition(), at(one.offset())?))).collect())
+}
+
+/// What a group has been told, once a broker knows that it is the group's coordinator: the first look makes the topic that
+/// remembers groups, whose leaders take up their work one by one.
+fn told(
+    consumer: &BaseConsumer,
+    list: &TopicPartitionList,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut looks = 0;
+    loop {
+        let told = consumer.committed_offsets(list.clone(), POLL * MOST_QUIET);
+        let Err(error) = &told else { return told };
+        let passing = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::NotCoordinator
+                    | RDKafkaErrorCode::CoordinatorNotAvailable
+                    | RDKafkaErrorCode::CoordinatorLoadInProgress
+            )
+        );
+        looks += 1;
+        if !passing || looks >= MOST_QUIET {
+            return told;
+        }
+        thread::sleep(POLL);
+    }
 }
 
 /// Hands on all committed messages of a topic, from each partition's beginning to its last stable offset.
