@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResourceResult, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use thalweg_core::{Error, Result};
 
 use super::client;
@@ -13,6 +15,11 @@ use super::config::KafkaConfig;
 use super::topic::TopicClient;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long each step to a broker's settings may take: who it is, and what it says.
+const TURN: Duration = Duration::from_secs(3);
+/// Tries to read a broker's settings, each of another broker if there are several.
+const TURNS: usize = 2;
 
 /// Creates `topic` with `partitions` partitions and the broker's default replication, unless it exists. Returns how
 /// many partitions it has. Blocking, and callable from anywhere.
@@ -103,6 +110,62 @@ pub(super) fn topic_setting(config: &KafkaConfig, name: &str) -> Result<Option<S
     let mut entries = resources.into_iter().flatten().flat_map(|resource| resource.entries);
     let setting = entries.find(|entry| entry.name == name);
     Ok(setting.and_then(|entry| entry.value))
+}
+
+/// The settings of a broker as text, by name; empty when it does not tell. One of them is asked, as if they were set alike.
+/// `config` names a topic that is there. Blocking, for milliseconds where brokers answer, and callable from anywhere.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::Transient`] when no broker answers in the few seconds that are waited.
+pub(super) fn broker_settings(config: &KafkaConfig) -> Result<BTreeMap<String, String>> {
+    let admin = client(&config.bootstrap_servers, &config.properties)?;
+    let mut turn = 0;
+    loop {
+        let error = match ask_broker(&admin, &config.topic, turn)? {
+            Ok(resources) => {
+                // Who may not read them gets none.
+                let entries = resources.into_iter().flatten().flat_map(|found| found.entries);
+                return Ok(entries.filter_map(|e| e.value.map(|value| (e.name, value))).collect());
+            }
+            Err(error) if does_not_tell(&error) => return Ok(BTreeMap::new()),
+            Err(error) => error,
+        };
+        turn += 1;
+        if turn >= TURNS {
+            return Err(Error::transient(format!(
+                "cannot read the settings of a broker at {}: {}",
+                config.bootstrap_servers,
+                client::one_line(&error.to_string())
+            )));
+        }
+    }
+}
+
+/// Asks one of the brokers: settings are each broker's own, so the others do not know them.
+fn ask_broker(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    turn: usize,
+) -> Result<KafkaResult<Vec<ConfigResourceResult>>> {
+    match broker_id(admin, topic, turn) {
+        Ok(id) => wait(async {
+            let options = AdminOptions::new().request_timeout(Some(TURN));
+            admin.describe_configs([&ResourceSpecifier::Broker(id)], &options).await
+        }),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+fn broker_id(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    turn: usize,
+) -> KafkaResult<i32> {
+    let metadata = admin.inner().fetch_metadata(Some(topic), TURN)?;
+    let brokers = metadata.brokers();
+    let broker = turn.checked_rem(brokers.len()).and_then(|at| brokers.get(at));
+    let broker = broker.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown))?;
+    Ok(broker.id())
 }
 
 /// Whether a broker that answers so never tells: reading settings needs a permission of its own, and a broker that knows it.

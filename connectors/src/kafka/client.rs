@@ -115,6 +115,13 @@ pub(super) fn reason(error: &KafkaError) -> String {
     one_line(&code(error).map_or_else(|| error.to_string(), |code| code.to_string()))
 }
 
+/// The error for a topic that a sink may not use. READ because its marker is an offset of the topic.
+pub(super) fn may_not_write(topic: &str) -> Error {
+    Error::config(format!(
+        "no permission to write to topic `{topic}`: grant WRITE and DESCRIBE on it, and READ as well to an exactly-once sink"
+    ))
+}
+
 /// The error for a batch of messages that is longer than its topic takes.
 pub(super) fn too_long(topic: &str) -> Error {
     Error::config(format!(

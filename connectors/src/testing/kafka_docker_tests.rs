@@ -206,7 +206,8 @@ fn a_container_that_is_still_being_made_does_not_outlive_the_test_process() {
 fn a_container_that_ends_is_not_waited_for_and_what_it_said_is_told() {
     let docker = Docker::new();
     docker.tell("ends");
-    let told = KafkaServer::start_on(&docker.jars(), 1, None, SESSION).unwrap_err().to_string();
+    let told =
+        KafkaServer::start_on(&docker.jars(), 1, None, SESSION, &[]).unwrap_err().to_string();
     assert!(told.contains("there is no room for it"), "{told}");
     assert!(docker.containers().is_empty());
 }

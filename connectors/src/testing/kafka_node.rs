@@ -173,6 +173,12 @@ impl Node {
         Ok(node)
     }
 
+    /// Settings that win over those that it was set up with. For a node that does not run.
+    pub(super) fn set(&self, settings: &[(&str, &str)]) -> io::Result<()> {
+        let mut file = File::options().append(true).open(self.file("server.properties"))?;
+        settings.iter().try_for_each(|(key, value)| writeln!(file, "{key}={value}"))
+    }
+
     /// One entry of `controller.quorum.voters`.
     pub(super) fn voter(id: usize, ports: &NodePorts) -> String {
         format!("{id}@{}:{}", Ipv4Addr::LOCALHOST, ports.controller.number)

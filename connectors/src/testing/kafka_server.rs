@@ -103,6 +103,12 @@ impl KafkaServer {
         Self::start_nodes(nodes, None, SESSION)
     }
 
+    /// A server of one node of the test's own with settings such as `("offsets.retention.minutes", "1")`, which win over the
+    /// usual ones.
+    pub fn start_with(settings: &[(&str, &str)]) -> Result<Self, Unavailable> {
+        Self::start_on(&Jars::resolve()?, 1, None, SESSION, settings)
+    }
+
     /// A server of one node of the test's own, and a proxy that its clients go through.
     pub fn start_behind_proxy() -> Result<(Self, KafkaProxy), Unavailable> {
         let unavailable = |error: &dyn Display| Unavailable::because(error.to_string());
@@ -122,7 +128,7 @@ impl KafkaServer {
         proxy: Option<u16>,
         session: Duration,
     ) -> Result<Self, Unavailable> {
-        Self::start_on(&Jars::resolve()?, nodes, proxy, session)
+        Self::start_on(&Jars::resolve()?, nodes, proxy, session, &[])
     }
 
     fn start_on(
@@ -130,6 +136,7 @@ impl KafkaServer {
         nodes: usize,
         proxy: Option<u16>,
         session: Duration,
+        settings: &[(&str, &str)],
     ) -> Result<Self, Unavailable> {
         let unavailable = |error: &dyn Display| Unavailable::because(error.to_string());
         let folder = Folder::create().map_err(|error| unavailable(&error))?;
@@ -143,7 +150,9 @@ impl KafkaServer {
         let set_up = |(id, ports)| {
             let dir = folder.0.join(format!("node-{id}"));
             let node = Node::set_up(id, nodes, &voters, dir, jars, ports, session);
-            node.map_err(Unavailable::because)
+            let node = node.map_err(Unavailable::because)?;
+            node.set(settings).map_err(|error| unavailable(&error))?;
+            Ok::<_, Unavailable>(node)
         };
         let nodes: Vec<_> =
             ports.into_iter().enumerate().map(set_up).collect::<Result<_, Unavailable>>()?;

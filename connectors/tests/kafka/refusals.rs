@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 use thalweg_connectors::kafka::{DemoBroker, KafkaSink, KafkaSinkConfig};
-use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
-use thalweg_core::connector::sink::TargetExpectation;
+use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
+use thalweg_core::connector::sink::{Committer, Sink, TargetExpectation};
 use thalweg_core::{CheckpointId, ErrorKind};
 
-use crate::job::{Job, all, batch, known};
+use crate::job::{Job, TEN, all, batch, known};
 
 #[test]
 fn a_topic_created_again_or_in_another_cluster_is_data_loss() {
@@ -105,6 +105,39 @@ fn settings_that_the_promise_depends_on_are_refused() {
     assert!(refused(&set("message.timeout.ms", "60001")).contains("message.timeout.ms"));
     let short = refused(&|config| config.transaction_timeout = Duration::from_secs(1));
     assert!(short.contains("transaction timeout"), "{short}");
+}
+
+#[test]
+fn a_broker_that_ends_transactions_or_forgets_offsets_too_soon_is_refused_at_the_start() {
+    let settings = [("transaction.max.timeout.ms", "10000"), ("offsets.retention.minutes", "1")];
+    let Some(kafka) = or_skip(KafkaServer::start_with(&settings)) else { return };
+    let topic = unique_topic("sink");
+    kafka.create_topic(&topic, 1, &[]).unwrap();
+    let job = || Job::at(kafka.bootstrap_servers(), &topic);
+    let refused = |change: &dyn Fn(&mut KafkaSinkConfig)| {
+        // A broker that a busy machine holds up does not tell in time, and is asked by the next.
+        let open = || job().with(change).open(&TargetExpectation::default());
+        let error = (0..20).find_map(|_| open().err()).expect("it is not refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+        error.to_string()
+    };
+    let told = refused(&|_| ());
+    assert!(told.contains("transaction.max.timeout.ms") && told.contains("is 10000,"), "{told}");
+    let told = refused(&|config| config.transaction_timeout = TEN);
+    assert!(told.contains("offsets.retention.minutes") && told.contains("is 1,"), "{told}");
+    let fits = job().with(|config| {
+        config.transaction_timeout = TEN;
+        config.marker_refresh = Duration::from_secs(30);
+    });
+    fits.open(&TargetExpectation::default()).unwrap();
+    fits.commit(&fits.stage(1, 0..10)).unwrap();
+    assert_eq!(fits.read("read_committed"), all(0..10));
+    // Without transactions neither matters.
+    let direct = KafkaSink::at_least_once(&fits.cluster, &topic);
+    let target = direct.target(&batch(0..0).schema()).unwrap();
+    let cluster = job().cluster;
+    let open = cluster.open(&target, "direct", &TargetExpectation::default(), false);
+    fits.runtime.block_on(open).unwrap();
 }
 
 #[test]

@@ -12,6 +12,7 @@ use thalweg_core::{CheckpointId, Error, Result};
 
 use super::cluster::{Answer, Cluster, Ends, FoundTopic, Reading, Refusal, Transactions, attempts};
 use super::config::KafkaSinkConfig;
+use super::limits::BrokerLimits;
 use super::messages::Message;
 use super::sessions::locked;
 use crate::clock::{instant, now_micros};
@@ -91,6 +92,13 @@ impl Cluster for Brokers {
             locked(&self.limits).insert(topic.to_owned(), limit);
         }
         Ok(Some(FoundTopic { cluster, limit }))
+    }
+
+    fn broker_limits(&self, topic: &str, found: &FoundTopic) -> Result<BrokerLimits> {
+        if DemoBroker::is_of(&found.cluster) {
+            return Ok(BrokerLimits::default());
+        }
+        Ok(BrokerLimits::of(&admin::broker_settings(&self.reader(topic))?))
     }
 
     fn producer(&self, topic: &str, app_id: &str) -> Result<Box<dyn Transactions>> {
@@ -301,7 +309,7 @@ fn refused(topic: &str, error: &KafkaError) -> Error {
              message.timestamp.before.max.ms and message.timestamp.after.max.ms"
         )),
         Some(Code::MessageSizeTooLarge) => client::too_long(topic),
-        Some(Code::TopicAuthorizationFailed) => may_not(&format!("write to topic `{topic}`")),
+        Some(Code::TopicAuthorizationFailed) => client::may_not_write(topic),
         Some(Code::InvalidTransactionTimeout) => Error::config(
             "the transaction timeout of the kafka sink is longer than the broker's \
              transaction.max.timeout.ms: shorten one or raise the other",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use thalweg_core::{CheckpointId, Error, Result};
 
+use super::limits::BrokerLimits;
 use super::messages::Message;
 
 /// Sessions that one commit may use up before the attempt is given up.
@@ -48,6 +49,9 @@ pub(super) enum Reading {
 pub(super) trait Cluster: Send + Sync {
     /// A topic; one that is missing is made first where `create` says so.
     fn topic(&self, topic: &str, create: bool) -> Result<Option<FoundTopic>>;
+
+    /// What the brokers allow, as far as they tell. `topic` is one of theirs, and was found.
+    fn broker_limits(&self, topic: &str, found: &FoundTopic) -> Result<BrokerLimits>;
 
     /// A producer that has not yet fenced anybody. `app_id` is its transactional id, and the group of its marker.
     fn producer(&self, topic: &str, app_id: &str) -> Result<Box<dyn Transactions>>;
@@ -118,6 +122,10 @@ mod tests {
     impl Cluster for Waited {
         fn topic(&self, _: &str, _: bool) -> Result<Option<FoundTopic>> {
             Ok(None)
+        }
+
+        fn broker_limits(&self, _: &str, _: &FoundTopic) -> Result<BrokerLimits> {
+            Ok(BrokerLimits::default())
         }
 
         fn producer(&self, _: &str, _: &str) -> Result<Box<dyn Transactions>> {

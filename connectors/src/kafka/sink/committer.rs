@@ -19,6 +19,7 @@ use super::brokers::Brokers;
 use super::cluster::{Cluster, Reading, TRIES};
 use super::config::KafkaSinkConfig;
 use super::decide::{check_kept, check_marker, fenced};
+use super::limits::AskedLimits;
 use super::messages::messages;
 use super::sessions::{Sessions, locked};
 #[cfg(test)]
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     sessions: Sessions,
     /// The longest message of each topic that was opened.
     limits: Mutex<HashMap<String, usize>>,
+    /// What the brokers allow.
+    allowed: AskedLimits,
 }
 
 impl KafkaCommitter {
@@ -88,7 +91,13 @@ impl KafkaCommitter {
 impl Shared {
     pub(super) fn new(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
         let sessions = Sessions::new(config.clone(), Arc::clone(&cluster));
-        Self { config, cluster, sessions, limits: Mutex::default() }
+        Self {
+            config,
+            cluster,
+            sessions,
+            limits: Mutex::default(),
+            allowed: AskedLimits::default(),
+        }
     }
 
     pub(super) fn open(
@@ -116,6 +125,9 @@ impl Shared {
         }
         if let Some(limit) = found.limit {
             locked(&self.limits).insert(topic.clone(), limit);
+        }
+        if exactly_once {
+            self.allowed.check(&self.config, || self.cluster.broker_limits(topic, &found))?;
         }
         let txn = if exactly_once { self.marker(topic, app_id, expected)? } else { None };
         if let Some(marker) = txn {

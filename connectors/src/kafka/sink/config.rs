@@ -37,11 +37,11 @@ pub struct KafkaSinkConfig {
     pub properties: BTreeMap<String, String>,
     /// How long the broker keeps a transaction open; 60 s by default. It bounds how long readers wait behind a job that
     /// died while committing and is not started again, and how long sending one checkpoint may take: one that was cut
-    /// off is sent again, from its beginning.
+    /// off is sent again, from its beginning. No more than the brokers' `transaction.max.timeout.ms`, 15 minutes by default.
     pub transaction_timeout: Duration,
     /// After how long a sink's marker is written again although the sink had no rows, beside a commit of the job; a day by
-    /// default. Behind a start the job's first commit does, behind an error one after a 24th of this time. Must be less
-    /// than the broker's `offsets.retention.minutes`, a week by default.
+    /// default. Behind a start the job's first commit does, behind an error one after a 24th of this time. At most half of
+    /// the brokers' `offsets.retention.minutes`, a week by default.
     pub marker_refresh: Duration,
     /// Whether each checkpoint is sent by a producer of its own; not by default. The broker then refuses whatever the
     /// network still holds of the transaction before, at the price of a few more round trips, and of waiting at each

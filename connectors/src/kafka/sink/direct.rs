@@ -153,6 +153,7 @@ fn failed(topic: &str, reason: &str) -> Error {
 fn undelivered(topic: &str, failure: &Failure) -> Error {
     match failure.code {
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => client::too_long(topic),
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => client::may_not_write(topic),
         _ => failed(topic, &failure.reason),
     }
 }
@@ -201,7 +202,21 @@ impl ProducerContext for Deliveries {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::ErrorKind;
+
     use super::*;
+
+    #[test]
+    fn who_may_not_write_is_told_what_to_grant_and_does_not_come_again() {
+        let kind = |code| {
+            let error = undelivered("t", &Failure { code: Some(code), reason: String::new() });
+            (error.kind(), error.to_string().contains("grant WRITE"))
+        };
+        let denied = kind(RDKafkaErrorCode::TopicAuthorizationFailed);
+        assert_eq!(denied, (ErrorKind::InvalidConfig, true));
+        let away = kind(RDKafkaErrorCode::MessageTimedOut);
+        assert_eq!(away, (ErrorKind::Transient, false));
+    }
 
     #[test]
     fn a_checkpoint_waits_a_little_longer_than_a_message_may() {

@@ -10,6 +10,7 @@ use thalweg_core::{CheckpointId, Error, Result};
 use super::super::cluster::{
     Answer, Cluster, Ends, FoundTopic, Reading, Refusal, Transactions, attempts,
 };
+use super::super::limits::BrokerLimits;
 use super::super::messages::Message;
 use super::super::sessions::locked;
 use super::broker::{Denial, Luck, Request};
@@ -110,6 +111,11 @@ impl Cluster for SimCluster {
         let found = attempts(self, || self.call(0, None, || Ok(!self.world.inner().removed)))?.0;
         let topic = FoundTopic { cluster: "sim".to_owned(), limit: None };
         Ok((found || create).then_some(topic))
+    }
+
+    /// What these brokers forget is not told by a setting.
+    fn broker_limits(&self, _: &str, _: &FoundTopic) -> Result<BrokerLimits> {
+        Ok(BrokerLimits { transaction: Some(Duration::MAX), retention: Some(Duration::MAX) })
     }
 
     fn producer(&self, _: &str, app_id: &str) -> Result<Box<dyn Transactions>> {

@@ -1,0 +1,212 @@
+//! What brokers allow that the settings of an exactly-once sink must fit into. They are asked once; what is decided about
+//! their answer is pure.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use thalweg_core::{Error, Result};
+
+use super::config::KafkaSinkConfig;
+use super::sessions::locked;
+
+/// A producer whose transactions may be open for longer is refused.
+const TRANSACTION: &str = "transaction.max.timeout.ms";
+/// After how long without being written an offset is forgotten, and a marker is one.
+const RETENTION: &str = "offsets.retention.minutes";
+
+/// How often a marker comes due while brokers remember it: it is written beside a commit of the job, which may be late, and
+/// a write that failed is made up for.
+const WRITES: u32 = 2;
+
+/// What brokers allow; `None` where they do not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct BrokerLimits {
+    /// How long a transaction may be open.
+    pub(super) transaction: Option<Duration>,
+    /// How long an offset is remembered.
+    pub(super) retention: Option<Duration>,
+}
+
+impl BrokerLimits {
+    /// Those among a broker's settings.
+    pub(super) fn of(settings: &BTreeMap<String, String>) -> Self {
+        let number = |name: &str| settings.get(name)?.trim().parse::<u64>().ok();
+        let minutes = |minutes: u64| Duration::from_secs(minutes.saturating_mul(60));
+        Self {
+            transaction: number(TRANSACTION).map(Duration::from_millis),
+            retention: number(RETENTION).map(minutes),
+        }
+    }
+
+    /// The settings that nobody told.
+    fn untold(self) -> Vec<&'static str> {
+        let all = [(self.transaction, TRANSACTION), (self.retention, RETENTION)];
+        all.into_iter().filter(|(limit, _)| limit.is_none()).map(|(_, name)| name).collect()
+    }
+
+    /// Whether a sink of these settings can keep its promise.
+    fn check(self, config: &KafkaSinkConfig) -> Result<()> {
+        let servers = &config.bootstrap_servers;
+        // As producers tell it.
+        let open = config.transaction_timeout.as_millis();
+        if let Some(most) = self.transaction
+            && open > most.as_millis()
+        {
+            return Err(Error::config(format!(
+                "{TRANSACTION} of kafka at {servers} is {}, less than the transaction_timeout of a kafka sink: raise it to \
+                 at least {open}, or lower transaction_timeout",
+                most.as_millis()
+            )));
+        }
+        let least = config.marker_refresh.saturating_mul(WRITES);
+        if let Some(kept) = self.retention
+            && kept < least
+        {
+            return Err(Error::config(format!(
+                "{RETENTION} of kafka at {servers} is {}, too short for a kafka sink, whose marker is an offset that is \
+                 written again every {} s: raise it to at least {}, or lower marker_refresh to {} s",
+                kept.as_secs() / 60,
+                config.marker_refresh.as_secs_f64(),
+                least.as_millis().div_ceil(60_000),
+                (kept / WRITES).as_secs_f64()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What the brokers said when they were first asked. One committer serves all sinks of a job.
+#[derive(Debug, Default)]
+pub(super) struct AskedLimits(Mutex<Option<BrokerLimits>>);
+
+impl AskedLimits {
+    /// Refuses brokers that would break the promise of a sink. What they do not tell is warned of once, and taken for
+    /// enough: many clusters let nobody read settings, and one whose brokers are restarting is no reason not to start.
+    pub(super) fn check(
+        &self,
+        config: &KafkaSinkConfig,
+        ask: impl FnOnce() -> Result<BrokerLimits>,
+    ) -> Result<()> {
+        let mut asked = locked(&self.0);
+        let limits = match *asked {
+            Some(limits) => limits,
+            None => *asked.insert(told(config, ask())?),
+        };
+        drop(asked);
+        limits.check(config)
+    }
+}
+
+fn told(config: &KafkaSinkConfig, answer: Result<BrokerLimits>) -> Result<BrokerLimits> {
+    let servers = config.bootstrap_servers.as_str();
+    match answer {
+        Ok(limits) => {
+            let untold = limits.untold().join(" and ");
+            if !untold.is_empty() {
+                tracing::warn!(
+                    servers,
+                    "kafka does not tell {untold}, so a sink's transaction_timeout and marker_refresh are not compared with \
+                     them: grant DESCRIBE_CONFIGS on the cluster, or compare them yourself"
+                );
+            }
+            Ok(limits)
+        }
+        Err(error) if error.kind().is_retryable() => {
+            tracing::warn!(
+                servers, %error,
+                "{TRANSACTION} and {RETENTION} are not compared with a sink's settings until the next start"
+            );
+            Ok(BrokerLimits::default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::ErrorKind;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn limits(transaction: &str, retention: &str) -> BrokerLimits {
+        let told = [(TRANSACTION, transaction), (RETENTION, retention), ("broker.id", "1")];
+        let told = told.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        BrokerLimits::of(&BTreeMap::from(told))
+    }
+
+    fn refused(limits: BrokerLimits) -> String {
+        let error = limits.check(&KafkaSinkConfig::new("b:1")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        let told = error.to_string();
+        assert!(told.contains("kafka at b:1") && !told.contains('\n'), "{told}");
+        told
+    }
+
+    #[test]
+    fn limits_are_read_from_a_brokers_settings() {
+        let usual = limits("900000", "10080");
+        assert_eq!(usual.transaction, Some(15 * MINUTE));
+        assert_eq!(usual.retention, Some(7 * DAY));
+        assert_eq!(usual.untold(), [""; 0]);
+        let none = BrokerLimits::of(&BTreeMap::new());
+        assert_eq!(none, BrokerLimits::default());
+        assert_eq!(none.untold(), [TRANSACTION, RETENTION]);
+        let half = limits("unlimited", "10080");
+        assert_eq!(half.untold(), [TRANSACTION]);
+        assert!(limits("1", &u64::MAX.to_string()).retention > Some(7 * DAY));
+    }
+
+    #[test]
+    fn a_broker_that_ends_transactions_sooner_than_a_sink_is_refused_and_both_settings_are_named() {
+        let config = KafkaSinkConfig::new("b:1");
+        limits("60000", "10080").check(&config).unwrap();
+        let told = refused(limits("59999", "10080"));
+        assert!(told.contains("transaction.max.timeout.ms") && told.contains("59999"), "{told}");
+        assert!(told.contains("at least 60000, or lower transaction_timeout"), "{told}");
+    }
+
+    #[test]
+    fn a_broker_that_forgets_a_marker_before_it_is_written_twice_is_refused_and_both_settings_are_named()
+     {
+        let mut config = KafkaSinkConfig::new("b:1");
+        limits("900000", "2880").check(&config).unwrap();
+        let told = refused(limits("900000", "2879"));
+        assert!(told.contains("offsets.retention.minutes") && told.contains("2879"), "{told}");
+        assert!(told.contains("every 86400 s: raise it to at least 2880"), "{told}");
+        assert!(told.contains("lower marker_refresh to 86370 s"), "{told}");
+        config.marker_refresh = Duration::from_secs(30);
+        limits("900000", "1").check(&config).unwrap();
+        config.marker_refresh = Duration::from_millis(30_001);
+        let told = limits("900000", "1").check(&config).unwrap_err().to_string();
+        assert!(told.contains("at least 2,"), "{told}");
+        // Never, as it may be said.
+        config.marker_refresh = Duration::MAX;
+        limits("900000", "10080").check(&config).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_not_told_is_taken_for_enough() {
+        let config = KafkaSinkConfig::new("b:1");
+        let asked = AskedLimits::default();
+        asked.check(&config, || Ok(BrokerLimits::default())).unwrap();
+        let away = AskedLimits::default();
+        away.check(&config, || Err(Error::transient("no answer"))).unwrap();
+        // Nobody waits for them again.
+        away.check(&config, || Err(Error::internal("asked again"))).unwrap();
+        let broken = AskedLimits::default();
+        broken.check(&config, || Err(Error::config("no such property"))).unwrap_err();
+    }
+
+    #[test]
+    fn brokers_are_asked_once_and_what_they_said_holds_for_each_sink() {
+        let config = KafkaSinkConfig::new("b:1");
+        let asked = AskedLimits::default();
+        asked.check(&config, || Ok(limits("1", "10080"))).unwrap_err();
+        let again = asked.check(&config, || Ok(limits("900000", "10080")));
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::InvalidConfig);
+    }
+}
