@@ -81,7 +81,7 @@ class Patient:
     """What is told of a patient, event by event. Only what people see is told: nobody is of an alert that never fired."""
 
     def __init__(self, number, partition):
-        self.number, self.partition, self.rows, self.watermark = number, partition, [], None
+        self.number, self.partition, self.rows = number, partition, []
         self.forget()
 
     def forget(self):
@@ -98,7 +98,6 @@ class Patient:
             if at <= watermark - FORGOTTEN:
                 return
             self.passes(watermark)
-        self.watermark = watermark
         if self.seen is None or at >= self.seen:
             gap = 0 if self.seen is None else at - self.seen
             self.in_a_row = self.in_a_row + 1 if gap < SILENCE else 1
@@ -266,16 +265,13 @@ class Recomputed:
         patient.hear(at, row, watermark)
 
     def finish(self, watermark):
-        """All rows, and those that may be missing, when the slowest partition has got as far as `watermark`."""
-        rows, optional = set(), set()
+        """All rows, when the slowest partition has got as far as `watermark`."""
+        rows = set()
         for patient in self.patients.values():
             if patient.number in self.scattered:
                 continue
-            rows.update(patient.rows)
-            told = len(patient.rows)
-            # What was due already when the last event came waits for a watermark, and there may be none any more.
-            overdue = patient.watermark is not None and patient.next_due() <= patient.watermark
+            # What is due by then although the last event that made it so came later is told at the end of the input.
             if watermark is not None:
                 patient.passes(watermark)
-            (optional if overdue else rows).update(patient.rows[told:])
-        return rows, optional
+            rows.update(patient.rows)
+        return rows

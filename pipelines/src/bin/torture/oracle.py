@@ -360,9 +360,9 @@ class Alerts:
 
     def compare(self, watermark):
         """With those that there must be where the slowest partition has got as far as `watermark`."""
-        expected, optional = self.recomputed.finish(watermark)
+        expected = self.recomputed.finish(watermark)
         missing = expected - self.told
-        extra = {row for row in self.told - expected - optional if row[2] not in self.recomputed.scattered}
+        extra = {row for row in self.told - expected if row[2] not in self.recomputed.scattered}
         names = sorted({row[3] if row[3] in RULES else "no rule of ours" for row in missing | extra})
         patients = len({row[2] for row in missing | extra})
         where = f" (patients: {patients}; rules: {', '.join(names)})" if names else ""
