@@ -115,6 +115,7 @@ impl OperatorFactory for Alerts {
             schema: self.output_schema(input)?,
             rules: Rules::new(&self.rules, self.forget_after)?,
             keys: KeyTable::new(STATE_VERSION, context.max_parallelism),
+            time: Watermark::MIN,
         }))
     }
 }
@@ -124,6 +125,8 @@ struct Watching {
     schema: SchemaRef,
     rules: Rules,
     keys: KeyTable<Arc<[u8]>, Watched>,
+    /// How far time got: the end of the input is not the end of it.
+    time: Watermark,
 }
 
 impl Watching {
@@ -208,13 +211,15 @@ impl Operator for Watching {
         _context: &Context<'_>,
         out: &mut Collector,
     ) -> Result<()> {
-        if watermark == Watermark::MAX {
-            return Ok(());
+        // At the end of the input time stays where it is. What came late may be due by now all the same.
+        if watermark < Watermark::MAX {
+            self.time = watermark;
         }
+        let now = self.time.0;
         let (mut told, mut changes) = (Vec::new(), Vec::new());
         let rules = &self.rules;
-        self.keys.wake(watermark.0, |key, watched| {
-            let stays = watched.pass(rules, watermark.0, &mut told);
+        self.keys.wake(now, |key, watched| {
+            let stays = watched.pass(rules, now, &mut told);
             changes.extend(told.drain(..).map(|told| (Arc::clone(key), told)));
             stays.then(|| watched.due(rules))
         });

@@ -209,6 +209,22 @@ fn the_end_of_the_input_is_not_the_end_of_time() {
 }
 
 #[test]
+fn what_a_late_row_makes_due_is_told_at_the_end_of_the_input_too() {
+    let mut harness = harness(1);
+    harness.watermark(Watermark(100)).unwrap();
+    harness.push(&batch(&[heat(1, 50, 95.0), heat(2, 95, 95.0)])).unwrap();
+    harness.watermark(Watermark::MAX).unwrap();
+    assert_eq!(
+        told(&mut harness),
+        [
+            "1 too-hot normal pending 50",
+            "1 too-hot pending firing 60",
+            "2 too-hot normal pending 95",
+        ]
+    );
+}
+
+#[test]
 fn a_command_is_for_the_alert_that_it_names() {
     let mut harness = harness(1);
     harness.push(&batch(&[heat(1, 0, 95.0), heat(1, 10, 95.0)])).unwrap();

@@ -5,9 +5,9 @@
 //! clock of job, sources and sinks jumps, by which logs are cleaned up too early, and another Delta writer compacts, vacuums
 //! and alters the tables. A worker that ends by itself must have met what explains that, none may panic, and each fault must
 //! really have happened; so must the workers' own maintenance of the tables. Afterwards a batch program recomputes bronze,
-//! quarantine, silver, late, gold, the mirror topic and the dead letters from the messages that the broker holds, row by row,
-//! compares the topic of alerts with their table, and checks how alerts and published checkpoints hang together; [`oracle`]
-//! says what it cannot compare.
+//! quarantine, silver, late, gold, alerts, the mirror topic and the dead letters from the messages that the broker holds, row
+//! by row, compares the topic of alerts with their table, and checks how alerts and published checkpoints hang together;
+//! [`oracle`] says what it cannot compare.
 #![allow(
     clippy::disallowed_methods,
     reason = "it lets time pass between what it does to other processes, outside of any job"

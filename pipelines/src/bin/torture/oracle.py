@@ -1,14 +1,14 @@
-"""A batch oracle for the healthcare pipeline: oracle.py DATA_DIR TOPIC INPUT MIRROR LETTERS PAGES
+"""A batch oracle for the healthcare pipeline: (alerts.py and) oracle.py DATA_DIR TOPIC INPUT MIRROR LETTERS PAGES
 
 INPUT holds the messages of TOPIC as lines "partition offset timestamp-in-milliseconds payload-in-hex", MIRROR those of the
 mirror topic as lines of JSON, LETTERS those of the topic of dead letters, and PAGES those of the topic of alerts.
-Recomputes from INPUT alone, with no code of the pipeline's, every row of bronze, quarantine, silver, late, gold, the mirror
-and the dead letters. Not compared: `ingested_at`, and what is encrypted but for its length, that no two rows have the same,
-and that a dead letter has the bytes of its row in quarantine. Alerts are not recomputed; that each has a cause in INPUT,
-tells values that its patient has there, and goes its way without a gap or a repetition is checked, and that there are some
-if a heart in INPUT was too fast for long enough; PAGES must have each row of the table, however often, and no other. That
-each row of meta/checkpoints names versions that hold that checkpoint and no later one is checked but for versions that a
-clean-up has removed from the logs.
+Recomputes from INPUT alone, with no code of the pipeline's, every row of bronze, quarantine, silver, late, gold, alerts, the
+mirror and the dead letters. Not compared: `ingested_at`, and what is encrypted but for its length, that no two rows have the
+same, and that a dead letter has the bytes of its row in quarantine. Alerts of a patient whose events come by several
+partitions are not recomputed. That each alert has a cause in INPUT, tells values that its patient has there, and goes its way
+without a gap or a repetition is checked of all; PAGES must have each row of the table, however often, and no other. That each
+row of meta/checkpoints names versions that hold that checkpoint and no later one is checked but for versions that a clean-up
+has removed from the logs.
 
 Prints findings, and last the rows lost and the rows duplicated or wrong. A wrong row is one of each. No finding tells a
 value of a record.
@@ -18,7 +18,6 @@ import bisect
 import collections
 import datetime
 import json
-import math
 import os
 import re
 import sys
@@ -29,9 +28,7 @@ import pyarrow.parquet
 
 DATA, TOPIC, INPUT, MIRROR, LETTERS, PAGES = sys.argv[1:]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-MINUTE = 60_000_000
 OUT_OF_ORDERNESS = 30_000_000
-AHEAD = 600_000_000
 # A version, a key's number, a salt, a nonce and a tag.
 SEALED_WITH = 1 + 8 + 16 + 12 + 16
 EVENT_TYPES = {"vitals", "lab_result", "medication"}
@@ -295,19 +292,6 @@ def compare_gold(name, key, groups):
 
 # Alerts.
 
-LIMITS = {
-    "heart-rate-high": ("heart_rate", 131, 1), "heart-rate-low": ("heart_rate", 40, -1),
-    "systolic-high": ("systolic", 220, 1), "systolic-low": ("systolic", 90, -1),
-    "diastolic-high": ("diastolic", 121, 1), "temperature-high": ("temperature", 102.4, 1),
-    "temperature-low": ("temperature", 95, -1), "spo2-low": ("spo2", 91, -1),
-    "respiratory-rate-high": ("respiratory_rate", 25, 1), "respiratory-rate-low": ("respiratory_rate", 8, -1),
-}
-SILENCE = 10 * MINUTE
-# How long a heart must be too fast, and how old an event is that tells nothing new.
-PERSISTS, FORGOTTEN = 10_000_000, 24 * 60 * MINUTE
-SEVERITIES = ["info", "warning", "critical"]
-
-
 class Alerts:
     """The alerts in the table, by patient and rule and the time that they were opened at."""
 
@@ -334,42 +318,25 @@ class Alerts:
             # A signal is lost some time after the last event.
             heard = opened - SILENCE if rule == "signal-lost" else opened
             self.causes[patient, heard].append((patient, rule, opened))
-        self.caused, self.racing, self.due = set(), {}, set()
+        self.caused, self.recomputed = set(), Recomputed()
 
-    def hear(self, row, watermark, arrival):
-        """Of an event, valid or not, which may be what opened an alert."""
+    def hear(self, partition, row, codes, watermark, arrival):
+        """Of an event, valid or not, and all that is wrong with it."""
         if None in (row["patient_id"], row["event_type"], row["event_time"]):
             return
         for vital in VITALS:
             self.unheard.discard((row["patient_id"], vital, row[vital]))
-        row = readings(row)
-        ahead = arrival is not None and row["event_time"] > arrival + AHEAD
-        old = watermark is not None and row["event_time"] <= watermark - FORGOTTEN
-        if not ahead and not old:
-            self.expect(row["patient_id"], row["event_time"], row["heart_rate"])
+        row = readings(row, codes)
+        if row is None:
+            return
+        self.recomputed.hear(partition, row, watermark, arrival)
         for alert in self.causes.get((row["patient_id"], row["event_time"]), ()):
-            vital, bound, side = LIMITS.get(alert[1], (None, 0, 0))
+            vital, bound, _, side, _, _ = LIMITS.get(alert[1], (None, 0, 0, 0, 0, 0))
             value = row.get(vital)
             if vital is None or (value is not None and side * charted(vital, value) >= side * charted(vital, bound)):
                 self.caused.add(alert)
 
-    def expect(self, patient, at, heart_rate):
-        """A heart that is too fast all the time for long enough opens an alert, whatever else is so."""
-        newest, since = self.racing.get(patient, (at, None))
-        if heart_rate is None or at < newest:
-            return
-        _, bound, _ = LIMITS["heart-rate-high"]
-        if charted("heart_rate", heart_rate) < bound or at - newest >= SILENCE:
-            since = None
-        elif since is None:
-            since = at
-        elif at - since >= PERSISTS:
-            self.due.add((patient, since))
-        self.racing[patient] = (at, since)
-
     def judge(self):
-        # Which alerts there must be is known of a few of them: it is asked whether there are any.
-        missing = 0 if self.rows else len(self.due)
         gaps, without = 0, len(self.changes) - len(self.caused)
         opened = collections.defaultdict(list)
         for (patient, rule, at), changes in self.changes.items():
@@ -385,32 +352,45 @@ class Alerts:
             # Of a patient's alerts of a rule only the last one may be open.
             beside += sum(not resolved for _, resolved in sorted(alerts)[:-1])
         print(
-            f"alerts/events: {self.rows} rows of {len(self.changes)} alerts, {gaps} changes and {missing} alerts "
-            f"missing, {self.repeated} repeated, {without} without a cause, {beside} beside another, {len(self.unheard)} values "
-            f"that no event has, {self.wrong} otherwise wrong"
+            f"changes of alerts: {self.rows} rows of {len(self.changes)} alerts, {gaps} missing, {self.repeated} repeated, "
+            f"{without} without a cause, {beside} beside another, {len(self.unheard)} values that no event has, {self.wrong} "
+            "otherwise wrong"
         )
-        return gaps + missing, self.repeated + without + beside + len(self.unheard) + self.wrong
+        return gaps, self.repeated + without + beside + len(self.unheard) + self.wrong
 
-    def compare(self, pages):
+    def compare(self, watermark):
+        """With those that there must be where the slowest partition has got as far as `watermark`."""
+        expected = self.recomputed.finish(watermark)
+        missing = expected - self.told
+        extra = {row for row in self.told - expected if row[2] not in self.recomputed.scattered}
+        names = sorted({row[3] if row[3] in RULES else "no rule of ours" for row in missing | extra})
+        patients = len({row[2] for row in missing | extra})
+        where = f" (patients: {patients}; rules: {', '.join(names)})" if names else ""
+        if self.recomputed.scattered:
+            where += f"; patients of several partitions, not recomputed: {len(self.recomputed.scattered)}"
+        # Of the same row twice one is too many, whoever it is of.
+        verdict("alerts/events", len(expected), len(missing), len(extra) + self.rows - len(self.told), where)
+
+    def compare_pages(self, pages):
         """With the topic of alerts, which may tell a row again and tells no other."""
         missing, extra = self.told - pages, pages - self.told
         verdict("alerts topic", len(self.told), len(missing), len(extra))
 
 
-def readings(row):
-    """An event as alerts see it: without values that nobody can have."""
+def readings(row, codes):
+    """An event as alerts see it: without values that nobody can have. None if it is damaged and says nothing else."""
+    if not codes:
+        return row
     seen = dict(row)
     for name, (low, high) in RANGES.items():
         if row[name] is not None and not READ_FROM.get(name, low) <= row[name] <= high:
             seen[name] = None
-    if None not in (row["systolic"], row["diastolic"]) and row["systolic"] <= row["diastolic"]:
+    # Numbers that changed places, but not those of somebody who has hardly any pressure.
+    if "blood_pressure.order" in codes and row["systolic"] >= RANGES["systolic"][0]:
         seen["systolic"] = seen["diastolic"] = None
-    return seen
-
-
-def charted(vital, value):
-    """As the chart of NEWS2 has it: whole numbers, and tenths of a degree Celsius."""
-    return math.floor(((value - 32) * 50 / 9 if vital == "temperature" else value) + 0.5)
+    says = any(seen[name] is not None for name in (*VITALS, "consciousness", "oxygen"))
+    damaged = seen != row or not OF_RULES.issuperset(codes)
+    return seen if says or not damaged else None
 
 
 def goes_its_way(rule, opened, rows):
@@ -562,7 +542,7 @@ for line in open(INPUT, encoding="ascii"):
     before, time = watermarks.get(partition), row["event_time"]
     if time is not None and (millis == "-" or time <= int(millis) * 1_000 + AHEAD):
         watermarks[partition] = max(before or time - OUT_OF_ORDERNESS, time - OUT_OF_ORDERNESS)
-    alerts.hear(row, before, None if millis == "-" else int(millis) * 1_000)
+    alerts.hear(partition, row, codes, before, None if millis == "-" else int(millis) * 1_000)
     if codes:
         quarantine.expect(partition, offset, (tuple(sorted(codes)), TOPIC, length))
         stage = "validate" if OF_RULES.issuperset(codes) else "decode"
@@ -578,6 +558,12 @@ for line in open(INPUT, encoding="ascii"):
         value = row[key] if key else None
         if key is None or value is not None:
             groups[name].setdefault((start, value), Group()).add(row)
+
+
+def slowest(watermarks):
+    """How far all partitions got: one of which nothing was read holds the others back, and is in no INPUT."""
+    splits = [len(source["splits"]) for source in manifest()["sources"] if source["uid"] == "events"]
+    return min(watermarks.values()) if splits == [len(watermarks)] else None
 
 
 def sealed(name, *columns):
@@ -631,7 +617,8 @@ for name, key in GOLD.items():
     compare_gold(name, key, groups[name])
 valid.compare("mirror topic", mirror())
 letters.compare("dead-letter topic", dead_letters())
-alerts.compare(set(pages()))
+alerts.compare(slowest(watermarks))
+alerts.compare_pages(set(pages()))
 sent = {f"{TOPIC}-mirror": valid.rows, f"{TOPIC}-dead-letters": quarantine.rows, f"{TOPIC}-alerts": alerts.rows}
 for missing, extra in (alerts.judge(), compare_checkpoints(sent)):
     lost, duplicated = lost + missing, duplicated + extra

@@ -100,6 +100,7 @@ impl OperatorFactory for PatientAlerts {
             counters: Arc::clone(&self.counters),
             told_of_clocks: false,
             patients: KeyTable::new(STATE_VERSION, context.max_parallelism),
+            time: Watermark::MIN,
         }))
     }
 }
@@ -111,6 +112,8 @@ struct Watching {
     /// Whether the log has been told that there are clocks ahead.
     told_of_clocks: bool,
     patients: KeyTable<i64, Patient>,
+    /// How far time got: the end of the input is not the end of it.
+    time: Watermark,
 }
 
 impl Watching {
@@ -210,14 +213,16 @@ impl Operator for Watching {
         _context: &Context<'_>,
         out: &mut Collector,
     ) -> Result<()> {
-        if watermark == Watermark::MAX {
-            return Ok(());
+        // At the end of the input time stays where it is. What came late may be due by now all the same.
+        if watermark < Watermark::MAX {
+            self.time = watermark;
         }
+        let now = self.time.0;
         let mut rows = Rows::default();
         let mut told = Vec::new();
         let rules = &self.rules;
-        self.patients.wake(watermark.0, |id, patient| {
-            let stays = patient.pass(rules, watermark.0, &mut told);
+        self.patients.wake(now, |id, patient| {
+            let stays = patient.pass(rules, now, &mut told);
             rows.append(*id, &mut told);
             stays.then(|| patient.due(rules))
         });

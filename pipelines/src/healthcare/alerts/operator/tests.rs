@@ -227,6 +227,16 @@ fn the_end_of_the_input_is_not_the_end_of_time() {
 }
 
 #[test]
+fn what_a_late_event_makes_due_is_told_at_the_end_of_the_input_too() {
+    let mut harness = harness(&HealthcareConfig::default(), 1);
+    harness.watermark(seconds(1_000)).unwrap();
+    // Both are late: at 1,000 the first has lasted long enough, the second has not.
+    harness.push(&batch(&[beats(1, 500, 140.0), beats(2, 995, 140.0)])).unwrap();
+    harness.watermark(Watermark::MAX).unwrap();
+    expect(&mut harness, &[("heart-rate-high", "firing", 510)]);
+}
+
+#[test]
 fn a_patient_nothing_is_heard_of_is_forgotten_and_its_alerts_end() {
     let mut harness = harness(&HealthcareConfig::default(), 1);
     harness.push(&batch(&[beats(1, 0, 140.0), beats(1, 10, 140.0)])).unwrap();
