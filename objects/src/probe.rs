@@ -40,7 +40,11 @@ pub async fn probe(store: &dyn ObjectStore, prefix: &Path, place: &str) -> Resul
             "{place} does not list an object that was just created"
         )));
     }
-    deleted.map_err(|e| told("delete an object", place, &e))?;
+    match deleted {
+        // As above: the first of two requests has deleted it.
+        Ok(()) | Err(StoreError::NotFound { .. }) => {}
+        Err(error) => return Err(told("delete an object", place, &error)),
+    }
     match read(store, &name).await {
         Ok(None) => Ok(()),
         Ok(Some(_)) => {

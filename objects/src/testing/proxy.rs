@@ -57,7 +57,11 @@ struct Plan {
     late: AtomicU64,
     /// Milliseconds that every request waits.
     pause: AtomicU64,
+    aged: AtomicBool,
 }
+
+/// By how much listings are aged: the days of the week are the same then, and an answer is as long as before.
+const AGED_YEARS: u32 = 28;
 
 /// The running proxy; its thread ends with the process.
 pub struct Proxy {
@@ -112,6 +116,11 @@ impl Proxy {
     /// A store that does not know conditional put: the header is dropped. A request must not be signed for that.
     pub fn ignore_conditions(&self, ignore: bool) {
         self.plan.ignore_conditions.store(ignore, Ordering::SeqCst);
+    }
+
+    /// While it is so, listings say that every object was written 28 years earlier than it was.
+    pub fn age(&self, aged: bool) {
+        self.plan.aged.store(aged, Ordering::SeqCst);
     }
 
     /// Lets go of everything that hangs or is late, and of what comes later.
@@ -196,8 +205,11 @@ fn serve(mut client: TcpStream, address: &str, upstream: Upstream, plan: &Plan) 
     let raw = request.raw(upstream, plan.ignore_conditions.load(Ordering::SeqCst));
     let in_turn = upstream == Upstream::Moto && method != "GET" && method != "HEAD";
     let turn = in_turn.then(|| plan.writes.lock().unwrap());
-    let done = ask(address, &raw).map_err(io::Error::other)?;
+    let mut done = ask(address, &raw).map_err(io::Error::other)?;
     drop(turn);
+    if plan.aged.load(Ordering::SeqCst) {
+        age(&mut done);
+    }
     match fault {
         Some(Fault::LoseAnswer) => Ok(()),
         Some(Fault::FailAfter) => answer(&mut client, 500),
@@ -235,6 +247,22 @@ impl Request {
         }
         head.push_str("Connection: close\r\n\r\n");
         [head.into_bytes(), self.body.clone()].concat()
+    }
+}
+
+/// Sets the years of all times in a listing back.
+fn age(answer: &mut [u8]) {
+    // `2026-01-31T…` of S3 and GCS, `Sat, 31 Jan 2026 …` of Azure: the tag, and what stands between it and the year.
+    for (tag, between) in [(&b"<LastModified>"[..], 0), (&b"<Last-Modified>"[..], 12)] {
+        let found = answer.windows(tag.len()).enumerate().filter(|(_, bytes)| *bytes == tag);
+        let years: Vec<usize> = found.map(|(at, _)| at + tag.len() + between).collect();
+        for year in years {
+            let Some(digits) = answer.get_mut(year..year + 4) else { continue };
+            let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u32>().ok());
+            if let Some(earlier) = number.and_then(|number| number.checked_sub(AGED_YEARS)) {
+                digits.copy_from_slice(format!("{earlier:04}").as_bytes());
+            }
+        }
     }
 }
 
@@ -279,4 +307,28 @@ fn receive(client: &mut TcpStream) -> io::Result<Request> {
     body.resize(begun + missing, 0);
     client.read_exact(&mut body[begun..])?;
     Ok(Request { lines, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aged_listings_are_as_long_and_have_the_same_days_of_the_week() {
+        for (answer, aged) in [
+            (
+                "<LastModified>2026-11-30T09:00:00.000Z</LastModified><Size>2026</Size>",
+                "<LastModified>1998-11-30T09:00:00.000Z</LastModified><Size>2026</Size>",
+            ),
+            (
+                "<Last-Modified>Mon, 30 Nov 2026 09:00:00 GMT</Last-Modified>",
+                "<Last-Modified>Mon, 30 Nov 1998 09:00:00 GMT</Last-Modified>",
+            ),
+            ("<Last-Modified>Mon, 30", "<Last-Modified>Mon, 30"),
+        ] {
+            let mut bytes = answer.as_bytes().to_vec();
+            age(&mut bytes);
+            assert_eq!(bytes, aged.as_bytes());
+        }
+    }
 }

@@ -79,7 +79,7 @@ fn on_disk(table: &Path) -> usize {
 }
 
 /// The files that manifests wait to commit, or have committed.
-fn decided(data: &Path) -> BTreeSet<PathBuf> {
+pub(super) fn decided(data: &Path) -> BTreeSet<PathBuf> {
     let manifests = fs::read_dir(data.join("checkpoints")).unwrap().map(|e| e.unwrap().path());
     let manifests = manifests.filter(|p| p.extension().is_some_and(|e| e == "json"));
     let mut files = BTreeSet::new();

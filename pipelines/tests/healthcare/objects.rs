@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod stores;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,13 +22,13 @@ use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 use thalweg_core::time::Clock;
 use thalweg_objects::Remote;
-use thalweg_objects::testing::{Emulator, Fault, Store};
+use thalweg_objects::testing::{Emulator, Fault};
 use thalweg_runtime::SystemClock;
 
 use crate::support::serving::{Serving, cookie, request};
 use crate::support::{
-    Started, TABLES, assert_alerts, assert_same_tables, count, ended_within, fail, healthcare,
-    run_file, start, succeed, unless_killed, write_events,
+    Started, TABLES, assert_alerts, assert_same_tables, count, ended_within, ends_with, fail,
+    healthcare, run_file, shown, start, succeed, unless_killed, write_events,
 };
 
 const KILLS: u32 = 6;
@@ -217,37 +219,6 @@ fn one_of_two_is_fenced(s3: &Emulator, calm: &Calm, waits: Duration) -> bool {
 }
 
 #[test]
-fn the_job_and_its_tools_work_on_adls_and_gcs() {
-    let calm = Calm::new(20_000, 13);
-    for emulator in [Store::Adls, Store::Gcs].into_iter().filter_map(Emulator::start) {
-        let place = emulator.place("job");
-        let mut child = start(&mut run(&emulator, &place, &calm.input()));
-        if let Some(status) = ended_within(&mut child, Duration::from_millis(1_500)) {
-            assert!(status.success(), "{status}");
-        }
-        succeed(&mut run(&emulator, &place, &calm.input()));
-        calm.assert_same(&emulator, &place);
-
-        let tool = |arguments: &[&str]| {
-            let mut command = healthcare();
-            on(&mut command, &emulator).args(arguments).arg("--data-dir").arg(place.to_string());
-            command
-        };
-        let verified = succeed(tool(&["checkpoints"]).arg("verify"));
-        assert!(verified.contains("are as they should be"), "{verified}");
-        assert!(succeed(tool(&["checkpoints"]).arg("list")).contains("finished"));
-        let audit_log = calm.input().with_extension("audit.jsonl");
-        let message = succeed(
-            tool(&["decrypt", "--offsets", "0..1", "--table", "bronze/events"])
-                .arg("--audit-log")
-                .arg(&audit_log),
-        );
-        let line = fs::read_to_string(calm.input()).unwrap();
-        assert_eq!(message.trim_end(), line.lines().next().unwrap(), "{place}");
-    }
-}
-
-#[test]
 fn dashboards_beside_a_job_on_a_bucket_write_down_who_looks_or_say_that_they_do_not() {
     let Some(s3) = Emulator::s3() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -300,6 +271,10 @@ fn what_is_missing_is_said_in_one_line_before_anything_is_written() {
     let unwritten = fail(unwritten.args(["--http", "127.0.0.1:0", "--users-file"]).arg(&users));
     assert!(unwritten.contains("no audit log can stand beside s3://bucket/job"), "{unwritten}");
     assert!(unwritten.contains("--audit-log"), "{unwritten}");
+    // Which files a job is about to decide on nobody knows without its lock.
+    let at_once = ["maintain", "--retention", "0s", "--force", "--data-dir", "s3://bucket/job"];
+    let unlocked = shown(&ends_with(healthcare().args(at_once), 2));
+    assert!(unlocked.contains("needs a lock, which object stores do not have"), "{unlocked}");
 
     let Some(s3) = Emulator::s3() else { return };
     let place = s3.place("lax");

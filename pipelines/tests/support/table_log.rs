@@ -3,9 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
-/// Paths of a table's live data files, read from the log's JSON entries alone.
+/// Paths of a table's live data files, read from the log's JSON entries, and from a log checkpoint where the first of them
+/// were cleaned up.
 pub(crate) fn data_files(table: &Path) -> Vec<PathBuf> {
     data_files_at(table, i64::MAX)
 }
@@ -21,6 +25,11 @@ pub(crate) fn data_files_at(table: &Path, version: i64) -> Vec<PathBuf> {
     entries.retain(|p| number(p).is_some_and(|n| n <= version));
     entries.sort();
     let mut live = Vec::new();
+    if entries.first().and_then(|first| number(first)).is_some_and(|first| first > 0) {
+        let (standing, checkpoint) = newest_checkpoint(table, version).unwrap();
+        live.extend(files_in(&checkpoint).into_iter().map(|path| table.join(path)));
+        entries.retain(|p| number(p).is_some_and(|n| n > standing));
+    }
     for entry in entries {
         for line in fs::read_to_string(&entry).unwrap().lines() {
             let action: Value = serde_json::from_str(line).unwrap();
@@ -34,6 +43,32 @@ pub(crate) fn data_files_at(table: &Path, version: i64) -> Vec<PathBuf> {
         }
     }
     live
+}
+
+/// The newest log checkpoint up to `version`, and its version.
+fn newest_checkpoint(table: &Path, version: i64) -> Option<(i64, PathBuf)> {
+    let log = fs::read_dir(table.join("_delta_log")).unwrap().map(|e| e.unwrap().path());
+    let numbered = log.filter_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        let number = name.strip_suffix(".checkpoint.parquet")?.parse::<i64>().ok()?;
+        Some((number, path))
+    });
+    numbered.filter(|(number, _)| *number <= version).max()
+}
+
+/// Names of the live data files that a log checkpoint knows.
+fn files_in(checkpoint: &Path) -> Vec<String> {
+    let file = fs::File::open(checkpoint).unwrap();
+    let batches = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let mut names = Vec::new();
+    for batch in batches {
+        let batch = batch.unwrap();
+        let adds = batch.column_by_name("add").unwrap().as_struct();
+        let paths = adds.column_by_name("path").unwrap().as_string::<i32>();
+        let rows = (0..batch.num_rows()).filter(|row| adds.is_valid(*row));
+        names.extend(rows.map(|row| paths.value(row).to_owned()));
+    }
+    names
 }
 
 fn entries(table: &Path) -> Vec<PathBuf> {
