@@ -95,7 +95,7 @@ fn batches() -> Vec<RecordBatch> {
 const SHAPES: [&str; 5] =
     ["vitals_by_minute", "vitals_by_bp_category", "patient_vitals", "medications", "kpis"];
 
-/// A gold table: events, patients, and mean, min and max of six vitals.
+/// A gold table: events, patients, and mean, min, max and number of readings of six vitals.
 fn gold(shape: &str) -> Aggregate {
     let aggregate = Aggregate::tumbling(TIME, Duration::from_mins(1));
     let aggregate = match shape {
@@ -110,6 +110,7 @@ fn gold(shape: &str) -> Aggregate {
         a.mean(vital, format!("{}_mean", vital.0))
             .min(vital, format!("{}_min", vital.0))
             .max(vital, format!("{}_max", vital.0))
+            .count_values(vital, format!("{}_readings", vital.0))
     })
 }
 

@@ -31,9 +31,11 @@ import psycopg
 EACH = 32
 QUERIES = [
     "select event_type, sum(events) from gold_vitals_by_minute group by event_type limit 1000001",
-    "select bp_category, avg(temperature_mean) from gold_vitals_by_bp_category group by bp_category limit 1000001",
+    "select bp_category, sum(temperature_mean * temperature_readings) / sum(temperature_readings) "
+    "from gold_vitals_by_bp_category group by bp_category limit 1000001",
     "select window_start, heart_rate_mean, temperature_mean, spo2_mean from gold_kpis order by window_start desc limit 60",
-    "select max(patients), avg(heart_rate_mean), avg(respiratory_rate_mean) from gold_kpis",
+    "select max(patients), sum(heart_rate_mean * heart_rate_readings) / sum(heart_rate_readings), "
+    "sum(respiratory_rate_mean * respiratory_rate_readings) / sum(respiratory_rate_readings) from gold_kpis",
     "select medication, sum(events) from gold_medications group by medication order by 2 desc limit 10",
     "select patient_id, max(heart_rate_max) from gold_patient_vitals group by patient_id order by 2 desc limit 20",
 ]

@@ -69,11 +69,15 @@ pub(crate) fn check_planned(
     partition_columns: &BTreeSet<&str>,
     table: &TableFacts,
 ) -> Result<()> {
-    if let Some(new) = columns.fields().find(|f| table.schema.field(f.name()).is_none()) {
-        let column = new.name();
+    // All at once: who adds them one after the other starts the job as often.
+    let new = columns.fields().filter(|f| table.schema.field(f.name()).is_none());
+    let new: Vec<String> = new.map(|f| format!("`{}` {}", f.name(), f.data_type())).collect();
+    if !new.is_empty() {
+        let new = new.join(", ");
         return Err(Error::incompatible(format!(
-            "table `{name}` at version {version} has no column `{column}`, which this job writes: where it is new to the job, \
-             add it first, by `ALTER TABLE … ADD COLUMN`, or write to another table; where others have dropped it, undo that"
+            "table `{name}` at version {version} has no column {new}, which this job writes: what is new to the job, \
+             add first, nullable, by `ALTER TABLE … ADD COLUMNS`, or write to another table; what others have dropped, bring \
+             back"
         )));
     }
     match obstacle(columns, partition_columns, table) {
@@ -197,14 +201,20 @@ mod tests {
     fn a_start_with_a_column_that_the_table_lacks_says_how_to_add_it() {
         let mut more = ours();
         more.push(column("more", DataType::LONG));
+        more.push(StructField::not_null("most", DataType::STRING));
         let more = StructType::try_new(more).unwrap();
         let planned = |columns: &StructType, table: &TableFacts| {
             check_planned("t", 7, columns, &BTreeSet::new(), table)
         };
         let told = planned(&more, &facts(ours())).unwrap_err().to_string();
-        assert!(told.contains("`more`") && told.contains("ADD COLUMN"), "{told}");
+        assert!(told.contains("`more` long, `most` string, which"), "{told}");
+        assert!(told.contains("ADD COLUMNS") && !told.contains("`a`"), "{told}");
         assert!(!told.contains("resolve"), "that would not get past the table: {told}");
         // With it everything is as it should be.
+        let mut nullable = ours();
+        nullable.push(column("more", DataType::LONG));
+        nullable.push(column("most", DataType::STRING));
+        assert!(planned(&more, &facts(nullable)).is_ok());
         let mut added = facts(ours());
         added.schema = more.clone();
         assert!(planned(&more, &added).is_ok());

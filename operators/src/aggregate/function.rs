@@ -8,7 +8,7 @@ use thalweg_core::{Error, Result};
 
 use super::accumulate::{
     Accumulator, Count, Deviation, Distinct, Extreme, Greatest, Least, Mean, Percentile, Sum,
-    distinct_item, is_numeric,
+    Values, distinct_item, is_numeric,
 };
 use super::rows::Layout;
 
@@ -16,6 +16,7 @@ use super::rows::Layout;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Function {
     Count,
+    CountValues,
     CountDistinct,
     Sum,
     Mean,
@@ -29,6 +30,7 @@ impl Function {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Count => "count",
+            Self::CountValues => "count values",
             Self::CountDistinct => "count distinct",
             Self::Sum => "sum",
             Self::Mean => "mean",
@@ -42,7 +44,7 @@ impl Function {
     /// Whether it can be computed over `input`.
     pub(super) fn check(self, input: &Field) -> Result<()> {
         let fits = match self {
-            Self::Count => true,
+            Self::Count | Self::CountValues => true,
             Self::CountDistinct => matches!(input.data_type(), DataType::Int64 | DataType::Utf8),
             Self::Percentile(q) if !(0.0..=1.0).contains(&q) => {
                 return Err(Error::graph(format!(
@@ -75,7 +77,7 @@ impl Function {
             vec![Field::new(output, data_type, nullable).with_metadata(marks.clone())]
         };
         match self {
-            Self::Count => vec![Field::new(output, DataType::Int64, false)],
+            Self::Count | Self::CountValues => vec![Field::new(output, DataType::Int64, false)],
             Self::CountDistinct => whole(DataType::List(Arc::new(distinct_item(data_type))), false),
             Self::Sum => whole(DataType::Float64, true),
             Self::Mean => vec![part("count", DataType::Int64), part("sum", DataType::Float64)],
@@ -103,7 +105,9 @@ impl Function {
         let first = state.first();
         let marks = first.map(|f| f.metadata().clone()).unwrap_or_default();
         match self {
-            Self::Count | Self::CountDistinct => Field::new(output, DataType::Int64, false),
+            Self::Count | Self::CountValues | Self::CountDistinct => {
+                Field::new(output, DataType::Int64, false)
+            }
             Self::Min | Self::Max => {
                 let data_type = first.map_or(DataType::Null, |f| f.data_type().clone());
                 Field::new(output, data_type, true).with_metadata(marks)
@@ -137,6 +141,7 @@ impl Function {
     ) -> Result<Box<dyn Accumulator>> {
         Ok(match (self, Self::input_type(state)) {
             (Self::Count, _) => Box::new(Count::new(layout)),
+            (Self::CountValues, _) => Box::new(Values::new(layout)),
             (Self::CountDistinct, DataType::Int64) => Box::new(Distinct::integers()),
             (Self::CountDistinct, DataType::Utf8) => Box::new(Distinct::texts()),
             (Self::Sum, _) => Box::new(Sum::new(layout)),

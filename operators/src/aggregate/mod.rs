@@ -44,7 +44,7 @@ pub use plan::{WINDOW_END, WINDOW_START};
 /// min and max, `Float64` for all else; null where a group has no value. One row per window and key that occurs; rows
 /// with a null in any column of the key are left out, and counted ([`thalweg_core::operator::LeftOut::null_key`]). Values
 /// that are null or NaN do not count. Keys may be `Utf8`, `Int64`, `Int32` or `Boolean`; values `Float64`, `Int64` or
-/// `Int32`, and for distinct counts `Int64` or `Utf8`.
+/// `Int32`, for distinct counts `Int64` or `Utf8`, and for counts of values all that there is.
 ///
 /// **Time**: a window is emitted once, when the watermark reaches its end plus the allowed lateness; windows ascend,
 /// rows within one are sorted by key. Sliding windows are summed up by pane in front of the exchange and by window behind
@@ -75,7 +75,8 @@ pub use plan::{WINDOW_END, WINDOW_START};
 ///     .by(KIND)
 ///     .count("events")
 ///     .count_distinct(PATIENT, "patients")
-///     .mean(HEART_RATE, "heart_rate_mean");
+///     .mean(HEART_RATE, "heart_rate_mean")
+///     .count_values(HEART_RATE, "heart_rate_readings");
 ///
 /// let fields = [TIME.field(), KIND.field(), PATIENT.field(), HEART_RATE.field()];
 /// let between = by_minute.partial().output_schema(&Arc::new(Schema::new(fields.to_vec())))?;
@@ -83,7 +84,10 @@ pub use plan::{WINDOW_END, WINDOW_START};
 /// let names: Vec<_> = result.fields().iter().map(|f| f.name().as_str()).collect();
 /// assert_eq!(
 ///     names,
-///     ["window_start", "window_end", "event_type", "events", "patients", "heart_rate_mean"]
+///     [
+///         "window_start", "window_end", "event_type",
+///         "events", "patients", "heart_rate_mean", "heart_rate_readings",
+///     ]
 /// );
 /// # Ok::<(), thalweg_core::Error>(())
 /// ```
@@ -167,6 +171,12 @@ impl Aggregate {
     /// Number of rows.
     pub fn count(self, output: impl Into<String>) -> Self {
         self.call(Function::Count, None, output)
+    }
+
+    /// Number of values of `column`: of rows in which it is neither null nor NaN, `COUNT(column)` in SQL. Behind a mean of
+    /// the same column, of which it is the weight, it takes neither time nor state, and may be new to a checkpoint's windows.
+    pub fn count_values(self, column: impl Into<ColumnName>, output: impl Into<String>) -> Self {
+        self.call(Function::CountValues, Some(column.into()), output)
     }
 
     /// Number of distinct values of `column`, exactly.

@@ -10,9 +10,9 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thalweg_core::window::{SlidingEventTimeWindows, WindowAssigner};
 use thalweg_core::{Error, Result};
 
-use super::Aggregate;
 use super::function::Function;
 use super::keys::is_key_type;
+use super::{Aggregate, Call};
 
 /// Start of the window, its first µs.
 pub const WINDOW_START: &str = "window_start";
@@ -38,6 +38,8 @@ pub(super) struct Plan {
 pub(super) struct PlannedCall {
     pub(super) function: Function,
     pub(super) state: Vec<Field>,
+    /// Which of the calls before it counts the same values anyway: there is no other state then.
+    pub(super) counted_by: Option<usize>,
 }
 
 /// Where the phase before the exchange finds what it reads, as positions among `columns`.
@@ -58,6 +60,13 @@ fn find<'a>(schema: &'a Schema, name: &str) -> Result<(usize, &'a Field)> {
     schema
         .column_with_name(name)
         .ok_or_else(|| Error::graph(format!("aggregated column `{name}` is not in the input")))
+}
+
+/// The mean, among the calls before the one at `at`, that has the number of its values in its state.
+fn counted_by(calls: &[Call], at: usize) -> Option<usize> {
+    let call = calls.get(at).filter(|call| call.function == Function::CountValues)?;
+    let is_it = |other: &Call| other.function == Function::Mean && other.column == call.column;
+    calls.iter().take(at).position(is_it)
 }
 
 impl Plan {
@@ -81,7 +90,8 @@ impl Plan {
         }
         let mut calls = Vec::new();
         let mut values = Vec::new();
-        for call in &aggregate.calls {
+        for (at, call) in aggregate.calls.iter().enumerate() {
+            let counted_by = counted_by(&aggregate.calls, at);
             let mut of = None;
             let mut field = None;
             if let Some(column) = call.column {
@@ -96,8 +106,11 @@ impl Plan {
                 }
             }
             values.push(of);
-            let state = call.function.state_fields(&call.output, field);
-            calls.push(PlannedCall { function: call.function, state });
+            let state = match counted_by {
+                None => call.function.state_fields(&call.output, field),
+                Some(_) => Vec::new(),
+            };
+            calls.push(PlannedCall { function: call.function, state, counted_by });
         }
         let panes = aggregate.windows.panes().into();
         Ok((Self::new(aggregate, panes, start, keys, calls)?, RowColumns { columns, values }))
@@ -114,12 +127,15 @@ impl Plan {
             return Err(other());
         }
         let mut calls = Vec::new();
-        for call in &aggregate.calls {
-            let state = rest.split_off(..call.function.width()).ok_or_else(other)?;
-            if !call.function.owns(&call.output, state) {
+        for (at, call) in aggregate.calls.iter().enumerate() {
+            let counted_by = counted_by(&aggregate.calls, at);
+            let width = if counted_by.is_some() { 0 } else { call.function.width() };
+            let state = rest.split_off(..width).ok_or_else(other)?;
+            if width > 0 && !call.function.owns(&call.output, state) {
                 return Err(other());
             }
-            calls.push(PlannedCall { function: call.function, state: state.to_vec() });
+            let (function, state) = (call.function, state.to_vec());
+            calls.push(PlannedCall { function, state, counted_by });
         }
         if !rest.is_empty() {
             return Err(other());

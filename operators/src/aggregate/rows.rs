@@ -230,6 +230,11 @@ impl<T: Kept<N>, const N: usize> Part<T, N> {
         });
     }
 
+    /// The first of its words as a value by itself.
+    pub(super) fn first_word<U: Kept<1>>(self) -> Part<U, 1> {
+        Part { at: self.at, value: PhantomData }
+    }
+
     /// The values of `groups`, in their order.
     pub(super) fn of(self, rows: &Rows, groups: &[u32]) -> impl Iterator<Item = T> {
         groups.iter().filter_map(move |group| {

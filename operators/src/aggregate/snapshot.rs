@@ -99,9 +99,11 @@ impl StatePayload for OpenWindows {
     }
 }
 
-/// The aggregate's functions by name, in their order. A sketch answers for any quantile.
+/// The aggregate's functions by name, in their order, of those that have state: what another one's state tells as well may
+/// come and go. A sketch answers for any quantile.
 fn functions(plan: &Plan) -> String {
-    let names: Vec<&str> = plan.calls.iter().map(|call| call.function.name()).collect();
+    let stored = plan.calls.iter().filter(|call| call.counted_by.is_none());
+    let names: Vec<&str> = stored.map(|call| call.function.name()).collect();
     names.join(", ")
 }
 

@@ -16,7 +16,7 @@ use thalweg_core::operator::Collector;
 use thalweg_core::time::EventTime;
 use thalweg_core::{Error, Result};
 
-use super::accumulate::Accumulator;
+use super::accumulate::{Accumulator, Counted};
 use super::columns::GroupColumns;
 use super::groups::GroupTable;
 use super::keys::{KeyColumn, KeyValues, local_hashes};
@@ -46,8 +46,14 @@ impl WindowStore {
         let keys = plan.key_fields.iter().map(|f| KeyColumn::new(f.data_type()));
         let groups = GroupTable::new(keys.collect::<Result<_>>()?);
         let mut layout = Layout::default();
-        let accumulators = plan.calls.iter().map(|c| c.function.accumulator(&c.state, &mut layout));
-        let accumulators = accumulators.collect::<Result<_>>()?;
+        let mut accumulators: Vec<Box<dyn Accumulator>> = Vec::with_capacity(plan.calls.len());
+        for call in &plan.calls {
+            let count = call.counted_by.and_then(|at| accumulators.get(at)?.values_counted());
+            accumulators.push(match count {
+                Some(count) => Box::new(Counted::by(count)),
+                None => call.function.accumulator(&call.state, &mut layout)?,
+            });
+        }
         let kept = Rows::new(&layout);
         Ok(Self { plan, groups, kept, accumulators, hashes: Vec::new(), rows: Vec::new() })
     }

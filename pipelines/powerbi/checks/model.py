@@ -154,7 +154,7 @@ def check_folder(model, source):
             yield f"{table.name}: imports no Delta table"
             continue
         there = source.columns(f"gold/{folder.group(1)}")
-        made = re.compile(r"_(total|events|date)$")
+        made = re.compile(r"(^above_normal_events|_total|_date)$")
         for column in table.columns.values():
             if not made.search(column.source) and column.source not in there:
                 yield f"{table.name}[{column.name}]: gold/{folder.group(1)} has no column {column.source}"

@@ -1,4 +1,7 @@
 //! The columns of the gold tables: what happened per minute.
+//!
+//! An event need not have every vital: a mean is over that vital's readings, and means are averaged by their number, never
+//! by that of events.
 
 use thalweg_core::Record;
 use thalweg_core::record::Micros;
@@ -53,6 +56,19 @@ macro_rules! gold {
             pub respiratory_rate_min: Option<f64>,
             /// Breaths per minute, greatest.
             pub respiratory_rate_max: Option<f64>,
+            // Behind all else: in tables from before they were there they stand behind all else, too.
+            /// How many events have a heart rate.
+            pub heart_rate_readings: i64,
+            /// How many have a blood pressure.
+            pub systolic_readings: i64,
+            /// How many have a blood pressure.
+            pub diastolic_readings: i64,
+            /// How many have a temperature.
+            pub temperature_readings: i64,
+            /// How many have an oxygen saturation.
+            pub spo2_readings: i64,
+            /// How many have a respiratory rate.
+            pub respiratory_rate_readings: i64,
         }
     };
 }

@@ -282,13 +282,17 @@ fn summary(time: &TimeSection) -> Aggregate {
         Silver::SPO2.into(),
         Silver::RESPIRATORY_RATE.into(),
     ];
-    vitals.into_iter().fold(counts, |summary, vital| {
+    let summary = vitals.into_iter().fold(counts, |summary, vital| {
         let name = vital.0;
         summary
             .mean(vital, format!("{name}_mean"))
             .min(vital, format!("{name}_min"))
             .max(vital, format!("{name}_max"))
-    })
+    });
+    let readings = |summary: Aggregate, vital: ColumnName| {
+        summary.count_values(vital, format!("{}_readings", vital.0))
+    };
+    vitals.into_iter().fold(summary, readings)
 }
 
 #[cfg(test)]

@@ -22,3 +22,4 @@ mod privacy;
 mod stall;
 #[path = "../support/mod.rs"]
 mod support;
+mod upgrade;

@@ -1,4 +1,4 @@
-//! Another writer, who puts values into a table that the job does not let pass.
+//! Another writer, who puts values into a table that the job does not let pass, or columns out of it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use arrow_select::concat::concat_batches;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::table_log::{data_files, replace_a_file};
+use super::table_log::{change_columns, data_files, replace_a_file};
 
 /// Puts a text into a column of the row of the latest `time`, by a file that is written anew.
 pub(crate) fn plant(table: &Path, time: &str, column: &str, text: &str) {
@@ -28,14 +28,31 @@ pub(crate) fn plant(table: &Path, time: &str, column: &str, text: &str) {
     let changed: ArrayRef = Arc::new(changed);
     let columns = batch.columns().iter().enumerate();
     let columns = columns.map(|(at, old)| Arc::clone(if at == place { &changed } else { old }));
-    let changed = RecordBatch::try_new(batch.schema(), columns.collect()).unwrap();
+    replace(table, &file, &RecordBatch::try_new(batch.schema(), columns.collect()).unwrap());
+}
+
+/// Makes a table what it was before it had some columns.
+pub(crate) fn take_out(table: &Path, is_new: impl Fn(&str) -> bool) {
+    for file in data_files(table) {
+        let batch = whole(&file);
+        let schema = batch.schema();
+        let kept = (0..batch.num_columns()).filter(|at| !is_new(schema.field(*at).name()));
+        let kept: Vec<usize> = kept.collect();
+        replace(table, &file, &batch.project(&kept).unwrap());
+    }
+    change_columns(table, |fields| {
+        fields.retain(|field| !is_new(field["name"].as_str().unwrap()));
+    });
+}
+
+fn replace(table: &Path, file: &Path, rows: &RecordBatch) {
     let name = format!("planted-{}", file.file_name().unwrap().to_str().unwrap());
     let new = file.with_file_name(name);
     let out = File::create(&new).unwrap();
-    let mut writer = ArrowWriter::try_new(out, changed.schema(), None).unwrap();
-    writer.write(&changed).unwrap();
+    let mut writer = ArrowWriter::try_new(out, rows.schema(), None).unwrap();
+    writer.write(rows).unwrap();
     writer.close().unwrap();
-    replace_a_file(table, &file, &new);
+    replace_a_file(table, file, &new);
 }
 
 fn whole(file: &Path) -> RecordBatch {

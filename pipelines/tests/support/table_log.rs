@@ -147,13 +147,20 @@ pub(crate) fn replace_a_file(table: &Path, old: &Path, new: &Path) {
 
 /// Takes a column out of a table's schema.
 pub(crate) fn drop_a_column(table: &Path, column: &str) {
-    let mut metadata = actions(table).into_iter().find_map(|a| a.get("metaData").cloned()).unwrap();
+    change_columns(table, |fields| {
+        let before = fields.len();
+        fields.retain(|field| field["name"] != column);
+        assert_eq!(fields.len() + 1, before, "there is no such column");
+    });
+}
+
+/// Changes the fields of a table's schema, as the log has them.
+pub(crate) fn change_columns(table: &Path, change: impl FnOnce(&mut Vec<Value>)) {
+    let mut newest_first = actions(table).into_iter().rev();
+    let mut metadata = newest_first.find_map(|a| a.get("metaData").cloned()).unwrap();
     let mut schema: Value =
         serde_json::from_str(metadata["schemaString"].as_str().unwrap()).unwrap();
-    let fields = schema["fields"].as_array_mut().unwrap();
-    let before = fields.len();
-    fields.retain(|field| field["name"] != column);
-    assert_eq!(fields.len() + 1, before, "there is no such column");
+    change(schema["fields"].as_array_mut().unwrap());
     metadata["schemaString"] = json!(schema.to_string());
     append(table, &[json!({ "metaData": metadata })]);
 }

@@ -72,6 +72,10 @@ impl Accumulator for Mean {
         Ok(Arc::new(means.collect::<Float64Array>()))
     }
 
+    fn values_counted(&self) -> Option<Part<i64, 1>> {
+        Some(self.0.first_word())
+    }
+
     fn share(&mut self) -> Box<dyn Accumulator> {
         Box::new(Self(self.0))
     }

@@ -10,6 +10,7 @@ mod extreme;
 mod mean;
 mod percentile;
 mod sum;
+mod values;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -28,6 +29,7 @@ pub(super) use extreme::{Extreme, Greatest, Least};
 pub(super) use mean::Mean;
 pub(super) use percentile::Percentile;
 pub(super) use sum::Sum;
+pub(super) use values::{Counted, Values};
 
 use super::rows::{Kept, Layout, Part, Rows};
 
@@ -47,6 +49,11 @@ pub(super) trait Accumulator: Send + Sync + Debug {
 
     /// The results of `groups`, in their order.
     fn evaluate(&self, rows: &Rows, groups: &[u32]) -> Result<ArrayRef>;
+
+    /// Where it has the number of its values in each row, if it counts them.
+    fn values_counted(&self) -> Option<Part<i64, 1>> {
+        None
+    }
 
     /// Empties `groups` beside their rows.
     fn clear(&mut self, _groups: &[u32]) {}

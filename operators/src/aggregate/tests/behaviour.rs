@@ -30,7 +30,9 @@ fn every_function_gives_its_value() {
         .max(VALUE, "max")
         .stddev(VALUE, "stddev")
         .percentile(VALUE, 0.0, "p0")
-        .percentile(VALUE, 1.0, "p100");
+        .percentile(VALUE, 1.0, "p100")
+        .count_values(VALUE, "values")
+        .count_values(PATIENT, "named");
     let mut rows = vec![at(1, "a", 2.0), at(2, "a", 4.0), at(9, "a", 6.0), at(10, "a", 7.5)];
     rows[0].patient = Some(1);
     rows[1].patient = Some(1);
@@ -40,9 +42,9 @@ fn every_function_gives_its_value() {
         aggregate,
         &rows,
         &[
-            "0 10 a 3 2 12 4 2 6 2 2 6",
-            "0 10 b 1 0 -1 -1 -1 -1 - -1 -1",
-            "10 20 a 1 0 7.5 7.5 7.5 7.5 - 7.5 7.5",
+            "0 10 a 3 2 12 4 2 6 2 2 6 3 3",
+            "0 10 b 1 0 -1 -1 -1 -1 - -1 -1 1 0",
+            "10 20 a 1 0 7.5 7.5 7.5 7.5 - 7.5 7.5 1 0",
         ],
     );
 }
@@ -76,6 +78,24 @@ fn null_and_nan_are_no_values_and_minus_zero_is_zero() {
     check(aggregate(), &[row(Some(f64::NAN)), row(Some(3.0)), row(None)], &["0 10 3 3 3 3 3 - 3"]);
     check(tumbling(10).max(VALUE, "max"), &[row(Some(-0.0))], &["0 10 0"]);
     check(tumbling(10).min(VALUE, "min"), &[row(Some(0.0)), row(Some(-0.0))], &["0 10 0"]);
+}
+
+#[test]
+fn a_count_of_values_is_the_same_with_state_of_its_own_and_behind_a_mean() {
+    let aggregate = || {
+        let own = tumbling(10).count("n").count_values(VALUE, "own").mean(VALUE, "mean");
+        let behind = own.count_values(VALUE, "behind");
+        behind
+            .count_values(SMALL, "small")
+            .count_values(KIND, "kinds")
+            .count_values(OXYGEN, "oxygen")
+    };
+    let row = |value, small, kind| Row { value, small, kind, ..Row::default() };
+    let some = row(Some(3.0), Some(7), Some("a"));
+    let none = row(None, None, None);
+    let nan = Row { oxygen: Some(false), ..row(Some(f64::NAN), Some(0), Some("")) };
+    check(aggregate(), &[none.clone(), none.clone()], &["0 10 2 0 - 0 0 0 0"]);
+    check(aggregate(), &[some.clone(), none, nan, some], &["0 10 4 2 3 2 3 3 1"]);
 }
 
 #[test]

@@ -62,16 +62,22 @@ fn what_discloses_values_keeps_their_marks_and_what_counts_them_does_not() {
         .count("n")
         .count_distinct(PATIENT, "patients")
         .max(PATIENT, "greatest")
-        .mean(VALUE, "mean");
+        .mean(VALUE, "mean")
+        .count_values(VALUE, "readings")
+        .count_values(PATIENT, "named");
     let between = aggregate.partial().output_schema(&input).unwrap();
     assert!(
         sensitivities(between.field_with_name("patients").unwrap()).contains(&Sensitivity::PhiId)
     );
+    assert!(between.field_with_name("readings").is_err(), "the mean's state has it");
+    assert!(sensitivities(between.field_with_name("named").unwrap()).is_empty());
     let results = aggregate.merge().output_schema(&between).unwrap();
     let marks = |name| sensitivities(results.field_with_name(name).unwrap());
     assert!(marks("kind").contains(&Sensitivity::PhiName));
     assert!(marks("greatest").contains(&Sensitivity::PhiId));
-    assert!(["n", "patients", "mean", "window_start"].iter().all(|name| marks(name).is_empty()));
+    let unmarked = ["n", "patients", "mean", "window_start", "readings", "named"];
+    assert!(unmarked.iter().all(|name| marks(name).is_empty()));
+    assert!(!results.field_with_name("readings").unwrap().is_nullable());
     assert_eq!(all_sensitivities(&results).len(), 2);
 }
 

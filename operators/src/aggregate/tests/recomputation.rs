@@ -21,6 +21,8 @@ fn aggregate(keys: usize, overlap: i64) -> Aggregate {
         .count("n")
         .count_distinct(PATIENT, "patients")
         .count_distinct(KIND, "kinds")
+        .count_values(VALUE, "values")
+        .count_values(KIND, "named")
         .min(VALUE, "min")
         .max(VALUE, "max")
         .min(SMALL, "least")
@@ -29,6 +31,7 @@ fn aggregate(keys: usize, overlap: i64) -> Aggregate {
         .stddev(VALUE, "stddev")
         .sum(SMALL, "sum")
         .percentile(VALUE, 0.9, "p90")
+        .count_values(VALUE, "readings")
         .partial_groups(20)
 }
 
@@ -75,14 +78,17 @@ fn of_group(rows: &[&Row]) -> Expected {
     let sum = smalls().next().is_some().then(|| smalls().map(f64::from).sum());
     let rank = (0.9 * (count - 1.0)) as usize;
     let exact = format!(
-        "{} {} {} {} {} {} {}",
+        "{} {} {} {} {} {} {} {} {} {}",
         rows.len(),
         rows.iter().filter_map(|r| r.patient).collect::<BTreeSet<_>>().len(),
         rows.iter().filter_map(|r| r.kind).collect::<BTreeSet<_>>().len(),
+        values.len(),
+        rows.iter().filter(|r| r.kind.is_some()).count(),
         text(values.first()),
         text(values.last()),
         text(smalls().min()),
         text(smalls().max()),
+        values.len(),
     );
     (exact, [mean, deviation, sum, values.get(rank).copied()])
 }
@@ -95,9 +101,11 @@ fn actual(keys: usize, job: &Job) -> Vec<(String, Expected)> {
         .map(|row| {
             let cells: Vec<&str> = row.split(' ').collect();
             let (key, values) = cells.split_at(width);
-            let (exact, inexact) = values.split_at(7);
+            let (exact, inexact) = values.split_at(9);
+            let (readings, inexact) = inexact.split_last().unwrap();
             let inexact: Vec<Option<f64>> = inexact.iter().map(|v| v.parse().ok()).collect();
-            (key.join(" "), (exact.join(" "), inexact.try_into().unwrap()))
+            let exact = format!("{} {readings}", exact.join(" "));
+            (key.join(" "), (exact, inexact.try_into().unwrap()))
         })
         .collect()
 }

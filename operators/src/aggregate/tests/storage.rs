@@ -16,6 +16,7 @@ fn everything() -> Aggregate {
         .count_distinct(PATIENT, "patients")
         .sum(VALUE, "sum")
         .mean(VALUE, "mean")
+        .count_values(VALUE, "readings")
         .min(SMALL, "min")
         .max(VALUE, "max")
         .stddev(VALUE, "stddev")
@@ -270,7 +271,7 @@ fn a_checkpoint_of_the_first_format_can_be_read() {
     let mut job = Job::new(everything(), 1, 1);
     job.restore(&[blob(stored)], 1, 1).unwrap();
     job.advance(i64::MAX).unwrap();
-    assert_eq!(job.table(), ["0 10 a 7 3 1 1 9 4.5 -2 6 2.1213203435596424 3"]);
+    assert_eq!(job.table(), ["0 10 a 7 3 1 1 9 4.5 2 -2 6 2.1213203435596424 3"]);
 }
 
 #[track_caller]
@@ -334,6 +335,29 @@ fn state_of_another_function_is_incompatible_though_its_columns_are_the_same() {
     let at = |quantile| tumbling(10).by(KIND).percentile(VALUE, quantile, "x");
     let blobs = filled(at(0.5)).checkpoint().unwrap();
     Job::new(at(0.9), 1, 1).restore(&blobs, 1, 1).unwrap();
+}
+
+#[test]
+fn a_count_of_values_behind_a_mean_may_come_and_go() {
+    let means = || tumbling(10).by(KIND).count("n").mean(VALUE, "mean").max(SMALL, "max");
+    let counted = || means().count_values(VALUE, "readings");
+    let finished = |first: Aggregate, then: Aggregate| {
+        let mut job = filled(first);
+        job.aggregate = then;
+        let blobs = job.checkpoint().unwrap();
+        job.restore(&blobs, 2, 2).unwrap();
+        job.push(0, &rows()).unwrap();
+        job.advance(i64::MAX).unwrap();
+        let mut table = job.table();
+        table.sort();
+        table
+    };
+    // Values that came before there was a count of them are in it.
+    assert_eq!(finished(means(), counted()), finished(counted(), counted()));
+    assert_eq!(finished(counted(), means()), finished(means(), means()));
+    // One that has state of its own, whose rows so far nobody has counted, may not.
+    let blobs = filled(means()).checkpoint().unwrap();
+    refused(means().count_values(SMALL, "smalls"), &blobs, ErrorKind::IncompatibleState);
 }
 
 #[test]

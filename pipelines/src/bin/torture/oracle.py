@@ -37,6 +37,7 @@ RANGES = {
     "spo2": (50, 100), "respiratory_rate": (4, 80),
 }
 VITALS = list(RANGES)
+GOLD_OF_VITAL = ("mean", "min", "max", "readings")
 # Less than what is valid is a reading for alerts, from here on.
 READ_FROM = {"heart_rate": 0, "systolic": 0, "diastolic": 0, "spo2": 2, "respiratory_rate": 0}
 SILVER = [
@@ -269,18 +270,21 @@ class Group:
         """Whether a row says the same; means may be of sums that were taken in another order."""
         if (events, patients) != (self.events, len(self.patients)):
             return False
-        for value, mean, low, high in zip(self.values, cells[::3], cells[1::3], cells[2::3]):
+        for value, mean, low, high, readings in zip(self.values, *(cells[at::len(GOLD_OF_VITAL)] for at in range(4))):
             if value is None:
-                if (mean, low, high) != (None, None, None):
+                if (mean, low, high, readings) != (None, None, None, 0):
                     return False
-            elif mean is None or (low, high) != value[2:] or abs(mean - value[0] / value[1]) > 1e-9 * max(abs(mean), 1):
+                continue
+            if mean is None or (readings, low, high) != value[1:]:
+                return False
+            if abs(mean - value[0] / value[1]) > 1e-9 * max(abs(mean), 1):
                 return False
         return True
 
 
 def compare_gold(name, key, groups):
     columns = ["window_start", "window_end"] + ([key] if key else []) + ["events", "patients"]
-    columns += [f"{vital}_{what}" for vital in VITALS for what in ("mean", "min", "max")]
+    columns += [f"{vital}_{what}" for vital in VITALS for what in GOLD_OF_VITAL]
     seen, right, extra = set(), 0, 0
     for start, end, *cells in table(f"gold/{name}", columns):
         at = (start, cells.pop(0) if key else None)

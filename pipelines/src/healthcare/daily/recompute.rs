@@ -112,6 +112,13 @@ pub(super) fn gold(rows: Vec<RecordBatch>, time: &TimeSection) -> Result<MemoryS
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Float64Type, Int64Type};
+    use arrow_array::{
+        Array, ArrayRef, Float64Array, Int32Array, Int64Array, StringArray,
+        TimestampMicrosecondArray,
+    };
+
     use super::*;
     use crate::healthcare::record::Silver;
 
@@ -120,6 +127,54 @@ mod tests {
         let silver = Silver::schema();
         for field in Counted::schema().fields() {
             assert_eq!(silver.field_with_name(field.name()).unwrap(), field.as_ref());
+        }
+    }
+
+    #[test]
+    fn a_mean_is_over_the_readings_that_there_are_and_gold_tells_how_many() {
+        let numbers = |values: [Option<f64>; 3]| -> ArrayRef {
+            Arc::new(Float64Array::from(values.to_vec()))
+        };
+        let pressure =
+            |values: [Option<i32>; 3]| -> ArrayRef { Arc::new(Int32Array::from(values.to_vec())) };
+        let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; 3])) };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![7; 3])),
+            text("vitals"),
+            numbers([Some(80.0), None, Some(100.0)]),
+            pressure([None, Some(120), None]),
+            pressure([None, Some(70), None]),
+            text("normal"),
+            numbers([Some(98.0), Some(99.0), Some(100.0)]),
+            numbers([None, None, None]),
+            numbers([None, None, Some(16.0)]),
+            text("Heparin"),
+            Arc::new(TimestampMicrosecondArray::from(vec![0, 1, 2]).with_timezone("UTC")),
+        ];
+        let rows = RecordBatch::try_new(Counted::schema(), columns).unwrap();
+        let tables = gold(vec![rows], &TimeSection::default()).unwrap();
+        for table in GOLD {
+            let batches = tables.batches(table.path);
+            assert_eq!(tables.rows(table.path), 1, "{}", table.path);
+            let row = batches.iter().find(|batch| batch.num_rows() > 0).unwrap();
+            let count =
+                |name: &str| row.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(0);
+            let mean = |name: &str| {
+                let column = row.column_by_name(name).unwrap().as_primitive::<Float64Type>();
+                column.is_valid(0).then(|| column.value(0))
+            };
+            assert_eq!(count("events"), 3, "{}", table.path);
+            for (vital, readings, average) in [
+                ("heart_rate", 2, Some(90.0)),
+                ("systolic", 1, Some(120.0)),
+                ("diastolic", 1, Some(70.0)),
+                ("temperature", 3, Some(99.0)),
+                ("spo2", 0, None),
+                ("respiratory_rate", 1, Some(16.0)),
+            ] {
+                let told = (count(&format!("{vital}_readings")), mean(&format!("{vital}_mean")));
+                assert_eq!(told, (readings, average), "{}: {vital}", table.path);
+            }
         }
     }
 }

@@ -326,7 +326,7 @@ fn mend(
         found.push(batch);
         Ok(())
     })?;
-    let found = same::ordered(&schema, found, table.keys)?;
+    let found = same::found(&schema, found, table.keys)?;
     let right = same::ordered(&schema, right, table.keys)?;
     if same::same(&found, &right) {
         return Ok(());

@@ -1,16 +1,43 @@
 //! Whether two sets of gold rows say the same, but for the last bits of their means.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_ord::sort::{SortColumn, lexsort_to_indices};
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use thalweg_core::{Error, Result};
 
 /// How far apart two numbers may be, relatively: sums of another order differ in their last bits.
 const TOLERANCE: f64 = 1e-9;
+
+/// The rows of a table as one batch of the columns of `schema`, in the order of `keys`. In rows from before there was a column
+/// it is null, whether or not it may be now.
+pub(super) fn found(
+    schema: &SchemaRef,
+    batches: Vec<RecordBatch>,
+    keys: &[&str],
+) -> Result<RecordBatch> {
+    let nullable = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+    let schema: SchemaRef = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
+    let filled = |batch: RecordBatch| -> Result<RecordBatch> {
+        let mut fields = batch.schema().fields().to_vec();
+        let mut columns = batch.columns().to_vec();
+        for field in schema.fields() {
+            if batch.column_by_name(field.name()).is_none() {
+                fields.push(Arc::clone(field));
+                columns.push(new_null_array(field.data_type(), batch.num_rows()));
+            }
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|_| Error::internal("rows of gold cannot be given a column"))
+    };
+    let filled: Vec<RecordBatch> = batches.into_iter().map(filled).collect::<Result<_>>()?;
+    ordered(&schema, filled, keys)
+}
 
 /// The rows as one batch of the columns of `schema`, in the order of `keys`. A day of them is large: no copy lives on.
 pub(super) fn ordered(
@@ -60,9 +87,7 @@ fn same_column(a: &ArrayRef, b: &ArrayRef) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow_array::{Float64Array, StringArray};
+    use arrow_array::{Float64Array, Int64Array, StringArray};
 
     use super::*;
 
@@ -88,5 +113,28 @@ mod tests {
         ] {
             assert!(!same(&rows, &other));
         }
+    }
+
+    #[test]
+    fn rows_from_before_there_was_a_column_differ_from_those_that_have_it() {
+        let old = batch(&[("a", Some(0.3)), ("b", None)]);
+        let readings = |counts: [i64; 2]| -> RecordBatch {
+            let mut fields = old.schema().fields().to_vec();
+            fields.push(Arc::new(Field::new("readings", DataType::Int64, false)));
+            let mut columns = old.columns().to_vec();
+            columns.push(Arc::new(Int64Array::from(counts.to_vec())));
+            RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+        };
+        let new = readings([3, 0]);
+        let right = ordered(&new.schema(), vec![new.clone()], &["key"]).unwrap();
+        assert!(!right.schema().field(2).is_nullable());
+        let read = |batches| found(&new.schema(), batches, &["key"]).unwrap();
+        assert!(same(&read(vec![new.clone()]), &right));
+        assert!(!same(&read(vec![readings([2, 0])]), &right));
+        assert!(!same(&read(vec![old.clone()]), &right));
+        // A day that was written partly before and partly since.
+        let mixed = read(vec![new.slice(0, 1), old.slice(1, 1)]);
+        assert_eq!((mixed.num_rows(), mixed.column(2).null_count()), (2, 1));
+        assert!(!same(&mixed, &right));
     }
 }
