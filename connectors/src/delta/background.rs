@@ -8,9 +8,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    #[cfg(test)]
-    if let Some(world) = super::simulation::here() {
-        return Ok(world.step(work).await);
+    #[cfg(any(test, feature = "test-util"))]
+    if let Some(steps) = super::in_place::steps() {
+        steps.begin().await;
+        let done = work();
+        steps.end();
+        return Ok(done);
     }
     tokio::task::spawn_blocking(work)
         .await
@@ -19,8 +22,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// Lets `work` run by itself: on `runtime`, or on the one that commits.
 pub(crate) fn spawn(runtime: Option<&Handle>, work: impl Future<Output = ()> + Send + 'static) {
-    #[cfg(test)]
-    if super::simulation::here().is_some() {
+    #[cfg(any(test, feature = "test-util"))]
+    if super::in_place::steps().is_some() {
         return drop(tokio::task::spawn_local(work));
     }
     match runtime {

@@ -12,6 +12,8 @@ use thalweg_core::connector::sink::{
 };
 use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::{CheckpointId, Error, Result, failpoint};
+#[cfg(any(test, feature = "test-util"))]
+use thalweg_objects::Remote;
 use thalweg_objects::{Access, Place};
 
 use super::commit::{Commit, RELOADS, recreated, restless};
@@ -58,6 +60,12 @@ impl DeltaCommitter {
     /// [`thalweg_core::ErrorKind::InvalidConfig`] when this build lacks the place's feature, or a variable is wrong.
     pub fn at(place: &Place, access: &Access) -> Result<Self> {
         Storage::at(place, access).map(Self::over)
+    }
+
+    /// Serves the tables below `remote` in `store`, which stands for the one that is there.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn on_store(remote: Remote, store: Arc<dyn ObjectStore>) -> Self {
+        Self::over(Storage::on(remote, store))
     }
 
     pub(super) fn over(storage: Storage) -> Self {

@@ -39,6 +39,8 @@ mod entry;
 mod failure;
 mod follow;
 mod footer;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod in_place;
 mod instants;
 mod maintain;
 mod maintenance;

@@ -69,7 +69,7 @@ impl Storage {
     }
 
     /// `store` in the place of the one that `remote` names.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn on(remote: Remote, store: Arc<dyn ObjectStore>) -> Self {
         let log = Arc::clone(&store);
         Self { log, data: store, root: Root::Remote(remote), probed: Arc::default() }

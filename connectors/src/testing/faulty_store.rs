@@ -1,18 +1,19 @@
 //! An object store whose requests a test may meet: it counts them, and decides what becomes of writes.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use thalweg_core::connector::sink::BoxFuture;
 
@@ -27,6 +28,8 @@ pub enum Verdict {
     Refuse(Error),
     /// It is done, and this is the answer. Of uploads in parts the beginning passes.
     Lose(Error),
+    /// It is done after so long, whether whoever asked for it still waits or not. Uploads in parts begin at once.
+    Late(Duration),
 }
 
 /// Who meets the requests.
@@ -36,6 +39,11 @@ pub trait Faults: Send + Sync + 'static {
 
     /// An object is about to be read.
     fn read(&self) {}
+
+    /// Waits before something is read, listed or deleted; an error is the answer then.
+    fn ask(&self) -> BoxFuture<'_, Result<()>> {
+        ready(Ok(())).boxed()
+    }
 
     /// Names are about to be listed.
     fn list(&self) {}
@@ -49,6 +57,18 @@ pub fn faulty(inner: Arc<dyn ObjectStore>, faults: Arc<dyn Faults>) -> Arc<dyn O
 struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     faults: Arc<dyn Faults>,
+}
+
+impl FaultyStore {
+    /// What `list` gives, once the faults have let it.
+    fn asked(
+        &self,
+        list: impl FnOnce() -> BoxStream<'static, Result<ObjectMeta>> + Send + 'static,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let faults = Arc::clone(&self.faults);
+        let listed = async move { faults.ask().await.map(|()| list()) };
+        listed.try_flatten_stream().boxed()
+    }
 }
 
 impl fmt::Debug for FaultyStore {
@@ -84,6 +104,14 @@ impl ObjectStore for FaultyStore {
                     self.inner.put_opts(location, payload, opts).await?;
                     Err(error)
                 }
+                Verdict::Late(delay) => {
+                    let (inner, location) = (Arc::clone(&self.inner), location.clone());
+                    let arrival = tokio::spawn(async move {
+                        tokio::time::sleep(delay).await;
+                        inner.put_opts(&location, payload, opts).await
+                    });
+                    arrival.await.unwrap_or_else(|source| Err(Error::JoinError { source }))
+                }
             }
         }
         .boxed()
@@ -102,7 +130,7 @@ impl ObjectStore for FaultyStore {
         async move {
             match self.faults.write(location).await {
                 Verdict::Refuse(error) => Err(error),
-                Verdict::Pass | Verdict::Lose(_) => {
+                Verdict::Pass | Verdict::Lose(_) | Verdict::Late(_) => {
                     self.inner.put_multipart_opts(location, opts).await
                 }
             }
@@ -121,7 +149,11 @@ impl ObjectStore for FaultyStore {
         Self: 'async_trait,
     {
         self.faults.read();
-        self.inner.get_opts(location, options)
+        async move {
+            self.faults.ask().await?;
+            self.inner.get_opts(location, options).await
+        }
+        .boxed()
     }
 
     fn get_ranges<'life0, 'life1, 'life2, 'async_trait>(
@@ -135,19 +167,35 @@ impl ObjectStore for FaultyStore {
         'life2: 'async_trait,
         Self: 'async_trait,
     {
-        self.inner.get_ranges(location, ranges)
+        async move {
+            self.faults.ask().await?;
+            self.inner.get_ranges(location, ranges).await
+        }
+        .boxed()
     }
 
     fn delete_stream(
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let (inner, faults) = (Arc::clone(&self.inner), Arc::clone(&self.faults));
+        let remove = move |location: Result<Path>| {
+            let (inner, faults) = (Arc::clone(&inner), Arc::clone(&faults));
+            async move {
+                let location = location?;
+                faults.ask().await?;
+                inner.delete(&location).await?;
+                Ok(location)
+            }
+        };
+        locations.then(remove).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.faults.list();
-        self.inner.list(prefix)
+        let inner = Arc::clone(&self.inner);
+        let prefix = prefix.cloned();
+        self.asked(move || inner.list(prefix.as_ref()))
     }
 
     fn list_with_offset(
@@ -156,7 +204,9 @@ impl ObjectStore for FaultyStore {
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.faults.list();
-        self.inner.list_with_offset(prefix, offset)
+        let inner = Arc::clone(&self.inner);
+        let (prefix, offset) = (prefix.cloned(), offset.clone());
+        self.asked(move || inner.list_with_offset(prefix.as_ref(), &offset))
     }
 
     fn list_with_delimiter<'life0, 'life1, 'async_trait>(
@@ -169,7 +219,11 @@ impl ObjectStore for FaultyStore {
         Self: 'async_trait,
     {
         self.faults.list();
-        self.inner.list_with_delimiter(prefix)
+        async move {
+            self.faults.ask().await?;
+            self.inner.list_with_delimiter(prefix).await
+        }
+        .boxed()
     }
 
     fn copy_opts<'life0, 'life1, 'life2, 'async_trait>(

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "delta")]
 pub mod faulty_store;
+#[cfg(feature = "delta")]
+pub use crate::delta::in_place::{InPlace, work_in_place};
 #[cfg(feature = "kafka")]
 #[allow(
     clippy::disallowed_methods,

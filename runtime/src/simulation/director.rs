@@ -17,8 +17,9 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::audit;
 use super::input::{ROWS, graph};
+use super::lake;
 use super::stores::SimStorage;
-use super::world::{Counters, Mutation, World};
+use super::world::{Backing, Counters, Mutation, World};
 use crate::job::{Command, JobBuilder, JobSummary};
 use crate::metrics::JobMetrics;
 use crate::placement::Placement;
@@ -84,8 +85,8 @@ pub(super) async fn run(processes: &mut [Process], until: Duration, world: &Worl
     .await;
 }
 
-pub(super) fn play(seed: u64, mutation: Mutation) -> Outcome<Counters> {
-    runtime().block_on(direct(seed, mutation))
+pub(super) fn play(seed: u64, mutation: Mutation, backing: Backing) -> Outcome<Counters> {
+    runtime().block_on(direct(seed, mutation, backing))
 }
 
 /// One thread, whose time passes while nobody has anything to do.
@@ -94,8 +95,8 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
     builder.enable_time().start_paused(true).build().unwrap()
 }
 
-async fn direct(seed: u64, mutation: Mutation) -> Outcome<Counters> {
-    let world = World::new(seed, mutation, ROWS);
+async fn direct(seed: u64, mutation: Mutation, backing: Backing) -> Outcome<Counters> {
+    let world = World::new(seed, mutation, ROWS, backing);
     let key = Arc::new(MasterKey::generate().unwrap());
     let mut processes: Vec<Process> = Vec::new();
     let (mut started, mut last, mut finished) = (0, 0, false);
@@ -165,6 +166,9 @@ async fn direct(seed: u64, mutation: Mutation) -> Outcome<Counters> {
         world.violation("the job did not come to its end".to_owned());
     }
     drop(processes);
+    if backing == Backing::Delta {
+        lake::read_back(&world);
+    }
     audit::end(&world);
     let inner = world.inner();
     Outcome {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::SchemaRef;
+use thalweg_connectors::delta::DeltaSink;
+use thalweg_core::connector::sink::Sink;
 use thalweg_core::connector::source::{Polled, Source, SourceReader, Split, SplitBatch};
 use thalweg_core::graph::{JobGraph, StreamEnvironment};
 use thalweg_core::operator::{
@@ -18,9 +20,11 @@ use thalweg_core::time::Clock;
 use thalweg_core::watermark::WatermarkStrategy;
 use thalweg_core::{Record, Result, Watermark};
 
+use super::lake;
+use super::lines::Lines;
 use super::tables::{Hand, Table};
 use super::topic::Topic;
-use super::world::World;
+use super::world::{Backing, World};
 
 pub(super) const PARTITIONS: i64 = 5;
 /// Rows of each partition, unless a world says otherwise.
@@ -54,7 +58,7 @@ pub(super) fn key_of(partition: i64, position: i64) -> i64 {
 }
 
 /// Out of order by up to 0.9 s.
-fn time_of(partition: i64, position: i64) -> i64 {
+pub(super) fn time_of(partition: i64, position: i64) -> i64 {
     position * PACE.as_micros() as i64 + (partition * 7 + position * 13) % 10 * 100_000
 }
 
@@ -249,20 +253,40 @@ impl Operator for Watching {
 pub(super) fn graph(world: &Arc<World>, process: u64) -> JobGraph {
     let recovering = Arc::new(AtomicBool::new(false));
     let hand = Hand { world: Arc::clone(world), process, recovering };
+    match world.backing {
+        Backing::Played => {
+            let log = Partitions(Arc::clone(world));
+            build(&hand, log, Table("raw", hand.clone()), Table("counts", hand.clone()))
+        }
+        Backing::Delta => {
+            let tables = lake::committer(world, process);
+            let [raw, counts] = lake::TABLES.map(|table| DeltaSink::append(&tables, table));
+            build(&hand, Lines::new(world), raw, counts.rank(1))
+        }
+    }
+}
+
+fn build(
+    hand: &Hand,
+    source: impl Source + 'static,
+    raw: impl Sink + 'static,
+    counts: impl Sink + 'static,
+) -> JobGraph {
+    let world = &hand.world;
     let strategy = WatermarkStrategy::bounded_out_of_orderness(Row::AT, Duration::from_secs(1))
         .with_idleness(Duration::from_secs(4));
     let env = StreamEnvironment::new("simulated").max_parallelism(8);
     let rows = env
-        .shared_source::<Row>("log", Arc::new(Partitions(Arc::clone(world))))
+        .source::<Row>("log", source)
         .watermarks(strategy)
         .apply("watch-rows", Watch(Arc::clone(world)));
-    rows.sink("raw", Table("raw", hand.clone()));
+    rows.sink("raw", raw);
     let topic = Topic::new(hand.clone());
     rows.sink("quiet", topic.quiet());
     rows.sink("topic", topic);
     rows.key_by(Row::KEY)
         .process("count", CountWindows)
         .apply("watch-counts", Watch(Arc::clone(world)))
-        .sink("counts", Table("counts", hand));
+        .sink("counts", counts);
     env.build().unwrap()
 }

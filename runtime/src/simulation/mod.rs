@@ -15,6 +15,8 @@ mod audit;
 mod broker;
 mod director;
 mod input;
+mod lake;
+mod lines;
 mod refusal;
 mod sessions;
 mod stalls;
@@ -26,14 +28,14 @@ mod world;
 use thalweg_core::testing::simulation::{assert_exact, assert_noticed, assert_repeated};
 
 use director::play;
-use world::Mutation;
+use world::{Backing, Mutation};
 
 pub(crate) use world::dawdle;
 
 #[test]
 fn every_seed_of_a_whole_job_is_exact() {
     assert_exact("-p thalweg-runtime --lib every_seed_of_a_whole_job", 40, |seed| {
-        play(seed, Mutation::None)
+        play(seed, Mutation::None, Backing::Played)
     });
 }
 
@@ -43,19 +45,36 @@ fn every_seed_of_a_whole_job_is_exact() {
 #[test]
 fn seeds_that_found_something_are_exact() {
     for seed in [4, 29, 34, 942] {
-        let violations = play(seed, Mutation::None).violations;
+        let violations = play(seed, Mutation::None, Backing::Played).violations;
         assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
     }
 }
 
 #[test]
 fn a_seed_of_a_whole_job_takes_the_same_steps_again() {
-    assert_repeated(|seed| play(seed, Mutation::None));
+    assert_repeated(|seed| play(seed, Mutation::None, Backing::Played));
+}
+
+#[test]
+fn every_seed_of_a_job_over_delta_is_exact() {
+    assert_exact("-p thalweg-runtime --lib every_seed_of_a_job_over_delta", 40, |seed| {
+        play(seed, Mutation::None, Backing::Delta)
+    });
+}
+
+#[test]
+fn a_seed_of_a_job_over_delta_takes_the_same_steps_again() {
+    assert_repeated(|seed| play(seed, Mutation::None, Backing::Delta));
+}
+
+#[test]
+fn a_job_over_delta_without_a_fence_is_noticed() {
+    assert_noticed(0..50, Mutation::NoFence, |seed, mutation| play(seed, mutation, Backing::Delta));
 }
 
 /// Each of these makes the protocol wrong, and some seed among the first fifty must notice.
 fn is_noticed(mutation: Mutation) {
-    assert_noticed(0..50, mutation, play);
+    assert_noticed(0..50, mutation, |seed, mutation| play(seed, mutation, Backing::Played));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use thalweg_core::time::Clock;
 use super::audit;
 use super::director::{Process, run, runtime};
 use super::input::{PACE, ROWS};
-use super::world::{Mutation, World};
+use super::world::{Backing, Mutation, World};
 use crate::job::JobSummary;
 use crate::settings::Settings;
 
@@ -45,7 +45,7 @@ fn refuse(table: &'static str, answer: Duration, restart_attempts: u32) -> Refus
 }
 
 async fn direct(table: &'static str, answer: Duration, restart_attempts: u32) -> Refusal {
-    let world = World::new(0, Mutation::None, ROWS);
+    let world = World::new(0, Mutation::None, ROWS, Backing::Played);
     world.inner().dice.faulty = false;
     let key = Arc::new(MasterKey::generate().unwrap());
     let settings = Settings {

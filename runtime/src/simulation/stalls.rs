@@ -16,7 +16,7 @@ use thalweg_core::time::Clock;
 
 use super::audit;
 use super::director::{Process, run, runtime};
-use super::world::{Mutation, STALL, World};
+use super::world::{Backing, Mutation, STALL, World};
 use crate::settings::Settings;
 
 /// The checkpoint whose commits the first process does not come to.
@@ -51,7 +51,7 @@ fn play(stalls: Stalls, mutation: Mutation) -> Outcome {
 }
 
 async fn direct(stalls: Stalls, mutation: Mutation) -> Outcome {
-    let world = World::new(0, mutation, ROWS);
+    let world = World::new(0, mutation, ROWS, Backing::Played);
     let key = Arc::new(MasterKey::generate().unwrap());
     let mut stops = match stalls {
         Stalls::Process(step) => Some(step),

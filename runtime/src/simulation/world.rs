@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tempfile::NamedTempFile;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::PendingCommit;
 use thalweg_core::testing::simulation::Dice;
@@ -12,6 +14,8 @@ use thalweg_core::time::Clock;
 use thalweg_core::{CheckpointId, Error, counters};
 
 use super::broker::Broker;
+use super::lake::Lake;
+use super::lines;
 
 /// How long a request hangs that does, or a process that is stopped.
 pub(super) const STALL: Duration = Duration::from_secs(30);
@@ -34,6 +38,15 @@ pub(super) enum Mutation {
     NoProducerFence,
     /// A start does not remember where it found a marker.
     NoMemory,
+}
+
+/// What the job reads and writes, beside the topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Backing {
+    /// A log and tables that are played.
+    Played,
+    /// A file of lines and Delta tables, by the connectors for them.
+    Delta,
 }
 
 /// What goes wrong with one request.
@@ -111,6 +124,9 @@ impl Inner {
 pub(super) struct World {
     inner: Mutex<Inner>,
     pub(super) mutation: Mutation,
+    pub(super) backing: Backing,
+    /// With [`Backing::Delta`]: the tables' store and the file.
+    real: Option<(Lake, NamedTempFile)>,
     /// Rows of each partition.
     pub(super) rows: i64,
     start: tokio::time::Instant,
@@ -122,7 +138,7 @@ thread_local! {
 
 impl World {
     /// A world in the current runtime's time; it serves [`dawdle`] on this thread.
-    pub(super) fn new(seed: u64, mutation: Mutation, rows: i64) -> Arc<Self> {
+    pub(super) fn new(seed: u64, mutation: Mutation, rows: i64, backing: Backing) -> Arc<Self> {
         let inner = Inner {
             dice: Dice::new(seed, 0x0071_0b00),
             refusing: None,
@@ -138,9 +154,19 @@ impl World {
             violations: Vec::new(),
         };
         let start = tokio::time::Instant::now();
-        let world = Arc::new(Self { inner: Mutex::new(inner), mutation, rows, start });
+        let real = (backing == Backing::Delta).then(|| (Lake::new(), lines::write(rows)));
+        let inner = Mutex::new(inner);
+        let world = Arc::new(Self { inner, mutation, backing, real, rows, start });
         HERE.with(|here| *here.borrow_mut() = Some(Arc::clone(&world)));
         world
+    }
+
+    pub(super) fn lake(&self) -> &Lake {
+        &self.real.as_ref().unwrap().0
+    }
+
+    pub(super) fn input(&self) -> &Path {
+        self.real.as_ref().unwrap().1.path()
     }
 
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -203,7 +229,7 @@ impl World {
     }
 
     /// How long one request takes; one in `slow` hangs.
-    fn delay(&self, slow: u32) -> Duration {
+    pub(super) fn delay(&self, slow: u32) -> Duration {
         let mut inner = self.inner();
         inner.steps += 1;
         if inner.hangs == Some(inner.steps) {

@@ -14,9 +14,11 @@ use object_store::{
     Attributes, Error, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore,
     ObjectStoreExt, Result,
 };
+use thalweg_core::connector::sink::BoxFuture;
 
 use super::store::{SimStore, entry, hint, log, no_answer};
 use super::world::World;
+use crate::delta::in_place::InPlace;
 
 /// Which of the kernel's requests get no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,19 +40,25 @@ pub(super) struct Step {
     pub(super) refusal: Refusal,
 }
 
-impl World {
-    /// Does the kernel's work, in place.
-    pub(crate) async fn step<T>(&self, work: impl FnOnce() -> T) -> T {
-        let (listed, hint) = (self.names(&log()), self.hint());
-        self.dawdle().await;
-        let faulty = self.inner().dice.faulty;
-        let step = faulty.then(|| self.shown(listed, hint));
-        self.inner().step = step;
-        let done = work();
-        self.inner().step = None;
-        done
+/// The kernel's work.
+impl InPlace for World {
+    fn begin(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let (listed, hint) = (self.names(&log()), self.hint());
+            self.dawdle().await;
+            let faulty = self.inner().dice.faulty;
+            let step = faulty.then(|| self.shown(listed, hint));
+            self.inner().step = step;
+        }
+        .boxed()
     }
 
+    fn end(&self) {
+        self.inner().step = None;
+    }
+}
+
+impl World {
     fn shown(&self, listed: Vec<ObjectMeta>, hint: Option<Bytes>) -> Step {
         let newest = self.inner().log.len() as u64;
         let until = match self.choose(4) {

@@ -14,6 +14,7 @@ use thalweg_objects::{Place, Remote};
 
 use super::audit::Entry;
 use super::step::Step;
+use crate::delta::in_place::{InPlace, work_in_place};
 
 pub(super) const TABLE: &str = "events";
 pub(super) const APP: &str = "job/chain/0/silver";
@@ -141,6 +142,7 @@ pub(crate) fn here() -> Option<Arc<World>> {
 /// From now on nothing is played on this thread.
 pub(super) fn leave() {
     HERE.with(|here| here.borrow_mut().take());
+    work_in_place(None);
 }
 
 impl World {
@@ -172,6 +174,7 @@ impl World {
             start: tokio::time::Instant::now(),
         });
         HERE.with(|here| *here.borrow_mut() = Some(Arc::clone(&world)));
+        work_in_place(Some(Arc::clone(&world) as Arc<dyn InPlace>));
         world
     }
 
