@@ -9,7 +9,6 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, Producer};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
 use thalweg_core::ErrorKind;
-use thalweg_core::connector::sink::TargetExpectation;
 
 use crate::job::{Job, PATIENCE, TEN, all, consumer, wait_until};
 
@@ -23,7 +22,7 @@ fn job(kafka: &KafkaServer) -> Job {
     let made = admin.create_topics([&topic], &AdminOptions::new());
     job.runtime.block_on(made).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
     wait_until("the new topic", || kafka.watermarks(&job.topic, 0).is_ok());
-    job.open(&TargetExpectation::default()).unwrap();
+    job.open_at_last();
     job.commit(&job.stage(1, 0..10)).unwrap();
     job
 }
