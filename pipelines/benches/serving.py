@@ -19,6 +19,7 @@ import selectors
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -41,10 +42,19 @@ QUERIES = [
 ]
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+def free_ports(wanted):
+    """Below those that systems hand out to outgoing connections, so that none of them takes one before its server has it."""
+    found = []
+    for port in random.sample(range(9_000, 12_000), 100):
+        with socket.socket() as taken:
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == wanted:
+            return found
+    sys.exit("error: no free ports")
 
 
 def quantile(values, q):
@@ -212,7 +222,7 @@ def main():
         for number in range(args.dashboards // EACH + 1):
             add = [healthcare, "users", "add", f"bench{number}", "--role", "admin", "--data-dir", data]
             tokens.append(subprocess.run(add, check=True, capture_output=True, text=True).stdout.strip())
-        http, sql = free_port(), free_port()
+        http, sql = free_ports(2)
         steady = ["--quiet", "--bootstrap-servers", servers, "--topic", topic]
         try:
             # Creates the topic.

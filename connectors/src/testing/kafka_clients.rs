@@ -18,6 +18,7 @@ use rdkafka::producer::ThreadedProducer;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
+use super::kafka_passing::ask;
 use super::{KafkaServerError, Record};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
@@ -60,8 +61,9 @@ impl Clients {
         for (key, value) in config {
             topic = topic.set(key, value);
         }
-        let created = block_on(self.admin().create_topics([&topic], &options()));
-        each(created).map_err(|cause| failed(&format!("create topic {name}"), cause))?;
+        ask(&format!("create topic {name}"), || {
+            each(block_on(self.admin().create_topics([&topic], &options())))
+        })?;
         self.wait_for_partitions(name, partitions as usize)
     }
 
@@ -103,10 +105,9 @@ impl Clients {
         topic: &str,
         partition: i32,
     ) -> Result<(i64, i64), KafkaServerError> {
-        self.admin()
-            .inner()
-            .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
-            .map_err(|cause| failed(&format!("read the offsets of {topic}/{partition}"), cause))
+        ask(&format!("read the offsets of {topic}/{partition}"), || {
+            self.admin().inner().fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
+        })
     }
 
     /// Whether `brokers` brokers can be reached and, where asked for, every partition serves.

@@ -6,17 +6,17 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::kafka_jars::{Jars, run_bounded};
+use super::kafka_passing::{ask, partitions};
+use super::kafka_transactions::wait_for_ends;
 use super::{Consumed, KafkaServerError, unique};
 
 const TIMEOUT: Duration = Duration::from_mins(10);
@@ -51,20 +51,17 @@ pub(super) fn group_positions(
     group: &str,
     topic: &str,
 ) -> Result<BTreeMap<i32, i64>, KafkaServerError> {
-    let failed = |cause| KafkaServerError::Kafka {
-        what: format!("read the positions of group {group} in topic {topic}"),
-        cause,
-    };
+    let what = format!("read the positions of group {group} in topic {topic}");
+    let failed = |cause| KafkaServerError::Kafka { what: what.clone(), cause };
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap_servers).set("group.id", group);
     config.set("enable.auto.commit", "false").set("allow.auto.create.topics", "false");
     let consumer: BaseConsumer = config.create().map_err(failed)?;
-    let metadata = consumer.fetch_metadata(Some(topic), POLL * MOST_QUIET).map_err(failed)?;
     let mut list = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-        list.add_partition(topic, partition.id());
+    for partition in ask(&what, || partitions(&consumer, topic, POLL * MOST_QUIET))? {
+        list.add_partition(topic, partition);
     }
-    let told = told(&consumer, &list).map_err(failed)?;
+    let told = ask(&what, || consumer.committed_offsets(list.clone(), POLL * MOST_QUIET))?;
     let at = |offset| match offset {
         Offset::Offset(at) => Some(at),
         _ => None,
@@ -73,48 +70,22 @@ pub(super) fn group_positions(
     Ok(told.iter().filter_map(|one| Some((one.partition(), at(one.offset())?))).collect())
 }
 
-/// What a group has been told, once a broker knows that it is the group's coordinator: the first look makes the topic that
-/// remembers groups, whose leaders take up their work one by one.
-fn told(
-    consumer: &BaseConsumer,
-    list: &TopicPartitionList,
-) -> Result<TopicPartitionList, KafkaError> {
-    let mut looks = 0;
-    loop {
-        let told = consumer.committed_offsets(list.clone(), POLL * MOST_QUIET);
-        let Err(error) = &told else { return told };
-        let passing = matches!(
-            error.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::NotCoordinator
-                    | RDKafkaErrorCode::CoordinatorNotAvailable
-                    | RDKafkaErrorCode::CoordinatorLoadInProgress
-            )
-        );
-        looks += 1;
-        if !passing || looks >= MOST_QUIET {
-            return told;
-        }
-        thread::sleep(POLL);
-    }
-}
-
-/// Hands on all committed messages of a topic, from each partition's beginning to its last stable offset.
+/// Hands on all committed messages of a topic, from each partition's beginning to its last stable offset, once that is behind
+/// what is there by now.
 fn each_committed(
     bootstrap_servers: &str,
     topic: &str,
     mut each: impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<(), KafkaServerError> {
-    let failed = |cause| KafkaServerError::Kafka { what: format!("read topic {topic}"), cause };
+    wait_for_ends(bootstrap_servers, topic)?;
+    let what = format!("read topic {topic}");
+    let failed = |cause| KafkaServerError::Kafka { what: what.clone(), cause };
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap_servers).set("group.id", "thalweg-test-reader");
     config.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
     config.set("enable.partition.eof", "true").set("allow.auto.create.topics", "false");
     let consumer: BaseConsumer = config.create().map_err(failed)?;
-    let metadata = consumer.fetch_metadata(Some(topic), POLL * MOST_QUIET).map_err(failed)?;
-    let found =
-        metadata.topics().iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id);
-    let mut open: Vec<i32> = found.collect();
+    let mut open = ask(&what, || partitions(&consumer, topic, POLL * MOST_QUIET))?;
     let mut list = TopicPartitionList::new();
     for partition in &open {
         list.add_partition_offset(topic, *partition, Offset::Beginning).map_err(failed)?;

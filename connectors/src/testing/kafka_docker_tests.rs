@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use super::super::kafka_jars::WRITE;
 use super::super::{KafkaServer, wait_until};
 use super::*;
 
@@ -49,10 +50,6 @@ case $1 in
     ;;
 esac
 "#;
-
-/// Writes a script. A file that this process wrote itself could not be run while a program is starting on another thread
-/// and still has it open for writing.
-const WRITE: &str = r#"printf '%s' "$2" >"$1" && chmod 755 "$1""#;
 
 /// A folder with everything: the stand-in, the cache and a server's folder.
 struct Docker(tempfile::TempDir);

@@ -25,6 +25,9 @@ tmp=${TMPDIR:-/tmp}
 exec docker run --rm --name "thalweg-java-$$" --network host --user "$(id -u):$(id -g)" \
   -v "$tmp:$tmp" --entrypoint java IMAGE "$@"
 "#;
+/// Writes a script. A file that this process wrote itself could not be run while a program is starting on another thread
+/// and still has it open for writing.
+pub(super) const WRITE: &str = r#"printf '%s' "$2" >"$1" && chmod 755 "$1""#;
 const IMAGE_CLASS_PATH: &str = "/opt/kafka/libs/*";
 
 /// Where a JVM finds Kafka.
@@ -80,8 +83,10 @@ impl Jars {
         let (java, script) = (&jars.java, DOCKER_JAVA.replace("IMAGE", &image));
         // Not again while another process may be running it.
         if fs::read_to_string(java).ok().as_deref() != Some(script.as_str()) {
-            let written = fs::write(java, script).and_then(|()| executable(java));
-            written.map_err(|error| format!("could not write {}: {error}", java.display()))?;
+            let mut shell = jars.command("sh");
+            shell.args(["-c", WRITE, "sh"]).arg(java).arg(script);
+            run_bounded(shell, &jars.cache.join("docker.log"), MAVEN_TIMEOUT)
+                .map_err(|reason| format!("could not write {}: {reason}", java.display()))?;
         }
         Ok(jars)
     }
@@ -117,13 +122,6 @@ fn version() -> &'static str {
     POM.split_once("<kafka.version>")
         .and_then(|(_, rest)| rest.split_once("</kafka.version>"))
         .map_or("unknown", |(version, _)| version)
-}
-
-fn executable(file: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let _: &Path = file;
-    Ok(())
 }
 
 fn copy_with_maven(cache: &Path, lib: &Path) -> Result<(), String> {

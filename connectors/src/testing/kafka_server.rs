@@ -49,6 +49,8 @@ mod kafka_consumer;
 mod kafka_jars;
 #[path = "kafka_node.rs"]
 mod kafka_node;
+#[path = "kafka_passing.rs"]
+mod kafka_passing;
 #[path = "kafka_proxy.rs"]
 mod kafka_proxy;
 #[path = "kafka_transactions.rs"]
@@ -57,6 +59,7 @@ mod kafka_transactions;
 mod kafka_types;
 
 pub use kafka_proxy::KafkaProxy;
+pub use kafka_transactions::wait_for_ends;
 pub use kafka_types::{Consumed, KafkaServerError, Record, Unavailable};
 
 use kafka_clients::{Clients, wait_until};
@@ -250,7 +253,7 @@ impl KafkaServer {
         self.clients.produce(topic, records)
     }
 
-    /// All messages of a topic that readers of committed ones see.
+    /// All messages of a topic that readers of committed ones see, once the transactions that are in it by now have ended.
     pub fn committed_messages(&self, topic: &str) -> Result<Vec<Consumed>, KafkaServerError> {
         kafka_consumer::committed_messages(&self.bootstrap_servers, topic)
     }

@@ -1,13 +1,42 @@
-//! What an operator does about transactions, by Apache Kafka's own tool.
+//! Transactions of others: their ends, which a reader waits for, and what an operator does about them by Apache Kafka's own
+//! tool.
 
 use std::io;
 use std::process::Command;
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::kafka_clients::wait_until;
 use super::kafka_jars::{Jars, run_bounded};
+use super::kafka_passing::{ask, partitions};
 use super::{KafkaServerError, unique};
 
 const TIMEOUT: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Waits until every transaction that has messages in a topic by now has ended in each partition. A broker answers an end
+/// before it has written it there, and readers of committed messages see the end of the topic in front of it meanwhile.
+pub fn wait_for_ends(bootstrap_servers: &str, topic: &str) -> Result<(), KafkaServerError> {
+    let what = format!("look where topic {topic} ends");
+    let client = |isolation: &str| -> Result<BaseConsumer, KafkaServerError> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap_servers).set("group.id", "thalweg-test-ends");
+        config.set("isolation.level", isolation).set("allow.auto.create.topics", "false");
+        config.create().map_err(|cause| KafkaServerError::Kafka { what: what.clone(), cause })
+    };
+    let (all, settled) = (client("read_uncommitted")?, client("read_committed")?);
+    for partition in ask(&what, || partitions(&all, topic, PATIENCE))? {
+        let (_, end) = ask(&what, || all.fetch_watermarks(topic, partition, PATIENCE))?;
+        let ended = format!("the end of the transactions in {topic}/{partition}");
+        wait_until(&ended, PATIENCE, || {
+            let look = || settled.fetch_watermarks(topic, partition, PATIENCE);
+            ask(&what, look).map(|(_, stable)| stable >= end)
+        })?;
+    }
+    Ok(())
+}
 
 /// Aborts the transaction that began at offset `from` of a partition, and has not ended there.
 pub(super) fn abort(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer};
-use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip};
+use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, wait_for_ends};
 use thalweg_core::connector::sink::Committer;
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::testing::MemoryStaging;
@@ -101,6 +101,8 @@ fn a_commit_to_a_broker_that_hangs_ends_and_is_made_up_for() {
     let kafka = Arc::new(kafka);
     let job = Job::begin(&kafka, 1).with(|config| config.transaction_timeout = TEN);
     job.commit(&job.stage(1, 0..10)).unwrap();
+    // Behind the end of the first transaction, which may be told before it is there.
+    wait_for_ends(&job.servers, &job.topic).unwrap();
     let (_, from) = kafka.watermarks(&job.topic, 0).unwrap();
     let mut pending = job.stage(2, 10..20);
     pending.staged.extend(job.stage(2, 20..30).staged);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rdkafka::producer::Producer;
 use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
-use thalweg_core::connector::sink::{Committer, TargetExpectation};
+use thalweg_core::connector::sink::Committer;
 use thalweg_core::connector::staging::DecidedCheckpoint;
 use thalweg_core::{CheckpointId, ErrorKind};
 
@@ -111,7 +111,7 @@ fn a_marker_that_is_gone_stops_the_job_before_it_sends_anything_twice() {
 fn a_topic_that_nobody_made_is_made_at_the_first_start() {
     let Some(kafka) = KafkaServer::shared() else { return };
     let job = Job::at(kafka.bootstrap_servers(), &unique_topic("new"));
-    job.open(&TargetExpectation::default()).unwrap();
+    job.open_at_last();
     job.commit(&job.stage(1, 0..3)).unwrap();
     assert_eq!(job.read("read_committed"), all(0..3));
 }

@@ -7,9 +7,10 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, Producer};
-use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
+use thalweg_connectors::testing::kafka_server::{
+    KafkaServer, or_skip, unique_topic, wait_for_ends,
+};
 use thalweg_core::ErrorKind;
-use thalweg_core::connector::sink::TargetExpectation;
 
 use crate::job::{Job, PATIENCE, TEN, all, consumer, wait_until};
 
@@ -23,8 +24,10 @@ fn job(kafka: &KafkaServer) -> Job {
     let made = admin.create_topics([&topic], &AdminOptions::new());
     job.runtime.block_on(made).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
     wait_until("the new topic", || kafka.watermarks(&job.topic, 0).is_ok());
-    job.open(&TargetExpectation::default()).unwrap();
+    job.open_at_last();
     job.commit(&job.stage(1, 0..10)).unwrap();
+    // What comes next is behind its end, which may be told before it is there.
+    wait_for_ends(&job.servers, &job.topic).unwrap();
     job
 }
 

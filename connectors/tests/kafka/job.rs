@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use thalweg_connectors::kafka::{KafkaCommitter, KafkaSink, KafkaSinkConfig};
-use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic};
+use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic, wait_for_ends};
 use thalweg_core::connector::sink::{
     Committed, Committer, Cut, IoHandle, PendingCommit, Sink, SinkWriter, Staged, Target,
     TargetExpectation, TargetStatus, WriterContext,
@@ -65,7 +65,7 @@ impl Job {
         let topic = unique_topic("sink");
         kafka.create_topic(&topic, partitions, &[]).unwrap();
         let job = Self::at(kafka.bootstrap_servers(), &topic);
-        job.open(&TargetExpectation::default()).unwrap();
+        job.open_at_last();
         job
     }
 
@@ -105,6 +105,15 @@ impl Job {
         let target = self.target();
         let open = self.cluster.open(&target, &self.app_id, expected, false);
         self.runtime.block_on(open)
+    }
+
+    /// Opens for the first time as the restart strategy would: brokers that make the topic of groups just now may refuse for
+    /// longer than one start asks them.
+    pub(crate) fn open_at_last(&self) {
+        let since = now();
+        while let Err(error) = self.open(&TargetExpectation::default()) {
+            assert!(error.kind().is_retryable() && since.elapsed() < AT_LAST, "{error}");
+        }
     }
 
     pub(crate) fn writer(&self, sink: &KafkaSink) -> Box<dyn SinkWriter> {
@@ -279,9 +288,13 @@ pub(crate) fn consumer(servers: &str, isolation: &str) -> BaseConsumer {
         .unwrap()
 }
 
-/// Everything in the topic, from each partition's beginning to its end: key and value. By offset: behind a change of
-/// the leader's epoch, as a thaw brings one, librdkafka may give a consumer the same message again.
+/// Everything in the topic, from each partition's beginning to its end: key and value. Of committed messages once the
+/// transactions that are in it by now have ended. By offset: behind a change of the leader's epoch, as a thaw brings one,
+/// librdkafka may give a consumer the same message again.
 pub(crate) fn read(servers: &str, topic: &str, isolation: &str) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
+    if isolation == "read_committed" {
+        wait_for_ends(servers, topic).unwrap();
+    }
     let consumer = consumer(servers, isolation);
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
     let mut open: Vec<i32> =

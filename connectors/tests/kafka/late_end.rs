@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use thalweg_connectors::testing::kafka_server::{KafkaProxy, KafkaServer, or_skip, unique_topic};
-use thalweg_core::connector::sink::{Committer, TargetExpectation};
+use thalweg_core::connector::sink::Committer;
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::testing::MemoryStaging;
 use thalweg_core::{CheckpointId, Result};
@@ -24,7 +24,7 @@ fn begin(kafka: &KafkaServer, proxy: &KafkaProxy, strict: bool, timeout: Duratio
         config.strict = strict;
         config.transaction_timeout = timeout;
     });
-    job.open(&TargetExpectation::default()).unwrap();
+    job.open_at_last();
     job
 }
 

@@ -35,7 +35,7 @@ fn a_message_longer_than_the_topic_takes_is_refused_before_the_checkpoint() {
     let topic = unique_topic("small");
     kafka.create_topic(&topic, 1, &[("max.message.bytes", "400")]).unwrap();
     let job = Job::at(kafka.bootstrap_servers(), &topic);
-    job.open(&TargetExpectation::default()).unwrap();
+    job.open_at_last();
     let write = |text: String| {
         let rows = RecordBatch::try_from_iter([
             ("id", Arc::new(Int64Array::from(vec![1])) as _),
@@ -63,7 +63,7 @@ fn many_messages_go_to_a_topic_that_takes_few_at_once_with_and_without_transacti
     let topic = unique_topic("few");
     kafka.create_topic(&topic, 1, &[("max.message.bytes", "400")]).unwrap();
     let job = Job::at(kafka.bootstrap_servers(), &topic);
-    job.open(&TargetExpectation::default()).unwrap();
+    job.open_at_last();
     let pending = job.stage(1, 0..2_000);
     // Who has not looked at the topic sends batches as usual, is refused, and is told why.
     let error = job.copy().commit(&pending).unwrap_err();
@@ -156,7 +156,7 @@ fn a_message_as_long_as_the_topic_takes_is_sent_with_and_without_transactions() 
     let topic = unique_topic("large");
     kafka.create_topic(&topic, 1, &[("max.message.bytes", "4000000")]).unwrap();
     let job = Job::at(kafka.bootstrap_servers(), &topic);
-    job.open(&TargetExpectation::default()).unwrap();
+    job.open_at_last();
     let write = |sink: &KafkaSink, id: i64| {
         let text = "x".repeat(2_000_000);
         let rows = RecordBatch::try_from_iter([

@@ -43,8 +43,9 @@ impl Torture {
                 self.counts.stop += 1;
                 let owner = self.start_beside(&mut worker, kafka)?;
                 self.pause(1_000..5_000);
+                // Who wakes up may find the other one, and end, before this is known. How it ended is judged in any case.
                 if !worker.signal("-CONT")? {
-                    return Err(Error::internal("a process that was stopped is gone"));
+                    note("it has ended as soon as it woke up");
                 }
                 self.one_of(worker, owner)
             }
