@@ -13,6 +13,7 @@ use thalweg_core::{Error, Result};
 use super::client;
 use super::config::KafkaConfig;
 use super::topic::TopicClient;
+use crate::clock::instant;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,7 +58,15 @@ pub fn ensure_topic(
             Err((_, code)) => return Err(refused(&code.to_string())),
         }
     }
-    existing.partitions()?.map(|partitions| partitions.len()).ok_or_else(|| existing.missing())
+    // Brokers learn of it one after the other.
+    let created = instant();
+    loop {
+        match existing.partitions()? {
+            Some(partitions) => return Ok(partitions.len()),
+            None if created.elapsed() < PATIENCE => {}
+            None => return Err(existing.missing()),
+        }
+    }
 }
 
 /// How many partitions `topic` has; `None` if it does not exist. It is not created. Blocking, and callable from anywhere.
