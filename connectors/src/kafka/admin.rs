@@ -130,10 +130,13 @@ pub(super) fn broker_settings(config: &KafkaConfig) -> Result<BTreeMap<String, S
     let admin = client(&config.bootstrap_servers, &config.properties)?;
     let mut turn = 0;
     loop {
-        let error = match ask_broker(&admin, &config.topic, turn)? {
+        let answer = ask_broker(&admin, &config.topic, turn)?.and_then(|resources| {
+            let found = resources.into_iter().collect::<std::result::Result<Vec<_>, _>>();
+            found.map_err(KafkaError::AdminOp)
+        });
+        let error = match answer {
             Ok(resources) => {
-                // Who may not read them gets none.
-                let entries = resources.into_iter().flatten().flat_map(|found| found.entries);
+                let entries = resources.into_iter().flat_map(|found| found.entries);
                 return Ok(entries.filter_map(|e| e.value.map(|value| (e.name, value))).collect());
             }
             Err(error) if does_not_tell(&error) => return Ok(BTreeMap::new()),

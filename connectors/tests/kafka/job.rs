@@ -113,6 +113,7 @@ impl Job {
         let since = now();
         while let Err(error) = self.open(&TargetExpectation::default()) {
             assert!(error.kind().is_retryable() && since.elapsed() < AT_LAST, "{error}");
+            std::thread::park_timeout(Duration::from_millis(100));
         }
     }
 

@@ -19,7 +19,7 @@ use super::input::{PACE, PARTITIONS, Row, key_of, time_of};
 use super::world::World;
 
 /// Bytes of every line.
-const LINE: i64 = 76;
+const LINE: i64 = 66;
 const LINES_PER_SPLIT: i64 = 20;
 
 #[derive(Record)]

@@ -38,8 +38,6 @@ use world::{APP, Mutation, TABLE, World, leave};
 
 use super::storage::Storage;
 
-pub(crate) use world::here;
-
 #[test]
 fn every_seed_of_a_committer_is_exact() {
     assert_exact("-p thalweg-connectors --lib every_seed_of_a_committer", 40, |seed| {

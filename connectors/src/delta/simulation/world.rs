@@ -135,7 +135,7 @@ thread_local! {
 }
 
 /// The world of this thread, if one is played on it.
-pub(crate) fn here() -> Option<Arc<World>> {
+pub(super) fn here() -> Option<Arc<World>> {
     HERE.with(|here| here.borrow().clone())
 }
 

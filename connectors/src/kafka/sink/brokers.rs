@@ -96,7 +96,7 @@ impl Cluster for Brokers {
 
     fn broker_limits(&self, topic: &str, found: &FoundTopic) -> Result<BrokerLimits> {
         if DemoBroker::is_of(&found.cluster) {
-            return Ok(BrokerLimits::default());
+            return Ok(BrokerLimits::NONE);
         }
         Ok(BrokerLimits::of(&admin::broker_settings(&self.reader(topic))?))
     }

@@ -29,6 +29,10 @@ pub(super) struct BrokerLimits {
 }
 
 impl BrokerLimits {
+    /// Of brokers that are played.
+    pub(super) const NONE: Self =
+        Self { transaction: Some(Duration::MAX), retention: Some(Duration::MAX) };
+
     /// Those among a broker's settings.
     pub(super) fn of(settings: &BTreeMap<String, String>) -> Self {
         let number = |name: &str| settings.get(name)?.trim().parse::<u64>().ok();

@@ -3,10 +3,9 @@
 //! It compares each row but for: `ingested_at`; the bytes of encrypted payloads, of which it knows the length, that no
 //! two are alike, and that a dead letter has those of its row in quarantine; and versions in `meta/checkpoints` whose log
 //! entries were cleaned up. Alerts it recomputes event by event: they are a function of the topic, whatever was killed, since
-//! the events of a patient come by one partition, no partition falls idle and nobody gives commands. Two things are left:
-//! the feeder never sends events of one patient to several partitions (there the oracle would only see that alerts have a
-//! cause and hang together, as it does of all), and what was due already when a patient's last event came, which waits for a
-//! watermark that may not come any more, may be there or not. The topic of alerts has the table's rows, each at least once.
+//! the events of a patient come by one partition, no partition falls idle and nobody gives commands. Of a patient whose events
+//! came by several, which the feeder never sends, it would only see that alerts have a cause and hang together, as it does of
+//! all. The topic of alerts has the table's rows, each at least once.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

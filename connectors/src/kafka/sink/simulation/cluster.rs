@@ -115,7 +115,7 @@ impl Cluster for SimCluster {
 
     /// What these brokers forget is not told by a setting.
     fn broker_limits(&self, _: &str, _: &FoundTopic) -> Result<BrokerLimits> {
-        Ok(BrokerLimits { transaction: Some(Duration::MAX), retention: Some(Duration::MAX) })
+        Ok(BrokerLimits::NONE)
     }
 
     fn producer(&self, _: &str, app_id: &str) -> Result<Box<dyn Transactions>> {
