@@ -97,7 +97,10 @@ async fn commits_memory_descriptors_and_folders_stay_flat() {
     assert!(merges >= commits / ROUND - 1 && vacuumed > commits / 2, "{merges}, {vacuumed}");
     let (first, last) = (samples[0], samples[samples.len() - 1]);
     last.times.assert_as_short_as(samples[1].times);
-    last.held.assert_resident_as_at(samples[samples.len() / 5].held);
+    let early = samples[samples.len() / 5].held;
+    last.held.assert_resident_as_at(early);
+    // The log was checkpointed every fifty commits, and files were merged.
+    last.held.assert_no_spike_since(early);
     // A merge that runs beside a sample has its files open; nothing runs beside the last one.
     let at_rest = comes_true(|| Held::now().descriptors < first.held.descriptors + 32);
     assert!(at_rest, "{first:?} {:?}", Held::now());
@@ -121,4 +124,36 @@ async fn commits_memory_descriptors_and_folders_stay_flat() {
     let commits = commits + TURNS;
     assert_eq!(lake.committer.count_rows(TABLE).await.unwrap(), Some(commits));
     assert!(lake.ids().await.into_iter().eq(1..=commits as i64));
+    checkpoint_a_large_log().await;
+}
+
+/// What a log checkpoint of many files takes beside what the process holds: a small multiple of the log (C6).
+#[expect(clippy::print_stdout, reason = "the bytes are what a run of its own is for")]
+async fn checkpoint_a_large_log() {
+    const FILES: u64 = 10_000;
+    const ENTRIES: u64 = 10;
+    let lake = Lake::with(|c| c.checkpoint_every(0), |sink| sink).await;
+    lake.append(1, 0..100).await.unwrap();
+    // One file under many names: nothing but the log is looked at.
+    let text = fs::read_to_string(lake.entry(1)).unwrap();
+    let mut actions = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    let add = actions.find(|action| action.get("add").is_some()).unwrap();
+    let mut bytes = 0;
+    for v in 2..2 + ENTRIES {
+        let named = |i: u64| {
+            let mut add = add.clone();
+            add["add"]["path"] = format!("part-{v}-{i}.snappy.parquet").into();
+            add
+        };
+        lake.foreign_entry(v, &(0..FILES / ENTRIES).map(named).collect::<Vec<_>>());
+        bytes += fs::metadata(lake.entry(v)).unwrap().len();
+    }
+    let tables = DeltaMaintenance::new(lake.folder.path()).unwrap();
+    Held::forget_peak();
+    let before = Held::now();
+    let done = tables.checkpoint_log(TABLE).await.unwrap();
+    let took = Held::now().peak.saturating_sub(before.peak);
+    println!("a checkpoint of {FILES} files in {bytes} bytes of log took {took} bytes");
+    assert_eq!(done.checkpoint, Some(1 + ENTRIES));
+    assert!(took < 128 << 20, "{took} bytes for {bytes} bytes of log");
 }

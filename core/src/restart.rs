@@ -75,3 +75,40 @@ impl RestartStrategy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_another_attempt_may_mend_is_tried_again() {
+        let usual = RestartStrategy::default();
+        for kind in [ErrorKind::Transient, ErrorKind::Internal] {
+            assert!(matches!(usual.decide(kind, 1), RestartDecision::After(_)), "{kind:?}");
+            assert_eq!(RestartStrategy::None.decide(kind, 1), RestartDecision::GiveUp);
+        }
+        for kind in [
+            ErrorKind::InvalidGraph,
+            ErrorKind::InvalidConfig,
+            ErrorKind::InvalidRecord,
+            ErrorKind::Fenced,
+            ErrorKind::IncompatibleState,
+            ErrorKind::DataLoss,
+            ErrorKind::Corrupt,
+            ErrorKind::ResourceExhausted,
+        ] {
+            assert_eq!(usual.decide(kind, 1), RestartDecision::GiveUp, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_failures_in_a_row_end() {
+        let usual = RestartStrategy::default();
+        let pauses = [200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000];
+        for (failures, millis) in (1..).zip(pauses) {
+            let pause = RestartDecision::After(Duration::from_millis(millis));
+            assert_eq!(usual.decide(ErrorKind::Transient, failures), pause);
+        }
+        assert_eq!(usual.decide(ErrorKind::Transient, 11), RestartDecision::GiveUp);
+    }
+}

@@ -1,4 +1,4 @@
-//! Every store that is served answers the probe; one that lacks conditional put is refused.
+//! Every store that is served answers the probe; one that lacks conditional put is refused, one that never answers is given up.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -124,4 +124,31 @@ async fn what_cannot_be_reached_is_said_without_a_url() {
         thalweg_core::error::chain(&error),
         "cannot create an object in s3://bucket/prefix: no connection to the store: check the endpoint"
     );
+}
+
+#[tokio::test]
+async fn a_store_that_takes_requests_and_never_answers_is_given_up_in_time() {
+    // The system takes connections, and nobody reads what is sent.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let variables = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "secret"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (timeout, retries) = (Duration::from_millis(200), Duration::from_millis(300));
+    let access = Access::new(variables).request_timeout(timeout).retry_for(retries);
+    let place = "s3://bucket/prefix".parse().unwrap();
+    let Place::Remote(place) = place else { unreachable!() };
+    let store = place.open(&access).unwrap();
+    let name: Path = place.prefix().join("_delta_log").join("00000000000000000001.json");
+    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let patience = Duration::from_mins(1);
+    let put = tokio::time::timeout(patience, store.put_opts(&name, "bytes".into(), options));
+    assert_eq!(reason(&put.await.unwrap().unwrap_err()), "no answer in time");
+    // Whoever reads what became of it is given up as well.
+    let head = tokio::time::timeout(patience, store.head(&name));
+    assert_eq!(reason(&head.await.unwrap().unwrap_err()), "no answer in time");
 }

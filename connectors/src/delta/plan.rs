@@ -149,23 +149,54 @@ mod tests {
         assert_eq!(sizes(&found), [vec![1, 1], vec![50 * MIB, 50 * MIB]]);
     }
 
+    /// Merges what is due, as the default asks for it; the bytes that were rewritten.
+    fn merge(held: &mut Vec<u64>) -> u64 {
+        let mut rewritten = 0;
+        for bin in bins(files(held), 128 * MIB, 8) {
+            let bytes: u64 = bin.iter().map(|f| f.size).sum();
+            rewritten += bytes;
+            for file in bin {
+                let at = held.iter().position(|size| *size == file.size).unwrap();
+                held.swap_remove(at);
+            }
+            held.push(bytes);
+        }
+        rewritten
+    }
+
     #[test]
     fn a_byte_is_rewritten_as_often_as_its_file_doubles() {
         let (mut held, mut rewritten) = (Vec::new(), 0);
         for _ in 0..1_000 {
             held.extend([MIB; 8]);
-            for bin in bins(files(&held), 128 * MIB, 8) {
-                let bytes: u64 = bin.iter().map(|f| f.size).sum();
-                rewritten += bytes;
-                for file in bin {
-                    let at = held.iter().position(|size| *size == file.size).unwrap();
-                    held.swap_remove(at);
-                }
-                held.push(bytes);
-            }
+            rewritten += merge(&mut held);
         }
         assert!(rewritten < 8_000 * MIB * 7, "{} times", rewritten / (8_000 * MIB));
         assert!(held.len() < 200, "{}", held.len());
+    }
+
+    #[test]
+    fn an_hour_of_checkpoints_of_many_writers_stays_within_a_budget_of_files() {
+        const WRITERS: usize = 8;
+        // A checkpoint every ten seconds, a merge every five minutes.
+        const CHECKPOINTS: usize = 360;
+        const BETWEEN: usize = 30;
+        for size in [20 << 10, 300 << 10, 3 * MIB] {
+            let (mut held, mut most, mut rewritten) = (Vec::new(), 0, 0);
+            for checkpoint in 1..=CHECKPOINTS {
+                held.extend([size; WRITERS]);
+                most = most.max(held.len());
+                if checkpoint % BETWEEN == 0 {
+                    rewritten += merge(&mut held);
+                }
+            }
+            // What came since the last merge, and files that are as large as they should be.
+            assert!(most < WRITERS * BETWEEN + 80, "{most} files of {size} bytes");
+            assert!(held.len() < 80, "{} of {}", held.len(), WRITERS * CHECKPOINTS);
+            let written = size * (WRITERS * CHECKPOINTS) as u64;
+            assert_eq!(held.iter().sum::<u64>(), written, "a byte is lost, or there twice");
+            assert!(rewritten < 3 * written, "{rewritten} of {written}");
+        }
     }
 
     #[test]

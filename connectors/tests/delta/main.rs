@@ -2,6 +2,7 @@
 #![cfg(feature = "delta")]
 
 mod commit;
+mod contention;
 mod log;
 #[path = "../long_support/mod.rs"]
 mod long_support;

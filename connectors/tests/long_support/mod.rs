@@ -82,6 +82,8 @@ pub fn comes_true(is_so: impl Fn() -> bool) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub struct Held {
     pub resident: u64,
+    /// The most that was resident at any moment since [`Held::forget_peak`].
+    pub peak: u64,
     pub descriptors: usize,
     pub threads: usize,
 }
@@ -92,7 +94,20 @@ impl Held {
         let pages: u64 = pages.split_whitespace().nth(1).unwrap().parse().unwrap();
         let [descriptors, threads] =
             ["fd", "task"].map(|what| fs::read_dir(format!("/proc/self/{what}")).unwrap().count());
-        Self { resident: pages * 4_096, descriptors, threads }
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kilobytes: u64 = peak.trim().trim_end_matches("kB").trim_end().parse().unwrap();
+        Self { resident: pages * 4_096, peak: kilobytes << 10, descriptors, threads }
+    }
+
+    /// Counts the peak from now on. Where the system does not allow it, the peak only shows what goes beyond earlier ones.
+    pub fn forget_peak() {
+        drop(fs::write("/proc/self/clear_refs", "5"));
+    }
+
+    /// Whatever ran since `early`, no moment of it took a multiple of what is held at rest.
+    pub fn assert_no_spike_since(self, early: Self) {
+        assert!(self.peak < early.resident * 2 + (128 << 20), "{early:?} became {self:?}");
     }
 
     /// Allocators and thread pools take their share in the beginning, so `early` is not the very first.

@@ -14,6 +14,8 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
+use thalweg_core::CheckpointId;
+use thalweg_core::checkpoint::Manifest;
 use thalweg_core::prelude::*;
 use thalweg_core::time::Clock;
 use thalweg_operators::aggregate::Aggregate;
@@ -194,6 +196,64 @@ fn a_job_is_stopped_and_resumed_without_loss() {
     assert!(job(&bench, source(40_000), 2).start().unwrap().join().unwrap().finished);
     assert_eq!(bench.store.rows("all"), 120_000);
     assert_eq!(gold(&bench).iter().map(|r| r.2).sum::<i64>(), 120_000);
+}
+
+/// The newest checkpoint that is decided.
+fn newest(bench: &Bench) -> u64 {
+    let names = bench.storage.list("").unwrap();
+    names.iter().filter_map(|name| Manifest::number_of(name)).map(|n| n.0).max().unwrap_or(0)
+}
+
+#[test]
+fn a_stop_while_a_checkpoint_is_being_committed_is_resumed_behind_both() {
+    let calm = Bench::new();
+    job(&calm, source(5_000), 2).start().unwrap().join().unwrap();
+    let bench = Bench::new();
+    bench.store.stall_commits();
+    // However fast it is, it cannot end before it is stopped.
+    let held = source(5_000).hold_at("a", 2_000);
+    let handle = job(&bench, held, 2).start().unwrap();
+    wait_for("a checkpoint that is decided and waits for its commit", || {
+        assert!(!handle.is_finished());
+        newest(&bench) == 1
+    });
+    handle.stopper().stop();
+    bench.store.resume();
+    let stopped = handle.join().unwrap();
+    assert!(!stopped.finished && stopped.checkpoint > 1, "{stopped:?}");
+    assert_eq!(newest(&bench), stopped.checkpoint, "one is decided behind the last one");
+
+    let commits = |path: &str| -> Vec<CheckpointId> {
+        bench.store.commits(path).into_iter().map(|(number, _)| number).collect()
+    };
+    let until_then = commits("all").len();
+    assert!(job(&bench, source(5_000), 3).start().unwrap().join().unwrap().finished);
+    // It begins behind the stop's checkpoint: the numbers go on, and none is there twice.
+    assert!(commits("all")[until_then..].iter().all(|n| n.0 > stopped.checkpoint));
+    for path in ["all", "gold"] {
+        assert!(commits(path).is_sorted_by(|a, b| a < b), "{path}: {:?}", commits(path));
+    }
+    assert_eq!(bench.store.rows("all"), 15_000);
+    assert_eq!(gold(&bench), gold(&calm));
+}
+
+#[test]
+fn a_stop_while_every_queue_is_full_loses_nothing_that_waits_in_them() {
+    let bench = Bench::new();
+    bench.store.stall();
+    let narrow = Settings { channel_rows: 100, ..brisk(2) };
+    // However fast it is, it cannot end before it is stopped.
+    let held = source(5_000).hold_at("a", 4_000);
+    let handle = bench.job(graph(held, &bench.store), narrow).start().unwrap();
+    let metrics = Arc::clone(handle.metrics());
+    let last = stands_still(100, || metrics.nodes().get("readings").map_or(0, |n| n.0));
+    assert!(last < 14_000, "all was read although the sink takes nothing");
+    handle.stopper().stop();
+    bench.store.resume();
+    assert!(!handle.join().unwrap().finished);
+    assert!(job(&bench, source(5_000), 2).start().unwrap().join().unwrap().finished);
+    assert_eq!(bench.store.rows("all"), 15_000);
+    assert_eq!(gold(&bench).iter().map(|r| r.2).sum::<i64>(), 15_000);
 }
 
 #[test]

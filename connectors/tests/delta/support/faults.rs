@@ -36,6 +36,8 @@ pub struct Plan {
     released: Semaphore,
     pub lists: AtomicUsize,
     pub calls: AtomicUsize,
+    /// Log entries that were to be created.
+    pub entries: AtomicUsize,
 }
 
 impl Plan {
@@ -47,6 +49,7 @@ impl Plan {
             released: Semaphore::new(0),
             lists: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
+            entries: AtomicUsize::new(0),
         })
     }
 
@@ -85,6 +88,7 @@ impl Plan {
         let data =
             location.as_ref().ends_with(".parquet") && !location.as_ref().contains("_delta_log");
         let queue = if log && location.as_ref().ends_with(".json") {
+            self.entries.fetch_add(1, Ordering::Relaxed);
             &self.log
         } else if data {
             &self.data

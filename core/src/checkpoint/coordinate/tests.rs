@@ -100,4 +100,59 @@ proptest::proptest! {
             }
         }
     }
+
+    /// Whenever the wish to end comes, and however many intervals pass behind it: one more barrier, with the highest
+    /// number, and the attempt is complete when that is finished and not before (A16).
+    #[test]
+    fn a_stop_at_any_moment_makes_one_last_checkpoint(
+        before in proptest::collection::vec(0u8..6, 0..60),
+        behind in proptest::collection::vec(0u8..6, 0..30),
+        drains in proptest::bool::ANY,
+    ) {
+        let (wish, kind) = if drains {
+            (Fact::DrainRequested, BarrierKind::Final)
+        } else {
+            (Fact::StopRequested, BarrierKind::Stop)
+        };
+        let mut c = CheckpointCoordinator::new(2, CheckpointId(0));
+        let (mut injected, mut finished) = (0, 0);
+        let (mut last, mut completed): (Option<u64>, Option<(u64, bool)>) = (None, None);
+        let mut acks: Vec<usize> = Vec::new();
+        let (mut to_store, mut to_finish): (Option<CheckpointId>, Option<CheckpointId>) = (None, None);
+        // In the end everything is answered, so often that nothing can be left.
+        let rest = [1, 1, 4, 5].into_iter().cycle().take(16);
+        for choice in before.into_iter().chain([6]).chain(behind).chain(rest) {
+            let fact = match choice {
+                0 => Fact::IntervalPassed,
+                1..=3 => match acks.pop() {
+                    Some(s) => Fact::Acknowledged(s, CheckpointId(injected)),
+                    None => continue,
+                },
+                4 => match to_store.take() { Some(n) => Fact::Stored(n), None => continue },
+                5 => match to_finish.take() { Some(n) => { finished = n.0; Fact::Finished(n) }, None => continue },
+                _ => wish,
+            };
+            for action in c.on(fact).unwrap() {
+                match action {
+                    Action::Inject(barrier) => {
+                        proptest::prop_assert!(last.is_none(), "a barrier behind the last one");
+                        proptest::prop_assert_eq!(barrier.id.0, injected + 1);
+                        injected = barrier.id.0;
+                        acks = vec![0, 1];
+                        if barrier.kind == kind {
+                            last = Some(injected);
+                        }
+                    }
+                    Action::Store(n) => to_store = Some(n),
+                    Action::Finish(n) => to_finish = Some(n),
+                    Action::Complete(for_good) => {
+                        proptest::prop_assert!(completed.is_none(), "completed twice");
+                        completed = Some((finished, for_good));
+                    }
+                }
+            }
+        }
+        proptest::prop_assert!(last.is_some(), "nobody was told to stop");
+        proptest::prop_assert_eq!(completed, last.map(|number| (number, drains)));
+    }
 }
