@@ -55,7 +55,7 @@ enum Delivery {
 /// **Errors** A message longer than the topic allows ends the job before its checkpoint is acknowledged. Exactly once:
 /// brokers that end transactions sooner than [`KafkaSinkConfig::transaction_timeout`], or forget offsets before
 /// [`KafkaSinkConfig::marker_refresh`] has passed twice, are refused when the job starts; those whose settings may not be
-/// read (DESCRIBE_CONFIGS on the cluster) are warned of.
+/// read (`DESCRIBE_CONFIGS` on the cluster) are warned of.
 ///
 /// ```
 /// use std::sync::Arc;

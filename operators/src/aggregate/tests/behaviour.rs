@@ -90,7 +90,7 @@ fn a_count_of_values_is_the_same_with_state_of_its_own_and_behind_a_mean() {
             .count_values(KIND, "kinds")
             .count_values(OXYGEN, "oxygen")
     };
-    let row = |value, small, kind| Row { value, small, kind, ..Row::default() };
+    let row = |value, small, kind| Row { kind, value, small, ..Row::default() };
     let some = row(Some(3.0), Some(7), Some("a"));
     let none = row(None, None, None);
     let nan = Row { oxygen: Some(false), ..row(Some(f64::NAN), Some(0), Some("")) };

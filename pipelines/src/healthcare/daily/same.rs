@@ -88,6 +88,7 @@ fn same_column(a: &ArrayRef, b: &ArrayRef) -> bool {
 #[cfg(test)]
 mod tests {
     use arrow_array::{Float64Array, Int64Array, StringArray};
+    use arrow_schema::Field;
 
     use super::*;
 
