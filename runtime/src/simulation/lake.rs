@@ -27,6 +27,8 @@ use thalweg_objects::{Place, Remote};
 use super::tables::rows;
 use super::world::{Entry, Fault, World};
 
+/// Two in so many requests go wrong.
+const SIDES: u32 = 300;
 pub(super) const TABLES: [&str; 2] = ["raw", "counts"];
 
 /// The store of all processes.
@@ -75,8 +77,8 @@ struct Steps(Arc<World>);
 impl InPlace for Steps {
     fn begin(&self) -> BoxFuture<'_, ()> {
         async move {
-            self.0.dawdle().await;
-            let refuses = self.0.touch(0, 10) != Fault::None;
+            self.0.brief().await;
+            let refuses = self.0.ask(0, 10, SIDES) != Fault::None;
             self.0.lake().refusing.store(refuses, Ordering::Relaxed);
         }
         .boxed()
@@ -107,21 +109,26 @@ impl Requests {
 }
 
 impl Faults for Requests {
-    fn write<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, Verdict> {
+    fn write<'a>(&'a self, location: &'a Path) -> BoxFuture<'a, Verdict> {
         async move {
             match self.of_kernel() {
                 Some(Ok(())) => return Verdict::Pass,
                 Some(Err(error)) => return Verdict::Refuse(error),
                 None => {}
             }
-            let fault = self.world.touch(self.process, 8);
+            let fault = self.world.ask(self.process, 8, SIDES);
             if fault != Fault::None {
-                self.world.dawdle().await;
+                self.world.brief().await;
             }
             match fault {
-                Fault::None => Verdict::Late(self.world.delay(200)),
+                Fault::None => Verdict::Late(self.world.delay(1_000)),
                 Fault::Before => Verdict::Refuse(no_answer()),
-                Fault::After => Verdict::Lose(no_answer()),
+                Fault::After => {
+                    // Whoever sent an entry finds it.
+                    let is_entry = location.as_ref().ends_with(".json");
+                    self.world.count(|c| c.replays += u64::from(is_entry));
+                    Verdict::Lose(no_answer())
+                }
             }
         }
         .boxed()
@@ -132,8 +139,8 @@ impl Faults for Requests {
             if let Some(answer) = self.of_kernel() {
                 return answer;
             }
-            self.world.dawdle().await;
-            match self.world.touch(self.process, 9) {
+            self.world.brief().await;
+            match self.world.ask(self.process, 9, SIDES) {
                 Fault::None => Ok(()),
                 Fault::Before | Fault::After => Err(no_answer()),
             }

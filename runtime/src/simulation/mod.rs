@@ -3,7 +3,8 @@
 //! Real: the job with its restarts, deployment, coordinator actor, source loops, exchange, alignment, task loops, keyed
 //! state and timers, watermarks, checkpoint store, recovery, garbage collection, finishing, fences, rows that are staged in
 //! the checkpoint. Played: the partitioned log, the checkpoint store, the tables' log and the writers that stage for it, a
-//! broker and the transactions of a topic's sink. A process is a `LocalSet`: dropping it kills all of it at once, not
+//! broker and the transactions of a topic's sink. Once more with Delta tables (`lake`) and a file (`lines`) in the place of
+//! tables and log, by the connectors for them: then only the store of the tables is played. A process is a `LocalSet`: dropping it kills all of it at once, not
 //! polling it is a SIGSTOP. Faults, delays, kills, freezes and the parallelism of each successor come from the seed.
 //!
 //! `checkpoint/simulation/` is the narrower one: it plays subtasks, sources and the coordinator's actor and has no time,
@@ -25,7 +26,9 @@ mod tables;
 mod topic;
 mod world;
 
-use thalweg_core::testing::simulation::{assert_exact, assert_noticed, assert_repeated};
+use thalweg_core::testing::simulation::{
+    assert_exact, assert_noticed, assert_one_in, assert_repeated,
+};
 
 use director::play;
 use world::{Backing, Mutation};
@@ -55,26 +58,33 @@ fn a_seed_of_a_whole_job_takes_the_same_steps_again() {
     assert_repeated(|seed| play(seed, Mutation::None, Backing::Played));
 }
 
+/// Each of these makes the protocol wrong, and some seed among the first fifty must notice.
+fn is_noticed(mutation: Mutation) {
+    assert_noticed(0..50, mutation, |seed, mutation| play(seed, mutation, Backing::Played));
+}
+
+/// A seed takes seconds here: Delta's kernel starts threads whenever it looks at a log.
 #[test]
 fn every_seed_of_a_job_over_delta_is_exact() {
-    assert_exact("-p thalweg-runtime --lib every_seed_of_a_job_over_delta", 40, |seed| {
+    assert_one_in(40, "-p thalweg-runtime --lib every_seed_of_a_job_over_delta", 40, |seed| {
         play(seed, Mutation::None, Backing::Delta)
     });
 }
 
 #[test]
 fn a_seed_of_a_job_over_delta_takes_the_same_steps_again() {
-    assert_repeated(|seed| play(seed, Mutation::None, Backing::Delta));
+    let steps = || play(7, Mutation::None, Backing::Delta).trace;
+    assert_eq!(steps(), steps());
 }
 
+/// By what is in the tables' logs: that the topic has too much is noticed as above.
 #[test]
 fn a_job_over_delta_without_a_fence_is_noticed() {
-    assert_noticed(0..50, Mutation::NoFence, |seed, mutation| play(seed, mutation, Backing::Delta));
-}
-
-/// Each of these makes the protocol wrong, and some seed among the first fifty must notice.
-fn is_noticed(mutation: Mutation) {
-    assert_noticed(0..50, mutation, |seed, mutation| play(seed, mutation, Backing::Played));
+    assert_noticed(0..50, Mutation::NoFence, |seed, mutation| {
+        let mut outcome = play(seed, mutation, Backing::Delta);
+        outcome.violations.retain(|violation| violation.contains("was decided by nobody"));
+        outcome
+    });
 }
 
 #[test]

@@ -179,9 +179,14 @@ impl World {
 
     /// Every touch of the outside world enters the trace: what, by whom, when, and what came of it.
     pub(super) fn touch(&self, process: u64, what: u64) -> Fault {
+        self.ask(process, what, 70)
+    }
+
+    /// As [`World::touch`]; two in `sides` go wrong.
+    pub(super) fn ask(&self, process: u64, what: u64, sides: u32) -> Fault {
         let now = self.monotonic();
         let mut inner = self.inner();
-        let fault = match inner.dice.fault(70) {
+        let fault = match inner.dice.fault(sides) {
             Some(0) => Fault::Before,
             Some(1) => Fault::After,
             _ => Fault::None,
@@ -248,7 +253,7 @@ impl World {
         tokio::time::sleep(self.delay(200)).await;
     }
 
-    /// A broker hangs less often than a store: a commit asks it a dozen times.
+    /// A broker, or a store of tables, hangs less often than one of checkpoints: a commit asks it a dozen times.
     pub(super) async fn brief(&self) {
         tokio::time::sleep(self.delay(1_000)).await;
     }

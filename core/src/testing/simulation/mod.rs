@@ -8,7 +8,7 @@ mod seeds;
 
 pub use counters::Counted;
 pub use dice::Dice;
-pub use seeds::{Outcome, assert_exact, assert_noticed, assert_repeated, seeds};
+pub use seeds::{Outcome, assert_exact, assert_noticed, assert_one_in, assert_repeated, seeds};
 
 use crate::{Error, Result};
 

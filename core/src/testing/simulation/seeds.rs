@@ -31,10 +31,25 @@ pub fn seeds() -> Range<u64> {
 /// # Panics
 ///
 /// If something is wrong, or if some counter is no more than one for every `often` seeds.
-#[expect(clippy::print_stdout, reason = "how much happened is the result of a long run")]
 pub fn assert_exact<C: Counted>(test: &str, often: u64, play: impl Fn(u64) -> Outcome<C>) {
-    let mut all = C::default();
-    for seed in seeds() {
+    assert_one_in(1, test, often, play);
+}
+
+/// As [`assert_exact`], of one seed in `share`: where a seed takes long.
+///
+/// # Panics
+///
+/// As [`assert_exact`].
+#[expect(clippy::print_stdout, reason = "how much happened is the result of a long run")]
+pub fn assert_one_in<C: Counted>(
+    share: usize,
+    test: &str,
+    often: u64,
+    play: impl Fn(u64) -> Outcome<C>,
+) {
+    let (mut all, mut played) = (C::default(), 0);
+    for seed in seeds().step_by(share) {
+        played += 1;
         let Outcome { violations, counters, .. } = play(seed);
         all.add(counters);
         assert!(
@@ -43,9 +58,8 @@ pub fn assert_exact<C: Counted>(test: &str, often: u64, play: impl Fn(u64) -> Ou
              cargo test {test}"
         );
     }
-    let seeds = seeds().count() as u64;
-    println!("{seeds} seeds, {test}: {all:?}");
-    let enough = seeds < 100 || all.least() > seeds / often;
+    println!("{played} seeds, {test}: {all:?}");
+    let enough = played < 100 || all.least() > played / often;
     assert!(enough, "too little happened: {all:?}");
 }
 
