@@ -123,8 +123,12 @@ fn on<'a>(command: &'a mut Command, emulator: &Emulator) -> &'a mut Command {
 }
 
 fn run(emulator: &Emulator, place: &Remote, input: &Path) -> Command {
+    run_every("200ms", emulator, place, input)
+}
+
+fn run_every(interval: &str, emulator: &Emulator, place: &Remote, input: &Path) -> Command {
     let mut command = run_file(Path::new(&place.to_string()), input);
-    on(&mut command, emulator).args(["--checkpoint-interval", "200ms"]);
+    on(&mut command, emulator).args(["--checkpoint-interval", interval]);
     command
 }
 

