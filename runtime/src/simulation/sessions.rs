@@ -1,7 +1,7 @@
 //! The transactions of a topic's sink: sessions, the marker, and when which of them counts.
 //!
-//! The steps are those of `connectors/src/kafka/sink`, which this crate must not know: what a marker means is decided
-//! by the same code ([`standing`]), the order of the steps is played. The real ones have a simulation of their own there.
+//! The steps are those of `connectors/src/kafka/sink`, which blocks its thread, and here all share one: what a marker means is
+//! decided by the same code ([`standing`]), the order of the steps is played. The real ones have a simulation of their own there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
