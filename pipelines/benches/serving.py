@@ -177,6 +177,8 @@ def measure(args, job, ports, tokens):
                 taken = job.checkpoints(args.seconds)
                 told = "nobody"
                 quiet.append(taken)
+            if not taken:
+                raise SystemExit("no checkpoint was taken: is the job, or the broker, gone?")
             lag = job.metrics().get("thalweg_source_lag_rows", -1)
             print(
                 f"pair {pair + 1} {'readers' if readers else 'quiet':<8} {len(taken)} checkpoints, p50 {quantile(taken, 0.5):.1f} ms, "
