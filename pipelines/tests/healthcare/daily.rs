@@ -342,11 +342,8 @@ fn cuts_of_other_jobs_and_of_a_chain_that_is_gone_are_not_taken_for_those_of_the
 #[test]
 fn a_job_that_goes_on_finds_mended_gold_and_writes_each_open_window_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (input, data) = (folder.path().join("events.jsonl"), folder.path().join("data"));
-    write_events(&input, 45_000, 32);
-    let calm = folder.path().join("calm");
-    succeed(&mut run_file(&calm, &input));
-    succeed(run_file(&data, &input).args(["--events", "30000", "--checkpoint-interval", "20ms"]));
+    let often = ["--checkpoint-interval", "20ms"];
+    let (input, calm, data) = crate::read_in_part(folder.path(), 32, &often);
     // Nobody has looked at the windows that are open: it is not said that gold is right.
     let output = ends_with(&mut refresh(&data), 1);
     let said = last_line(&output);

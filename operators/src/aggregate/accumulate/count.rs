@@ -10,7 +10,7 @@ use super::{Accumulator, Layout, Part, Rows, primitive};
 
 /// Rows per group.
 #[derive(Debug)]
-pub(in super::super) struct Count(Part<i64, 1>);
+pub(in super::super) struct Count(pub(super) Part<i64, 1>);
 
 impl Count {
     pub(in super::super) fn new(layout: &mut Layout) -> Self {

@@ -1,21 +1,19 @@
 //! How many values: rows in which the column is neither null nor NaN.
 
-use std::sync::Arc;
-
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, Int64Array};
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, ArrayRef};
 use thalweg_core::Result;
 
-use super::{Accumulator, Layout, Part, Rows, primitive, wrong_column};
+use super::{Accumulator, Count, Layout, Part, Rows, wrong_column};
 
 /// Values per group, of a column of any type.
 #[derive(Debug)]
-pub(in super::super) struct Values(Part<i64, 1>);
+pub(in super::super) struct Values(Count);
 
 impl Values {
     pub(in super::super) fn new(layout: &mut Layout) -> Self {
-        Self(layout.part())
+        Self(Count::new(layout))
     }
 }
 
@@ -23,7 +21,7 @@ impl Accumulator for Values {
     fn update(&mut self, rows: &mut Rows, groups: &[u32], values: Option<&ArrayRef>) -> Result<()> {
         let values = values.ok_or_else(wrong_column)?;
         if let Some(numbers) = values.as_primitive_opt::<Float64Type>() {
-            self.0.each_value(rows, groups, numbers.values(), numbers.nulls(), |count, value| {
+            self.0.0.each_value(rows, groups, numbers.values(), numbers.nulls(), |count, value| {
                 *count += i64::from(!value.is_nan());
             });
             return Ok(());
@@ -31,39 +29,35 @@ impl Accumulator for Values {
         // What the values are does not matter: these take no memory.
         let each = vec![(); values.len()];
         let nulls = values.logical_nulls();
-        self.0.each_value(rows, groups, &each, nulls.as_ref(), |count, ()| *count += 1);
+        self.0.0.each_value(rows, groups, &each, nulls.as_ref(), |count, ()| *count += 1);
         Ok(())
     }
 
     fn merge(&mut self, rows: &mut Rows, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
-        let counts = primitive::<Int64Type>(state, 0)?;
-        self.0.each_value(rows, groups, counts.values(), None, |count, more| {
-            *count = count.wrapping_add(more);
-        });
-        Ok(())
+        self.0.merge(rows, groups, state)
     }
 
     fn state(&self, rows: &Rows, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(rows, groups)?])
+        self.0.state(rows, groups)
     }
 
     fn evaluate(&self, rows: &Rows, groups: &[u32]) -> Result<ArrayRef> {
-        Ok(evaluated(self.0, rows, groups))
+        self.0.evaluate(rows, groups)
     }
 
     fn share(&mut self) -> Box<dyn Accumulator> {
-        Box::new(Self(self.0))
+        Box::new(Self(Count(self.0.0)))
     }
 }
 
 /// The number of values that another aggregate of the same column counts anyway: nothing is done twice, and there is no
 /// state but that one's.
 #[derive(Debug)]
-pub(in super::super) struct Counted(Part<i64, 1>);
+pub(in super::super) struct Counted(Count);
 
 impl Counted {
     pub(in super::super) fn by(count: Part<i64, 1>) -> Self {
-        Self(count)
+        Self(Count(count))
     }
 }
 
@@ -81,14 +75,10 @@ impl Accumulator for Counted {
     }
 
     fn evaluate(&self, rows: &Rows, groups: &[u32]) -> Result<ArrayRef> {
-        Ok(evaluated(self.0, rows, groups))
+        self.0.evaluate(rows, groups)
     }
 
     fn share(&mut self) -> Box<dyn Accumulator> {
-        Box::new(Self(self.0))
+        Box::new(Self(Count(self.0.0)))
     }
-}
-
-fn evaluated(counts: Part<i64, 1>, rows: &Rows, groups: &[u32]) -> ArrayRef {
-    Arc::new(Int64Array::from_iter_values(counts.of(rows, groups)))
 }
