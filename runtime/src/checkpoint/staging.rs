@@ -23,7 +23,9 @@ impl StagingArea for SinkStaging {
     fn put(&self, checkpoint: CheckpointId, part: u32, bytes: &[u8]) -> Result<StagedBytes> {
         // Begins with the number, so that the garbage collector knows when it is of no more use.
         let (token, uid, subtask) = (&self.store.token, &self.uid, self.subtask);
-        let path = format!("state/{:020}-{token}-{uid}-{subtask}-{part}", checkpoint.0);
+        // Behind the last hyphen stands a dot, as behind that of no state file: an operator may be called as a sink is with
+        // a number behind it.
+        let path = format!("state/{:020}-{token}-{uid}-{subtask}.{part}", checkpoint.0);
         self.store.seal(path, bytes)
     }
 
@@ -76,12 +78,45 @@ pub(super) fn staged(manifest: &Manifest) -> Vec<StagedBytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use thalweg_core::ErrorKind;
     use thalweg_core::crypto::MasterKey;
+    use thalweg_core::key::KeyGroupRange;
 
     use super::*;
     use crate::checkpoint::sample::manifest;
     use crate::checkpoint::storage::{CheckpointStorage, Created, MemoryStorage};
+
+    #[test]
+    fn no_state_file_has_the_name_of_what_a_sink_stages() {
+        let store = StateStore {
+            storage: Arc::new(MemoryStorage::default()),
+            key: Arc::new(MasterKey::generate().unwrap()),
+            chain: "chain".into(),
+            token: "token".into(),
+        };
+        let (checkpoint, subtask) = (CheckpointId(1), SubtaskIndex(0));
+        let groups = KeyGroupRange { start: 0, end: 1 };
+        let mut paths = Vec::new();
+        for operator in ["mirror", "mirror-0", "mirror-0.0", "mirror-0-0"] {
+            let uid = OperatorUid::new(operator).unwrap();
+            paths.push(store.write(checkpoint, &uid, subtask, groups, &[]).unwrap().path);
+        }
+        let store = Arc::new(store);
+        for sink in ["mirror", "mirror-0"] {
+            let (store, uid) = (Arc::clone(&store), OperatorUid::new(sink).unwrap());
+            let restored = CheckpointId::GENESIS;
+            let area = SinkStaging { store, uid, subtask, restored };
+            for part in 0..2 {
+                paths.push(area.put(checkpoint, part, b"rows").unwrap().path);
+            }
+        }
+        // By its number the garbage collector finds each.
+        assert!(paths.iter().all(|path| path.starts_with(&format!("state/{:020}-", 1))));
+        let different: BTreeSet<&String> = paths.iter().collect();
+        assert_eq!(different.len(), 8, "{paths:?}");
+    }
 
     fn stored(number: u64) -> Vec<u8> {
         manifest(number).encode().unwrap()
