@@ -61,6 +61,9 @@ pub struct SourceSnapshot {
     pub splits: Vec<SplitSnapshot>,
     /// Rows emitted since genesis.
     pub rows: u64,
+    /// How far event time had got, in µs, by what every subtask had told before its barrier; none before that was anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<EventTime>,
 }
 
 /// One stored state file.

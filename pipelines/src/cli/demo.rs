@@ -148,6 +148,7 @@ mod tests {
             identity: identity.iter().map(owned).collect(),
             splits: Vec::new(),
             rows: 0,
+            watermark: None,
         }
     }
 

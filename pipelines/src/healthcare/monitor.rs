@@ -305,6 +305,7 @@ mod tests {
             identity: BTreeMap::new(),
             splits: positions.iter().enumerate().map(split).collect(),
             rows: 0,
+            watermark: None,
         }
     }
 

@@ -13,6 +13,7 @@ use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_runtime::checkpoint::storage::Created;
+use thalweg_runtime::cli::CheckpointsCommand;
 use thalweg_runtime::{CheckpointStorage, JobBuilder, MemoryStorage, Settings};
 
 use crate::bench::wait_for;
@@ -90,12 +91,12 @@ fn a_manifest_left_where_garbage_was_collected_stops_nobody() {
         let (graph, storage) = (env.build().unwrap(), Arc::clone(&storage));
         let settings =
             Settings { checkpoint_interval: Duration::from_millis(10), ..Settings::default() };
-        JobBuilder::new(graph, storage as _, Arc::clone(&key)).settings(settings).start().unwrap()
+        JobBuilder::new(graph, storage as _, Arc::clone(&key)).settings(settings)
     };
     let input = source();
     let hand = input.control();
     hand.hold_at("a", 0);
-    let first = job(input);
+    let first = job(input).start().unwrap();
     // One batch at a time: each has a checkpoint, and there are not so many that garbage is collected.
     for batch in 1..=4_i64 {
         hand.hold_at("a", batch * 10);
@@ -114,7 +115,16 @@ fn a_manifest_left_where_garbage_was_collected_stops_nobody() {
         storage.delete(&name(collected)).unwrap();
     }
     assert_eq!(storage.list("").unwrap().len(), 3, "the newest two, and what was left: M(0)");
-    assert!(job(source()).join().unwrap().finished);
+    // It is none to go back to, and no damage.
+    let told = CheckpointsCommand::Rewind { to: 0 }.act(job(source())).unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::InvalidConfig, "{told}");
+    assert!(told.to_string().contains("there is no checkpoint 0"), "{told}");
+    let told = CheckpointsCommand::Verify.act(job(source())).unwrap();
+    assert!(
+        told.starts_with("2 checkpoints") && told.contains("checkpoint 0 is of no chain"),
+        "{told}"
+    );
+    assert!(job(source()).start().unwrap().join().unwrap().finished);
     assert_eq!(store.rows("all"), ROWS as u64);
 }
 

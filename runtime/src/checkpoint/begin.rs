@@ -36,7 +36,7 @@ pub(crate) async fn begin(
     }
     // A copy of this job that has gone on meanwhile is not closed by one that wakes up.
     lineage.lock().unwrap_or_else(PoisonError::into_inner).check(&head, &sha256(&bytes))?;
-    let (head, digest) = roll_forward(context, Chain::Ends).await?;
+    let (head, digest) = roll_forward(context, Chain::Ends, None).await?;
     in_place(|| genesis(context, token, Some((&head, digest)))).map(drop)
 }
 
@@ -109,7 +109,8 @@ fn sources(context: &JobContext) -> Result<Vec<SourceSnapshot>> {
         splits.sort_by(|a, b| a.id.cmp(&b.id));
         let splits =
             splits.into_iter().map(|split| SplitSnapshot { split, watermark: None }).collect();
-        sources.push(SourceSnapshot { uid: node.uid.clone(), identity, splits, rows: 0 });
+        let uid = node.uid.clone();
+        sources.push(SourceSnapshot { uid, identity, splits, rows: 0, watermark: None });
     }
     Ok(sources)
 }

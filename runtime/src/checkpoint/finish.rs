@@ -38,9 +38,14 @@ impl Committers {
         join_all(self.0.values().map(|committer| committer.idle())).await;
     }
 
-    /// The committer of a kind.
+    /// The committer of a kind, if the graph still has a sink of it.
+    pub(crate) fn find(&self, kind: &str) -> Option<&Arc<dyn Committer>> {
+        self.0.get(kind)
+    }
+
+    /// The committer of a kind to which something is owed.
     pub(crate) fn get(&self, kind: &str) -> Result<&Arc<dyn Committer>> {
-        self.0.get(kind).ok_or_else(|| {
+        self.find(kind).ok_or_else(|| {
             Error::incompatible(format!(
                 "the checkpoint has commits for sinks of kind `{kind}`, which this program does not have"
             ))

@@ -34,10 +34,26 @@ impl Lineage {
 
 #[cfg(test)]
 mod tests {
-    use thalweg_core::ErrorKind;
+    use std::sync::{Arc, Mutex};
+
+    use thalweg_connectors::memory::{MemorySource, MemoryStore};
+    use thalweg_core::crypto::MasterKey;
+    use thalweg_core::graph::StreamEnvironment;
+    use thalweg_core::{ErrorKind, Record};
 
     use super::*;
+    use crate::checkpoint::begin::begin;
+    use crate::checkpoint::recover::{read_newest, restore};
     use crate::checkpoint::sample::manifest;
+    use crate::checkpoint::state_files::sha256;
+    use crate::checkpoint::storage::{CheckpointStorage, Created, MemoryStorage};
+    use crate::job::JobBuilder;
+
+    #[derive(Record)]
+    #[expect(dead_code, reason = "only its columns are used")]
+    struct Row {
+        id: i64,
+    }
 
     fn by(token: &str) -> Manifest {
         Manifest { attempt: token.into(), ..manifest(4) }
@@ -51,5 +67,30 @@ mod tests {
         lineage.check(&by("ours-1"), "b").unwrap();
         let error = lineage.check(&by("theirs-1"), "c").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fenced);
+    }
+
+    #[tokio::test]
+    async fn a_restart_does_not_finish_what_another_process_has_decided() {
+        let (storage, store) = (Arc::new(MemoryStorage::default()), MemoryStore::default());
+        let env = StreamEnvironment::new("job");
+        env.source::<Row>("rows", MemorySource::new(Row::schema())).sink("all", store.sink("all"));
+        let key = Arc::new(MasterKey::generate().unwrap());
+        let job = JobBuilder::new(env.build().unwrap(), Arc::clone(&storage) as _, key);
+        let context = job.into_context();
+        let lineage = Mutex::new(Lineage::new(&context.run));
+        begin(&context, &format!("{}-1", context.run), false, &lineage).await.unwrap();
+        let (genesis, bytes) = read_newest(&*storage).unwrap().unwrap();
+        let theirs = Manifest {
+            number: genesis.number.next(),
+            attempt: "theirs-1".to_owned(),
+            parent: Some(sha256(&bytes)),
+            ..genesis
+        };
+        let name = Manifest::name(theirs.number);
+        assert!(matches!(storage.create(&name, &theirs.encode().unwrap()), Created::Yes));
+        let token = format!("{}-2", context.run);
+        let fenced = restore(&context, &token, None, &lineage).await.unwrap_err();
+        assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+        assert!(store.paths().is_empty(), "a table of theirs was made");
     }
 }

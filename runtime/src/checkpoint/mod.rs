@@ -9,7 +9,7 @@ pub(crate) mod lineage;
 pub mod objects;
 pub(crate) mod recover;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 #[allow(
     clippy::unwrap_used,

@@ -102,14 +102,24 @@ pub(crate) enum Chain {
     Ends,
 }
 
-/// Finishes the newest manifest and opens its targets. Used by restarts, and before sealing or rewinding.
-pub(crate) async fn roll_forward(context: &JobContext, chain: Chain) -> Result<(Manifest, String)> {
+/// Finishes the newest manifest and opens its targets. Used by restarts, and before sealing or rewinding. A restart goes on
+/// from its own `lineage` only: another's decisions are the other's to finish (P6).
+pub(crate) async fn roll_forward(
+    context: &JobContext,
+    chain: Chain,
+    lineage: Option<&Mutex<Lineage>>,
+) -> Result<(Manifest, String)> {
     let Some((mut manifest, bytes)) = read_newest(context.storage.as_ref())? else {
         return Err(Error::corrupt(format!(
             "the checkpoints in {} are gone",
             context.storage.describe()
         )));
     };
+    let digest = sha256(&bytes);
+    if let Some(lineage) = lineage {
+        // Another's end is no end of ours either.
+        lineage.lock().unwrap_or_else(PoisonError::into_inner).check(&manifest, &digest)?;
+    }
     // Whoever wrote it may have died, or lost its power, before it was durable (P20).
     context.storage.sync(&Manifest::name(manifest.number))?;
     let state = manifest.state.iter().map(|file| file.path.clone());
@@ -126,7 +136,6 @@ pub(crate) async fn roll_forward(context: &JobContext, chain: Chain) -> Result<(
     }
     let opened = open_targets(context, &mut manifest, chain).await?;
     failpoint::hit("recover.opened")?;
-    let digest = sha256(&bytes);
     let committed = finish(context, &manifest, &digest).await?;
     let mut versions: BTreeMap<_, _> =
         opened.iter().map(|(sink, status)| (sink.clone(), status.version)).collect();
@@ -237,9 +246,10 @@ async fn recount(context: &JobContext, manifest: &mut Manifest) -> Result<()> {
     Ok(())
 }
 
-/// What counts is what the target holds, where its committer can tell.
+/// What counts is what the target holds, where its committer can tell. The graph may have lost its last sink of a kind:
+/// then nobody asks.
 async fn count(context: &JobContext, sink: &mut SinkSnapshot) -> Result<()> {
-    let committer = context.committers.get(&sink.target.kind)?;
+    let Some(committer) = context.committers.find(&sink.target.kind) else { return Ok(()) };
     if let Some(rows) = committer.count_rows(&sink.target.path).await? {
         sink.rows = rows;
     }
@@ -254,9 +264,7 @@ pub(crate) async fn restore(
     events: Option<u64>,
     lineage: &Mutex<Lineage>,
 ) -> Result<Option<Restored>> {
-    let (mut manifest, digest) = roll_forward(context, Chain::GoesOn).await?;
-    // Another's end is no end of ours either.
-    lineage.lock().unwrap_or_else(PoisonError::into_inner).check(&manifest, &digest)?;
+    let (mut manifest, digest) = roll_forward(context, Chain::GoesOn, Some(lineage)).await?;
     if manifest.kind == ManifestKind::Sealed {
         return Err(Error::incompatible(
             "this chain of checkpoints is closed and its successor was never begun: start one with --fresh",

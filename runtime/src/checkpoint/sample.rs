@@ -4,7 +4,7 @@ use thalweg_core::CheckpointId;
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 
 /// An ordinary checkpoint with this number.
-pub(super) fn manifest(number: u64) -> Manifest {
+pub(crate) fn manifest(number: u64) -> Manifest {
     Manifest {
         format: 1,
         job: "job".into(),

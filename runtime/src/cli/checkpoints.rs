@@ -50,8 +50,12 @@ pub enum CheckpointsCommand {
     },
 }
 
-/// All retained manifests with their bytes, ascending.
-pub(super) fn manifests(storage: &dyn CheckpointStorage) -> Result<Vec<(Manifest, Vec<u8>)>> {
+/// A manifest with its bytes.
+pub(super) type Stored = (Manifest, Vec<u8>);
+
+/// The retained manifests with their bytes, ascending: the newest, and what each follows from. And what else is there: below
+/// them, where garbage was collected, a copy that woke up late may have left one, which is of no chain (P7).
+pub(super) fn manifests(storage: &dyn CheckpointStorage) -> Result<(Vec<Stored>, Vec<Stored>)> {
     let mut numbers: Vec<CheckpointId> =
         storage.list("")?.iter().filter_map(|n| Manifest::number_of(n)).collect();
     numbers.sort_unstable();
@@ -65,7 +69,14 @@ pub(super) fn manifests(storage: &dyn CheckpointStorage) -> Result<Vec<(Manifest
             found.push((Manifest::decode(&bytes)?, bytes));
         }
     }
-    Ok(found)
+    let linked = found.windows(2).rev().take_while(|pair| follows(pair)).count();
+    let retained = found.split_off(found.len().saturating_sub(linked + 1));
+    Ok((retained, found))
+}
+
+/// Whether the second of two manifests follows from the first.
+fn follows(pair: &[Stored]) -> bool {
+    matches!(pair, [(_, bytes), (child, _)] if child.parent.as_deref() == Some(&sha256(bytes)))
 }
 
 impl CheckpointsCommand {
@@ -79,7 +90,7 @@ impl CheckpointsCommand {
     /// # Errors
     /// No such checkpoint, or a damaged one.
     pub fn read(&self, storage: &dyn CheckpointStorage) -> Result<String> {
-        let all = manifests(storage)?;
+        let (all, _) = manifests(storage)?;
         match self {
             Self::Inspect { number } => {
                 let wanted = number.map(CheckpointId);
@@ -117,7 +128,7 @@ impl CheckpointsCommand {
     }
 }
 
-pub(super) fn no_such(number: CheckpointId, all: &[(Manifest, Vec<u8>)]) -> Error {
+pub(super) fn no_such(number: CheckpointId, all: &[Stored]) -> Error {
     let (first, last) = (all.first().map(|a| a.0.number), all.last().map(|a| a.0.number));
     Error::config(format!(
         "there is no checkpoint {number}: {} to {} are retained",
@@ -126,7 +137,7 @@ pub(super) fn no_such(number: CheckpointId, all: &[(Manifest, Vec<u8>)]) -> Erro
     ))
 }
 
-fn list(all: &[(Manifest, Vec<u8>)]) -> String {
+fn list(all: &[Stored]) -> String {
     let mut text =
         String::from("number      kind         rows read   rows committed   state bytes\n");
     for (manifest, _) in all {
@@ -149,13 +160,13 @@ fn list(all: &[(Manifest, Vec<u8>)]) -> String {
 }
 
 async fn verify(context: &JobContext) -> Result<String> {
-    let all = manifests(context.storage.as_ref())?;
+    let (all, others) = manifests(context.storage.as_ref())?;
     let mut problems = Vec::new();
-    for ((_, bytes), (child, _)) in all.iter().zip(all.iter().skip(1)) {
-        if child.parent.as_deref() != Some(&sha256(bytes)) {
-            problems
-                .push(format!("checkpoint {} does not follow from the one before", child.number));
-        }
+    // One that was left over is alone. Some that follow from each other are the rest of a chain that is broken here.
+    if others.windows(2).any(follows)
+        && let Some((first, _)) = all.first()
+    {
+        problems.push(format!("checkpoint {} does not follow from the one before", first.number));
     }
     let mut files = 0;
     for (manifest, _) in &all {
@@ -170,10 +181,22 @@ async fn verify(context: &JobContext) -> Result<String> {
             problems.push(format!("checkpoint {}: {error}", manifest.number));
         }
     }
-    let (head, _) = roll_forward(context, Chain::GoesOn).await?;
-    let mut rows = 0;
+    let (head, _) = roll_forward(context, Chain::GoesOn, None).await?;
+    let (mut rows, mut notes) = (0, String::new());
+    for (left, _) in &others {
+        notes.push_str(&format!(
+            "checkpoint {} is of no chain: a copy of the job that was fenced left it\n",
+            left.number
+        ));
+    }
     for sink in &head.sinks {
-        let committer = context.committers.get(&sink.target.kind)?;
+        let Some(committer) = context.committers.find(&sink.target.kind) else {
+            notes.push_str(&format!(
+                "{} is not counted: this program has no sink of kind `{}`\n",
+                sink.target.path, sink.target.kind
+            ));
+            continue;
+        };
         rows += sink.rows;
         // After a rewind the tables are what the person who rewound makes of them, until the next run counts them.
         if matches!(head.kind, ManifestKind::Rewind { .. }) {
@@ -189,9 +212,56 @@ async fn verify(context: &JobContext) -> Result<String> {
     }
     if problems.is_empty() {
         return Ok(format!(
-            "{} checkpoints, {files} state files and {rows} committed rows are as they should be\n",
+            "{} checkpoints, {files} state files and {rows} committed rows are as they should be\n{notes}",
             all.len()
         ));
     }
     Err(Error::corrupt(problems.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::RangeInclusive;
+
+    use super::*;
+    use crate::checkpoint::sample::manifest;
+    use crate::checkpoint::storage::{Created, MemoryStorage};
+
+    /// Stores manifests, each of which follows from the one before, and the first from `parent`.
+    fn store(storage: &MemoryStorage, numbers: RangeInclusive<u64>, parent: &str) {
+        let mut parent = parent.to_owned();
+        for number in numbers {
+            let stored = Manifest { parent: Some(parent), ..manifest(number) };
+            let bytes = stored.encode().unwrap();
+            let created = storage.create(&Manifest::name(stored.number), &bytes);
+            assert!(matches!(created, Created::Yes));
+            parent = sha256(&bytes);
+        }
+    }
+
+    fn numbers(all: &[Stored]) -> Vec<u64> {
+        all.iter().map(|(manifest, _)| manifest.number.0).collect()
+    }
+
+    #[test]
+    fn what_a_fenced_copy_has_left_is_not_among_the_retained() {
+        for left in [3, 1] {
+            let storage = MemoryStorage::default();
+            store(&storage, left..=left, "one that was collected");
+            store(&storage, 4..=6, "the third, which was collected");
+            let (retained, others) = manifests(&storage).unwrap();
+            assert_eq!((numbers(&retained), numbers(&others)), (vec![4, 5, 6], vec![left]));
+            assert!(!others.windows(2).any(follows));
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_chain_that_is_broken_is_told_from_what_was_left() {
+        let storage = MemoryStorage::default();
+        store(&storage, 1..=2, "the genesis");
+        store(&storage, 3..=4, "another");
+        let (retained, others) = manifests(&storage).unwrap();
+        assert_eq!((numbers(&retained), numbers(&others)), (vec![3, 4], vec![1, 2]));
+        assert!(others.windows(2).any(follows));
+    }
 }

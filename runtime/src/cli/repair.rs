@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use thalweg_core::checkpoint::manifest::SinkSnapshot;
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::PendingCommit;
 use thalweg_core::{CheckpointId, Error, ErrorKind, Result};
 
-use super::checkpoints::{manifests, no_such};
+use super::checkpoints::{Stored, manifests, no_such};
 use crate::checkpoint::recover::{Chain, JobContext, read_newest, roll_forward};
 use crate::checkpoint::state_files::sha256;
 use crate::checkpoint::storage::create_resolved;
@@ -40,7 +41,7 @@ pub(super) async fn resolve(
         give_up(context, &head, &sha256(&bytes), pending)?;
     }
     let (rows, files, path) = (pending.rows, pending.staged.len(), &pending.path);
-    roll_forward(context, Chain::GoesOn).await?;
+    roll_forward(context, Chain::GoesOn, None).await?;
     Ok(format!(
         "sink `{sink}` goes on without checkpoint {void}: {rows} rows in {files} files are not in table {path}\n"
     ))
@@ -113,8 +114,8 @@ fn decide(
 
 /// M(head+1) with the positions and state of M(m); numbers never go back (P4).
 pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<String> {
-    let (head, digest) = roll_forward(context, Chain::GoesOn).await?;
-    let all = manifests(context.storage.as_ref())?;
+    let (head, digest) = roll_forward(context, Chain::GoesOn, None).await?;
+    let (all, _) = manifests(context.storage.as_ref())?;
     let find = |number| all.iter().find(|(m, _)| m.number == number).map(|(m, _)| m);
     let target = find(to).ok_or_else(|| no_such(to, &all))?;
     if target.chain != head.chain {
@@ -152,15 +153,78 @@ pub(super) async fn rewind(context: &JobContext, to: CheckpointId) -> Result<Str
         rewound.number
     );
     text.push_str("Rows committed since are still in the tables. To take them out, restore each table before that run:\n");
-    // The manifest behind `to` knows the versions that hold exactly the checkpoints up to it.
-    for sink in find(to.next()).map_or(&[][..], |m| &m.sinks) {
+    for sink in sinks_at(to, &all, &head) {
         let Some(version) = sink.expected.version else { continue };
-        let undo =
-            context.committers.get(&sink.target.kind)?.how_to_undo(&sink.target.path, version);
-        let undo =
-            undo.unwrap_or_else(|| "keeps them: what was sent cannot be taken back".to_owned());
+        let undo = match context.committers.find(&sink.target.kind) {
+            Some(committer) => committer
+                .how_to_undo(&sink.target.path, version)
+                .unwrap_or_else(|| "keeps them: what was sent cannot be taken back".to_owned()),
+            None => {
+                format!("keeps them: this program has no sink of kind `{}`", sink.target.kind)
+            }
+        };
         let line = writeln!(text, "  {}  {undo}", sink.target.path);
         debug_assert!(line.is_ok(), "a String takes everything");
     }
     Ok(text)
+}
+
+/// The sinks with the versions that hold exactly the checkpoints up to `to`: those that the manifest behind it expects to
+/// find. One that gives rows up is made while its parent waits, and expects what the parent does: behind such there is
+/// another, or the `head`, finished by now.
+fn sinks_at<'a>(to: CheckpointId, all: &'a [Stored], head: &'a Manifest) -> &'a [SinkSnapshot] {
+    let behind = all.iter().map(|(manifest, _)| manifest).find(|manifest| {
+        manifest.number > to && !matches!(manifest.kind, ManifestKind::Resolved { .. })
+    });
+    &behind.unwrap_or(head).sinks
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::OperatorUid;
+    use thalweg_core::connector::sink::{Target, TargetExpectation};
+
+    use super::*;
+    use crate::checkpoint::sample::manifest;
+
+    /// A manifest that expects its only table at `version`.
+    fn expecting(number: u64, version: u64, kind: ManifestKind) -> Manifest {
+        let sink = SinkSnapshot {
+            uid: OperatorUid::new("all").unwrap(),
+            target: Target {
+                kind: "fake".to_owned(),
+                path: "all".to_owned(),
+                definition: serde_json::Value::Null,
+            },
+            app_id: "app".to_owned(),
+            expected: TargetExpectation { version: Some(version), ..TargetExpectation::default() },
+            rank: 0,
+            rows: 0,
+        };
+        Manifest { kind, sinks: vec![sink], ..manifest(number) }
+    }
+
+    #[test]
+    fn a_table_is_restored_to_the_version_that_holds_the_checkpoint_gone_back_to() {
+        let resolved = || ManifestKind::Resolved {
+            void: CheckpointId(4),
+            sink: OperatorUid::new("b").unwrap(),
+        };
+        // Checkpoint n is version n, and a manifest expects what its parent left.
+        let mut all = vec![
+            (expecting(3, 2, ManifestKind::Checkpoint), Vec::new()),
+            (expecting(4, 3, ManifestKind::Checkpoint), Vec::new()),
+            (expecting(5, 3, resolved()), Vec::new()),
+        ];
+        let head = expecting(5, 4, resolved());
+        let version = |to, all: &[Stored], head: &Manifest| {
+            sinks_at(CheckpointId(to), all, head)[0].expected.version
+        };
+        assert_eq!(version(3, &all, &head), Some(3));
+        assert_eq!(version(4, &all, &head), Some(4), "the head is what was given up");
+        all.push((expecting(6, 4, ManifestKind::Checkpoint), Vec::new()));
+        let head = expecting(6, 6, ManifestKind::Checkpoint);
+        assert_eq!(version(4, &all, &head), Some(4));
+        assert_eq!(version(5, &all, &head), Some(4));
+    }
 }

@@ -416,6 +416,7 @@ mod tests {
             identity: BTreeMap::new(),
             splits: splits.iter().enumerate().map(split).collect(),
             rows: 0,
+            watermark: None,
         }
     }
 

@@ -1,11 +1,14 @@
 //! A graph that is not the one of its checkpoint: what is refused, what is gone on with, and that neither loses a row.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::prelude::*;
 use thalweg_core::record::ColumnName;
 use thalweg_operators::{Project, REJECTED, Validate};
+use thalweg_runtime::cli::CheckpointsCommand;
 use thalweg_runtime::{JobBuilder, Settings};
 
 use super::world::{Death, Drawing, Reading, USUAL, World, run, settings, source};
@@ -246,4 +249,37 @@ fn a_fresh_chain_gets_past_a_target_that_is_gone_with_its_sink_or_without() {
         assert_eq!(world.store.rows("all"), 1_000 + 3 * ROWS as u64);
         assert_eq!(world.store.rows("copy"), if still_there { 3 * ROWS as u64 } else { 0 });
     }
+}
+
+#[test]
+fn the_last_sink_of_its_kind_may_go_before_a_rewind() {
+    let world = World::new();
+    let lake = tempfile::tempdir().unwrap();
+    let tables = Arc::new(DeltaCommitter::new(lake.path()).unwrap());
+    let job = |with_table: bool| {
+        let env = StreamEnvironment::new("kinds");
+        let readings = env.source::<Reading>("readings", source(ROWS));
+        readings.sink("all", world.store.sink("all"));
+        if with_table {
+            readings.sink("table", DeltaSink::append(&tables, "table"));
+        }
+        let (graph, storage) = (env.build().unwrap(), Arc::clone(&world.storage));
+        // One checkpoint has all that is read.
+        let once = Settings { checkpoint_interval: Duration::from_mins(1), ..settings() };
+        JobBuilder::new(graph, storage as _, Arc::clone(&world.key)).settings(once)
+    };
+    run(job(true).events(Some(1_000))).unwrap();
+    let back = world.newest();
+    // Nothing more may be read: another checkpoint, without rows.
+    run(job(true).events(Some(1_000))).unwrap();
+    assert!(world.newest() > back && world.manifest(world.newest()).pending.is_empty());
+    let kind = "this program has no sink of kind `delta`";
+    let told = CheckpointsCommand::Verify.act(job(false)).unwrap();
+    assert!(told.contains(&format!("table is not counted: {kind}")), "{told}");
+    let told = CheckpointsCommand::Rewind { to: back.0 }.act(job(false)).unwrap();
+    assert!(told.contains(&format!("  table  keeps them: {kind}")), "{told}");
+    let told = CheckpointsCommand::Verify.act(job(false)).unwrap();
+    assert!(told.contains("as they should be"), "{told}");
+    assert!(run(job(false)).unwrap().finished);
+    assert_eq!(world.store.rows("all"), 3 * ROWS as u64);
 }
