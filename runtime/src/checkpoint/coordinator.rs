@@ -97,7 +97,10 @@ pub(crate) struct Coordinator {
     memory: Option<MemoryWatch>,
     /// Whether somebody is looking at the disk.
     looking: bool,
+    /// When the newest barrier was injected, and when that of the checkpoint was that is being finished: the one behind it
+    /// may be on its way already.
     barrier_at: Duration,
+    stored_barrier_at: Duration,
     paused: bool,
     warned: bool,
     done: Option<oneshot::Sender<Result<Completed>>>,
@@ -156,6 +159,7 @@ impl Coordinator {
             parent: manifest,
             parent_digest: digest,
             barrier_at: Duration::ZERO,
+            stored_barrier_at: Duration::ZERO,
             paused: false,
             warned: false,
             done: Some(plan.done),
@@ -249,7 +253,7 @@ impl Coordinator {
         let clock = &self.context.clock;
         self.metrics.checkpoint.store(id.0, Ordering::Relaxed);
         self.metrics.checkpoint_at.store(clock.now_micros(), Ordering::Relaxed);
-        let took = clock.monotonic().saturating_sub(self.barrier_at);
+        let took = clock.monotonic().saturating_sub(self.stored_barrier_at);
         self.metrics.checkpoint_micros.store(took.as_micros() as u64, Ordering::Relaxed);
         for sink in &self.parent.sinks {
             self.metrics.set_committed(sink.uid.as_str(), sink.rows);
@@ -427,6 +431,7 @@ impl Handler<IoDone> for Coordinator {
                 let id = manifest.number;
                 self.parent = *manifest;
                 self.parent_digest = digest;
+                self.stored_barrier_at = self.barrier_at;
                 self.fact(Fact::Stored(id), context);
             }
             IoDone::Finished(id, Ok(versions)) => {
