@@ -17,6 +17,7 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use crate::checkpoint::manifest::SplitSnapshot;
 use crate::element::Watermark;
 use crate::record::{Column, Timestamp};
 use crate::sensitivity::{mark, sensitivities};
@@ -34,7 +35,7 @@ pub struct WatermarkStrategy {
     pub event_time: &'static str,
     /// How far out of order rows may be.
     pub out_of_orderness: Duration,
-    /// After how long without rows a split no longer holds the others back; never, when `None`.
+    /// After how long without rows a split without end no longer holds the others back; never, when `None`.
     pub idle_after: Option<Duration>,
     /// Rows further ahead of their arrival than this do not move the watermark (E11); the column of arrivals. A row whose
     /// arrival is null is believed.
@@ -62,7 +63,8 @@ impl WatermarkStrategy {
         }
     }
 
-    /// A split without rows that count for `after` stops holding the watermark back until its next one.
+    /// A split without rows that count for `after` stops holding the watermark back until its next one. Not so a split
+    /// that has an end, which will be read: it holds the watermark back until it has been.
     #[must_use]
     pub fn with_idleness(mut self, after: Duration) -> Self {
         self.idle_after = Some(after);
@@ -115,8 +117,10 @@ pub struct SplitWatermarks {
 struct SplitState {
     /// The split's running watermark; `None` before its first row.
     watermark: Option<EventTime>,
-    /// When the last row came that counts.
+    /// When the last row came that counts, later by all the time since in which no row could come.
     last_row: Duration,
+    /// Whether it has an end: until that is reached it has not been read, however silent it is.
+    bounded: bool,
     /// Until its next row that counts.
     idle: bool,
     finished: bool,
@@ -157,16 +161,23 @@ impl SplitWatermarks {
 
     /// Adds a split with what a checkpoint remembers of it. An unread split holds the others back from the start; one
     /// that is found later begins at what was emitted meanwhile.
-    pub fn add(
-        &mut self,
-        split: &str,
-        watermark: Option<EventTime>,
-        finished: bool,
-        now: Duration,
-    ) {
-        let watermark = watermark.max(self.floor());
-        let state = SplitState { watermark, last_row: now, idle: false, finished };
-        self.splits.insert(split.to_owned(), state);
+    pub fn add(&mut self, SplitSnapshot { split, watermark }: &SplitSnapshot, now: Duration) {
+        let state = SplitState {
+            watermark: (*watermark).max(self.floor()),
+            last_row: now,
+            bounded: split.end.is_some(),
+            idle: false,
+            finished: split.is_finished(),
+        };
+        self.splits.insert(split.id.clone(), state);
+    }
+
+    /// From `since` to `now` no row could come: nobody's silence lasted longer for it.
+    pub fn stood_still(&mut self, since: Duration, now: Duration) {
+        let stood = now.saturating_sub(since);
+        for state in self.splits.values_mut() {
+            state.last_row = (state.last_row + stood).min(now);
+        }
     }
 
     /// The split has been read to its end: it no longer holds anything back.
@@ -233,12 +244,14 @@ impl SplitWatermarks {
     }
 
     /// What to say now. `caught_up` tells that no rows are waiting behind back-pressure: only then may a split fall
-    /// idle (E4).
+    /// idle (E4), and only one without end. Of splits that are read one after another those behind are no more silent
+    /// than the first, and how long they wait depends on the machine.
     pub fn current(&mut self, now: Duration, caught_up: bool) -> SourceTime {
         let mut low: Option<Watermark> = None;
         for state in self.splits.values_mut().filter(|s| !s.finished) {
             let silent = now.saturating_sub(state.last_row);
-            state.idle |= caught_up && self.strategy.idle_after.is_some_and(|d| silent >= d);
+            let may_fall_idle = caught_up && !state.bounded;
+            state.idle |= may_fall_idle && self.strategy.idle_after.is_some_and(|d| silent >= d);
             if !state.idle {
                 let own = state.watermark.map_or(Watermark::MIN, Watermark);
                 low = Some(low.map_or(own, |l| l.min(own)));

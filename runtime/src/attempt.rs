@@ -150,9 +150,9 @@ impl AttemptPlan {
             readers_here: self.placement.io().is_here(),
         };
         // Operators are made and restored here, on the job's own thread, which a panic of one must not end.
-        let deployed = std::panic::catch_unwind(AssertUnwindSafe(move || deployment.build()))
-            .map_err(|_| Error::internal("an operator panicked while it was restored"))??;
-        readers.extend(deployed.readers);
+        let deployed =
+            std::panic::catch_unwind(AssertUnwindSafe(move || deployment.build(readers)))
+                .map_err(|_| Error::internal("an operator panicked while it was restored"))??;
         let mut addresses = Vec::new();
         for (index, plan) in deployed.plans.into_iter().enumerate() {
             addresses.push(self.placement.start(index, plan)?);

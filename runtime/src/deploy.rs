@@ -20,7 +20,7 @@ use crate::checkpoint::recover::{JobContext, Restored};
 use crate::checkpoint::staging::SinkStaging;
 use crate::checkpoint::state_files::StateStore;
 use crate::exchange::{InputGate, Partitioner, Receiver, channel};
-use crate::execution_graph::{Exchange, ExecutionGraph, Task};
+use crate::execution_graph::{Exchange, ExecutionGraph, Task, heard};
 use crate::metrics::{JobMetrics, NodeMetrics};
 use crate::settings::Settings;
 use crate::subtask::{
@@ -49,12 +49,12 @@ pub(crate) struct Deployment<'a> {
     pub(crate) readers_here: bool,
 }
 
-/// The subtasks, and what must be joined when they end.
+/// The subtasks.
+#[derive(Default)]
 pub(crate) struct Deployed {
     pub(crate) plans: Vec<SubtaskPlan>,
     /// Source subtasks: source and index into `plans`.
     pub(crate) sources: Vec<(OperatorUid, usize)>,
-    pub(crate) readers: Vec<JoinHandle<()>>,
 }
 
 /// An exchange, with the node and output it leaves from.
@@ -76,12 +76,15 @@ struct Times {
 }
 
 impl Deployment<'_> {
-    pub(crate) fn build(&self) -> Result<Deployed> {
+    /// Makes all subtasks. Threads that are to be joined when they end go to `readers` as they are started: also when a
+    /// later subtask cannot be made.
+    pub(crate) fn build(&self, readers: &mut Vec<JoinHandle<()>>) -> Result<Deployed> {
         let mut wiring = self.wire()?;
-        let mut deployed = Deployed { plans: Vec::new(), sources: Vec::new(), readers: Vec::new() };
+        let mut deployed = Deployed::default();
         for (index, task) in self.execution.tasks.iter().enumerate() {
             for subtask in 0..task.parallelism {
-                self.subtask(index, task, subtask, &mut wiring, &mut deployed)?;
+                let reader = self.subtask(index, task, subtask, &mut wiring, &mut deployed)?;
+                readers.extend(reader);
             }
         }
         Ok(deployed)
@@ -149,6 +152,7 @@ impl Deployment<'_> {
         Ok(())
     }
 
+    /// Makes one subtask. Returns its reader's thread, if it has one.
     fn subtask(
         &self,
         index: usize,
@@ -156,7 +160,7 @@ impl Deployment<'_> {
         subtask: u32,
         wiring: &mut Wiring,
         deployed: &mut Deployed,
-    ) -> Result<()> {
+    ) -> Result<Option<JoinHandle<()>>> {
         let head = task.nodes.first().ok_or_else(|| Error::internal("an empty task"))?;
         let head = self.node(*head)?;
         let number = deployed.plans.len();
@@ -172,14 +176,14 @@ impl Deployment<'_> {
             returned,
             give_back,
         };
-        let mut orders = None;
+        let (mut orders, mut thread) = (None, None);
         let work = if let NodeKind::Source(_) = &head.kind {
             let (sender, receiver) = mpsc::channel(64);
             orders = Some(sender);
             deployed.sources.push((head.uid.clone(), number));
             let parts = (chain, emitter, checkpointer, self.times(index, wiring)?);
             let (source, reader) = self.source(head, task, subtask, parts, receiver)?;
-            deployed.readers.extend(reader);
+            thread = reader;
             Work::Source(Box::new(source))
         } else {
             let inputs = wiring.inputs.remove(&(index, subtask)).unwrap_or_default();
@@ -196,7 +200,7 @@ impl Deployment<'_> {
             cancel: self.cancel.clone(),
             alive: self.alive.clone(),
         });
-        Ok(())
+        Ok(thread)
     }
 
     fn times(&self, index: usize, wiring: &Wiring) -> Result<Times> {
@@ -305,7 +309,16 @@ impl Deployment<'_> {
                 node.outputs.push(Output { tag, target });
             }
         }
-        Ok((Chain::new(nodes.into_iter().map(|(_, n)| n).collect()), emitter))
+        let head = *task.nodes.first().ok_or_else(|| Error::internal("an empty task"))?;
+        let heard = heard(self.graph(), head, &|source| self.told(source));
+        let chain = nodes.into_iter().map(|(_, n)| n).collect();
+        Ok((Chain::new(chain, heard.unwrap_or(Watermark::MIN)), emitter))
+    }
+
+    /// What all subtasks of a source had told of event time at the checkpoint.
+    fn told(&self, source: &OperatorUid) -> Watermark {
+        let known = self.restored.manifest.sources.iter().find(|s| s.uid == *source);
+        known.and_then(|s| s.watermark).map_or(Watermark::MIN, Watermark)
     }
 
     fn source(
@@ -334,7 +347,7 @@ impl Deployment<'_> {
             Some(strategy) => {
                 let mut watermarks = SplitWatermarks::new(strategy.clone(), &node.input_schema)?;
                 for s in &mine {
-                    watermarks.add(&s.split.id, s.watermark, s.split.is_finished(), now);
+                    watermarks.add(s, now);
                 }
                 Some(watermarks)
             }
@@ -365,9 +378,9 @@ impl Deployment<'_> {
             other_times: times.others,
             subtask: subtask as usize,
             rows: 0,
-            said: Watermark::MIN,
+            said: source.watermarks.as_ref().map_or(Watermark::MIN, |_| self.told(&node.uid)),
             exhausted: false,
-            paused: false,
+            paused: None,
         };
         Ok((work, reader))
     }

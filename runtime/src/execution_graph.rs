@@ -2,7 +2,7 @@
 //! lie between. Pure.
 
 use thalweg_core::graph::{Edge, JobGraph, NodeId, NodeKind, Partitioning};
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, OperatorUid, Result, Watermark};
 
 /// A chain of nodes that run in one subtask, `parallelism` times.
 #[derive(Debug, Clone)]
@@ -90,5 +90,92 @@ fn is_timed(graph: &JobGraph, id: NodeId) -> bool {
     match graph.node(id).map(|node| &node.kind) {
         Some(NodeKind::Source(source)) => source.watermarks.is_some(),
         _ => graph.inputs(id).any(|edge| is_timed(graph, edge.from)),
+    }
+}
+
+/// What a node had heard of event time at a checkpoint, by what its sources had told by then, all subtasks of each: that of
+/// the slowest with event time. Behind a barrier everybody has heard all that was told in front of it, and no more, whatever
+/// the parallelism; `None` where there is no event time.
+pub(crate) fn heard(
+    graph: &JobGraph,
+    id: NodeId,
+    told: &dyn Fn(&OperatorUid) -> Watermark,
+) -> Option<Watermark> {
+    let node = graph.node(id)?;
+    if let NodeKind::Source(source) = &node.kind {
+        return source.watermarks.is_some().then(|| told(&node.uid));
+    }
+    graph.inputs(id).filter_map(|edge| heard(graph, edge.from, told)).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use arrow_schema::SchemaRef;
+    use thalweg_connectors::memory::{MemorySource, MemoryStore};
+    use thalweg_core::Record;
+    use thalweg_core::graph::StreamEnvironment;
+    use thalweg_core::operator::{OpenContext, Operator, OperatorFactory};
+    use thalweg_core::record::Micros;
+    use thalweg_core::watermark::WatermarkStrategy;
+
+    use super::*;
+
+    #[derive(Record)]
+    #[expect(dead_code, reason = "only its columns are used")]
+    struct Row {
+        key: i64,
+        at: Micros,
+    }
+
+    /// An operator that is drawn only.
+    #[derive(Debug)]
+    struct Columns;
+
+    impl OperatorFactory for Columns {
+        fn describe(&self) -> String {
+            "columns".to_owned()
+        }
+        fn output_schema(&self, _: &SchemaRef) -> Result<SchemaRef> {
+            Ok(Row::schema())
+        }
+        fn create(&self, _: OpenContext) -> Result<Box<dyn Operator>> {
+            Err(Error::internal("nothing runs"))
+        }
+    }
+
+    #[test]
+    fn a_node_has_heard_of_the_slowest_source_with_event_time_in_front_of_it() {
+        let store = MemoryStore::default();
+        let strategy =
+            || WatermarkStrategy::bounded_out_of_orderness(Row::AT, Duration::from_secs(1));
+        let env = StreamEnvironment::new("heard");
+        let source = || MemorySource::new(Row::schema());
+        let slow = env.source::<Row>("slow", source()).watermarks(strategy());
+        let fast = env.source::<Row>("fast", source()).watermarks(strategy());
+        let untimed = env.source::<Row>("untimed", source());
+        fast.sink("fast-rows", store.sink("fast"));
+        untimed.sink("untimed-rows", store.sink("untimed"));
+        fast.apply("fast-columns", Columns)
+            .key_by(Row::KEY)
+            .union(slow.apply("slow-columns", Columns).key_by(Row::KEY))
+            .union(untimed.key_by(Row::KEY))
+            .transform::<Row>("all", Columns)
+            .sink("all-rows", store.sink("all"));
+        let graph = env.build().unwrap();
+        let told = |source: &OperatorUid| match source.as_str() {
+            "slow" => Watermark(5),
+            "fast" => Watermark(9),
+            _ => Watermark::MIN,
+        };
+        let heard_at = |uid: &str| {
+            let node = graph.nodes().iter().position(|n| n.uid.as_str() == uid).unwrap();
+            heard(&graph, NodeId(node), &told)
+        };
+        assert_eq!(heard_at("slow"), Some(Watermark(5)));
+        assert_eq!(heard_at("fast-rows"), Some(Watermark(9)));
+        assert_eq!(heard_at("untimed-rows"), None);
+        assert_eq!(heard_at("all-rows"), Some(Watermark(5)));
     }
 }

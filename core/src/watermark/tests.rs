@@ -1,6 +1,7 @@
 use arrow_array::{ArrayRef, TimestampMicrosecondArray};
 
 use super::*;
+use crate::connector::source::Split;
 use crate::sensitivity::Sensitivity;
 
 const AT: Column<Timestamp> = Column::nullable("at");
@@ -25,10 +26,21 @@ fn strategy() -> WatermarkStrategy {
         .with_future_cap(ARRIVED, Duration::from_millis(1))
 }
 
+fn endless(id: &str) -> SplitSnapshot {
+    let split = Split { id: id.to_owned(), position: 0, end: None, properties: BTreeMap::new() };
+    SplitSnapshot { split, watermark: None }
+}
+
+fn ending(id: &str, end: i64) -> SplitSnapshot {
+    let mut split = endless(id);
+    split.split.end = Some(end);
+    split
+}
+
 fn tracker(splits: &[&str]) -> SplitWatermarks {
     let mut tracker = SplitWatermarks::new(strategy(), &schema()).unwrap();
     for split in splits {
-        tracker.add(split, None, false, Duration::ZERO);
+        tracker.add(&endless(split), Duration::ZERO);
     }
     tracker
 }
@@ -115,6 +127,42 @@ fn idleness_waits_until_back_pressure_is_gone_and_ends_with_a_row() {
 }
 
 #[test]
+fn splits_with_ends_are_never_idle_and_hold_the_others_back_until_they_are_read() {
+    let mut t = tracker(&[]);
+    for split in [ending("a", 2), ending("b", 1), ending("empty", 0)] {
+        t.add(&split, Duration::ZERO);
+    }
+    let late = Duration::from_secs(61);
+    t.observe("a", &batch(&[Some(100)], 200), late).unwrap();
+    // The reader is slow: nothing waits, and b has not been begun.
+    assert_eq!(t.current(late, true), SourceTime::At(Watermark::MIN));
+    t.finish("a");
+    assert_eq!(t.current(late * 9, true), SourceTime::At(Watermark::MIN));
+    let rows = t.observe("b", &batch(&[Some(20), Some(15)], 200), late * 9).unwrap();
+    assert_eq!(row_watermarks(&rows), [None, Some(10)]);
+    assert_eq!(t.current(late * 99, true), SourceTime::At(Watermark(10)));
+    t.finish("b");
+    assert_eq!(t.current(late * 99, true), SourceTime::Ended(Watermark(90)));
+}
+
+#[test]
+fn no_silence_lasts_longer_for_a_time_in_which_no_row_could_come() {
+    let seconds = Duration::from_secs;
+    let mut t = tracker(&["a", "b"]);
+    t.observe("a", &batch(&[Some(100)], 200), seconds(30)).unwrap();
+    t.stood_still(seconds(30), seconds(100));
+    // b has been silent for the 30 s before and for what comes behind.
+    assert_eq!(t.current(seconds(129), true), SourceTime::At(Watermark::MIN));
+    assert_eq!(t.current(seconds(130), true), SourceTime::At(Watermark(90)));
+    // Two that overlap are no longer than the one.
+    t.observe("b", &batch(&[Some(40)], 200), seconds(130)).unwrap();
+    t.stood_still(seconds(130), seconds(200));
+    t.stood_still(seconds(130), seconds(200));
+    assert_eq!(t.current(seconds(259), true), SourceTime::At(Watermark(30)));
+    assert_eq!(t.current(seconds(260), true), SourceTime::Idle(Watermark(90)));
+}
+
+#[test]
 fn a_split_back_from_idleness_judges_its_rows_by_what_was_told_meanwhile() {
     let mut t = tracker(&["a", "b"]);
     let late = Duration::from_secs(61);
@@ -133,7 +181,7 @@ fn a_split_back_from_idleness_judges_its_rows_by_what_was_told_meanwhile() {
 fn a_split_found_later_begins_where_its_subtask_stands() {
     let mut t = tracker(&["a"]);
     t.emitted(Watermark(90));
-    t.add("b", None, false, Duration::ZERO);
+    t.add(&endless("b"), Duration::ZERO);
     let rows = t.observe("b", &batch(&[Some(50)], 200), Duration::ZERO).unwrap();
     assert_eq!(row_watermarks(&rows), [Some(90)]);
 }

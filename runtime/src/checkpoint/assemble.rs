@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use thalweg_core::checkpoint::manifest::{SinkSnapshot, SourceSnapshot};
 use thalweg_core::checkpoint::{Manifest, ManifestKind};
 use thalweg_core::connector::sink::{PendingCommit, Staged};
-use thalweg_core::{CheckpointId, OperatorUid};
+use thalweg_core::{CheckpointId, OperatorUid, Watermark};
 
 use crate::subtask::{SourceReport, SubtaskReport};
 
@@ -69,6 +69,9 @@ pub(super) fn assemble(parts: Parts<'_>) -> Manifest {
 
 fn advance(source: &mut SourceSnapshot, base: u64, reports: Vec<SourceReport>) {
     source.rows = base + reports.iter().map(|r| r.rows).sum::<u64>();
+    // Nobody behind an exchange has heard more than what the slowest has said.
+    let heard = reports.iter().map(|r| r.said).min().filter(|said| *said > Watermark::MIN);
+    source.watermark = heard.map(|Watermark(time)| time);
     source.splits = reports.into_iter().flat_map(|r| r.splits).collect();
     source.splits.sort_by(|a, b| a.split.id.cmp(&b.split.id));
 }
@@ -92,4 +95,43 @@ fn pend(sink: &mut SinkSnapshot, id: CheckpointId, staged: Staged) -> Option<Pen
         staged: staged.items,
         void: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::sample::manifest;
+
+    #[test]
+    fn a_source_is_as_far_as_the_slowest_of_its_subtasks_has_said() {
+        let uid = OperatorUid::new("readings").unwrap();
+        let source = SourceSnapshot {
+            uid: uid.clone(),
+            identity: BTreeMap::new(),
+            splits: Vec::new(),
+            rows: 0,
+            watermark: None,
+        };
+        let mut parent = Manifest { sources: vec![source], ..manifest(1) };
+        let rounds =
+            [([Watermark::MIN, Watermark(7)], None), ([Watermark(9), Watermark(8)], Some(8))];
+        for (said, expected) in rounds {
+            let report = |said| SubtaskReport {
+                source: Some(SourceReport { uid: uid.clone(), splits: Vec::new(), rows: 2, said }),
+                ..SubtaskReport::default()
+            };
+            parent = assemble(Parts {
+                parent: &parent,
+                parent_digest: "",
+                base_rows: &BTreeMap::new(),
+                id: parent.number.next(),
+                token: "token",
+                created_at: 0,
+                fingerprint: Vec::new(),
+                finished: false,
+                reports: said.map(report).into(),
+            });
+            assert_eq!((parent.sources[0].rows, parent.sources[0].watermark), (4, expected));
+        }
+    }
 }

@@ -51,8 +51,10 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new(nodes: Vec<ChainNode>) -> Self {
-        let heard = vec![Watermark::MIN; nodes.len()];
+    /// Operators that had heard of `heard` when their state was stored: until they hear of more they stand there, or what
+    /// they have emitted already would be on time once more.
+    pub(crate) fn new(nodes: Vec<ChainNode>, heard: Watermark) -> Self {
+        let heard = vec![heard; nodes.len()];
         Self { nodes, heard }
     }
 
@@ -66,7 +68,7 @@ impl Chain {
     /// Event time has advanced: each operator hears it after everything that its upstream emitted because of it.
     pub(crate) fn advance(&mut self, watermark: Watermark) -> Result<Vec<Effect>> {
         self.each(Some(watermark), |operator, context, out| {
-            operator.on_watermark(watermark, context, out)
+            operator.on_watermark(context.watermark, context, out)
         })
     }
 
@@ -99,7 +101,7 @@ impl Chain {
             else {
                 continue;
             };
-            *heard = watermark.unwrap_or(*heard);
+            *heard = watermark.map_or(*heard, |watermark| watermark.max(*heard));
             let Some(operator) = &mut node.operator else { continue };
             let mut out = Collector::default();
             let context = Context { watermark: *heard, open: &node.open };
@@ -254,8 +256,8 @@ mod tests {
     fn what_is_emitted_because_time_advances_comes_before_the_next_operator_hears_of_it() {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let next = Output { tag: None, target: Target::Operator(1) };
-        let mut chain =
-            Chain::new(vec![node(Ticks, vec![next]), node(Hears(Arc::clone(&heard)), Vec::new())]);
+        let nodes = vec![node(Ticks, vec![next]), node(Hears(Arc::clone(&heard)), Vec::new())];
+        let mut chain = Chain::new(nodes, Watermark::MIN);
         for time in [7, 9] {
             chain.advance(Watermark(time)).unwrap();
         }
@@ -265,10 +267,24 @@ mod tests {
     }
 
     #[test]
+    fn a_restored_chain_stands_where_it_had_got_to() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = node(Hears(Arc::clone(&heard)), Vec::new());
+        let mut chain = Chain::new(vec![hears], Watermark(7));
+        chain.process(rows(1)).unwrap();
+        for time in [5, 9] {
+            chain.advance(Watermark(time)).unwrap();
+            chain.process(rows(1)).unwrap();
+        }
+        let expected = [("row", 7), ("time", 7), ("row", 7), ("time", 9), ("row", 9)];
+        assert_eq!(*heard.lock().unwrap(), expected);
+    }
+
+    #[test]
     fn rows_that_an_operator_leaves_out_are_counted() {
         let node = node(LeavesOut, Vec::new());
         let metrics = Arc::clone(&node.metrics);
-        let mut chain = Chain::new(vec![node]);
+        let mut chain = Chain::new(vec![node], Watermark::MIN);
         let rows = rows(3);
         for (late, dropped, null_key) in [(1, 3, 2), (2, 6, 4)] {
             assert!(chain.process(rows.clone()).unwrap().is_empty());

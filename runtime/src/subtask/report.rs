@@ -8,7 +8,7 @@ use thalweg_core::checkpoint::manifest::{SplitSnapshot, StateFile};
 use thalweg_core::connector::sink::{IoHandle, Staged};
 use thalweg_core::failpoint;
 use thalweg_core::operator::{OpenContext, StateChunk, StatePayload};
-use thalweg_core::{Attempt, CheckpointId, Error, OperatorUid, Result};
+use thalweg_core::{Attempt, CheckpointId, Error, OperatorUid, Result, Watermark};
 
 use super::chain::Chain;
 use super::emitter::Emitter;
@@ -22,6 +22,8 @@ pub(crate) struct SourceReport {
     pub(crate) splits: Vec<SplitSnapshot>,
     /// Rows this subtask emitted in this attempt.
     pub(crate) rows: u64,
+    /// The watermark that it emitted last.
+    pub(crate) said: Watermark,
 }
 
 /// Everything that one subtask contributes to one manifest.

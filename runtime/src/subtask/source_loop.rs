@@ -72,10 +72,11 @@ pub(crate) struct SourceWork {
     pub(crate) other_times: Vec<Arc<SourceWatermarks>>,
     pub(crate) subtask: usize,
     pub(crate) rows: u64,
-    /// The watermark emitted last.
+    /// The watermark emitted last; at first what all subtasks had emitted at the checkpoint.
     pub(crate) said: Watermark,
     pub(crate) exhausted: bool,
-    pub(crate) paused: bool,
+    /// Since when no rows are taken (P16).
+    pub(crate) paused: Option<Duration>,
 }
 
 impl SourceWork {
@@ -85,6 +86,10 @@ impl SourceWork {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         if self.splits.values().all(|s| s.split.is_finished()) && !self.splits.is_empty() {
             tracing::debug!(source = %self.uid, "every split is finished already");
+        }
+        // First of all, so that nobody behind this falls back behind what the checkpoint knows.
+        if self.said > Watermark::MIN {
+            self.emit(self.said).await?;
         }
         self.tell_time(true).await?;
         loop {
@@ -101,10 +106,10 @@ impl SourceWork {
                         }
                     }
                     Some(Order::AddSplits(splits)) => self.add_splits(splits)?,
-                    Some(Order::Pace(go)) => self.paused = !go,
+                    Some(Order::Pace(go)) => self.pace(go),
                     None => return Ok(()),
                 },
-                item = self.pump.items.recv(), if !self.paused && !self.budget.is_spent() => match item {
+                item = self.pump.items.recv(), if self.paused.is_none() && !self.budget.is_spent() => match item {
                     Some(item) => {
                         self.take(item?).await?;
                         // Orders come by the mailbox, which this thread serves as well: behind a reader that always
@@ -114,7 +119,7 @@ impl SourceWork {
                     None => return Err(Error::internal("the source's reader ended by itself")),
                 },
                 _ = tick.tick() => {
-                    let caught_up = self.pump.items.is_empty();
+                    let caught_up = self.paused.is_none() && self.pump.items.is_empty();
                     self.tell_time(caught_up).await?;
                 }
             }
@@ -168,6 +173,7 @@ impl SourceWork {
         self.rows += batch.num_rows() as u64;
         let effects = self.chain.process(batch)?;
         self.emitter.act(effects).await?;
+        self.stood_still(now);
         self.advance(&rows.split, position)?;
         self.tell_time(false).await
     }
@@ -199,6 +205,7 @@ impl SourceWork {
     }
 
     async fn emit(&mut self, watermark: Watermark) -> Result<()> {
+        let begun = self.clock.monotonic();
         self.activity.fetch_add(1, Ordering::Relaxed);
         self.said = watermark;
         if let Some(watermarks) = &mut self.watermarks {
@@ -206,7 +213,28 @@ impl SourceWork {
         }
         let effects = self.chain.advance(watermark)?;
         self.emitter.act(effects).await?;
-        self.emitter.broadcast(StreamElement::Watermark(watermark)).await
+        self.emitter.broadcast(StreamElement::Watermark(watermark)).await?;
+        self.stood_still(begun);
+        Ok(())
+    }
+
+    fn pace(&mut self, go: bool) {
+        if !go {
+            self.paused = self.paused.or_else(|| Some(self.clock.monotonic()));
+        } else if let Some(since) = self.paused.take() {
+            self.stood_still(since);
+        }
+    }
+
+    /// Since then this waited for others, and rows that there may be waited behind it: that is no silence of their splits.
+    /// Less than a tick is how work goes on all the time.
+    fn stood_still(&mut self, since: Duration) {
+        let now = self.clock.monotonic();
+        if let Some(watermarks) = &mut self.watermarks
+            && now.saturating_sub(since) > TICK
+        {
+            watermarks.stood_still(since, now);
+        }
     }
 
     async fn barrier(&mut self, barrier: Barrier) -> Result<()> {
@@ -229,6 +257,7 @@ impl SourceWork {
             uid: self.uid.clone(),
             splits: self.splits.values().cloned().collect(),
             rows: self.rows,
+            said: self.said,
         };
         self.checkpointer.take(barrier.id, &mut self.chain, &mut self.emitter, Some(source))?;
         self.emitter.broadcast(StreamElement::Barrier(barrier)).await
@@ -239,7 +268,7 @@ impl SourceWork {
         self.activity.fetch_add(1, Ordering::Relaxed);
         for snapshot in &splits {
             if let Some(watermarks) = &mut self.watermarks {
-                watermarks.add(&snapshot.split.id, snapshot.watermark, false, now);
+                watermarks.add(snapshot, now);
             }
             self.splits.insert(snapshot.split.id.clone(), snapshot.clone());
         }
@@ -253,3 +282,6 @@ impl SourceWork {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use thalweg_core::operator::StateChunk;
 use thalweg_core::testing::ManualClock;
 use thalweg_core::{
     Barrier, BarrierKind, CheckpointId, Error, ErrorKind, OperatorUid, Result, SubtaskIndex,
+    Watermark,
 };
 
 use super::stores::{Hand, SimCommitter, SimStorage};
@@ -286,6 +287,7 @@ impl<'a> Attempt<'a> {
             uid: OperatorUid::new("events")?,
             splits: splits.collect(),
             rows: subtask.read,
+            said: Watermark::MIN,
         };
         let (groups, number) = (subtask.groups, SubtaskIndex(index as u32));
         let mut state = Vec::new();
