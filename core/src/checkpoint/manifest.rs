@@ -61,7 +61,7 @@ pub struct SourceSnapshot {
     pub splits: Vec<SplitSnapshot>,
     /// Rows emitted since genesis.
     pub rows: u64,
-    /// How far event time had got, in µs, by what every subtask had told before its barrier; none before that was anything.
+    /// How far event time had got, in µs, by what every subtask had told before its barrier; `None` while one had not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<EventTime>,
 }
