@@ -26,7 +26,6 @@
 
 mod active;
 mod align;
-mod background;
 mod commit;
 mod committer;
 mod compact;
@@ -39,8 +38,6 @@ mod entry;
 mod failure;
 mod follow;
 mod footer;
-#[cfg(any(test, feature = "test-util"))]
-pub(crate) mod in_place;
 mod instants;
 mod maintain;
 mod maintenance;

@@ -25,6 +25,7 @@ use super::sessions::{Sessions, locked};
 #[cfg(test)]
 use super::simulation::mutation;
 use super::staged::unpack;
+use crate::background;
 use crate::kafka::{client, producer};
 
 /// Commits to the topics of one cluster.
@@ -49,6 +50,16 @@ impl KafkaCommitter {
     /// Serves the topics of a cluster. Brokers are not contacted yet.
     pub fn new(config: KafkaSinkConfig) -> Self {
         let cluster = Arc::new(Brokers::new(config.clone()));
+        Self::over(config, cluster)
+    }
+
+    /// Serves the topics of `cluster`, which stands for the one that `config` names.
+    #[cfg(feature = "test-util")]
+    pub fn on_cluster(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
+        Self::over(config, cluster)
+    }
+
+    fn over(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
         Self { shared: Arc::new(Shared::new(config, cluster)) }
     }
 
@@ -83,8 +94,7 @@ impl KafkaCommitter {
         work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let shared = Arc::clone(&self.shared);
-        let done = tokio::task::spawn_blocking(move || work(&shared)).await;
-        done.map_err(|_| Error::internal("work for kafka panicked"))?
+        background::waiting("work for kafka", move || work(&shared)).await?
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thalweg_core::{Error, Result};
 
+use super::cluster::BrokerLimits;
 use super::config::KafkaSinkConfig;
 use super::sessions::locked;
 
@@ -19,20 +20,7 @@ const RETENTION: &str = "offsets.retention.minutes";
 /// a write that failed is made up for.
 const WRITES: u32 = 2;
 
-/// What brokers allow; `None` where they do not tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct BrokerLimits {
-    /// How long a transaction may be open.
-    pub(super) transaction: Option<Duration>,
-    /// How long an offset is remembered.
-    pub(super) retention: Option<Duration>,
-}
-
 impl BrokerLimits {
-    /// Of brokers that are played.
-    pub(super) const NONE: Self =
-        Self { transaction: Some(Duration::MAX), retention: Some(Duration::MAX) };
-
     /// Those among a broker's settings.
     pub(super) fn of(settings: &BTreeMap<String, String>) -> Self {
         let number = |name: &str| settings.get(name)?.trim().parse::<u64>().ok();

@@ -6,7 +6,11 @@
 //! again; only one that always takes longer never comes through, and says which setting to raise.
 
 mod brokers;
-mod cluster;
+#[cfg_attr(
+    not(feature = "test-util"),
+    allow(unreachable_pub, reason = "the simulation of a whole job plays them")
+)]
+pub(crate) mod cluster;
 mod committer;
 mod config;
 mod decide;
