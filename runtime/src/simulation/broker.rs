@@ -96,12 +96,11 @@ impl Broker {
         if mutation != Mutation::NoProducerFence {
             producer.epoch += 1;
         }
-        if mutation == Mutation::NoAbort {
-            return Ok((producer.epoch, false));
-        }
         let left = producer.transaction.take();
         if let Some(left) = &left {
             end(&mut self.log, left, Outcome::Aborted);
+            let torn = left.marker.filter(|_| mutation == Mutation::TornTransaction);
+            self.markers.entry(id.to_owned()).or_default().extend(torn);
         }
         Ok((producer.epoch, left.is_some()))
     }

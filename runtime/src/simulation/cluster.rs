@@ -19,8 +19,10 @@ use super::broker::{self, Broker, OPEN};
 use super::steps;
 use super::world::{Fault, World};
 
+/// Two in so many calls go wrong: a commit makes a dozen.
+const SIDES: u32 = 200;
 /// After how long a marker is written again; so soon that it happens.
-const REFRESH: Duration = Duration::from_secs(1);
+const REFRESH: Duration = Duration::from_secs(3);
 
 /// The committer of one process.
 pub(super) fn committer(world: &Arc<World>, process: u64) -> Arc<KafkaCommitter> {
@@ -63,7 +65,7 @@ impl SimCluster {
         if !self.passes() {
             return Err(killed());
         }
-        let fault = self.world.touch(self.process, what);
+        let fault = self.world.ask(self.process, what, SIDES);
         if fault == Fault::Before {
             return Err(refusal(false, "not done"));
         }

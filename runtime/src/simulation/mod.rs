@@ -103,8 +103,8 @@ fn a_job_without_a_fence_is_noticed() {
 }
 
 #[test]
-fn a_producer_that_leaves_a_transaction_open_is_noticed() {
-    is_noticed(Mutation::NoAbort);
+fn a_marker_that_moves_without_its_messages_is_noticed() {
+    is_noticed(Mutation::TornTransaction);
 }
 
 #[test]
