@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use delta_kernel::Snapshot;
 use delta_kernel::table_properties::TableProperties;
-use deltalake::kernel::Add;
+use deltalake::kernel::{Add, Metadata};
 use deltalake::logstore::{LogStore, LogStoreRef, commit_uri_from_version};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions};
@@ -222,6 +222,11 @@ impl Table {
 
     pub(crate) fn log(&self) -> &LogStoreRef {
         &self.log
+    }
+
+    /// The table's metadata, as it was when it was loaded.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        self.snapshot.table_configuration().metadata()
     }
 
     /// The table's properties, as they were when it was loaded.

@@ -43,7 +43,7 @@ pub(super) struct Shared {
     /// The longest message of each topic that was opened.
     limits: Mutex<HashMap<String, usize>>,
     /// What the brokers allow.
-    allowed: AskedLimits,
+    allowed: Arc<AskedLimits>,
 }
 
 impl KafkaCommitter {
@@ -100,14 +100,9 @@ impl KafkaCommitter {
 
 impl Shared {
     pub(super) fn new(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
-        let sessions = Sessions::new(config.clone(), Arc::clone(&cluster));
-        Self {
-            config,
-            cluster,
-            sessions,
-            limits: Mutex::default(),
-            allowed: AskedLimits::default(),
-        }
+        let allowed = Arc::<AskedLimits>::default();
+        let sessions = Sessions::new(config.clone(), Arc::clone(&cluster), Arc::clone(&allowed));
+        Self { config, cluster, sessions, limits: Mutex::default(), allowed }
     }
 
     pub(super) fn open(
@@ -296,7 +291,52 @@ impl fmt::Debug for KafkaCommitter {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::kafka::sink::cluster::{FoundTopic, Transactions};
+    use crate::kafka::sink::limits::BrokerLimits;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    /// Brokers that remember an offset for a day.
+    struct Forgetful;
+
+    impl Cluster for Forgetful {
+        fn topic(&self, _: &str, _: bool) -> Result<Option<FoundTopic>> {
+            Ok(Some(FoundTopic { cluster: String::new(), limit: None }))
+        }
+
+        fn broker_limits(&self, _: &str, _: &FoundTopic) -> Result<BrokerLimits> {
+            Ok(BrokerLimits { transaction: None, retention: Some(DAY) })
+        }
+
+        fn producer(&self, _: &str, _: &str) -> Result<Box<dyn Transactions>> {
+            Err(Error::internal("nobody asks"))
+        }
+
+        fn marker(&self, _: &str, _: &str, _: Reading) -> Result<Option<CheckpointId>> {
+            Ok(None)
+        }
+
+        fn now(&self) -> Instant {
+            crate::clock::instant()
+        }
+
+        fn wait(&self, _: Duration) {}
+    }
+
+    #[test]
+    fn markers_are_written_again_sooner_where_brokers_forget_them_sooner() {
+        let shared = Shared::new(KafkaSinkConfig::new("b:1"), Arc::new(Forgetful));
+        assert_eq!(shared.sessions.every(), DAY);
+        let definition = json!({ "exactly_once": true });
+        let target = Target { kind: KIND.to_owned(), path: "t".to_owned(), definition };
+        shared.open(&target, "job/chain/0/sink", &TargetExpectation::default()).unwrap();
+        assert_eq!(shared.sessions.every(), DAY / 2);
+    }
 
     #[test]
     fn batches_of_a_producer_without_transactions_fit_into_their_topic() {
