@@ -310,7 +310,7 @@ impl Deployment<'_> {
             }
         }
         let head = *task.nodes.first().ok_or_else(|| Error::internal("an empty task"))?;
-        let heard = heard(self.graph(), head, &|source| self.told(source));
+        let heard = heard(self.graph(), head, |source| self.told(source));
         let chain = nodes.into_iter().map(|(_, n)| n).collect();
         Ok((Chain::new(chain, heard.unwrap_or(Watermark::MIN)), emitter))
     }

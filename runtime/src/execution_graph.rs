@@ -91,13 +91,11 @@ impl ExecutionGraph {
 pub(crate) fn heard(
     graph: &JobGraph,
     id: NodeId,
-    told: &dyn Fn(&OperatorUid) -> Watermark,
+    told: impl Fn(&OperatorUid) -> Watermark,
 ) -> Option<Watermark> {
-    let node = graph.node(id)?;
-    if let NodeKind::Source(source) = &node.kind {
-        return source.watermarks.is_some().then(|| told(&node.uid));
-    }
-    graph.inputs(id).filter_map(|edge| heard(graph, edge.from, told)).min()
+    let sources = graph.sources_of(id).into_iter();
+    let timed = sources.filter(|(_, source)| source.watermarks.is_some());
+    timed.map(|(node, _)| told(&node.uid)).min()
 }
 
 #[cfg(test)]
@@ -163,7 +161,7 @@ mod tests {
         };
         let heard_at = |uid: &str| {
             let node = graph.nodes().iter().position(|n| n.uid.as_str() == uid).unwrap();
-            heard(&graph, NodeId(node), &told)
+            heard(&graph, NodeId(node), told)
         };
         assert_eq!(heard_at("slow"), Some(Watermark(5)));
         assert_eq!(heard_at("fast-rows"), Some(Watermark(9)));
