@@ -77,7 +77,8 @@ pub struct News2Section {
     pub critical: i32,
     /// A total of this and less clears it.
     pub clears_at: i32,
-    /// Whether 3 points of a single parameter are a warning, too.
+    /// Whether 3 points of any single parameter are a warning, too. Those of which no limit tells always are: of somebody who
+    /// is not alert, and of too much saturation by scale 2.
     pub single_parameter: bool,
     /// How old a parameter's last value may be.
     #[serde(with = "humantime_serde")]

@@ -39,6 +39,9 @@ pub struct Score {
     pub total: i32,
     /// The highest score of a single parameter.
     pub highest: i32,
+    /// Whether 3 points are of what limits of single vitals do not watch: a patient who is not alert, or who is given so much
+    /// oxygen that scale 2 calls it too much.
+    pub unwatched: bool,
     /// How many of the seven parameters are missing; 0 means that the score is complete.
     pub missing: i32,
 }
@@ -66,7 +69,10 @@ pub fn score(observations: &Observations, scale: SpO2Scale) -> Score {
         alert.map(|alert| if alert { 0 } else { 3 }),
         temperature.map(warmth),
     ];
-    parameters.into_iter().fold(Score::default(), |score, parameter| match parameter {
+    let is_given_too_much = || scale == SpO2Scale::Two && spo2.is_some_and(is_hyperoxic);
+    let unwatched = alert == Some(false) || oxygen == Some(true) && is_given_too_much();
+    let none = Score { unwatched, ..Score::default() };
+    parameters.into_iter().fold(none, |score, parameter| match parameter {
         None => Score { missing: score.missing + 1, ..score },
         Some(points) => {
             Score { total: score.total + points, highest: score.highest.max(points), ..score }
@@ -95,6 +101,11 @@ fn saturation_hypercapnic(percent: f64, on_oxygen: bool) -> i32 {
         -1 => 0,
         points => points,
     }
+}
+
+/// Scores 3 by scale 2 on oxygen, on the high side.
+fn is_hyperoxic(percent: f64) -> bool {
+    percent.round() > 96.0
 }
 
 fn pressure(systolic: f64) -> i32 {
@@ -229,12 +240,31 @@ mod tests {
         assert_eq!(score(&well, SpO2Scale::One), Score::default());
         let dying = all((25.0, 91.0, true), (90.0, 131.0, false, 39.1));
         let found = score(&dying, SpO2Scale::One);
-        assert_eq!(found, Score { total: 19, highest: 3, missing: 0 });
+        assert_eq!(found, Score { total: 19, highest: 3, unwatched: true, missing: 0 });
         let cold = all((25.0, 91.0, true), (90.0, 131.0, false, 35.0));
         assert_eq!(score(&cold, SpO2Scale::One).total, 20);
         let hypercapnic = all((16.0, 95.0, true), (120.0, 70.0, true, 37.0));
         assert_eq!(score(&hypercapnic, SpO2Scale::One).total, 3);
         assert_eq!(score(&hypercapnic, SpO2Scale::Two).total, 4);
+    }
+
+    #[test]
+    fn what_no_limit_watches_is_told_apart_from_the_other_threes() {
+        let unwatched = |known: &Observations, scale| score(known, scale).unwatched;
+        for (alert, expected) in [(None, false), (Some(true), false), (Some(false), true)] {
+            let known = Observations { alert, ..Observations::default() };
+            assert_eq!(unwatched(&known, SpO2Scale::One), expected, "{alert:?}");
+        }
+        for percent in (0..=1_000).map(|tenths| f64::from(tenths) / 10.0) {
+            for oxygen in [None, Some(false), Some(true)] {
+                let known = Observations { spo2: Some(percent), oxygen, ..Observations::default() };
+                // 3 points that are not those of a low value.
+                let high = saturation_hypercapnic(percent, oxygen == Some(true)) == 3;
+                let high = high && saturation_hypercapnic(percent, false) == 0;
+                assert_eq!(unwatched(&known, SpO2Scale::Two), high, "{percent} {oxygen:?}");
+                assert!(!unwatched(&known, SpO2Scale::One), "{percent} {oxygen:?}");
+            }
+        }
     }
 
     #[test]

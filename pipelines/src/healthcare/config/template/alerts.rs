@@ -54,7 +54,7 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             entry(
                 "single_parameter",
-                "Whether 3 points of one parameter are a warning, too; the limits above include those ranges.",
+                "Whether 3 points of any parameter are a warning, not only those that no limit tells of (see the guide).",
             ),
             entry("max_age", "How old a parameter's last value may be."),
             entry("persist_for", "How long it must last."),
