@@ -3,6 +3,8 @@
 //!
 //! Observations are rounded as the chart has them: whole numbers, and degrees Celsius with one decimal.
 
+use super::vital::Vital;
+
 /// What is known of a patient. What is missing scores nothing, so that the total is a lower bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Observations {
@@ -80,24 +82,50 @@ pub fn score(observations: &Observations, scale: SpO2Scale) -> Score {
     })
 }
 
+/// The last value of a cell of the chart, and the points.
+type Rows = &'static [(f64, i32)];
+
+const RESPIRATION: Rows = &[(8.0, 3), (11.0, 1), (20.0, 0), (24.0, 2)];
+const SATURATION: Rows = &[(91.0, 3), (93.0, 2), (95.0, 1)];
+const SATURATION_HYPERCAPNIC: Rows = &[(83.0, 3), (85.0, 2), (87.0, 1), (92.0, 0)];
+/// Above the target, on oxygen.
+const SATURATION_HYPEROXIC: Rows = &[(94.0, 1), (96.0, 2)];
+const PRESSURE: Rows = &[(90.0, 3), (100.0, 2), (110.0, 1), (219.0, 0)];
+const PULSE: Rows = &[(40.0, 3), (50.0, 1), (90.0, 0), (110.0, 1), (130.0, 2)];
+const WARMTH: Rows = &[(350.0, 3), (360.0, 1), (380.0, 0), (390.0, 1)];
+
+/// Where the chart's first cell of a vital ends, and behind what its last one begins, as [`Vital::charted`] has values;
+/// `None` for the vital that is not scored.
+pub fn outer_bounds(vital: Vital, scale: SpO2Scale) -> Option<(f64, f64)> {
+    let (first, last) = match (vital, scale) {
+        (Vital::Diastolic, _) => return None,
+        (Vital::HeartRate, _) => (PULSE, PULSE),
+        (Vital::Systolic, _) => (PRESSURE, PRESSURE),
+        (Vital::Temperature, _) => (WARMTH, WARMTH),
+        (Vital::Spo2, SpO2Scale::One) => (SATURATION, SATURATION),
+        (Vital::Spo2, SpO2Scale::Two) => (SATURATION_HYPERCAPNIC, SATURATION_HYPEROXIC),
+        (Vital::RespiratoryRate, _) => (RESPIRATION, RESPIRATION),
+    };
+    Some((first.first()?.0, last.last()?.0))
+}
+
 /// The first row whose bound the value does not exceed, else the points behind them.
 fn chart(value: f64, rows: &[(f64, i32)], beyond: i32) -> i32 {
     rows.iter().find(|(most, _)| value <= *most).map_or(beyond, |(_, points)| *points)
 }
 
 fn respiration(per_minute: f64) -> i32 {
-    chart(per_minute.round(), &[(8.0, 3), (11.0, 1), (20.0, 0), (24.0, 2)], 3)
+    chart(per_minute.round(), RESPIRATION, 3)
 }
 
 fn saturation(percent: f64) -> i32 {
-    chart(percent.round(), &[(91.0, 3), (93.0, 2), (95.0, 1)], 0)
+    chart(percent.round(), SATURATION, 0)
 }
 
 fn saturation_hypercapnic(percent: f64, on_oxygen: bool) -> i32 {
-    let below = [(83.0, 3), (85.0, 2), (87.0, 1), (92.0, 0)];
-    let points = chart(percent.round(), &below, -1);
+    let points = chart(percent.round(), SATURATION_HYPERCAPNIC, -1);
     match points {
-        -1 if on_oxygen => chart(percent.round(), &[(94.0, 1), (96.0, 2)], 3),
+        -1 if on_oxygen => chart(percent.round(), SATURATION_HYPEROXIC, 3),
         -1 => 0,
         points => points,
     }
@@ -105,15 +133,16 @@ fn saturation_hypercapnic(percent: f64, on_oxygen: bool) -> i32 {
 
 /// Scores 3 by scale 2 on oxygen, on the high side.
 fn is_hyperoxic(percent: f64) -> bool {
-    percent.round() > 96.0
+    chart(percent.round(), SATURATION_HYPERCAPNIC, -1) < 0
+        && chart(percent.round(), SATURATION_HYPEROXIC, 3) == 3
 }
 
 fn pressure(systolic: f64) -> i32 {
-    chart(systolic.round(), &[(90.0, 3), (100.0, 2), (110.0, 1), (219.0, 0)], 3)
+    chart(systolic.round(), PRESSURE, 3)
 }
 
 fn pulse(per_minute: f64) -> i32 {
-    chart(per_minute.round(), &[(40.0, 3), (50.0, 1), (90.0, 0), (110.0, 1), (130.0, 2)], 3)
+    chart(per_minute.round(), PULSE, 3)
 }
 
 /// Degrees Fahrenheit in tenths of a degree Celsius, so that bounds are whole numbers.
@@ -123,7 +152,7 @@ pub fn tenths_of_celsius(fahrenheit: f64) -> f64 {
 }
 
 fn warmth(fahrenheit: f64) -> i32 {
-    chart(tenths_of_celsius(fahrenheit), &[(350.0, 3), (360.0, 1), (380.0, 0), (390.0, 1)], 2)
+    chart(tenths_of_celsius(fahrenheit), WARMTH, 2)
 }
 
 #[cfg(test)]

@@ -93,7 +93,11 @@ pub(super) const SECTIONS: &[Section] = &[
             entry("z_clears_at", "How many are usual again."),
             entry(
                 "min_deviation",
-                "The least deviation that is assumed, for each vital that is watched.",
+                "The least deviation that is assumed, by vital: a file names those that differ, the others stay.",
+            ),
+            entry(
+                "except",
+                "Vitals that are not watched: [\"diastolic\"], say. All of them are otherwise.",
             ),
             entry("persist_for", "How long it must last."),
             entry("severity", "info, warning or critical."),

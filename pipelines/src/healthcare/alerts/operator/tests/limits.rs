@@ -62,12 +62,8 @@ fn on_scale_2_what_is_low_lies_below_the_target() {
 
 #[test]
 fn who_is_not_alert_is_told_of_and_the_alert_stays_until_that_is_over() {
-    let level = |patient, at, level| Row {
-        patient,
-        at,
-        consciousness: Some(level),
-        ..Row::default()
-    };
+    let level =
+        |patient, at, level| Row { patient, at, consciousness: Some(level), ..Row::default() };
     let breath = |at, rate| Row { patient: 2, at, respiratory_rate: Some(rate), ..Row::default() };
     let mut harness = harness(&HealthcareConfig::default(), 1);
     let rows = [
