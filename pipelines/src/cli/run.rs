@@ -114,6 +114,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     if let Some(tap) = &tap {
         let metrics = Arc::default();
         let observed = Observed::graph(job.graph()).running(&metrics, tap).decoding(&decoded);
+        let observed = observed.ahead(config.time.ahead);
         let answers = dashboard::answers(&brokers);
         served = command.dashboard.beside_job(place, observed, answers);
         job = job.metrics(metrics);
