@@ -27,6 +27,8 @@ pub(super) const SPAN: Duration = Duration::from_hours(1);
 const EVERY_REMOTE: Duration = Duration::from_secs(1);
 /// How long to wait, at most, after the tables could not be read.
 const SLOWEST: Duration = Duration::from_secs(10);
+/// Versions of the alerts' table that are looked through, one by one, to find out what an earlier chain has written.
+const REACH: u64 = 200;
 /// Checkpoints that remain shown; clients keep as many.
 const KEPT: usize = 100;
 
@@ -315,7 +317,10 @@ impl Tables {
     async fn alert_events(&self, before: Option<&Cut>, cut: &Cut) -> Result<Option<AlertEvents>> {
         let version = |cut: &Cut| cut.versions.get(alerts::TABLE).copied();
         let (shown, to) = (self.shown.get(alerts::TABLE).copied(), version(cut));
-        if let Some(end) = before.map(version) {
+        let is_near = |end: Option<u64>| {
+            shown.is_some() || to.zip(end).is_none_or(|(to, end)| to.saturating_sub(end) <= REACH)
+        };
+        if let Some(end) = before.map(version).filter(|end| is_near(*end)) {
             match self.in_turn(shown, end, to).await {
                 // The log reaches back a day or so: behind that nothing tells whose rows are whose.
                 Ok(None) | Err(_) if shown.is_none() => {}
