@@ -1,5 +1,7 @@
 //! Where Thalweg touches the world: sources and sinks for Kafka, Delta Lake, files, and memory.
 
+#[cfg(any(feature = "delta", feature = "kafka"))]
+mod background;
 pub mod clock;
 #[cfg(feature = "delta")]
 pub mod delta;
@@ -7,6 +9,8 @@ pub mod delta;
 mod epoch_writer;
 pub mod file;
 pub mod generator;
+#[cfg(all(any(test, feature = "test-util"), any(feature = "delta", feature = "kafka")))]
+mod in_place;
 pub mod json;
 #[cfg(feature = "kafka")]
 pub mod kafka;

@@ -66,7 +66,7 @@ impl ExecutionGraph {
                         Partitioning::Forward => Partitioning::Rebalance,
                         other => other.clone(),
                     },
-                    timed: is_timed(graph, edge.from),
+                    timed: graph.is_timed(edge.from),
                 })
                 .collect();
             let all_to_one = inputs
@@ -82,13 +82,5 @@ impl ExecutionGraph {
     /// Subtasks altogether.
     pub(crate) fn subtasks(&self) -> usize {
         self.tasks.iter().map(|t| t.parallelism as usize).sum()
-    }
-}
-
-/// Whether a node passes on watermarks: it is, or is fed by, a source that makes them.
-fn is_timed(graph: &JobGraph, id: NodeId) -> bool {
-    match graph.node(id).map(|node| &node.kind) {
-        Some(NodeKind::Source(source)) => source.watermarks.is_some(),
-        _ => graph.inputs(id).any(|edge| is_timed(graph, edge.from)),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use deltalake::kernel::StructType;
+use deltalake::kernel::StructField;
 use futures::FutureExt;
 use object_store::ObjectStore;
 use thalweg_core::connector::sink::{
@@ -22,7 +22,7 @@ use super::entry::{self, Definition};
 use super::maintenance::Upkeep;
 use super::storage::Storage;
 use super::table::{Put, Table};
-use super::{KIND, compatibility, count};
+use super::{KIND, count, evolve};
 
 const CHECKPOINT_INTERVAL: u64 = 100;
 
@@ -164,12 +164,15 @@ impl DeltaCommitter {
             let found = Found { id: table.facts.id.clone(), txn, version: table.version };
             match decide::opening(Some(&found), expected, adopt) {
                 Opening::Continue => {
-                    check_definition(definition, &table)?;
-                    table.settle(&self.storage).await?;
-                    return Ok((table, txn));
+                    let new = lacking(definition, &table)?;
+                    if new.is_empty() {
+                        table.settle(&self.storage).await?;
+                        return Ok((table, txn));
+                    }
+                    evolve::add(&self.storage, &table, new).await?;
                 }
                 Opening::Adopt => {
-                    check_definition(definition, &table)?;
+                    lacking(definition, &table)?;
                     let claim = entry::claim(&target.path, app_id)?;
                     if let Put::Failed(error) =
                         table.create(&self.storage, table.version + 1, &claim).await
@@ -239,15 +242,9 @@ fn status(table: &Table, txn: Option<i64>) -> TargetStatus {
     TargetStatus { id: table.facts.id.clone(), txn, version: table.version }
 }
 
-fn check_definition(definition: &Definition, table: &Table) -> Result<()> {
-    let columns: StructType = serde_json::from_str(&definition.schema).map_err(|_| {
-        Error::incompatible(format!(
-            "the columns planned for table `{}` cannot be read",
-            table.name
-        ))
-    })?;
-    let partitions = definition.partition_columns.iter().map(String::as_str).collect();
-    compatibility::check_planned(&table.name, table.version, &columns, &partitions, &table.facts)
+/// The columns that the table is to get first.
+fn lacking(definition: &Definition, table: &Table) -> Result<Vec<StructField>> {
+    evolve::missing(&table.name, table.version, definition, &table.facts)
 }
 
 fn unopened(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use deltalake::kernel::transaction::CommitData;
-use deltalake::kernel::{Action, Add, Metadata, Protocol, Remove, Transaction};
+use deltalake::kernel::{Action, Add, Metadata, Protocol, Remove, StructField, Transaction};
 use deltalake::logstore::get_actions;
 use deltalake::protocol::{DeltaOperation, OutputMode, SaveMode};
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,12 @@ use thalweg_core::connector::sink::{PendingCommit, Target};
 use thalweg_core::{Error, Result};
 
 use super::decide::EntryFacts;
+use super::evolve::SchemaEvolution;
 use super::failure;
 use crate::clock::now_micros;
 
-/// [`Target::definition`] in this committer's words: what a table is created with.
+/// [`Target::definition`] in this committer's words: what a table is created with, and what becomes of one that lacks
+/// some of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Definition {
@@ -24,6 +26,13 @@ pub(crate) struct Definition {
     pub(crate) schema: String,
     pub(crate) partition_columns: Vec<String>,
     pub(crate) configuration: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) schema_evolution: SchemaEvolution,
+}
+
+/// What is as usual is left out: who does not know it reads the rest.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Definition {
@@ -84,6 +93,15 @@ fn compose(table: &str, actions: Vec<Action>, app_id: &str, n: i64, rows: u64) -
     ]);
     let txn = Transaction::new_with_last_update(app_id, n, Some(now_millis()));
     CommitData::new(actions, operation, about, vec![txn])
+        .get_bytes()
+        .map_err(|_| Error::internal(format!("cannot compose a log entry of table `{table}`")))
+}
+
+/// The entry that gives a table more columns, and nothing else.
+pub(crate) fn columns(table: &str, metadata: Metadata, new: Vec<StructField>) -> Result<Bytes> {
+    let about = HashMap::from([("isBlindAppend".to_owned(), json!(true))]);
+    let operation = DeltaOperation::AddColumn { fields: new };
+    CommitData::new(vec![Action::Metadata(metadata)], operation, about, Vec::new())
         .get_bytes()
         .map_err(|_| Error::internal(format!("cannot compose a log entry of table `{table}`")))
 }

@@ -14,8 +14,9 @@ use deltalake::logstore::{LogStore, LogStoreRef};
 use thalweg_core::{Result, failpoint};
 use tokio::sync::Mutex;
 
-use super::table::Table;
-use super::{background, entry, failure};
+use super::table::{Table, on_log_of};
+use super::{entry, failure};
+use crate::background;
 
 /// Knows a table's last log checkpoint and holds the place of its running task.
 #[derive(Debug, Default)]
@@ -94,7 +95,7 @@ pub(super) async fn checkpoint(log: &LogStoreRef, name: &str, version: u64) -> R
         let snapshot = Snapshot::builder_for(url).at_version(version).build(engine.as_ref())?;
         snapshot.checkpoint(engine.as_ref(), None).map(drop)
     };
-    background::blocking(name, write)
+    background::blocking(&on_log_of(name), write)
         .await?
         .map_err(|e| failure::log("write a log checkpoint", name, &e))?;
     failpoint::hit("log.after")

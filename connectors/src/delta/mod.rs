@@ -17,6 +17,8 @@
 //!   million others. Log checkpoints and clean-up run beside it (`maintenance`).
 //! * Rows of a stretch of time can be replaced ([`DeltaMaintenance::overwrite`]) by an entry that loses to whoever touches
 //!   the same files.
+//! * Columns that a table lacks are added, where the sink asks for it ([`SchemaEvolution`]), by an entry that has nothing
+//!   else and stands between two epochs.
 //! * Other maintenance ([`DeltaMaintenance`]) changes no row: it puts merged files in the place of small ones by an entry like
 //!   any other's, and removes files only that no version younger than a retention names and no manifest waits for.
 //! * Texts of Delta, Arrow and Parquet errors can quote values: they never enter ours (`failure`).
@@ -26,7 +28,6 @@
 
 mod active;
 mod align;
-mod background;
 mod commit;
 mod committer;
 mod compact;
@@ -36,11 +37,10 @@ mod cuts;
 mod decide;
 mod encode;
 mod entry;
+mod evolve;
 mod failure;
 mod follow;
 mod footer;
-#[cfg(any(test, feature = "test-util"))]
-pub(crate) mod in_place;
 mod instants;
 mod maintain;
 mod maintenance;
@@ -64,6 +64,7 @@ mod values;
 
 pub use committer::DeltaCommitter;
 pub use cuts::{COMMITTED_AT, JOB as CUT_JOB, TABLE as CUTS, newest_cuts};
+pub use evolve::SchemaEvolution;
 pub use follow::{DeltaFollower, TableFile, TableVersion};
 pub use maintain::{
     Compacted, Compaction, DeltaMaintenance, LogUpkeep, SAFE_RETENTION, Vacuum, Vacuumed,

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Schema, SchemaRef};
-use serde_json::json;
 use thalweg_core::connector::sink::{Committer, Sink, SinkWriter, Target, WriterContext};
 use thalweg_core::sensitivity::{Clearance, all_sensitivities, sensitivities};
 use thalweg_core::{Error, Result};
@@ -12,6 +11,8 @@ use thalweg_core::{Error, Result};
 use super::KIND;
 use super::committer::DeltaCommitter;
 use super::encode::Recipe;
+use super::entry::Definition;
+use super::evolve::SchemaEvolution;
 use super::{schema, storage};
 use crate::epoch_writer::EpochWriter;
 
@@ -61,6 +62,7 @@ pub struct DeltaSink {
     partition_by: Vec<String>,
     configuration: BTreeMap<String, String>,
     uncompressed: BTreeSet<String>,
+    schema_evolution: SchemaEvolution,
     buffer_bytes: usize,
 }
 
@@ -76,6 +78,7 @@ impl DeltaSink {
             partition_by: Vec::new(),
             configuration: BTreeMap::new(),
             uncompressed: BTreeSet::new(),
+            schema_evolution: SchemaEvolution::default(),
             buffer_bytes: BUFFER_BYTES,
         }
     }
@@ -126,6 +129,13 @@ impl DeltaSink {
         self
     }
 
+    /// What a start does about columns that the table lacks. Default: it is refused ([`SchemaEvolution::Refuse`]).
+    #[must_use]
+    pub fn schema_evolution(mut self, evolution: SchemaEvolution) -> Self {
+        self.schema_evolution = evolution;
+        self
+    }
+
     /// Bytes of batches that each writer holds before `write` waits. Default: 64 MiB. A larger batch passes alone.
     #[must_use]
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
@@ -139,14 +149,15 @@ impl DeltaSink {
         self.check_partitions(input, &columns)?;
         self.check_columns_exist(&columns, self.uncompressed.iter())?;
         let delta = schema::delta_schema(&self.path, &columns)?;
-        let delta = serde_json::to_string(&delta).map_err(|_| {
-            Error::internal(format!("cannot write down the columns of `{}`", self.path))
-        })?;
-        Ok(json!({
-            "schema": delta,
-            "partition_columns": self.partition_by,
-            "configuration": self.properties(input)?,
-        }))
+        let unwritten =
+            |_| Error::internal(format!("cannot write down the columns of `{}`", self.path));
+        let definition = Definition {
+            schema: serde_json::to_string(&delta).map_err(unwritten)?,
+            partition_columns: self.partition_by.clone(),
+            configuration: self.properties(input)?,
+            schema_evolution: self.schema_evolution,
+        };
+        serde_json::to_value(definition).map_err(unwritten)
     }
 
     fn properties(&self, input: &Schema) -> Result<BTreeMap<String, String>> {

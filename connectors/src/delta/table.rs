@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use delta_kernel::Snapshot;
 use delta_kernel::table_properties::TableProperties;
-use deltalake::kernel::Add;
+use deltalake::kernel::{Add, Metadata};
 use deltalake::logstore::{LogStore, LogStoreRef, commit_uri_from_version};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions};
@@ -14,7 +14,8 @@ use thalweg_core::{Error, ErrorKind, Result};
 
 use super::compatibility::TableFacts;
 use super::storage::Storage;
-use super::{background, entry, failure};
+use super::{entry, failure};
+use crate::background;
 
 /// How often a log that looks damaged is listed before it counts as damaged.
 const READS: u32 = 3;
@@ -76,7 +77,7 @@ impl Table {
         }
         let (engine, url) = (log.engine(None), log.root_url().clone());
         let build = move || Snapshot::builder_for(url).build(engine.as_ref());
-        let snapshot = background::blocking(name, build)
+        let snapshot = background::blocking(&on_log_of(name), build)
             .await?
             .map_err(|e| failure::log("read the log", name, &e))?;
         let mut table = Self {
@@ -204,7 +205,7 @@ impl Table {
         let (snapshot, id) = (Arc::clone(&self.snapshot), app_id.to_owned());
         let engine = self.log.engine(None);
         let read = move || snapshot.get_app_id_version(&id, engine.as_ref());
-        let txn = background::blocking(&self.name, read)
+        let txn = background::blocking(&on_log_of(&self.name), read)
             .await?
             .map_err(|e| failure::log("read the transactions", &self.name, &e))?;
         self.txns.insert(app_id.to_owned(), txn);
@@ -221,6 +222,11 @@ impl Table {
 
     pub(crate) fn log(&self) -> &LogStoreRef {
         &self.log
+    }
+
+    /// The table's metadata, as it was when it was loaded.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        self.snapshot.table_configuration().metadata()
     }
 
     /// The table's properties, as they were when it was loaded.
@@ -290,6 +296,11 @@ pub(crate) fn partitions(adds: &[Add]) -> BTreeSet<&str> {
     adds.first()
         .map(|a| a.partition_values.keys().map(String::as_str).collect())
         .unwrap_or_default()
+}
+
+/// What is done beside whoever commits.
+pub(super) fn on_log_of(name: &str) -> String {
+    format!("a task on the log of table `{name}`")
 }
 
 fn facts(name: &str, snapshot: &Snapshot) -> Result<TableFacts> {

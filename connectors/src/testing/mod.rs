@@ -2,8 +2,10 @@
 
 #[cfg(feature = "delta")]
 pub mod faulty_store;
-#[cfg(feature = "delta")]
-pub use crate::delta::in_place::{InPlace, work_in_place};
+#[cfg(any(feature = "delta", feature = "kafka"))]
+pub use crate::in_place::{InPlace, work_in_place};
+#[cfg(feature = "kafka")]
+pub mod kafka_cluster;
 #[cfg(feature = "kafka")]
 #[allow(
     clippy::disallowed_methods,

@@ -3,6 +3,7 @@
 
 mod commit;
 mod contention;
+mod evolve;
 mod log;
 #[path = "../long_support/mod.rs"]
 mod long_support;

@@ -30,7 +30,8 @@ pub struct Target {
     pub kind: String,
     /// Its place, relative to the committer's root: `silver/events`.
     pub path: String,
-    /// What to create when it does not exist: schema, partitioning, properties. In the committer's own words.
+    /// What to create when it does not exist: schema, partitioning, properties; and what becomes of one that lacks some of
+    /// it. In the committer's own words.
     pub definition: Value,
 }
 
@@ -103,7 +104,8 @@ pub trait Committer: Send + Sync + Debug {
         std::ptr::from_ref(self).cast::<()>().addr()
     }
 
-    /// Creates the target if it is absent and nothing is expected of it, checks it against `expected` otherwise.
+    /// Creates the target if it is absent and nothing is expected of it, checks it against `expected` otherwise. What it
+    /// lacks of its definition may be added, where the definition says so.
     ///
     /// `adopt` allows rows in a target that no manifest knows (P3).
     ///

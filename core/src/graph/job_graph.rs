@@ -1,6 +1,6 @@
 //! The immutable, checked graph.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
@@ -119,10 +119,35 @@ impl JobGraph {
         self.edges.iter().filter(move |e| e.to == id)
     }
 
+    /// The sources that the rows of a node come from: itself, where it is one.
+    pub fn sources_of(&self, id: NodeId) -> Vec<(&Node, &SourceNode)> {
+        let (mut found, mut above) = (Vec::new(), vec![id]);
+        let mut next = 0;
+        while let Some(id) = above.get(next).copied() {
+            next += 1;
+            if let Some(node) = self.node(id)
+                && let NodeKind::Source(source) = &node.kind
+            {
+                found.push((node, source));
+            }
+            for edge in self.inputs(id) {
+                if !above.contains(&edge.from) {
+                    above.push(edge.from);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a node passes on watermarks: it is, or is fed by, a source that makes them.
+    pub fn is_timed(&self, id: NodeId) -> bool {
+        self.sources_of(id).iter().any(|(_, source)| source.watermarks.is_some())
+    }
+
     /// Names what a checkpoint must fit: job, key groups, nodes, columns and edges; not parallelism or tuning.
     ///
     /// Two graphs with the same text can share checkpoints; the manifest stores it. Two that differ may share them as
-    /// well: a start compares what the nodes with state are grouped by ([`groupings`]).
+    /// well: a start compares what the nodes with state are grouped by ([`groupings`], [`key_types`]).
     pub fn fingerprint(&self) -> Vec<String> {
         let mut lines = vec![format!("job {} groups {}", self.name, self.max_parallelism)];
         for node in &self.nodes {
@@ -155,15 +180,39 @@ impl JobGraph {
 /// The columns by which a graph of this fingerprint groups the rows of node `uid`, as they stand there: at its own exchange,
 /// or at that of the chain it stands in. None for a node that is behind no exchange by key, or is not in that graph.
 pub fn groupings<'a>(fingerprint: &'a [String], uid: &'a OperatorUid) -> BTreeSet<&'a str> {
-    let edges: Vec<_> = fingerprint.iter().filter_map(|line| edge(line)).collect();
-    let (mut found, mut chain) = (BTreeSet::new(), vec![uid.as_str()]);
+    exchanges(fingerprint, uid).into_iter().map(|(_, columns)| columns).collect()
+}
+
+/// The types of the columns that [`groupings`] tells of, by their names, without what stands in brackets behind a type. Those
+/// of a side output are in no fingerprint.
+pub fn key_types<'a>(fingerprint: &'a [String], uid: &'a OperatorUid) -> BTreeMap<String, &'a str> {
+    let mut types = BTreeMap::new();
+    let exchanges = exchanges(fingerprint, uid);
+    for (edge, columns) in exchanges.into_iter().filter(|(edge, _)| edge.tag.is_empty()) {
+        // A list of texts stands there as JSON has it, but for names with characters that nobody sees.
+        let names: Vec<String> = serde_json::from_str(columns).unwrap_or_default();
+        for name in names {
+            if let Some(found) = column_type(fingerprint, edge.from, &name) {
+                types.insert(name, found);
+            }
+        }
+    }
+    types
+}
+
+/// The exchanges by key that the rows of node `uid` come by, with their columns.
+fn exchanges<'a>(fingerprint: &'a [String], uid: &'a OperatorUid) -> Vec<(EdgeLine<'a>, &'a str)> {
+    let edges: Vec<_> = fingerprint.iter().filter_map(|line| EdgeLine::parse(line)).collect();
+    let (mut found, mut chain) = (Vec::new(), vec![uid.as_str()]);
     let mut next = 0;
     while let Some(node) = chain.get(next).copied() {
         next += 1;
-        for (from, _, partitioning) in edges.iter().filter(|(_, to, _)| *to == node) {
-            match partitioning.strip_prefix("Hash(") {
-                Some(columns) => found.extend(columns.strip_suffix(')')),
-                None if *partitioning == "Forward" && !chain.contains(from) => chain.push(from),
+        for edge in edges.iter().filter(|edge| edge.to == node).copied() {
+            match edge.partitioning.strip_prefix("Hash(") {
+                Some(columns) => found.extend(columns.strip_suffix(')').map(|c| (edge, c))),
+                None if edge.partitioning == "Forward" && !chain.contains(&edge.from) => {
+                    chain.push(edge.from);
+                }
                 None => {}
             }
         }
@@ -171,11 +220,35 @@ pub fn groupings<'a>(fingerprint: &'a [String], uid: &'a OperatorUid) -> BTreeSe
     found
 }
 
-/// From where, to where and how, of an edge's line in a fingerprint.
-fn edge(line: &str) -> Option<(&str, &str, &str)> {
-    let (from, rest) = line.strip_prefix("edge ")?.split_once('[')?;
-    let (to, partitioning) = rest.split_once("] -> ")?.1.split_once(' ')?;
-    Some((from, to, partitioning))
+/// An edge's line in a fingerprint.
+#[derive(Clone, Copy)]
+struct EdgeLine<'a> {
+    from: &'a str,
+    tag: &'a str,
+    to: &'a str,
+    partitioning: &'a str,
+}
+
+impl<'a> EdgeLine<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (from, rest) = line.strip_prefix("edge ")?.split_once('[')?;
+        let (tag, rest) = rest.split_once("] -> ")?;
+        let (to, partitioning) = rest.split_once(' ')?;
+        Some(Self { from, tag, to, partitioning })
+    }
+}
+
+/// The type of a column of a node's main output: `Timestamp`, where `Timestamp(…)` stands.
+fn column_type<'a>(fingerprint: &'a [String], node: &str, column: &str) -> Option<&'a str> {
+    let columns = fingerprint.iter().find_map(|line| {
+        let (kind, rest) = line.split_once(' ')?;
+        let columns = rest.strip_prefix(node)?.strip_prefix(" -> ")?;
+        matches!(kind, "source" | "operator" | "sink").then_some(columns)
+    })?;
+    let head = format!("{column}:");
+    let found = columns.strip_prefix(head.as_str());
+    let found = found.or_else(|| columns.split_once(&format!(",{head}")).map(|(_, rest)| rest))?;
+    found.split(|c: char| !c.is_ascii_alphanumeric()).next()
 }
 
 #[cfg(test)]
@@ -213,6 +286,36 @@ mod tests {
         assert_eq!(groupings("chained"), [r#"["bed"]"#]);
         for none in ["out", "readings", "unkeyed", "another"] {
             assert!(groupings(none).is_empty(), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_of_which_types_those_columns_are() {
+        let hash = |columns: &[&str]| {
+            Partitioning::Hash(columns.iter().map(|column| (*column).to_owned()).collect())
+        };
+        let at = arrow_schema::DataType::Timestamp(
+            arrow_schema::TimeUnit::Microsecond,
+            Some("UTC".into()),
+        );
+        let fingerprint = [
+            "job readings groups 128".to_owned(),
+            format!("source readings -> ward:Utf8,at:{at},bed:Int32,ward_bed:Int64"),
+            "operator count -> n:Int64".to_owned(),
+            format!("edge readings[] -> passed {:?}", hash(&["bed", "at"])),
+            format!("edge passed[] -> count {:?}", Partitioning::Forward),
+            format!("edge readings[late] -> late {:?}", hash(&["ward"])),
+            format!("edge readings[] -> wards {:?}", hash(&["ward", "unknown"])),
+        ];
+        let types = |uid: &str| {
+            let uid = OperatorUid::new(uid).unwrap();
+            let found = key_types(&fingerprint, &uid).into_iter();
+            found.map(|(name, found)| format!("{name} {found}")).collect::<Vec<_>>()
+        };
+        assert_eq!(types("count"), ["at Timestamp", "bed Int32"]);
+        assert_eq!(types("wards"), ["ward Utf8"]);
+        for none in ["late", "readings", "another"] {
+            assert!(types(none).is_empty(), "{none}");
         }
     }
 }

@@ -8,6 +8,8 @@ mod stream;
 mod validate;
 
 pub use environment::{DEFAULT_MAX_PARALLELISM, StreamEnvironment};
-pub use job_graph::{Edge, JobGraph, Node, NodeId, NodeKind, Partitioning, SourceNode, groupings};
+pub use job_graph::{
+    Edge, JobGraph, Node, NodeId, NodeKind, Partitioning, SourceNode, groupings, key_types,
+};
 pub use stream::{DataStream, KeyedStream, WindowFunction, WindowedStream};
 pub use validate::{GraphErrors, Problem};

@@ -238,6 +238,9 @@ impl OperatorFactory for Boxed {
     fn input_record(&self) -> Option<arrow_schema::SchemaRef> {
         self.0.input_record()
     }
+    fn needs_event_time(&self) -> bool {
+        self.0.needs_event_time()
+    }
     fn output_schema(
         &self,
         input: &arrow_schema::SchemaRef,

@@ -75,6 +75,7 @@ pub(crate) fn check(
     check_uids(graph, &mut problems);
     check_shape(graph, &mut problems);
     check_keys(graph, &mut problems);
+    check_event_time(graph, &mut problems);
     check_targets(graph, &mut problems);
     check_committers(graph, &mut problems);
     check_clearances(graph, side_outputs, &mut problems);
@@ -139,6 +140,24 @@ fn check_keys(graph: &JobGraph, problems: &mut Vec<Problem>) {
                 }
                 Ok(_) => {}
             }
+        }
+    }
+}
+
+/// Who waits for event time that nobody makes is done at the end of the input, and never where there is none.
+fn check_event_time(graph: &JobGraph, problems: &mut Vec<Problem>) {
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let NodeKind::Operator(factory) = &node.kind else { continue };
+        if !factory.needs_event_time() || graph.is_timed(NodeId(index)) {
+            continue;
+        }
+        let sources = graph.sources_of(NodeId(index));
+        if let Some((endless, _)) = sources.iter().find(|(_, source)| !source.source.is_bounded()) {
+            let text = format!(
+                "it waits for event time, which no source before it makes: call `watermarks` on source `{}`",
+                endless.uid
+            );
+            problems.push(Problem::at(&node.uid, text));
         }
     }
 }

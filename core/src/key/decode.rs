@@ -24,7 +24,6 @@ enum Value<'a> {
 /// [`crate::ErrorKind::Corrupt`] for bytes that are no key of such columns, [`crate::ErrorKind::InvalidGraph`] for a
 /// column type that cannot be a key.
 pub fn key_columns(keys: &[&[u8]], types: &[DataType]) -> Result<Vec<ArrayRef>> {
-    let damaged = || Error::corrupt("a key in the state is damaged");
     let mut rest = keys.to_vec();
     let mut columns = Vec::with_capacity(types.len());
     for data_type in types {
@@ -58,36 +57,45 @@ fn take<'a>(bytes: &mut &'a [u8]) -> Option<Value<'a>> {
     Some(value)
 }
 
+fn damaged() -> Error {
+    Error::corrupt("a key in the state is damaged")
+}
+
 fn column(values: &[Value<'_>], data_type: &DataType) -> Result<ArrayRef> {
     let integers = || {
         values.iter().map(|value| match value {
-            Value::Integer(value) => Some(*value),
-            _ => None,
+            Value::Integer(value) => Ok(Some(*value)),
+            Value::Null => Ok(None),
+            _ => Err(damaged()),
         })
     };
     Ok(match data_type {
-        DataType::Int64 => Arc::new(integers().collect::<Int64Array>()),
+        DataType::Int64 => Arc::new(integers().collect::<Result<Int64Array>>()?),
         DataType::Int32 => {
-            let narrow = |value: Option<i64>| value.and_then(|value| i32::try_from(value).ok());
-            Arc::new(integers().map(narrow).collect::<Int32Array>())
+            let narrow = |value: Result<Option<i64>>| {
+                value?.map(i32::try_from).transpose().map_err(|_| damaged())
+            };
+            Arc::new(integers().map(narrow).collect::<Result<Int32Array>>()?)
         }
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            let times: TimestampMicrosecondArray = integers().collect();
+            let times = integers().collect::<Result<TimestampMicrosecondArray>>()?;
             Arc::new(times.with_timezone_opt(zone.clone()))
         }
         DataType::Utf8 => {
             let texts = values.iter().map(|value| match value {
-                Value::Text(text) => Some(*text),
-                _ => None,
+                Value::Text(text) => Ok(Some(*text)),
+                Value::Null => Ok(None),
+                _ => Err(damaged()),
             });
-            Arc::new(texts.collect::<StringArray>())
+            Arc::new(texts.collect::<Result<StringArray>>()?)
         }
         DataType::Boolean => {
             let booleans = values.iter().map(|value| match value {
-                Value::Boolean(value) => Some(*value),
-                _ => None,
+                Value::Boolean(value) => Ok(Some(*value)),
+                Value::Null => Ok(None),
+                _ => Err(damaged()),
             });
-            Arc::new(booleans.collect::<BooleanArray>())
+            Arc::new(booleans.collect::<Result<BooleanArray>>()?)
         }
         other => return Err(Error::graph(format!("a column of type {other} cannot be a key"))),
     })
@@ -143,6 +151,21 @@ mod tests {
             (&[9_u8][..], vec![DataType::Int64]),
         ] {
             let error = key_columns(&[key], &types).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+        let beyond: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX]));
+        let yes: ArrayRef = Arc::new(BooleanArray::from(vec![true]));
+        let [beyond, yes] = [beyond, yes].map(|column| bytes(&[column], 1).remove(0));
+        for (key, data_type) in [
+            (key, DataType::Int64),
+            (key, DataType::Timestamp(TimeUnit::Microsecond, None)),
+            (key, DataType::Boolean),
+            (&yes, DataType::Utf8),
+            (&yes, DataType::Int32),
+            (&beyond, DataType::Utf8),
+            (&beyond, DataType::Int32),
+        ] {
+            let error = key_columns(&[key.as_slice()], &[data_type]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
         }
         let error = key_columns(&[], &[DataType::Float64]).unwrap_err();

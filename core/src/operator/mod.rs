@@ -90,6 +90,11 @@ pub trait OperatorFactory: Send + Sync + Debug {
         None
     }
 
+    /// Whether it waits for event time. The graph refuses it where none would ever come.
+    fn needs_event_time(&self) -> bool {
+        false
+    }
+
     /// The columns emitted for these input columns, sensitivities included.
     ///
     /// # Errors

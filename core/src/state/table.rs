@@ -128,6 +128,20 @@ impl<K: Stored + Hash + Ord, V: Stored + Default> KeyTable<K, V> {
         }
     }
 
+    /// Sets every key's timer to what `due` says: behind a restore, where timers are as they were set by the settings of an
+    /// earlier run and might ring too late for those of this one.
+    pub fn set_timers(&mut self, due: impl Fn(&V) -> EventTime) {
+        for group in self.groups.iter_mut().filter(|group| !group.values.is_empty()) {
+            let Group { values, timers, .. } = Arc::make_mut(group);
+            let set = values.iter_mut().map(|(key, kept)| {
+                let time = due(&kept.value);
+                kept.timer = Some(time);
+                (time, key.clone())
+            });
+            *timers = set.collect();
+        }
+    }
+
     /// How many keys have a value.
     pub fn len(&self) -> usize {
         self.groups.iter().map(|group| group.values.len()).sum()
@@ -305,6 +319,23 @@ mod tests {
         assert_eq!(restored.len(), 50);
         assert_eq!(restored.entry(hash(1), 1).value(), &[1]);
         assert_eq!(woken(&mut restored, 3, i64::MAX), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn timers_that_are_set_anew_ring_then_and_no_more_when_they_were_set_before() {
+        let mut table = table();
+        for key in 0..50 {
+            let mut entry = table.entry(hash(key), key);
+            entry.value().push(100 - key);
+            if key != 7 {
+                entry.wake_at(1_000);
+            }
+        }
+        table.set_timers(|value| value[0]);
+        assert_eq!(woken(&mut table, 60, 2_000), (40..50).collect::<Vec<_>>());
+        // The one that had none, too, and those that ring for good no second time.
+        assert_eq!(woken(&mut table, 93, 2_000), (7..40).collect::<Vec<_>>());
+        assert_eq!(woken(&mut table, 1_999, 2_000), (0..7).collect::<Vec<_>>());
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl OperatorHarness {
         Ok(())
     }
 
+    /// The operator is another one from the next restore on: as in a run with other settings.
+    pub fn change_to(&mut self, factory: SharedFactory) {
+        self.factory = factory;
+    }
+
     /// Takes a checkpoint and goes on from it with new instances at another parallelism.
     pub fn snapshot_and_restore(&mut self, parallelism: u32) -> Result<()> {
         let mut blobs = Vec::new();

@@ -106,6 +106,10 @@ impl OperatorFactory for TimedFactory {
         self.0.describe()
     }
 
+    fn needs_event_time(&self) -> bool {
+        self.0.needs_event_time()
+    }
+
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         self.0.output_schema(input)
     }

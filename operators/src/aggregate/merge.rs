@@ -31,6 +31,10 @@ impl OperatorFactory for MergeFactory {
         self.aggregate.describe()
     }
 
+    fn needs_event_time(&self) -> bool {
+        true
+    }
+
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         Ok(Plan::of_partials(&self.aggregate, input)?.results)
     }

@@ -209,7 +209,9 @@ impl Aggregate {
         self.call(Function::StdDev, Some(column.into()), output)
     }
 
-    /// The value below which the share `quantile` (0 to 1) of `column`'s values lies, within 1 % of that value.
+    /// The value below which the share `quantile` (0 to 1) of `column`'s values lies: within 1 % of that of rank
+    /// `⌊quantile·(n-1)⌋`, and never outside the values that there are. Magnitudes below 1e-9 are taken for zero, and
+    /// infinite values are left out. Where magnitudes are more than a factor of 1e17 apart, the smallest are lumped together.
     pub fn percentile(
         self,
         column: impl Into<ColumnName>,

@@ -153,8 +153,9 @@ impl Partial {
         }
     }
 
-    /// The rows whose windows are open here. An operator in between may have lost what lateness is decided by, and
-    /// `Lateness` may have decided by other windows.
+    /// The rows whose windows are open here. An operator in between may have lost what lateness is decided by, `Lateness`
+    /// may have decided by other windows, and nothing is decided about rows of a stream without event time that joined
+    /// others. Of all others none is closed here: event time is ahead of no split.
     fn open_rows(
         &mut self,
         rows: &RecordBatch,
@@ -235,7 +236,7 @@ impl Operator for Partial {
             .filter(|times| times.null_count() == 0)
             .ok_or_else(|| Error::internal("a row without an event time reached an aggregate"))?;
         let Some(first) = self.assign(times.values()) else { return Ok(()) };
-        if self.lateness.is_none() && self.plan.pane_is_closed(first, context.watermark.0) {
+        if self.plan.pane_is_closed(first, context.watermark.0) {
             rows = self.open_rows(&rows, context.watermark, out)?;
         }
         let keys: Vec<ArrayRef> =

@@ -16,26 +16,29 @@ use thalweg_core::{Result, Watermark};
 use super::rows::{Columns, Row};
 use super::rule::{AlertRule, Rules};
 use super::watched::{Command, Told, Watched};
+use crate::detect::ahead::Ahead;
 
 const STATE_VERSION: u16 = 1;
 
 /// Alerts by key and rule.
 ///
-/// **Shape**: in, rows with the columns of the key, event time and the numbers that the rules watch, of which a null is no
-/// reading; commands, if there are the columns of [`super::AlertCommand`]. Out, the key's columns and those of
+/// **Shape**: in, rows with the columns of the key, event time and the numbers that the rules watch, of which null and NaN are
+/// no readings; commands, if there are the columns of [`super::AlertCommand`]. Out, the key's columns and those of
 /// [`super::AlertChange`]: a row for each change of an alert. There is one open alert per key and rule.
 ///
 /// **Time**: event time. A reading is judged when it comes; one that is older than the newest of its key and rule opens and
-/// ends nothing, so that late rows page nobody again. Time passes for a key with the watermark, and with the row's own
-/// watermark where the stream still has it ([`thalweg_core::watermark::ROW_WATERMARK`]), whichever is first: so batch cuts
-/// do not show. The end of the input is not the end of time: nothing fires because there is no more to read.
+/// ends nothing, so that late rows page nobody again; a clock that is ahead mutes its key, unless [`Alerts::ahead`] says what
+/// is too far. Time passes for a key with the watermark, and with the row's own watermark where the stream still has it
+/// ([`thalweg_core::watermark::ROW_WATERMARK`]), whichever is first: so batch cuts do not show. The end of the input is not
+/// the end of time: nothing fires because there is no more to read.
 ///
 /// **Commands** come in by a [`thalweg_core::graph::KeyedStream::union`], take effect where time stands for their key, and are
 /// for the one alert that they name. One that cannot be understood is counted as a row that was dropped.
 ///
 /// **State**: some 60 bytes per key and rule, until nothing was heard of the key for [`Alerts::forget_after`], which also
-/// ends its open alerts. Older rows are not looked at: whether they are news is no longer known. Rules may be added, removed
-/// and put into another order between runs; alerts of a rule that is gone end with the key's next row.
+/// ends its open alerts. Older rows are not looked at: whether they are news is no longer known. Rules may be added, removed,
+/// changed and put into another order between runs; alerts of a rule that is gone end with the first watermark, or the key's
+/// next row. A wait that a new setting makes shorter is over by the new one, whether the key has rows or not.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,6 +72,7 @@ pub struct Alerts {
     event_time: ColumnName,
     rules: Vec<AlertRule>,
     forget_after: Duration,
+    ahead: Option<Ahead>,
 }
 
 impl Alerts {
@@ -83,6 +87,7 @@ impl Alerts {
             event_time: event_time.into(),
             rules: rules.into_iter().collect(),
             forget_after: Duration::from_hours(24),
+            ahead: None,
         }
     }
 
@@ -93,14 +98,27 @@ impl Alerts {
         self
     }
 
+    /// Rows that claim to have happened more than `limit` after their `arrival`, a column of times, are not looked at, and
+    /// counted as dropped: all that their keys say next would be older. One whose arrival is null is believed. Default: all
+    /// are.
+    #[must_use]
+    pub fn ahead(mut self, arrival: impl Into<ColumnName>, limit: Duration) -> Self {
+        self.ahead = Some(Ahead { arrival: arrival.into(), limit });
+        self
+    }
+
     fn find(&self, input: &SchemaRef) -> Result<Columns> {
-        Columns::find(input, &self.keys, self.event_time, &self.rules)
+        Columns::find(input, &self.keys, self.event_time, &self.rules, self.ahead)
     }
 }
 
 impl OperatorFactory for Alerts {
     fn describe(&self) -> String {
         format!("alerts by {}, {} rules", self.keys.join(", "), self.rules.len())
+    }
+
+    fn needs_event_time(&self) -> bool {
+        true
     }
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
@@ -231,7 +249,11 @@ impl Operator for Watching {
     }
 
     fn restore(&mut self, blobs: Vec<StateBlob>) -> Result<()> {
-        self.keys.restore(blobs)
+        self.keys.restore(blobs)?;
+        // Timers were set by the rules of then.
+        let rules = &self.rules;
+        self.keys.set_timers(|watched| watched.due(rules));
+        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@ use super::record::{AlertChange, AlertCommand};
 use super::rule::AlertRule;
 use super::watched::{Command, Told};
 use crate::batch;
+use crate::detect::ahead::{Ahead, ArrivalColumn, Arrivals};
 use crate::detect::input::{number_of, numbers, time_of};
 
 /// Where the columns are.
@@ -33,6 +34,7 @@ pub(super) struct Columns {
     /// What each rule watches.
     values: Vec<usize>,
     watermark: Option<usize>,
+    arrival: Option<ArrivalColumn>,
     has_commands: bool,
 }
 
@@ -42,6 +44,7 @@ impl Columns {
         keys: &[&str],
         event_time: ColumnName,
         rules: &[AlertRule],
+        ahead: Option<Ahead>,
     ) -> Result<Self> {
         let mut key_types = Vec::new();
         for key in keys {
@@ -70,6 +73,7 @@ impl Columns {
             time: time_of(input, event_time.0)?,
             values: values.collect::<Result<_>>()?,
             watermark: input.column_with_name(ROW_WATERMARK).filter(is_watermark).map(|(at, _)| at),
+            arrival: ahead.map(|ahead| ahead.find(input)).transpose()?,
             has_commands,
         })
     }
@@ -84,6 +88,7 @@ impl Columns {
         read.extend(of(&[self.time]));
         read.extend(of(&self.values));
         read.extend(of(self.watermark.as_slice()));
+        read.extend(of(self.arrival.map(|arrival| arrival.index).as_slice()));
         if self.has_commands {
             for column in AlertCommand::COLUMNS {
                 read.push(Arc::clone(batch::field_of(input, column)?));
@@ -124,7 +129,8 @@ impl Columns {
             }
         };
         let commands = if self.has_commands { Some(Commands::find(batch)?) } else { None };
-        Ok(Rows { keys, times, values, watermarks, commands })
+        let arrivals = self.arrival.map(|arrival| arrival.read(batch)).transpose()?;
+        Ok(Rows { keys, times, values, watermarks, arrivals, commands })
     }
 
     /// Emits a row for each change, if there are any.
@@ -173,6 +179,7 @@ pub(super) struct Rows<'a> {
     times: &'a TimestampMicrosecondArray,
     values: Vec<Float64Array>,
     watermarks: Option<&'a Int64Array>,
+    arrivals: Option<Arrivals<'a>>,
     commands: Option<Commands<'a>>,
 }
 
@@ -181,7 +188,7 @@ pub(super) enum Row<'a> {
     /// Readings of a time.
     Readings(EventTime),
     Command(Command<'a>),
-    /// Neither: it has no time, or cannot be understood.
+    /// Neither: it has no time, or one that is too far ahead, or cannot be understood.
     Nothing,
 }
 
@@ -192,13 +199,15 @@ impl<'a> Rows<'a> {
         {
             return commands.get(row).map_or(Row::Nothing, Row::Command);
         }
-        if self.times.is_valid(row) { Row::Readings(self.times.value(row)) } else { Row::Nothing }
+        let time = self.times.is_valid(row).then(|| self.times.value(row));
+        let is_ahead = |at| self.arrivals.as_ref().is_some_and(|known| known.is_ahead(row, at));
+        time.filter(|at| !is_ahead(*at)).map_or(Row::Nothing, Row::Readings)
     }
 
-    /// What the rule at `rule` reads.
+    /// What the rule at `rule` reads. NaN is no reading, as null is none.
     pub(super) fn value(&self, row: usize, rule: usize) -> Option<f64> {
         let values = self.values.get(rule)?;
-        values.is_valid(row).then(|| values.value(row))
+        values.is_valid(row).then(|| values.value(row)).filter(|value| !value.is_nan())
     }
 
     /// How far event time is at the row: by its own split, where rows tell, or by the stream.

@@ -97,8 +97,12 @@ impl Watched {
         self.advance(rules, index, fact, command.by, told);
     }
 
-    /// When something happens without another row.
+    /// When something happens without another row. Where the rules are others than before there is something to do at
+    /// once.
     pub(super) fn due(&self, rules: &Rules) -> EventTime {
+        if self.layout != rules.layout {
+            return EventTime::MIN;
+        }
         let slots = self.slots.iter().zip(&rules.all);
         let alerts = slots.filter_map(|(slot, rule)| slot.slot().due(&rule.policy));
         alerts.fold(self.forgotten_at(rules), EventTime::min)

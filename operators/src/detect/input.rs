@@ -11,14 +11,16 @@ use thalweg_core::operator::OpenContext;
 use thalweg_core::record::ColumnName;
 use thalweg_core::{Error, Result};
 
+use super::ahead::{Ahead, ArrivalColumn, Arrivals};
 use crate::batch;
 
-/// Which column is watched, by which keys, and when its readings were taken.
+/// Which column is watched, by which keys, when its readings were taken, and how far ahead a clock may be.
 #[derive(Debug, Clone)]
 pub(super) struct Watched {
     pub(super) keys: Vec<&'static str>,
     pub(super) event_time: ColumnName,
     pub(super) column: ColumnName,
+    pub(super) ahead: Option<Ahead>,
 }
 
 impl Watched {
@@ -28,12 +30,18 @@ impl Watched {
         column: impl Into<ColumnName>,
     ) -> Self {
         let keys = keys.into_iter().collect();
-        Self { keys, event_time: event_time.into(), column: column.into() }
+        Self { keys, event_time: event_time.into(), column: column.into(), ahead: None }
     }
 
     /// Where the columns are, if they can be read.
     pub(super) fn find(&self, input: &Schema) -> Result<Columns> {
-        Columns::find(input, &self.keys, self.event_time.0, self.column.0)
+        let keys = self.keys.iter().map(|key| batch::index_of(input, key));
+        Ok(Columns {
+            keys: keys.collect::<Result<_>>()?,
+            time: time_of(input, self.event_time.0)?,
+            value: number_of(input, self.column.0)?,
+            arrival: self.ahead.map(|ahead| ahead.find(input)).transpose()?,
+        })
     }
 
     /// The input's columns and those that are `added`, which tell about the watched value and so carry its marks.
@@ -55,6 +63,7 @@ pub(super) struct Columns {
     keys: Vec<usize>,
     time: usize,
     value: usize,
+    arrival: Option<ArrivalColumn>,
 }
 
 /// A batch's readings, a row each.
@@ -63,14 +72,10 @@ pub(super) struct Readings<'a> {
     pub(super) keys: Vec<(u64, Box<[u8]>)>,
     pub(super) times: &'a TimestampMicrosecondArray,
     pub(super) values: Float64Array,
+    arrivals: Option<Arrivals<'a>>,
 }
 
 impl Columns {
-    fn find(input: &Schema, keys: &[&str], time: &str, value: &str) -> Result<Self> {
-        let keys = keys.iter().map(|key| batch::index_of(input, key)).collect::<Result<_>>()?;
-        Ok(Self { keys, time: time_of(input, time)?, value: number_of(input, value)? })
-    }
-
     /// The readings, of keys that belong to the instance that asks.
     pub(super) fn read<'a>(
         &self,
@@ -88,15 +93,28 @@ impl Columns {
             .as_primitive_opt::<TimestampMicrosecondType>()
             .ok_or_else(changed)?;
         let values = numbers(batch::column(batch, self.value)?).ok_or_else(changed)?;
-        Ok(Readings { keys, times, values })
+        let arrivals = self.arrival.map(|arrival| arrival.read(batch)).transpose()?;
+        Ok(Readings { keys, times, values, arrivals })
     }
 }
 
 impl Readings<'_> {
-    /// When and how much, where both are known.
+    /// When and how much, where both are known and the clock may be right. NaN is no reading, as null is none.
     pub(super) fn of(&self, row: usize) -> Option<(i64, f64)> {
         let known = self.times.is_valid(row) && self.values.is_valid(row);
-        known.then(|| (self.times.value(row), self.values.value(row)))
+        let reading = known.then(|| (self.times.value(row), self.values.value(row)));
+        reading.filter(|(_, value)| !value.is_nan() && !self.is_ahead(row))
+    }
+
+    /// How many rows are of clocks that are too far ahead.
+    pub(super) fn ahead(&self) -> u64 {
+        let rows = if self.arrivals.is_some() { self.times.len() } else { 0 };
+        (0..rows).filter(|row| self.is_ahead(*row)).count() as u64
+    }
+
+    fn is_ahead(&self, row: usize) -> bool {
+        let Some(arrivals) = &self.arrivals else { return false };
+        self.times.is_valid(row) && arrivals.is_ahead(row, self.times.value(row))
     }
 }
 

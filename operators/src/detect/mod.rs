@@ -3,6 +3,7 @@
 //! [`Limit`] and [`Ewma`] judge single values, purely. [`Threshold`] and [`EwmaZScore`] are operators around them, for
 //! any numeric column and any key; [`crate::alert`] makes alerts of what they find.
 
+pub(crate) mod ahead;
 mod ewma;
 pub(crate) mod input;
 mod limit;

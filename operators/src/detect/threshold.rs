@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 use thalweg_core::operator::{
-    Collector, Context, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
+    Collector, Context, LeftOut, OpenContext, Operator, OperatorFactory, StateBlob, StateChunk,
 };
 use thalweg_core::record::ColumnName;
 use thalweg_core::state::KeyTable;
@@ -14,6 +14,7 @@ use thalweg_core::time::micros;
 use thalweg_core::{Error, Result};
 
 use super::Limit;
+use super::ahead::Ahead;
 use super::input::{Columns, Watched};
 use crate::alert::{Policy, Severity, Slot, State};
 use crate::batch;
@@ -26,10 +27,12 @@ const STATE_VERSION: u16 = 1;
 /// Watches one numeric column per key.
 ///
 /// **Shape**: of the input, the rows at which the limit has been crossed for `persist_for` (`raised` is true) and those
-/// at which it clears again (false), in turn per key; the columns are the input's and `raised`. Nulls are no readings.
+/// at which it clears again (false), in turn per key; the columns are the input's and `raised`. Nulls and NaN are no
+/// readings.
 ///
 /// **Time**: event time. The reading that confirms a crossed limit raises it; silence raises nothing. A reading older
-/// than the newest of its key changes nothing.
+/// than the newest of its key changes nothing; so a clock that is ahead mutes its key, unless [`Threshold::ahead`] says what
+/// is too far.
 ///
 /// **State**: a few bytes per key, for ever.
 ///
@@ -65,6 +68,14 @@ impl Threshold {
     #[must_use]
     pub fn persist_for(mut self, persist_for: Duration) -> Self {
         self.persist_for = persist_for;
+        self
+    }
+
+    /// Rows that claim to have happened more than `limit` after their `arrival`, a column of times, are not looked at, and
+    /// counted as dropped. One whose arrival is null is believed. Default: all are.
+    #[must_use]
+    pub fn ahead(mut self, arrival: impl Into<ColumnName>, limit: Duration) -> Self {
+        self.watched.ahead = Some(Ahead { arrival: arrival.into(), limit });
         self
     }
 }
@@ -134,6 +145,7 @@ impl Operator for Watching {
             readings.of(row).and_then(|reading| self.judge(hash, key, reading))
         });
         let told: BooleanArray = told.collect();
+        out.leave_out(LeftOut { dropped: readings.ahead(), ..LeftOut::default() });
         let changes = told.iter().map(|raised| Some(raised.is_some())).collect();
         let all: Vec<ArrayRef> =
             batch.columns().iter().cloned().chain([Arc::new(told) as _]).collect();
@@ -161,6 +173,7 @@ mod tests {
     use thalweg_core::testing::OperatorHarness;
 
     use super::*;
+    use crate::fixture::Instance;
 
     fn hot() -> Threshold {
         let limit = Limit::at_least(90.0).clears_at(80.0);
@@ -221,6 +234,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_number_confirms_nothing() {
+        let mut harness = harness(1);
+        harness.push(&batch(&[(1, 0, Some(95.0)), (1, 20, Some(f64::NAN))])).unwrap();
+        assert!(taken(&mut harness).is_empty());
+        harness.push(&batch(&[(1, 15, Some(91.0))])).unwrap();
+        assert_eq!(taken(&mut harness), [(1, 15, true)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_mutes_nobody_and_its_rows_are_counted() {
+        let rows = [
+            (1, 500, Some(20.0)),
+            (1, 101, None),
+            (1, 0, Some(95.0)),
+            (1, 10, Some(95.0)),
+            // No further than may be.
+            (1, 110, Some(20.0)),
+            // Nothing is known of its arrival.
+            (1, 800, Some(95.0)),
+            (1, 120, Some(95.0)),
+        ];
+        let arrivals = [0_i64, 0, 0, 10, 10].map(Some).into_iter().chain([None, Some(120)]);
+        let arrivals: ArrayRef = Arc::new(arrivals.collect::<TimestampMicrosecondArray>());
+        let plain = batch(&rows);
+        let names = plain.schema_ref().fields().iter().map(|field| field.name().as_str());
+        let columns = names.zip(plain.columns().iter().cloned()).chain([("arrival", arrivals)]);
+        let arrived = columns.map(|(name, column)| (name, column, true));
+        let arrived = RecordBatch::try_from_iter_with_nullable(arrived).unwrap();
+
+        let watched = hot().ahead(ColumnName("arrival"), Duration::from_micros(100));
+        let mut instance = Instance::new(&watched, &arrived.schema());
+        let emitted = instance.process(&arrived).unwrap();
+        let [(None, told)] = emitted.as_slice() else { panic!("{} batches", emitted.len()) };
+        let raised = told.column_by_name(RAISED).unwrap().as_boolean();
+        assert_eq!(raised, &BooleanArray::from(vec![true, false]));
+        assert_eq!(instance.dropped(), 2);
+    }
+
+    #[test]
     fn what_is_pending_survives_a_restore_at_another_parallelism() {
         let mut harness = harness(2);
         let pending: Vec<Row> = (0..20).map(|machine| (machine, 0, Some(95.0))).collect();
@@ -255,6 +307,7 @@ mod tests {
             Threshold::new(["machine"], ColumnName("celsius"), ColumnName("celsius"), limit),
             Threshold::new(["unknown"], ColumnName("at"), ColumnName("celsius"), limit),
             Threshold { limit: limit.clears_at(2.0), ..hot() },
+            hot().ahead(ColumnName("celsius"), Duration::ZERO),
         ] {
             assert!(wrong.output_schema(&input).is_err(), "{wrong:?}");
         }

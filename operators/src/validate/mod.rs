@@ -161,8 +161,9 @@ impl Validate {
         self
     }
 
-    /// Ends the job with [`thalweg_core::ErrorKind::InvalidRecord`], naming the most frequent codes, when more than `share` (0 to 1) of a subtask's
-    /// latest rows are rejected, judged over at least `rows` of them. Default: never.
+    /// Ends the job with [`thalweg_core::ErrorKind::InvalidRecord`], naming the most frequent codes, when more than `share`
+    /// (0 to 1; the graph does not build with another) of a subtask's latest rows are rejected, judged over at least `rows`
+    /// of them. Default: never.
     #[must_use]
     pub fn stop_above(mut self, share: f64, rows: u64) -> Self {
         self.limit = Some(Limit { share, rows });
@@ -207,6 +208,10 @@ impl OperatorFactory for Validate {
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         self.bind(input)?;
+        // Above a share of more than 1, or NaN, nothing ever is.
+        if self.limit.is_some_and(|limit| !(0.0..=1.0).contains(&limit.share)) {
+            return Err(Error::graph("the share above which to stop must be between 0 and 1"));
+        }
         if let Some(column) = self.decode_errors {
             let field = batch::field_of(input, column)?;
             let is_codes = matches!(field.data_type(), DataType::List(item) if *item.data_type() == DataType::Utf8);

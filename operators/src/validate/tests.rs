@@ -345,6 +345,9 @@ fn a_graph_with_a_wrong_rule_does_not_build() {
         (Validate::new().in_range("name", 0..=1, "c"), "column `name` is no number"),
         (Validate::new().decode_errors("problems"), "column `problems` is not in the input"),
         (Validate::new().decode_errors("name"), "column `name` must be a list of text"),
+        (Validate::new().stop_above(5.0, 1_000), "must be between 0 and 1"),
+        (Validate::new().stop_above(-0.1, 1_000), "must be between 0 and 1"),
+        (Validate::new().stop_above(f64::NAN, 1_000), "must be between 0 and 1"),
     ] {
         let message = refusal(&validate, &input);
         assert!(message.contains(why), "{message}");

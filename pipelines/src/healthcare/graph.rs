@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use thalweg_connectors::delta::{DeltaCommitter, DeltaSink};
+use thalweg_connectors::delta::{DeltaCommitter, DeltaSink, SchemaEvolution};
 use thalweg_core::connector::sink::Sink;
 use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
@@ -125,15 +125,20 @@ pub fn tapped_graph(
         let commands = sources.commands.map(|source| env.shared_source(COMMANDS, source));
         let observations = observations(events, &config.ranges);
         let changes = alerts(observations, commands, PatientAlerts::new(config)?);
-        changes.sink("alerts", DeltaSink::append(tables, ALERTS).single_writer());
+        changes.sink("alerts", delta(tables, ALERTS).single_writer());
         if let Some(topic) = topics.and_then(Topics::alerts) {
             changes.sink("alerts-topic", topic);
         }
     }
     let on_time = on_time(masked, tables, &config.time, tap);
-    let table = |path: &str| DeltaSink::append(tables, path).rank(GOLD_RANK).single_writer();
+    let table = |path: &str| delta(tables, path).rank(GOLD_RANK).single_writer();
     gold(on_time, &config.time, table);
     Ok(env.build()?)
+}
+
+/// A table. One of an older release gets the columns that are new since.
+fn delta(tables: &Arc<DeltaCommitter>, path: &str) -> DeltaSink {
+    DeltaSink::append(tables, path).schema_evolution(SchemaEvolution::AddColumns)
 }
 
 fn events<'env>(
@@ -153,7 +158,7 @@ fn bronze(events: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, key: &Arc
     events
         .apply("bronze-seal", Seal::new(Arc::clone(key), BRONZE))
         .transform::<Bronze>("bronze-columns", Project::to::<Bronze>())
-        .sink("bronze", DeltaSink::append(tables, BRONZE).uncompressed([Bronze::PAYLOAD.name()]));
+        .sink("bronze", delta(tables, BRONZE).uncompressed([Bronze::PAYLOAD.name()]));
 }
 
 fn quarantine(
@@ -163,9 +168,8 @@ fn quarantine(
     topics: Option<&Topics>,
     key: &Arc<MasterKey>,
 ) {
-    let table = DeltaSink::append(tables, QUARANTINE)
-        .uncompressed([Quarantine::PAYLOAD.name()])
-        .single_writer();
+    let table =
+        delta(tables, QUARANTINE).uncompressed([Quarantine::PAYLOAD.name()]).single_writer();
     let rows = rejected
         .apply("quarantine-seal", Seal::new(Arc::clone(key), QUARANTINE))
         .transform::<Quarantine>("quarantine-columns", Project::to::<Quarantine>());
@@ -178,7 +182,7 @@ fn quarantine(
 
 fn silver(valid: DataStream<'_, Event>, tables: &Arc<DeltaCommitter>, topics: Option<&Topics>) {
     let rows = valid.transform::<Silver>("silver-columns", Project::to::<Silver>());
-    rows.sink("silver", DeltaSink::append(tables, SILVER));
+    rows.sink("silver", delta(tables, SILVER));
     if let Some(mirror) = topics.and_then(Topics::mirror) {
         rows.sink("mirror", mirror);
     }
@@ -234,7 +238,7 @@ fn on_time<'env>(
     judged
         .side_output(&LATE)
         .transform::<Silver>("late-columns", Project::to::<Silver>())
-        .sink("late", DeltaSink::append(tables, LATE_EVENTS).single_writer());
+        .sink("late", delta(tables, LATE_EVENTS).single_writer());
     judged
 }
 

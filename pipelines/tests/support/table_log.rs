@@ -154,6 +154,16 @@ pub(crate) fn drop_a_column(table: &Path, column: &str) {
     });
 }
 
+/// How often a table's columns or settings were written down, and the names of the columns in the end.
+pub(crate) fn columns(table: &Path) -> (usize, Vec<String>) {
+    let all: Vec<Value> =
+        actions(table).into_iter().filter_map(|a| a.get("metaData").cloned()).collect();
+    let text = all.last().unwrap()["schemaString"].as_str().unwrap();
+    let schema: Value = serde_json::from_str(text).unwrap();
+    let fields = schema["fields"].as_array().unwrap().iter();
+    (all.len(), fields.map(|field| field["name"].as_str().unwrap().to_owned()).collect())
+}
+
 /// Changes the fields of a table's schema, as the log has them.
 pub(crate) fn change_columns(table: &Path, change: impl FnOnce(&mut Vec<Value>)) {
     let mut newest_first = actions(table).into_iter().rev();

@@ -13,7 +13,7 @@ use thalweg_core::connector::sink::{Target, TargetExpectation, TargetStatus};
 use thalweg_core::connector::source::Split;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::failpoint;
-use thalweg_core::graph::{JobGraph, Node, NodeKind, groupings};
+use thalweg_core::graph::{JobGraph, Node, NodeKind, groupings, key_types};
 use thalweg_core::operator::StateBlob;
 use thalweg_core::time::Clock;
 use thalweg_core::{CheckpointId, Error, ErrorKind, OperatorUid, Result};
@@ -383,8 +383,22 @@ fn check_groupings(fingerprint: &[String], manifest: &Manifest) -> Result<()> {
                 text(before)
             )));
         }
+        let (before, now) = (key_types(&manifest.fingerprint, uid), key_types(fingerprint, uid));
+        let mut pairs = before
+            .iter()
+            .filter_map(|(column, before)| now.get(column).map(|now| (column, *before, *now)));
+        if let Some((column, before, now)) = pairs.find(|(_, before, now)| !is_kept(before, now)) {
+            return Err(Error::incompatible(format!(
+                "the checkpoint holds state of node `{uid}` by `{column}` of type {before}, which the graph has as {now}: give the column its type back, or begin anew with --fresh"
+            )));
+        }
     }
     Ok(())
+}
+
+/// Whether keys of a type are the same keys in another. All integers are stored alike: only to wider ones is none lost.
+fn is_kept(before: &str, now: &str) -> bool {
+    before == now || (before, now) == ("Int32", "Int64")
 }
 
 /// A sink that the manifest does not know gets a target of its own; one that the graph lost is forgotten.
@@ -417,4 +431,55 @@ async fn add_new_sinks(context: &JobContext, manifest: &mut Manifest) -> Result<
     }
     manifest.sinks = sinks;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::SubtaskIndex;
+    use thalweg_core::checkpoint::manifest::StateFile;
+    use thalweg_core::key::KeyGroupRange;
+
+    use super::*;
+    use crate::checkpoint::sample::manifest;
+
+    /// Of a job that counts by ward, which is a column of `ward`.
+    fn fingerprint(ward: &str) -> Vec<String> {
+        vec![
+            format!("source readings -> patient:Int64,ward:{ward},at:Int64"),
+            "operator count -> n:Int64".to_owned(),
+            r#"edge readings[] -> count Hash(["ward"])"#.to_owned(),
+        ]
+    }
+
+    #[test]
+    fn keys_of_another_type_are_refused_unless_each_is_the_same_key_in_it() {
+        let state = StateFile {
+            uid: OperatorUid::new("count").unwrap(),
+            subtask: SubtaskIndex(0),
+            key_groups: KeyGroupRange { start: 0, end: 8 },
+            path: "state/count".into(),
+            sha256: String::new(),
+            bytes: 0,
+        };
+        let check = |before: &str, now: &str| {
+            let (fingerprint, state) = (fingerprint(before), vec![state.clone()]);
+            let manifest = Manifest { fingerprint, state, ..manifest(1) };
+            check_groupings(&self::fingerprint(now), &manifest)
+        };
+        for (before, now) in [
+            ("Utf8", "Utf8"),
+            ("Int32", "Int64"),
+            // Written by another release.
+            ("Timestamp(Microsecond, None)", r#"Timestamp(µs, "UTC")"#),
+        ] {
+            check(before, now).unwrap();
+        }
+        for (before, now) in [("Utf8", "Int64"), ("Int64", "Int32"), ("Boolean", "Utf8")] {
+            let told = check(before, now).unwrap_err();
+            assert_eq!(told.kind(), ErrorKind::IncompatibleState, "{told}");
+            let says =
+                format!("node `count` by `ward` of type {before}, which the graph has as {now}:");
+            assert!(told.to_string().contains(&says), "{told}");
+        }
+    }
 }

@@ -6,11 +6,7 @@ use std::time::Duration;
 use super::world::Mutation;
 
 /// How long a transaction may be open.
-const OPEN: Duration = Duration::from_mins(1);
-
-/// Checkpoints behind which a process has looked at the markers and not tried to write one, until that one is forgotten. No
-/// measure of time: a job may be dead for as long as its seed likes, and a seed is over long before a day of failures is.
-const LIFE: u64 = 4;
+pub(super) const OPEN: Duration = Duration::from_mins(1);
 
 /// Why it does not do what it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +48,6 @@ pub(super) struct Broker {
     log: Vec<(Vec<i64>, Outcome)>,
     /// Where the marker of each id was, one after the other.
     markers: BTreeMap<String, Vec<u64>>,
-    /// The newest checkpoint behind which a process has looked at the markers.
-    newest: u64,
-    /// For how many checkpoints one has, now and when each marker was last written, or tried to be. A process that publishes and
-    /// dies before it looks is no time that passed.
-    rounds: u64,
-    written: BTreeMap<String, u64>,
     producers: BTreeMap<String, Producer>,
 }
 
@@ -85,7 +75,6 @@ impl Broker {
                     end(&mut self.log, &transaction, Outcome::Committed);
                     if let Some(marker) = transaction.marker {
                         self.markers.entry(id.clone()).or_default().push(marker);
-                        self.written.insert(id.clone(), self.rounds);
                     }
                 }
                 None if transaction.began + OPEN <= now => {
@@ -107,12 +96,11 @@ impl Broker {
         if mutation != Mutation::NoProducerFence {
             producer.epoch += 1;
         }
-        if mutation == Mutation::NoAbort {
-            return Ok((producer.epoch, false));
-        }
         let left = producer.transaction.take();
         if let Some(left) = &left {
             end(&mut self.log, left, Outcome::Aborted);
+            let torn = left.marker.filter(|_| mutation == Mutation::TornTransaction);
+            self.markers.entry(id.to_owned()).or_default().extend(torn);
         }
         Ok((producer.epoch, left.is_some()))
     }
@@ -176,22 +164,13 @@ impl Broker {
         if stable && transaction.is_some_and(|t| t.marker.is_some()) {
             return Err(Refusal::Busy);
         }
-        let written = self.written.get(id).copied().unwrap_or(self.rounds);
-        let last = self.markers.get(id).and_then(|all| all.last().copied());
-        Ok(last.filter(|_| self.rounds - written <= LIFE))
+        Ok(self.markers.get(id).and_then(|all| all.last().copied()))
     }
 
-    /// A process looks at the markers behind this published checkpoint.
-    pub(super) fn looked(&mut self, number: u64) {
-        if number > self.newest {
-            self.newest = number;
-            self.rounds += 1;
-        }
-    }
-
-    /// A marker could not be written.
-    pub(super) fn tried(&mut self, id: &str) {
-        self.written.insert(id.to_owned(), self.rounds);
+    /// Behind its last message; `settled`: before the first one whose transaction is open.
+    pub(super) fn end_of_log(&self, settled: bool) -> i64 {
+        let open = self.log.iter().position(|(_, outcome)| settled && *outcome == Outcome::Open);
+        open.unwrap_or(self.log.len()) as i64
     }
 
     /// What a reader of committed messages sees: nothing behind one whose transaction is open.

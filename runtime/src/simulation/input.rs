@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::SchemaRef;
 use thalweg_connectors::delta::DeltaSink;
+use thalweg_connectors::kafka::KafkaSink;
 use thalweg_core::connector::sink::Sink;
 use thalweg_core::connector::source::{Polled, Source, SourceReader, Split, SplitBatch};
 use thalweg_core::graph::{JobGraph, StreamEnvironment};
@@ -20,10 +23,10 @@ use thalweg_core::time::Clock;
 use thalweg_core::watermark::WatermarkStrategy;
 use thalweg_core::{Record, Result, Watermark};
 
+use super::cluster;
 use super::lake;
 use super::lines::Lines;
 use super::tables::{Hand, Table};
-use super::topic::Topic;
 use super::world::{Backing, World};
 
 pub(super) const PARTITIONS: i64 = 5;
@@ -250,6 +253,31 @@ impl Operator for Watching {
     }
 }
 
+/// The rows at the beginning: a sink of which the marker must outlive that.
+#[derive(Debug, Clone)]
+struct Early;
+
+impl OperatorFactory for Early {
+    fn describe(&self) -> String {
+        "early".to_owned()
+    }
+    fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        Ok(Arc::clone(input))
+    }
+    fn create(&self, _: OpenContext) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Operator for Early {
+    fn process(&mut self, batch: RecordBatch, _: &Context<'_>, out: &mut Collector) -> Result<()> {
+        let positions = batch.column_by_name("position").unwrap().as_primitive::<Int64Type>();
+        let early: BooleanArray = positions.iter().map(|p| p.map(|p| p < EARLY)).collect();
+        out.emit(arrow_select::filter::filter_record_batch(&batch, &early).unwrap());
+        Ok(())
+    }
+}
+
 pub(super) fn graph(world: &Arc<World>, process: u64) -> JobGraph {
     let recovering = Arc::new(AtomicBool::new(false));
     let hand = Hand { world: Arc::clone(world), process, recovering };
@@ -281,9 +309,10 @@ fn build(
         .watermarks(strategy)
         .apply("watch-rows", Watch(Arc::clone(world)));
     rows.sink("raw", raw);
-    let topic = Topic::new(hand.clone());
-    rows.sink("quiet", topic.quiet());
-    rows.sink("topic", topic);
+    let topics = cluster::committer(world, hand.process);
+    let topic = || KafkaSink::exactly_once(&topics, "rows");
+    rows.sink("topic", topic());
+    rows.apply("early", Early).sink("quiet", topic());
     rows.key_by(Row::KEY)
         .process("count", CountWindows)
         .apply("watch-counts", Watch(Arc::clone(world)))

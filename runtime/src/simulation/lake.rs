@@ -19,7 +19,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use thalweg_connectors::delta::DeltaCommitter;
 use thalweg_connectors::testing::faulty_store::{Faults, Verdict, faulty};
-use thalweg_connectors::testing::{InPlace, work_in_place};
+use thalweg_connectors::testing::work_in_place;
 use thalweg_core::CheckpointId;
 use thalweg_core::connector::sink::BoxFuture;
 use thalweg_objects::{Place, Remote};
@@ -28,7 +28,7 @@ use super::tables::rows;
 use super::world::{Entry, Fault, World};
 
 /// Two in so many requests go wrong.
-const SIDES: u32 = 300;
+pub(super) const SIDES: u32 = 300;
 pub(super) const TABLES: [&str; 2] = ["raw", "counts"];
 
 /// The store of all processes.
@@ -51,6 +51,10 @@ impl Lake {
         Self { objects: Arc::default(), remote, thread, refusing: AtomicBool::new(false) }
     }
 
+    pub(super) fn refuse(&self, refusing: bool) {
+        self.refusing.store(refusing, Ordering::Relaxed);
+    }
+
     fn is_here(&self) -> bool {
         std::thread::current().id() == self.thread
     }
@@ -62,31 +66,13 @@ impl Lake {
     }
 }
 
-/// The committer of one process; its tables' blocking work is a step of `world` from now on.
+/// The committer of one process.
 pub(super) fn committer(world: &Arc<World>, process: u64) -> Arc<DeltaCommitter> {
     let lake = world.lake();
-    work_in_place(Some(Arc::new(Steps(Arc::clone(world)))));
     let requests = Arc::new(Requests { world: Arc::clone(world), process });
     let store = faulty(Arc::clone(&lake.objects) as Arc<dyn ObjectStore>, requests);
     // So often that it happens beside commits.
     Arc::new(DeltaCommitter::on_store(lake.remote.clone(), store).checkpoint_every(8))
-}
-
-struct Steps(Arc<World>);
-
-impl InPlace for Steps {
-    fn begin(&self) -> BoxFuture<'_, ()> {
-        async move {
-            self.0.brief().await;
-            let refuses = self.0.ask(0, 10, SIDES) != Fault::None;
-            self.0.lake().refusing.store(refuses, Ordering::Relaxed);
-        }
-        .boxed()
-    }
-
-    fn end(&self) {
-        self.0.lake().refusing.store(false, Ordering::Relaxed);
-    }
 }
 
 /// What one process asks of the store.

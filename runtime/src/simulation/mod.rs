@@ -2,8 +2,8 @@
 //!
 //! Real: the job with its restarts, deployment, coordinator actor, source loops, exchange, alignment, task loops, keyed
 //! state and timers, watermarks, checkpoint store, recovery, garbage collection, finishing, fences, rows that are staged in
-//! the checkpoint. Played: the partitioned log, the checkpoint store, the tables' log and the writers that stage for it, a
-//! broker and the transactions of a topic's sink. Once more with Delta tables (`lake`) and a file (`lines`) in the place of
+//! the checkpoint, the sinks to a topic with their committer, which sends those rows in transactions. Played: the partitioned
+//! log, the checkpoint store, the tables' log and the writers that stage for it, the brokers. Once more with Delta tables (`lake`) and a file (`lines`) in the place of
 //! tables and log, by the connectors for them: then only the store of the tables is played. A process is a `LocalSet`: dropping it kills all of it at once, not
 //! polling it is a SIGSTOP. Faults, delays, kills, freezes and the parallelism of each successor come from the seed.
 //!
@@ -14,16 +14,16 @@
 
 mod audit;
 mod broker;
+mod cluster;
 mod director;
 mod input;
 mod lake;
 mod lines;
 mod refusal;
-mod sessions;
 mod stalls;
+mod steps;
 mod stores;
 mod tables;
-mod topic;
 mod world;
 
 use thalweg_core::testing::simulation::{
@@ -103,21 +103,11 @@ fn a_job_without_a_fence_is_noticed() {
 }
 
 #[test]
-fn a_sink_that_does_not_look_at_its_marker_is_noticed() {
-    is_noticed(Mutation::NoMarker);
-}
-
-#[test]
-fn a_producer_that_leaves_a_transaction_open_is_noticed() {
-    is_noticed(Mutation::NoAbort);
+fn a_marker_that_moves_without_its_messages_is_noticed() {
+    is_noticed(Mutation::TornTransaction);
 }
 
 #[test]
 fn a_producer_that_fences_nobody_is_noticed() {
     is_noticed(Mutation::NoProducerFence);
-}
-
-#[test]
-fn a_marker_that_only_sessions_of_commits_keep_alive_is_noticed() {
-    is_noticed(Mutation::NoMemory);
 }

@@ -8,6 +8,7 @@ use thalweg_core::Result;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::time::Clock;
 
+use super::steps;
 use super::tables::{self, append};
 use super::world::{Fault, Mutation, World, lost};
 use crate::checkpoint::storage::{CheckpointStorage, Created};
@@ -28,6 +29,14 @@ impl SimStorage {
         self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn touch(&self, what: u64) -> Fault {
+        // Others are steps already.
+        if steps::is_beside() && steps::lives() {
+            steps::wait(self.world.delay(200));
+        }
+        self.world.touch(self.process, what)
+    }
+
     fn commit_first(&self, bytes: &[u8]) {
         let pending = Manifest::decode(bytes).map(|m| m.pending).unwrap_or_default();
         for pending in pending.into_iter().filter(|p| p.kind == tables::KIND) {
@@ -42,7 +51,7 @@ impl CheckpointStorage for SimStorage {
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Created {
-        let fault = self.world.touch(self.process, 1);
+        let fault = self.touch(1);
         let number = Manifest::number_of(name);
         if number.is_some() && self.world.mutation == Mutation::CommitFirst {
             self.commit_first(bytes);
@@ -76,7 +85,7 @@ impl CheckpointStorage for SimStorage {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        if self.world.touch(self.process, 2) != Fault::None {
+        if self.touch(2) != Fault::None {
             return Err(lost());
         }
         if let Some(bytes) = self.believed().get(name) {
@@ -86,7 +95,7 @@ impl CheckpointStorage for SimStorage {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>> {
-        if self.world.touch(self.process, 3) != Fault::None {
+        if self.touch(3) != Fault::None {
             return Err(lost());
         }
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
@@ -108,7 +117,7 @@ impl CheckpointStorage for SimStorage {
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        let fault = self.world.touch(self.process, 4);
+        let fault = self.touch(4);
         if fault != Fault::Before {
             self.world.inner().objects.remove(name);
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
+use thalweg_connectors::testing::work_in_place;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::PendingCommit;
 use thalweg_core::testing::simulation::Dice;
@@ -14,8 +15,9 @@ use thalweg_core::time::Clock;
 use thalweg_core::{CheckpointId, Error, counters};
 
 use super::broker::Broker;
-use super::lake::Lake;
+use super::lake::{self, Lake};
 use super::lines;
+use super::steps::{self, Steps};
 
 /// How long a request hangs that does, or a process that is stopped.
 pub(super) const STALL: Duration = Duration::from_secs(30);
@@ -30,14 +32,10 @@ pub(super) enum Mutation {
     CommitFirst,
     /// Another's manifest is taken for ours.
     NoFence,
-    /// A sink sends its rows to the topic without looking at the marker.
-    NoMarker,
-    /// A new producer leaves open what an earlier one left open.
-    NoAbort,
+    /// The marker of a transaction counts that a new producer aborts.
+    TornTransaction,
     /// A new producer does not fence the ones before it.
     NoProducerFence,
-    /// A start does not remember where it found a marker.
-    NoMemory,
 }
 
 /// What the job reads and writes, beside the topic.
@@ -158,6 +156,7 @@ impl World {
         let inner = Mutex::new(inner);
         let world = Arc::new(Self { inner, mutation, backing, real, rows, start });
         HERE.with(|here| *here.borrow_mut() = Some(Arc::clone(&world)));
+        work_in_place(Some(Arc::new(Steps(Arc::clone(&world)))));
         world
     }
 
@@ -184,6 +183,9 @@ impl World {
 
     /// As [`World::touch`]; two in `sides` go wrong.
     pub(super) fn ask(&self, process: u64, what: u64, sides: u32) -> Fault {
+        if !steps::lives() {
+            return Fault::Before;
+        }
         let now = self.monotonic();
         let mut inner = self.inner();
         let fault = match inner.dice.fault(sides) {
@@ -223,6 +225,17 @@ impl World {
         inner.halts.is_some_and(|step| step <= inner.steps)
     }
 
+    /// No marker says what no manifest decided; one that is written again was looked at.
+    pub(super) fn audit_marker(&self, app_id: &str, number: CheckpointId) {
+        if self.inner().broker.has_marked(app_id, number.0) {
+            return;
+        }
+        let manifests = self.manifests(number);
+        if !manifests.iter().flat_map(|m| &m.pending).any(|pending| pending.app_id == app_id) {
+            self.violation(format!("{app_id} was marked with {number}, which nobody decided"));
+        }
+    }
+
     /// Nothing is committed that no manifest decided.
     pub(super) fn audit_commit(&self, pending: &PendingCommit) {
         if !self.manifests(pending.checkpoint).iter().any(|m| m.pending.contains(pending)) {
@@ -247,6 +260,19 @@ impl World {
             Some(_) => inner.dice.choose(20),
         };
         Duration::from_millis(millis)
+    }
+
+    /// A connector's piece of blocking work begins.
+    pub(super) fn begin_step(&self) {
+        if let Some((lake, _)) = &self.real {
+            lake.refuse(self.ask(0, 10, lake::SIDES) != Fault::None);
+        }
+    }
+
+    pub(super) fn end_step(&self) {
+        if let Some((lake, _)) = &self.real {
+            lake.refuse(false);
+        }
     }
 
     pub(super) async fn dawdle(&self) {

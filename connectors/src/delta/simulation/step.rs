@@ -18,7 +18,7 @@ use thalweg_core::connector::sink::BoxFuture;
 
 use super::store::{SimStore, entry, hint, log, no_answer};
 use super::world::World;
-use crate::delta::in_place::InPlace;
+use crate::in_place::InPlace;
 
 /// Which of the kernel's requests get no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

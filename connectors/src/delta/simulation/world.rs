@@ -14,7 +14,7 @@ use thalweg_objects::{Place, Remote};
 
 use super::audit::Entry;
 use super::step::Step;
-use crate::delta::in_place::{InPlace, work_in_place};
+use crate::in_place::{InPlace, work_in_place};
 
 pub(super) const TABLE: &str = "events";
 pub(super) const APP: &str = "job/chain/0/silver";

@@ -10,10 +10,11 @@ use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thalweg_core::{CheckpointId, Error, Result};
 
-use super::cluster::{Answer, Cluster, Ends, FoundTopic, Reading, Refusal, Transactions, attempts};
+use super::cluster::{
+    Answer, BrokerLimits, Cluster, Ends, FoundTopic, Message, Reading, Refusal, Transactions,
+    attempts,
+};
 use super::config::KafkaSinkConfig;
-use super::limits::BrokerLimits;
-use super::messages::Message;
 use super::sessions::locked;
 use crate::clock::{instant, now_micros};
 use crate::kafka::config::KafkaConfig;

@@ -5,9 +5,6 @@ use std::time::{Duration, Instant};
 
 use thalweg_core::{CheckpointId, Error, Result};
 
-use super::limits::BrokerLimits;
-use super::messages::Message;
-
 /// Sessions that one commit may use up before the attempt is given up.
 pub(super) const TRIES: u32 = 3;
 /// Calls until a step is given up.
@@ -16,29 +13,56 @@ const CALLS: u32 = 6;
 /// refuses at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// One message, borrowed from a batch of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// `None`: without a key.
+    pub key: Option<&'a [u8]>,
+    /// A JSON object.
+    pub value: &'a [u8],
+    /// `None`: when it is sent.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// What brokers allow; `None` where they do not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BrokerLimits {
+    /// How long a transaction may be open.
+    pub transaction: Option<Duration>,
+    /// How long an offset is remembered.
+    pub retention: Option<Duration>,
+}
+
+impl BrokerLimits {
+    /// Of brokers that are played.
+    pub const NONE: Self =
+        Self { transaction: Some(Duration::MAX), retention: Some(Duration::MAX) };
+}
+
 /// A call that did not come to its end. Whether it was done is unknown.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub struct Refusal {
     /// The same call again goes on where this one stood.
-    pub(super) may_pass: bool,
-    pub(super) error: Error,
+    pub may_pass: bool,
+    /// Why, in our words.
+    pub error: Error,
 }
 
 /// What a call came to.
-pub(super) type Answer<T> = std::result::Result<T, Refusal>;
+pub type Answer<T> = std::result::Result<T, Refusal>;
 
 /// A topic as it was found.
 #[derive(Debug)]
-pub(super) struct FoundTopic {
+pub struct FoundTopic {
     /// Empty where brokers give their cluster no id.
-    pub(super) cluster: String,
+    pub cluster: String,
     /// The longest message that it takes, if the brokers tell.
-    pub(super) limit: Option<usize>,
+    pub limit: Option<usize>,
 }
 
 /// What reading does about transactions that are open or being ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
+pub enum Reading {
     /// Wait for their outcome.
     Settled,
     /// Do not: a dead process may have left one that only the broker's timeout or the next session ends.
@@ -46,7 +70,7 @@ pub(super) enum Reading {
 }
 
 /// The brokers, and the clock that their patience is compared with. Blocking.
-pub(super) trait Cluster: Send + Sync {
+pub trait Cluster: Send + Sync {
     /// A topic; one that is missing is made first where `create` says so.
     fn topic(&self, topic: &str, create: bool) -> Result<Option<FoundTopic>>;
 
@@ -59,20 +83,24 @@ pub(super) trait Cluster: Send + Sync {
     /// The newest checkpoint that was sent to a topic.
     fn marker(&self, topic: &str, app_id: &str, reading: Reading) -> Result<Option<CheckpointId>>;
 
+    /// By their clock.
     fn now(&self) -> Instant;
 
+    /// Lets that time pass.
     fn wait(&self, pause: Duration);
 }
 
 /// A producer of transactions and the marker beside it. Blocking.
-pub(super) trait Transactions: Send {
+pub trait Transactions: Send {
     /// Ends whatever an earlier producer left open, and from now on refuses it.
     fn init(&self) -> Answer<()>;
+    /// Begins a transaction.
     fn begin(&self) -> Answer<()>;
     /// Queues a message. An earlier one that could not be delivered is told here or by the commit.
     fn send(&self, message: Message<'_>) -> Result<()>;
     /// Moves the marker to `n`, within the transaction.
     fn mark(&self, n: CheckpointId) -> Answer<()>;
+    /// Ends the transaction: what was sent and the marker are to be seen, both or neither.
     fn commit(&self) -> Answer<()>;
     /// A courtesy to readers: what a session leaves open the next one ends.
     fn abort(&self);
@@ -88,13 +116,16 @@ pub(super) trait Transactions: Send {
 }
 
 /// Looks where each partition of a topic ends. Blocking.
-pub(super) trait Ends {
+pub trait Ends {
     /// Behind its last message, or before the first transaction that is open.
     fn look(&self, reading: Reading) -> Answer<BTreeMap<i32, i64>>;
 }
 
 /// Calls again as long as that helps.
-pub(super) fn attempts<T>(cluster: &dyn Cluster, mut call: impl FnMut() -> Answer<T>) -> Result<T> {
+///
+/// # Errors
+/// That of the last call.
+pub fn attempts<T>(cluster: &dyn Cluster, mut call: impl FnMut() -> Answer<T>) -> Result<T> {
     let mut calls = 0;
     loop {
         match call() {

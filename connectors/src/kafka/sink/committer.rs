@@ -25,6 +25,7 @@ use super::sessions::{Sessions, locked};
 #[cfg(test)]
 use super::simulation::mutation;
 use super::staged::unpack;
+use crate::background;
 use crate::kafka::{client, producer};
 
 /// Commits to the topics of one cluster.
@@ -42,13 +43,23 @@ pub(super) struct Shared {
     /// The longest message of each topic that was opened.
     limits: Mutex<HashMap<String, usize>>,
     /// What the brokers allow.
-    allowed: AskedLimits,
+    allowed: Arc<AskedLimits>,
 }
 
 impl KafkaCommitter {
     /// Serves the topics of a cluster. Brokers are not contacted yet.
     pub fn new(config: KafkaSinkConfig) -> Self {
         let cluster = Arc::new(Brokers::new(config.clone()));
+        Self::over(config, cluster)
+    }
+
+    /// Serves the topics of `cluster`, which stands for the one that `config` names.
+    #[cfg(feature = "test-util")]
+    pub fn on_cluster(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
+        Self::over(config, cluster)
+    }
+
+    fn over(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
         Self { shared: Arc::new(Shared::new(config, cluster)) }
     }
 
@@ -83,21 +94,15 @@ impl KafkaCommitter {
         work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let shared = Arc::clone(&self.shared);
-        let done = tokio::task::spawn_blocking(move || work(&shared)).await;
-        done.map_err(|_| Error::internal("work for kafka panicked"))?
+        background::waiting("work for kafka", move || work(&shared)).await?
     }
 }
 
 impl Shared {
     pub(super) fn new(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
-        let sessions = Sessions::new(config.clone(), Arc::clone(&cluster));
-        Self {
-            config,
-            cluster,
-            sessions,
-            limits: Mutex::default(),
-            allowed: AskedLimits::default(),
-        }
+        let allowed = Arc::<AskedLimits>::default();
+        let sessions = Sessions::new(config.clone(), Arc::clone(&cluster), Arc::clone(&allowed));
+        Self { config, cluster, sessions, limits: Mutex::default(), allowed }
     }
 
     pub(super) fn open(
@@ -286,7 +291,52 @@ impl fmt::Debug for KafkaCommitter {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::kafka::sink::cluster::{FoundTopic, Transactions};
+    use crate::kafka::sink::limits::BrokerLimits;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    /// Brokers that remember an offset for a day.
+    struct Forgetful;
+
+    impl Cluster for Forgetful {
+        fn topic(&self, _: &str, _: bool) -> Result<Option<FoundTopic>> {
+            Ok(Some(FoundTopic { cluster: String::new(), limit: None }))
+        }
+
+        fn broker_limits(&self, _: &str, _: &FoundTopic) -> Result<BrokerLimits> {
+            Ok(BrokerLimits { transaction: None, retention: Some(DAY) })
+        }
+
+        fn producer(&self, _: &str, _: &str) -> Result<Box<dyn Transactions>> {
+            Err(Error::internal("nobody asks"))
+        }
+
+        fn marker(&self, _: &str, _: &str, _: Reading) -> Result<Option<CheckpointId>> {
+            Ok(None)
+        }
+
+        fn now(&self) -> Instant {
+            crate::clock::instant()
+        }
+
+        fn wait(&self, _: Duration) {}
+    }
+
+    #[test]
+    fn markers_are_written_again_sooner_where_brokers_forget_them_sooner() {
+        let shared = Shared::new(KafkaSinkConfig::new("b:1"), Arc::new(Forgetful));
+        assert_eq!(shared.sessions.every(), DAY);
+        let definition = json!({ "exactly_once": true });
+        let target = Target { kind: KIND.to_owned(), path: "t".to_owned(), definition };
+        shared.open(&target, "job/chain/0/sink", &TargetExpectation::default()).unwrap();
+        assert_eq!(shared.sessions.every(), DAY / 2);
+    }
 
     #[test]
     fn batches_of_a_producer_without_transactions_fit_into_their_topic() {

@@ -15,8 +15,9 @@ use thalweg_core::connector::sink::{BoxFuture, SinkWriter, Staged};
 use thalweg_core::{CheckpointId, Error, Result};
 use tokio::sync::Notify;
 
+use super::cluster::Message;
 use super::config::MESSAGE_TIMEOUT;
-use super::messages::{Message, MessageFormat, messages};
+use super::messages::{MessageFormat, messages};
 use crate::clock::now_micros;
 use crate::kafka::client;
 

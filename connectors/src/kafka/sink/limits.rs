@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thalweg_core::{Error, Result};
 
+use super::cluster::BrokerLimits;
 use super::config::KafkaSinkConfig;
 use super::sessions::locked;
 
@@ -19,20 +20,7 @@ const RETENTION: &str = "offsets.retention.minutes";
 /// a write that failed is made up for.
 const WRITES: u32 = 2;
 
-/// What brokers allow; `None` where they do not tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct BrokerLimits {
-    /// How long a transaction may be open.
-    pub(super) transaction: Option<Duration>,
-    /// How long an offset is remembered.
-    pub(super) retention: Option<Duration>,
-}
-
 impl BrokerLimits {
-    /// Of brokers that are played.
-    pub(super) const NONE: Self =
-        Self { transaction: Some(Duration::MAX), retention: Some(Duration::MAX) };
-
     /// Those among a broker's settings.
     pub(super) fn of(settings: &BTreeMap<String, String>) -> Self {
         let number = |name: &str| settings.get(name)?.trim().parse::<u64>().ok();
@@ -63,20 +51,26 @@ impl BrokerLimits {
                 most.as_millis()
             )));
         }
-        let least = config.marker_refresh.saturating_mul(WRITES);
+        // A marker that is due waits for a commit of the job, which may take as long.
+        let least = config.transaction_timeout.saturating_mul(WRITES);
         if let Some(kept) = self.retention
             && kept < least
         {
             return Err(Error::config(format!(
                 "{RETENTION} of kafka at {servers} is {}, too short for a kafka sink, whose marker is an offset that is \
-                 written again every {} s: raise it to at least {}, or lower marker_refresh to {} s",
+                 written between transactions of up to {} s: raise it to at least {}, or lower transaction_timeout",
                 kept.as_secs() / 60,
-                config.marker_refresh.as_secs_f64(),
-                least.as_millis().div_ceil(60_000),
-                (kept / WRITES).as_secs_f64()
+                config.transaction_timeout.as_secs_f64(),
+                least.as_millis().div_ceil(60_000)
             )));
         }
         Ok(())
+    }
+
+    /// After how long a marker is written again: as a sink asks for, or sooner where brokers would forget it.
+    fn refresh(self, config: &KafkaSinkConfig) -> Duration {
+        let forgotten = self.retention.unwrap_or(Duration::MAX);
+        config.marker_refresh.min(forgotten / WRITES)
     }
 }
 
@@ -100,6 +94,11 @@ impl AskedLimits {
         drop(asked);
         limits.check(config)
     }
+
+    /// After how long a marker is written again, by what is known of the brokers.
+    pub(super) fn refresh(&self, config: &KafkaSinkConfig) -> Duration {
+        locked(&self.0).unwrap_or_default().refresh(config)
+    }
 }
 
 fn told(config: &KafkaSinkConfig, answer: Result<BrokerLimits>) -> Result<BrokerLimits> {
@@ -112,6 +111,16 @@ fn told(config: &KafkaSinkConfig, answer: Result<BrokerLimits>) -> Result<Broker
                     servers,
                     "kafka does not tell {untold}, so a sink's transaction_timeout and marker_refresh are not compared with \
                      them: grant DESCRIBE_CONFIGS on the cluster, or compare them yourself"
+                );
+            }
+            let refresh = limits.refresh(config);
+            if refresh < config.marker_refresh {
+                tracing::warn!(
+                    servers,
+                    "kafka forgets after {} s what a sink has sent: the marker of that is written again every {} s, and a job \
+                     that is down for longer does not find it; raise {RETENTION}",
+                    limits.retention.unwrap_or_default().as_secs(),
+                    refresh.as_secs_f64()
                 );
             }
             Ok(limits)
@@ -174,22 +183,39 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_forgets_a_marker_before_it_is_written_twice_is_refused_and_both_settings_are_named()
+    fn a_broker_that_forgets_a_marker_while_two_checkpoints_are_sent_is_refused_and_both_settings_are_named()
      {
         let mut config = KafkaSinkConfig::new("b:1");
-        limits("900000", "2880").check(&config).unwrap();
-        let told = refused(limits("900000", "2879"));
-        assert!(told.contains("offsets.retention.minutes") && told.contains("2879"), "{told}");
-        assert!(told.contains("every 86400 s: raise it to at least 2880"), "{told}");
-        assert!(told.contains("lower marker_refresh to 86370 s"), "{told}");
-        config.marker_refresh = Duration::from_secs(30);
+        limits("900000", "2").check(&config).unwrap();
+        let told = refused(limits("900000", "1"));
+        assert!(told.contains("offsets.retention.minutes") && told.contains("is 1,"), "{told}");
+        assert!(told.contains("up to 60 s: raise it to at least 2,"), "{told}");
+        assert!(told.contains("lower transaction_timeout"), "{told}");
+        config.transaction_timeout = Duration::from_secs(30);
         limits("900000", "1").check(&config).unwrap();
-        config.marker_refresh = Duration::from_millis(30_001);
+        config.transaction_timeout = Duration::from_millis(30_001);
         let told = limits("900000", "1").check(&config).unwrap_err().to_string();
         assert!(told.contains("at least 2,"), "{told}");
+    }
+
+    #[test]
+    fn a_marker_is_written_twice_before_brokers_forget_it_or_as_often_as_is_asked_for() {
+        let mut config = KafkaSinkConfig::new("b:1");
+        for (retention, hours) in [("10080", 24), ("2880", 24), ("1440", 12), ("60", 0)] {
+            let expected = if hours > 0 { Duration::from_hours(hours) } else { 30 * MINUTE };
+            assert_eq!(limits("900000", retention).refresh(&config), expected, "{retention}");
+        }
+        assert_eq!(BrokerLimits::default().refresh(&config), DAY);
         // Never, as it may be said.
         config.marker_refresh = Duration::MAX;
-        limits("900000", "10080").check(&config).unwrap_err();
+        assert!(limits("900000", "10080").refresh(&config) < 4 * DAY);
+        config.marker_refresh = Duration::ZERO;
+        assert_eq!(limits("900000", "1440").refresh(&config), Duration::ZERO);
+        config.marker_refresh = DAY;
+        let asked = AskedLimits::default();
+        assert_eq!(asked.refresh(&config), DAY);
+        asked.check(&config, || Ok(limits("900000", "1440"))).unwrap();
+        assert_eq!(asked.refresh(&config), DAY / 2);
     }
 
     #[test]

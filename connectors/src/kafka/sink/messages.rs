@@ -12,18 +12,12 @@ use arrow_json::writer::LineDelimited;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thalweg_core::{Error, Result};
 
+use super::cluster::Message;
+
 /// What a broker takes when a topic says nothing else.
 const DEFAULT_LIMIT: usize = 1_048_588;
 /// Bytes that the broker adds to a record that is alone in its batch, rounded up.
 const OVERHEAD: usize = 128;
-
-/// One message, borrowed from a batch of them.
-#[derive(Clone, Copy)]
-pub(super) struct Message<'a> {
-    pub(super) key: Option<&'a [u8]>,
-    pub(super) value: &'a [u8],
-    pub(super) timestamp_ms: Option<i64>,
-}
 
 impl Message<'_> {
     /// Its time when it is sent. Brokers refuse one that is more than an hour ahead (`message.timestamp.after.max.ms`), and

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use thalweg_core::{CheckpointId, Error, Result, failpoint};
 
-use super::cluster::{Cluster, Ends, Reading, TRIES, Transactions, attempts};
-use super::messages::Message;
+use super::cluster::{Cluster, Ends, Message, Reading, TRIES, Transactions, attempts};
 #[cfg(test)]
 use super::simulation::mutation;
 

@@ -17,6 +17,7 @@ use thalweg_core::{CheckpointId, Error, Result};
 
 use super::cluster::Cluster;
 use super::config::KafkaSinkConfig;
+use super::limits::AskedLimits;
 use super::session::Session;
 #[cfg(test)]
 use super::simulation::mutation;
@@ -42,12 +43,23 @@ struct Kept {
 pub(super) struct Sessions {
     config: KafkaSinkConfig,
     cluster: Arc<dyn Cluster>,
+    /// What the brokers allow.
+    allowed: Arc<AskedLimits>,
     kept: Mutex<BTreeMap<String, Kept>>,
 }
 
 impl Sessions {
-    pub(super) fn new(config: KafkaSinkConfig, cluster: Arc<dyn Cluster>) -> Self {
-        Self { config, cluster, kept: Mutex::default() }
+    pub(super) fn new(
+        config: KafkaSinkConfig,
+        cluster: Arc<dyn Cluster>,
+        allowed: Arc<AskedLimits>,
+    ) -> Self {
+        Self { config, cluster, allowed, kept: Mutex::default() }
+    }
+
+    /// After how long a marker is written again.
+    pub(super) fn every(&self) -> Duration {
+        self.allowed.refresh(&self.config).min(LONGEST)
     }
 
     /// The session that goes on, and where its marker stands. Taken out: whatever ends a commit early ends the session
@@ -85,7 +97,7 @@ impl Sessions {
 
     /// Until the next commit. A session that found the checkpoint done does not know when: the marker is due.
     pub(super) fn keep(&self, topic: &str, app_id: &str, session: Session, marker: CheckpointId) {
-        let due = session.written().map(|at| at + self.config.marker_refresh.min(LONGEST));
+        let due = session.written().map(|at| at + self.every());
         let kept = Kept { topic: topic.to_owned(), session: Some(session), marker, due };
         locked(&self.kept).insert(app_id.to_owned(), kept);
     }
@@ -93,6 +105,10 @@ impl Sessions {
     /// Where a start found the marker. Nobody knows when it was written, so it is due. A session that is here knows
     /// better, unless others have gone on; and one that could not be written has its time already.
     pub(super) fn found(&self, topic: &str, app_id: &str, marker: CheckpointId) {
+        #[cfg(test)]
+        if !mutation::remembers() {
+            return;
+        }
         let knows =
             |kept: &Kept| kept.marker >= marker && (kept.session.is_some() || kept.due.is_some());
         let mut all = locked(&self.kept);
@@ -112,7 +128,7 @@ impl Sessions {
         let due: Vec<_> = locked(&self.kept).extract_if(.., |_, kept| is_due(kept)).collect();
         let mut silent = false;
         for (app_id, kept) in due {
-            let later = Some(now + self.config.marker_refresh.min(LONGEST) / AGAIN);
+            let later = Some(now + self.every() / AGAIN);
             // The same brokers: they are waited for once, not for each sink.
             if silent {
                 locked(&self.kept).insert(app_id, Kept { due: later, ..kept });

@@ -11,6 +11,7 @@ use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes, StagingAr
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::messages::{MessageFormat, schema};
+use crate::background;
 use crate::epoch_writer::{OpenEpoch, Stager};
 
 /// Bytes of messages in one part: what is held in memory at a time, here and at the commit.
@@ -67,9 +68,8 @@ impl Parts<'_> {
         let (waiting, area) = (std::mem::take(&mut self.waiting), Arc::clone(&self.stager.area));
         let (checkpoint, part) = (self.checkpoint, self.staged.items.len() as u32);
         self.bytes = 0;
-        let stored =
-            tokio::task::spawn_blocking(move || area.put(checkpoint, part, &pack(&waiting)?));
-        let stored = stored.await.map_err(|_| Error::internal("staging messages panicked"))??;
+        let put = move || area.put(checkpoint, part, &pack(&waiting)?);
+        let stored = background::blocking("staging messages", put).await??;
         self.staged.items.push(stored.to_item());
         Ok(())
     }

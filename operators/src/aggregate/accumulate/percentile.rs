@@ -2,9 +2,8 @@
 //! not show in the result.
 //!
 //! Source: Masson, Rim and Lee, "`DDSketch`: a fast and fully-mergeable quantile sketch with relative-error
-//! guarantees", VLDB 2019. The result lies within 1 % of the value of rank `⌊q·(n-1)⌋` and never outside the values
-//! seen. Magnitudes below 1e-9 count as zero and infinite ones not at all; where magnitudes are more than a factor of
-//! 1e17 apart (2048 bins) the smallest are lumped together.
+//! guarantees", VLDB 2019. What it promises stands at [`crate::aggregate::Aggregate::percentile`]; magnitudes that are lumped
+//! together are those beyond 2048 bins.
 
 use std::sync::Arc;
 

@@ -270,26 +270,50 @@ fn a_row_without_an_event_time_is_an_error() {
     assert!(partial.call(Watermark::MIN, |o, context, out| o.process(rows, context, out)).is_err());
 }
 
-#[test]
-fn late_rows_that_nobody_upstream_took_out_are_left_out_and_counted() {
+/// Rows of time and of their split's watermark before them, which is null where there is none.
+fn undecided(rows: &[(i64, Option<i64>)]) -> RecordBatch {
+    let times: Vec<Row> = rows.iter().map(|(time, _)| at(*time, "a", 1.0)).collect();
+    let mut columns = batch(&times).columns().to_vec();
+    columns.push(Arc::new(rows.iter().map(|(_, before)| *before).collect::<Int64Array>()));
     let mut fields = schema().fields().to_vec();
     fields.push(Arc::new(arrow_schema::Field::new(ROW_WATERMARK, DataType::Int64, true)));
-    let input: SchemaRef = Arc::new(Schema::new(fields));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+#[test]
+fn late_rows_that_nobody_upstream_took_out_are_left_out_and_counted() {
+    let input = undecided(&[]).schema();
     let mut partial = instances(&tumbling(10).count("n").partial(), &input, 1).remove(0);
     let context = Context { watermark: Watermark::MIN, open: &partial.open };
     let mut out = Collector::default();
     let mut push = |rows: &[(i64, Option<i64>)]| {
-        let times: Vec<Row> = rows.iter().map(|(time, _)| at(*time, "a", 1.0)).collect();
-        let mut columns = batch(&times).columns().to_vec();
-        columns.push(Arc::new(rows.iter().map(|(_, before)| *before).collect::<Int64Array>()));
-        let rows = RecordBatch::try_new(Arc::clone(&input), columns).unwrap();
-        partial.operator.process(rows, &context, &mut out).unwrap();
+        partial.operator.process(undecided(rows), &context, &mut out).unwrap();
         out.take_left_out().late
     };
     // The window of the first ten has closed once the row's split had come to 10.
     assert_eq!(push(&[(1, None), (12, Some(1)), (9, Some(9)), (2, Some(12)), (3, Some(12))]), 2);
     assert_eq!(push(&[(13, Some(12))]), 0);
     assert_eq!(push(&[(4, Some(13))]), 1);
+}
+
+#[test]
+fn rows_without_event_time_beside_others_are_left_out_once_their_window_has_closed() {
+    let aggregate = tumbling(10).by(KIND).count("n");
+    let mut job = Job::new(aggregate.clone(), 1, 1);
+    job.partials = instances(&aggregate.partial(), &undecided(&[]).schema(), 1);
+    let push = |job: &mut Job, rows: &[(i64, Option<i64>)]| {
+        let rows = undecided(rows);
+        let emitted = job.partials[0]
+            .call(job.watermark, |o, context, out| o.process(rows, context, out))
+            .unwrap();
+        job.exchange(emitted).unwrap();
+    };
+    push(&mut job, &[(1, None), (25, Some(1)), (2, None)]);
+    job.advance(20).unwrap();
+    push(&mut job, &[(3, None), (19, None), (21, None), (26, Some(20))]);
+    job.advance(i64::MAX).unwrap();
+    assert_eq!(job.table(), ["0 10 a 2", "20 30 a 3"]);
+    assert_eq!(job.late(), 2);
 }
 
 #[test]

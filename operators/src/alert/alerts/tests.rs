@@ -13,6 +13,7 @@ use thalweg_core::{ErrorKind, Record};
 use super::*;
 use crate::alert::{AlertChange, AlertCommand, Severity};
 use crate::detect::Limit;
+use crate::fixture::Instance;
 
 #[derive(Record)]
 #[expect(dead_code, reason = "a record names columns; no value of it is ever made")]
@@ -23,6 +24,7 @@ struct Reading {
     celsius: Option<f64>,
     rpm: Option<i64>,
     row_watermark: Option<i64>,
+    arrival: Option<Micros>,
     alert_action: Option<String>,
     alert_rule: Option<String>,
     alert_opened_at: Option<Micros>,
@@ -39,6 +41,7 @@ struct Row {
     celsius: Option<f64>,
     rpm: Option<i64>,
     watermark: Option<i64>,
+    arrival: Option<i64>,
     /// Action, rule, opening time, until when.
     command: Option<(&'static str, &'static str, i64, Option<i64>)>,
 }
@@ -66,6 +69,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
         Arc::new(rows.iter().map(|row| row.celsius).collect::<Float64Array>()),
         Arc::new(rows.iter().map(|row| row.rpm).collect::<Int64Array>()),
         Arc::new(rows.iter().map(|row| row.watermark).collect::<Int64Array>()),
+        times(|row| row.arrival),
         texts(|row| row.command.map(|command| command.0)),
         texts(|row| row.command.map(|command| command.1)),
         times(|row| row.command.map(|command| command.2)),
@@ -186,6 +190,36 @@ fn late_rows_page_nobody_again() {
 }
 
 #[test]
+fn what_is_no_number_confirms_nothing() {
+    let mut harness = harness(1);
+    harness.push(&batch(&[heat(1, 0, 95.0), heat(1, 20, f64::NAN), heat(1, 15, 91.0)])).unwrap();
+    assert_eq!(told(&mut harness), ["1 too-hot normal pending 0", "1 too-hot pending firing 15"]);
+}
+
+#[test]
+fn a_clock_that_is_ahead_mutes_nobody_and_its_rows_are_counted() {
+    let alerts = alerts(rules()).ahead(Reading::ARRIVAL, Duration::from_micros(100));
+    let mut instance = Instance::new(&alerts, &Reading::schema());
+    let arrived = |at, arrival, celsius| Row { arrival: Some(arrival), ..heat(1, at, celsius) };
+    let rows = [
+        arrived(500, 0, 70.0),
+        arrived(101, 0, 70.0),
+        arrived(0, 0, 95.0),
+        arrived(10, 10, 95.0),
+        // No further than may be.
+        arrived(110, 10, 70.0),
+        // Nothing is known of its arrival.
+        heat(1, 800, 95.0),
+    ];
+    let emitted = instance.process(&batch(&rows)).unwrap();
+    let [(None, changes)] = emitted.as_slice() else { panic!("{} batches", emitted.len()) };
+    let states = column_of(changes, AlertChange::STATE).unwrap();
+    let states: Vec<_> = states.iter().flatten().collect();
+    assert_eq!(states, ["pending", "firing", "resolved", "pending"]);
+    assert_eq!(instance.dropped(), 2);
+}
+
+#[test]
 fn a_key_that_nothing_is_heard_of_is_forgotten_and_its_alerts_end() {
     let mut harness = harness(1);
     harness.push(&batch(&[heat(1, 0, 95.0)])).unwrap();
@@ -276,6 +310,35 @@ fn alerts_of_a_rule_that_was_taken_away_end() {
 }
 
 #[test]
+fn alerts_of_a_rule_that_was_taken_away_end_though_their_key_is_silent() {
+    let [_, slow] = rules();
+    let mut harness = harness(1);
+    harness.push(&batch(&[heat(1, 0, 95.0)])).unwrap();
+    harness.watermark(Watermark(5)).unwrap();
+    assert_eq!(told(&mut harness), ["1 too-hot normal pending 0"]);
+    harness.change_to(Arc::new(alerts([slow])));
+    harness.snapshot_and_restore(2).unwrap();
+    harness.watermark(Watermark(6)).unwrap();
+    assert_eq!(told(&mut harness), ["1 too-hot pending resolved 0"]);
+}
+
+#[test]
+fn a_wait_that_gets_shorter_between_two_runs_is_over_though_the_key_is_silent() {
+    let [hot, slow] = rules();
+    let mut harness = harness(1);
+    harness.push(&batch(&[heat(1, 0, 95.0), heat(1, 10, 95.0)])).unwrap();
+    harness.watermark(Watermark(10)).unwrap();
+    assert_eq!(told(&mut harness).len(), 2);
+    let hot = hot.escalate_after(Duration::from_micros(50));
+    harness.change_to(Arc::new(alerts([hot, slow])));
+    harness.snapshot_and_restore(2).unwrap();
+    harness.watermark(Watermark(59)).unwrap();
+    assert!(told(&mut harness).is_empty());
+    harness.watermark(Watermark(60)).unwrap();
+    assert_eq!(told(&mut harness), ["1 too-hot firing firing 60"]);
+}
+
+#[test]
 fn what_is_read_marks_what_is_told_and_keys_keep_their_own_marks() {
     let schema = Reading::schema();
     let fields = schema.fields().iter().map(|field| match field.name().as_str() {
@@ -304,6 +367,7 @@ fn what_cannot_be_watched_does_not_build() {
         Alerts::new(["celsius"], Reading::AT, [fine()]),
         Alerts::new(["unknown"], Reading::AT, [fine()]),
         Alerts::new(KEYS, ColumnName("celsius"), [fine()]),
+        alerts([fine()]).ahead(Reading::CELSIUS, Duration::ZERO),
     ] {
         let error = wrong.output_schema(&Reading::schema()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidGraph, "{wrong:?}");

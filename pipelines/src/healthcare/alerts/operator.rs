@@ -234,6 +234,10 @@ impl Operator for Watching {
     }
 
     fn restore(&mut self, blobs: Vec<StateBlob>) -> Result<()> {
-        self.patients.restore(blobs)
+        self.patients.restore(blobs)?;
+        // Timers were set by the rules of then.
+        let rules = &self.rules;
+        self.patients.set_timers(|patient| patient.due(rules));
+        Ok(())
     }
 }

@@ -126,8 +126,12 @@ impl Patient {
         }
     }
 
-    /// When something happens without another event.
+    /// When something happens without another event. Where the rules are others than before there is something to do at
+    /// once.
     pub fn due(&self, rules: &Rules) -> EventTime {
+        if self.layout != rules.layout {
+            return EventTime::MIN;
+        }
         let slots = self.slots.iter().zip(&rules.all);
         let alerts = slots.filter_map(|(slot, rule)| slot.slot().due(&rule.policy)).min();
         let lost = self.loses_signal_at(rules).map(|(_, at)| at);

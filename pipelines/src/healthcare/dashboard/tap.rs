@@ -214,6 +214,10 @@ impl<F: OperatorFactory> OperatorFactory for Tapped<F> {
         self.inner.input_record()
     }
 
+    fn needs_event_time(&self) -> bool {
+        self.inner.needs_event_time()
+    }
+
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         self.inner.output_schema(input)
     }

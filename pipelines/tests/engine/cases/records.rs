@@ -1,5 +1,5 @@
 //! What is told when a graph is built: records that do not fit the rows of their streams, watermarks that are made too
-//! late, and the column that watermarks add where it may not go.
+//! late or not at all, and the column that watermarks add where it may not go.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use arrow_schema::{DataType, Field, Schema};
 use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::prelude::*;
+use thalweg_operators::alert::AlertChange;
+use thalweg_operators::detect::Limit;
 use thalweg_operators::prelude::*;
 
 #[derive(Debug, Clone, thalweg_core::Record)]
@@ -146,6 +148,39 @@ fn watermarks_that_are_made_once_a_stream_is_used_do_not_build() {
         told,
         ["node `readings`: it is used already: call `watermarks` before anything reads the stream"]
     );
+}
+
+/// What is told of windows and alerts over readings.
+fn waiting(source: MemorySource, timed: bool) -> Vec<String> {
+    problems(|env, store| {
+        let mut readings = env.source::<Reading>("readings", source);
+        if timed {
+            readings = readings.watermarks(strategy());
+        }
+        let means = Aggregate::over(Reading::AT).mean(Reading::BPM, "bpm");
+        readings
+            .key_by(Reading::PATIENT)
+            .window(TumblingEventTimeWindows::of(Duration::from_mins(1)))
+            .aggregate::<Mean>("per-minute", &means)
+            .sink("means", store.sink("means"));
+        let fast = AlertRule::new("fast", Reading::BPM, Limit::at_least(130.0));
+        readings
+            .key_by(Reading::PATIENT)
+            .transform::<AlertChange>("alerts", Alerts::new(["patient"], Reading::AT, [fast]))
+            .sink("changes", store.sink("changes"));
+    })
+}
+
+#[test]
+fn windows_and_alerts_that_would_wait_for_ever_do_not_build() {
+    let says = "it waits for event time, which no source before it makes: call `watermarks` on source `readings`";
+    assert_eq!(
+        waiting(source().endless(), false),
+        [format!("node `per-minute`: {says}"), format!("node `alerts`: {says}")]
+    );
+    for fine in [waiting(source().endless(), true), waiting(source(), false)] {
+        assert!(fine.is_empty(), "{fine:?}");
+    }
 }
 
 #[test]

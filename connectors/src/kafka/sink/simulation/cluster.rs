@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::super::cluster::{
-    Answer, Cluster, Ends, FoundTopic, Reading, Refusal, Transactions, attempts,
+    Answer, BrokerLimits, Cluster, Ends, FoundTopic, Message, Reading, Refusal, Transactions,
+    attempts,
 };
-use super::super::limits::BrokerLimits;
-use super::super::messages::Message;
 use super::super::sessions::locked;
 use super::broker::{Denial, Luck, Request};
 use super::world::{Fault, World};

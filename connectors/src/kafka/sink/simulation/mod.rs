@@ -65,3 +65,8 @@ fn a_committer_that_sends_a_checkpoint_behind_a_later_one_is_noticed() {
 fn a_committer_that_writes_no_marker_again_is_noticed() {
     is_noticed(Mutation::Idle);
 }
+
+#[test]
+fn a_start_that_does_not_remember_a_marker_is_noticed() {
+    is_noticed(Mutation::Oblivious);
+}

@@ -29,6 +29,11 @@ pub(crate) fn is_due(due: bool) -> bool {
     due && !is(Mutation::Idle)
 }
 
+/// With [`Mutation::Oblivious`] a start does not remember where it found a marker.
+pub(crate) fn remembers() -> bool {
+    !is(Mutation::Oblivious)
+}
+
 /// With [`Mutation::Older`] a checkpoint is sent though a later one is in.
 pub(crate) fn standing(standing: Standing) -> Standing {
     if standing == Standing::Fenced && is(Mutation::Older) { Standing::Missing } else { standing }

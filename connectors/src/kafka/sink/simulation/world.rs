@@ -34,6 +34,8 @@ pub(super) enum Mutation {
     Older,
     /// No marker is written again.
     Idle,
+    /// A start does not remember where it found a marker.
+    Oblivious,
 }
 
 /// What goes wrong with one call.

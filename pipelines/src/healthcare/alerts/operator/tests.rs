@@ -216,6 +216,39 @@ fn a_monitored_patient_who_falls_silent_is_missed_once() {
     expect(&mut harness, &[("signal-lost", "resolved", 5_010)]);
 }
 
+/// Goes on as another run with other settings does.
+fn go_on(harness: &mut OperatorHarness, config: &HealthcareConfig) {
+    harness.change_to(Arc::new(PatientAlerts::new(config).unwrap()));
+    harness.snapshot_and_restore(2).unwrap();
+}
+
+#[test]
+fn a_signal_is_lost_by_the_settings_of_now_whatever_they_were_at_its_last_event() {
+    let mut config = HealthcareConfig::default();
+    config.signal_lost.after = std::time::Duration::from_hours(1);
+    let mut harness = harness(&config, 1);
+    let rows: Vec<Row> = (0..5).map(|i| beats(1, i * 60, 80.0)).collect();
+    harness.push(&batch(&rows)).unwrap();
+    go_on(&mut harness, &HealthcareConfig::default());
+    // Fifteen minutes later.
+    let back = Row { watermark: Some(1_110), ..beats(1, 1_140, 80.0) };
+    harness.push(&batch(&[back])).unwrap();
+    expect(&mut harness, &[("signal-lost", "firing", 840), ("signal-lost", "resolved", 1_140)]);
+}
+
+#[test]
+fn who_had_enough_events_in_a_row_is_monitored_when_fewer_are_enough() {
+    let mut config = HealthcareConfig::default();
+    let mut harness = harness(&config, 1);
+    let rows: Vec<Row> = (0..4).map(|i| beats(1, i * 60, 80.0)).collect();
+    harness.push(&batch(&rows)).unwrap();
+    config.signal_lost.monitored_after = 3;
+    go_on(&mut harness, &config);
+    harness.push(&batch(&[beats(1, 240, 80.0)])).unwrap();
+    harness.watermark(seconds(840)).unwrap();
+    expect(&mut harness, &[("signal-lost", "firing", 840)]);
+}
+
 #[test]
 fn the_end_of_the_input_is_not_the_end_of_time() {
     let mut harness = harness(&HealthcareConfig::default(), 1);

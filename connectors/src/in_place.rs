@@ -1,9 +1,9 @@
-//! Blocking work done where it is asked for: how a simulation, which has one thread and a time of its own, makes a step of
-//! it.
+//! Blocking work done where it is asked for: how a simulation, which has one thread and a time of its own, makes steps of it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use thalweg_core::connector::sink::BoxFuture;
 
 /// Who makes steps of blocking work.
@@ -13,6 +13,16 @@ pub trait InPlace: Send + Sync {
 
     /// The work is done.
     fn end(&self) {}
+
+    /// Does `work` that waits by a clock: a simulation whose own is meant gives it a thread. Nobody can call it off.
+    fn beside(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'_, ()> {
+        async move {
+            self.begin().await;
+            work();
+            self.end();
+        }
+        .boxed()
+    }
 }
 
 thread_local! {
@@ -24,6 +34,6 @@ pub fn work_in_place(steps: Option<Arc<dyn InPlace>>) {
     STEPS.with(|of_thread| *of_thread.borrow_mut() = steps);
 }
 
-pub(super) fn steps() -> Option<Arc<dyn InPlace>> {
+pub(crate) fn steps() -> Option<Arc<dyn InPlace>> {
     STEPS.with(|of_thread| of_thread.borrow().clone())
 }
