@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
 use deltalake::kernel::{Action, Add};
 use deltalake::logstore::{LogStore, commit_uri_from_version, get_actions};
 use futures::FutureExt;
@@ -57,18 +58,19 @@ impl TableVersion {
 pub struct TableFile {
     path: Path,
     /// By column; times with an offset are in UTC.
+    least: BTreeMap<String, Value>,
     greatest: BTreeMap<String, Value>,
 }
 
 impl TableFile {
     fn new(path: Path, stats: Option<&str>) -> Self {
-        let mut greatest = Told::parse(stats).max_values;
-        for value in greatest.values_mut() {
+        let Told { min_values: mut least, max_values: mut greatest } = Told::parse(stats);
+        for value in least.values_mut().chain(greatest.values_mut()) {
             if let Some(utc) = value.as_str().and_then(in_utc) {
                 *value = Value::String(utc);
             }
         }
-        Self { path, greatest }
+        Self { path, least, greatest }
     }
 
     fn of(add: &Add) -> Option<Self> {
@@ -80,16 +82,31 @@ impl TableFile {
         self.greatest_second(column).is_none_or(|greatest| greatest >= second)
     }
 
+    /// The least timestamp in `column`, to the second, UTC, if the log tells.
+    pub fn least_second(&self, column: &str) -> Option<&str> {
+        second(&self.least, column)
+    }
+
     /// The greatest timestamp in `column`, to the second, UTC, if the log tells.
     pub fn greatest_second(&self, column: &str) -> Option<&str> {
-        let text = self.greatest.get(column)?.as_str()?.strip_suffix('Z')?;
-        text.get(.."2025-11-24T21:00:00".len())
+        second(&self.greatest, column)
+    }
+
+    /// Whether the log tells that every row has `text` in `column`.
+    pub fn holds_only(&self, column: &str, text: &str) -> bool {
+        let is = |told: &BTreeMap<String, Value>| told.get(column)?.as_str().map(|t| t == text);
+        is(&self.least) == Some(true) && is(&self.greatest) == Some(true)
     }
 
     /// The greatest whole number in `column`, if the log tells.
     pub fn greatest_number(&self, column: &str) -> Option<i64> {
         self.greatest.get(column)?.as_i64()
     }
+}
+
+fn second<'a>(told: &'a BTreeMap<String, Value>, column: &str) -> Option<&'a str> {
+    let text = told.get(column)?.as_str()?.strip_suffix('Z')?;
+    text.get(.."2025-11-24T21:00:00".len())
 }
 
 /// A time that says its offset, in UTC. Spark writes statistics with that of its session.
@@ -221,14 +238,34 @@ impl DeltaFollower {
         file: &TableFile,
         columns: &[&str],
     ) -> Result<Vec<RecordBatch>> {
+        let collect = |batches: &mut Vec<RecordBatch>, batch| batches.push(batch);
+        self.fold(table, file, columns, Vec::new(), collect).await
+    }
+
+    /// The same, but each batch is given to `take` and forgotten: `folded` is what is kept.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn fold<T: Send + 'static>(
+        &self,
+        table: &str,
+        file: &TableFile,
+        columns: &[&str],
+        mut folded: T,
+        take: impl Fn(&mut T, RecordBatch) + Send + 'static,
+    ) -> Result<T> {
         let data = self.storage.data(table)?;
         let wanted = Wanted { table, columns: Some(columns), within: None };
         let reader = wanted.open(&data, &file.path).await?;
-        let name = table.to_owned();
-        let read = move || reader.collect::<std::result::Result<Vec<_>, _>>();
+        let read = move || {
+            for batch in reader {
+                take(&mut folded, batch?);
+            }
+            Ok::<_, ArrowError>(folded)
+        };
         tokio::task::spawn_blocking(read)
             .await
-            .map_err(|_| Error::internal(format!("a reader of table `{name}` ended early")))?
+            .map_err(|_| Error::internal(format!("a reader of table `{table}` ended early")))?
             .map_err(|_| broken(table))
     }
 
@@ -269,6 +306,20 @@ mod tests {
             assert!(file.may_reach("t", "2025-11-24T21:00:00"));
             assert!(!file.may_reach("t", "2025-11-24T21:00:01"));
         }
+    }
+
+    #[test]
+    fn what_all_rows_of_a_file_have_in_a_column_is_told_by_both_ends() {
+        let told = |least: &str, greatest: &str| {
+            let stats =
+                serde_json::json!({ "minValues": { "c": least }, "maxValues": { "c": greatest } });
+            TableFile::new(Path::from("f.parquet"), Some(&stats.to_string()))
+        };
+        assert!(told("a", "a").holds_only("c", "a"));
+        for (least, greatest) in [("a", "b"), ("b", "b"), ("", "a")] {
+            assert!(!told(least, greatest).holds_only("c", "a"), "{least} {greatest}");
+        }
+        assert!(!TableFile::new(Path::from("f.parquet"), None).holds_only("c", "a"));
     }
 
     #[test]

@@ -55,6 +55,7 @@ mod schema;
 #[cfg(test)]
 mod simulation;
 mod sink;
+mod statistics;
 mod storage;
 mod store;
 mod table;
@@ -71,6 +72,7 @@ pub use maintain::{
 pub use overwrite::Overwritten;
 pub use read::{DeltaReader, OpenTable, TableColumn, read_table};
 pub use sink::DeltaSink;
+pub use statistics::FileStatistics;
 pub use store::DurableStore;
 
 /// What [`thalweg_core::connector::sink::Target::kind`] says for a Delta table.

@@ -18,6 +18,7 @@ use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 
 use super::scan::{Wanted, Within, broken};
+use super::statistics::FileStatistics;
 use super::storage::Storage;
 use super::{active, count, cuts, failure, plan, readable, schema};
 
@@ -215,26 +216,63 @@ impl OpenTable<'_> {
         within: Option<(Column<Timestamp>, Range<EventTime>)>,
         mut visit: impl FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        if let Some(obstacle) = &self.obstacle {
-            return Err(Error::incompatible(obstacle.clone()));
-        }
-        let data = self.reader.storage.data(&self.name)?;
+        self.check()?;
         let within = within.map(|(column, range)| Within { column: column.name(), range });
         for file in &self.files {
             if within.as_ref().is_some_and(|w| w.excludes(file.stats.as_deref())) {
                 continue;
             }
-            let wanted =
-                Wanted { table: &self.name, columns: Some(columns), within: within.as_ref() };
-            for batch in self.reader.runtime.block_on(wanted.open(&data, &file.path))? {
-                let batch = batch.map_err(|_| broken(&self.name))?;
-                let batch = match &within {
-                    Some(within) => within.filter(&self.name, &batch)?,
-                    None => batch,
-                };
-                if batch.num_rows() > 0 {
-                    visit(batch)?;
-                }
+            self.scan_one(file, columns, within.as_ref(), &mut visit)?;
+        }
+        Ok(())
+    }
+
+    /// The numbers of the files that may hold what is looked for, by what the log tells of them.
+    pub fn files_where(&self, may_hold: impl Fn(&FileStatistics) -> bool) -> Vec<usize> {
+        let files = self.files.iter().enumerate();
+        let found = files.filter(|(_, f)| may_hold(&FileStatistics::parse(f.stats.as_deref())));
+        found.map(|(number, _)| number).collect()
+    }
+
+    /// As [`OpenTable::scan`], of the file with this number alone.
+    ///
+    /// # Errors
+    /// As there, and there is no such file.
+    pub fn scan_file(
+        &self,
+        number: usize,
+        columns: &[&str],
+        mut visit: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        self.check()?;
+        let file = self.files.get(number);
+        let file = file.ok_or_else(|| Error::internal("a table's file that it does not have"))?;
+        self.scan_one(file, columns, None, &mut visit)
+    }
+
+    /// Whether its rows can be read.
+    fn check(&self) -> Result<()> {
+        let obstacle = self.obstacle.clone();
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::incompatible(obstacle)))
+    }
+
+    fn scan_one(
+        &self,
+        file: &File,
+        columns: &[&str],
+        within: Option<&Within<'_>>,
+        visit: &mut impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let data = self.reader.storage.data(&self.name)?;
+        let wanted = Wanted { table: &self.name, columns: Some(columns), within };
+        for batch in self.reader.runtime.block_on(wanted.open(&data, &file.path))? {
+            let batch = batch.map_err(|_| broken(&self.name))?;
+            let batch = match within {
+                Some(within) => within.filter(&self.name, &batch)?,
+                None => batch,
+            };
+            if batch.num_rows() > 0 {
+                visit(batch)?;
             }
         }
         Ok(())

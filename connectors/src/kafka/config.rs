@@ -128,9 +128,9 @@ impl FromStr for Start {
         }
         let time = DateTime::parse_str_rfc3339(text).ok().filter(|t| t.time.tz_offset.is_some());
         let time = time.ok_or_else(|| {
-            Error::config(format!(
-                "`{text}` is no place to start: say `earliest`, `latest`, or a time like `2026-01-31T08:00:00Z`"
-            ))
+            Error::config(
+                "a place to start is `earliest`, `latest`, or a time like `2026-01-31T08:00:00Z`",
+            )
         })?;
         Ok(Self::Timestamp(time.timestamp_tz() * 1_000_000 + i64::from(time.time.microsecond)))
     }

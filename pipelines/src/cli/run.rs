@@ -17,8 +17,9 @@ use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
 use super::outcome::Failure;
 use super::schedule::Schedule;
+use crate::healthcare::alerts::rules::Rules;
 use crate::healthcare::commands::DEFAULT_COMMANDS_TOPIC;
-use crate::healthcare::config::KafkaSection;
+use crate::healthcare::config::{HealthcareConfig, KafkaSection};
 use crate::healthcare::dashboard::Observed;
 use crate::healthcare::dashboard::tap::Tap;
 use crate::healthcare::graph::Sources;
@@ -103,6 +104,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
         }
         None => input::kafka(&brokers, format)?,
     };
+    warn_of_ranges(&config)?;
     let wanted = command.dashboard.is_wanted(run.quiet);
     let tap = wanted.then(|| Tap::new(config.time.window));
     let sources = Sources { events: source, commands };
@@ -112,6 +114,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     if let Some(tap) = &tap {
         let metrics = Arc::default();
         let observed = Observed::graph(job.graph()).running(&metrics, tap).decoding(&decoded);
+        let observed = observed.ahead(config.time.ahead);
         let answers = dashboard::answers(&brokers);
         served = command.dashboard.beside_job(place, observed, answers);
         job = job.metrics(metrics);
@@ -124,6 +127,18 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     let summary = result?;
     fed?;
     super::print(&render(&summary));
+    Ok(())
+}
+
+/// The score cannot be as high as it should be where `[ranges]` take an end of a chart for impossible.
+fn warn_of_ranges(config: &HealthcareConfig) -> Result<()> {
+    let cut = Rules::new(config)?.cut_off(&config.ranges);
+    if config.alerts.enabled && !cut.is_empty() {
+        tracing::warn!(
+            vitals = cut.join(", "),
+            "[ranges] cut off an end of the chart of NEWS2: what lies there is not scored"
+        );
+    }
     Ok(())
 }
 

@@ -96,7 +96,7 @@ fn dashboards(args: &ServeArgs) -> Result<HttpServer> {
     let desk = Desk { answers: dashboard::answers(&config), journal };
     let at = dashboard::At { address: args.http.flatten(), behind_proxy: args.behind_proxy };
     let listener = at.listen()?;
-    let job = Observed::graph(&graph::drawing()?);
+    let job = Observed::graph(&graph::drawing()?).ahead(config.time.ahead);
     at.start(listener, place, job, doorkeeper, desk)
 }
 

@@ -1,5 +1,6 @@
 //! What can be set about the pipeline. Every setting has a default that works; a file names those that differ.
 
+mod mistake;
 mod properties;
 mod schedule;
 mod secrets;
@@ -261,12 +262,8 @@ impl HealthcareConfig {
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`].
     pub fn parse(text: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text).map_err(|e| {
-            let before = e.span().and_then(|span| text.get(..span.start));
-            let place = before.map(|b| format!("line {}: ", b.matches('\n').count() + 1));
-            let what: Vec<&str> = e.message().split_whitespace().collect();
-            Error::config(format!("{}{}", place.unwrap_or_default(), what.join(" ")))
-        })?;
+        let config: Self =
+            toml::from_str(text).map_err(|e| Error::config(mistake::told(text, &e)))?;
         config.check()?;
         Ok(config)
     }
@@ -282,7 +279,11 @@ impl HealthcareConfig {
         self.news2.check()?;
         self.signal_lost.check()?;
         self.anomalies.check()?;
-        Rules::new(self)?.check()?;
+        let rules = Rules::new(self)?;
+        rules.check()?;
+        if self.alerts.enabled {
+            rules.check_ranges(&self.ranges)?;
+        }
         let runtime = self.runtime.check(DEFAULT_MAX_PARALLELISM);
         runtime.map_err(|e| Error::config(format!("runtime.{e}")))?;
         let wrong = |what: &str| Err(Error::config(what.to_owned()));

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use thalweg_core::crypto::{MasterKey, open_payload};
-use thalweg_core::{Result, error};
+use thalweg_core::{Error, Result, error};
 use thalweg_objects::Place;
 use thalweg_operators::seal::payload_aad;
 
@@ -66,23 +67,40 @@ impl SealedTable {
     }
 }
 
-/// A row of such a table.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SealedRow {
+/// What names a message.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
     /// Column `topic`.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// Column `partition`.
     pub partition: i32,
     /// Column `offset`.
     pub offset: i64,
+}
+
+/// A row of such a table.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SealedRow {
+    /// Where the message was.
+    pub at: Position,
     /// Column `payload`; null for a tombstone.
     pub payload: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for SealedRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SealedRow({}-{} at {})", self.topic, self.partition, self.offset)
+        let Position { topic, partition, offset } = &self.at;
+        write!(f, "SealedRow({topic}-{partition} at {offset})")
     }
+}
+
+/// A file of such a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedFile {
+    /// Its number among the table's files.
+    pub number: usize,
+    /// Where its rows that are wanted were, in any order.
+    pub rows: Vec<Position>,
 }
 
 /// Which rows are asked for.
@@ -116,10 +134,13 @@ pub struct Opening {
     pub line: String,
 }
 
-/// Reads the tables: what this module is handed, so that it knows nothing about how they are stored. Blocking.
+/// Reads one version of a table: what this module is handed, so that it knows nothing about how it is stored. Blocking.
 pub trait SealedRows {
-    /// The rows of the newest version of `table` that are `wanted`, in any order.
-    fn rows(&self, table: &str, wanted: &Wanted) -> Result<Vec<SealedRow>>;
+    /// The files that may have rows that are `wanted`. Nothing is held of payloads.
+    fn files(&self, wanted: &Wanted) -> Result<Vec<SealedFile>>;
+
+    /// The rows of a file that are `wanted`, in any order.
+    fn rows(&self, file: usize, wanted: &Wanted) -> Result<Vec<SealedRow>>;
 }
 
 impl DecryptArgs {
@@ -140,14 +161,14 @@ impl DecryptArgs {
 const MANY: usize = 64;
 
 /// Where sorted rows are: a place for each stretch without a gap, or by topic if those are many.
-fn places(rows: &[SealedRow]) -> Vec<String> {
-    let stretch = |rows: &[SealedRow]| {
+fn places(rows: &[Position]) -> Vec<String> {
+    let stretch = |rows: &[Position]| {
         let (first, last) = (rows.first()?, rows.last()?);
-        let SealedRow { topic, partition, offset, .. } = first;
+        let Position { topic, partition, offset } = first;
         Some(format!("{topic}/{partition}/{offset}..{}", last.offset.saturating_add(1)))
     };
-    let beside = |a: &SealedRow, b: &SealedRow| a.topic == b.topic;
-    let follows = |a: &SealedRow, b: &SealedRow| beside(a, b) && b.offset - 1 == a.offset;
+    let beside = |a: &Position, b: &Position| a.topic == b.topic;
+    let follows = |a: &Position, b: &Position| beside(a, b) && b.offset - 1 == a.offset;
     let mut places: Vec<String> = rows.chunk_by(follows).filter_map(stretch).collect();
     if places.len() > MANY {
         places = rows.chunk_by(beside).filter_map(stretch).collect();
@@ -161,7 +182,8 @@ fn places(rows: &[SealedRow]) -> Vec<String> {
 }
 
 /// Writes the decrypted messages to `out`, by topic and offset, and tells `audit` what is opened. That comes first, so that
-/// nothing is opened without it.
+/// nothing is opened without it: the table is looked through without its payloads, and then read file by file. No more is
+/// held than one file, and what others have that belongs in front of it.
 ///
 /// # Errors
 /// [`thalweg_core::ErrorKind::Corrupt`] when the key is another one or a payload is damaged, naming the row.
@@ -172,8 +194,9 @@ pub fn decrypt(
     out: &mut dyn Write,
     audit: &mut dyn FnMut(&Opening) -> Result<()>,
 ) -> Result<usize> {
-    let table = args.table.path();
-    let mut rows = tables.rows(table, &args.wanted())?;
+    let (table, wanted) = (args.table.path(), args.wanted());
+    let files = tables.files(&wanted)?;
+    let mut rows: Vec<Position> = files.iter().flat_map(|file| file.rows.clone()).collect();
     rows.sort_unstable();
     let line = format!(
         "decrypt: {} rows of {table}, partition {}, offsets {}..{}, with key {}",
@@ -184,18 +207,38 @@ pub fn decrypt(
         key.key_id()
     );
     audit(&Opening { rows: rows.len(), places: places(&rows), line })?;
-    let mut aad = Vec::new();
-    for row in &rows {
-        payload_aad(table, &row.topic, row.partition, row.offset, &mut aad);
-        let opened =
-            row.payload.as_deref().map(|sealed| open_payload(key, &aad, sealed)).transpose();
-        let message = opened.map_err(|e| e.at(format!("{table}, {row:?}")))?.unwrap_or_default();
-        out.write_all(&message)
-            .and_then(|()| out.write_all(b"\n"))
-            .map_err(|e| error::io("write a message", e))?;
+    let all = rows.len();
+    drop(rows);
+    // By its first row each. What comes in front of the next file's first row is complete.
+    let mut files: Vec<(Position, SealedFile)> =
+        files.into_iter().filter_map(|f| Some((f.rows.iter().min()?.clone(), f))).collect();
+    files.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let mut waiting: Vec<SealedRow> = Vec::new();
+    for (at, (_, file)) in files.iter().enumerate() {
+        let rows = tables.rows(file.number, &wanted)?;
+        if rows.len() != file.rows.len() {
+            return Err(Error::corrupt(format!("{table} was changed while it was read")));
+        }
+        waiting.extend(rows);
+        waiting.sort_unstable();
+        let next = files.get(at + 1).map(|(first, _)| first);
+        let ready = next.map_or(waiting.len(), |next| waiting.partition_point(|r| r.at < *next));
+        for row in waiting.drain(..ready) {
+            print(table, &row, key, out)?;
+        }
     }
     out.flush().map_err(|e| error::io("write a message", e))?;
-    Ok(rows.len())
+    Ok(all)
+}
+
+fn print(table: &str, row: &SealedRow, key: &MasterKey, out: &mut dyn Write) -> Result<()> {
+    let Position { topic, partition, offset } = &row.at;
+    let mut aad = Vec::new();
+    payload_aad(table, topic, *partition, *offset, &mut aad);
+    let opened = row.payload.as_deref().map(|sealed| open_payload(key, &aad, sealed)).transpose();
+    let message = opened.map_err(|e| e.at(format!("{table}, {row:?}")))?.unwrap_or_default();
+    let written = out.write_all(&message).and_then(|()| out.write_all(b"\n"));
+    written.map_err(|e| error::io("write a message", e))
 }
 
 fn offsets(text: &str) -> Result<Range<i64>, String> {
@@ -207,7 +250,8 @@ fn offsets(text: &str) -> Result<Range<i64>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::cell::RefCell;
+    use std::rc::Rc;
 
     use clap::Parser;
     use thalweg_core::ErrorKind;
@@ -226,14 +270,50 @@ mod tests {
             .map(|line| line.decrypt)
     }
 
-    struct Rows(Vec<SealedRow>);
+    /// Rows by file, and how many bytes were written when a file was read.
+    struct Rows {
+        files: Vec<Vec<SealedRow>>,
+        out: Written,
+        read: RefCell<Vec<(usize, usize)>>,
+    }
+
+    impl Rows {
+        fn of(&self, file: usize, wanted: &Wanted) -> Vec<SealedRow> {
+            let wanted = |r: &&SealedRow| wanted.contains(&r.at.topic, r.at.partition, r.at.offset);
+            self.files[file].iter().filter(wanted).cloned().collect()
+        }
+    }
 
     impl SealedRows for Rows {
-        fn rows(&self, table: &str, wanted: &Wanted) -> Result<Vec<SealedRow>> {
-            assert_eq!(table, BRONZE);
-            let wanted = |r: &&SealedRow| wanted.contains(&r.topic, r.partition, r.offset);
-            Ok(self.0.iter().filter(wanted).cloned().collect())
+        fn files(&self, wanted: &Wanted) -> Result<Vec<SealedFile>> {
+            let file = |number| {
+                let rows = self.of(number, wanted).into_iter().map(|row| row.at).collect();
+                SealedFile { number, rows }
+            };
+            Ok((0..self.files.len()).map(file).collect())
         }
+
+        fn rows(&self, file: usize, wanted: &Wanted) -> Result<Vec<SealedRow>> {
+            self.read.borrow_mut().push((file, self.out.0.borrow().len()));
+            Ok(self.of(file, wanted))
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Written(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn at(topic: &str, partition: i32, offset: i64) -> Position {
+        Position { topic: topic.into(), partition, offset }
     }
 
     fn sealed(key: &Arc<MasterKey>) -> Rows {
@@ -246,22 +326,29 @@ mod tests {
                 sealer.seal_into(&aad, text, &mut payload).unwrap();
                 payload
             });
-            SealedRow { topic: "events".to_owned(), partition: 0, offset, payload }
+            SealedRow { at: at("events", 0, offset), payload }
         };
-        Rows(vec![row(12, Some(b"c")), row(10, Some(b"\xff")), row(11, None), row(13, Some(b"d"))])
+        let files = vec![
+            vec![row(14, Some(b"e"))],
+            vec![row(12, Some(b"c")), row(10, Some(b"\xff"))],
+            vec![],
+            vec![row(11, None), row(13, Some(b"d"))],
+        ];
+        Rows { files, out: Written::default(), read: RefCell::default() }
     }
 
     #[test]
     fn a_range_of_messages_is_printed_in_order_and_told_about_without_them() {
         let key = Arc::new(MasterKey::generate().unwrap());
-        let (mut out, mut told) = (Vec::new(), Vec::new());
+        let (sealed, mut told) = (sealed(&key), Vec::new());
+        let mut out = sealed.out.clone();
         let args = line("10..13").unwrap();
         let mut audit = |opening: &Opening| {
             told.push(opening.clone());
             Ok(())
         };
-        assert_eq!(decrypt(&args, &sealed(&key), &key, &mut out, &mut audit).unwrap(), 3);
-        assert_eq!(out, b"\xff\n\nc\n");
+        assert_eq!(decrypt(&args, &sealed, &key, &mut out, &mut audit).unwrap(), 3);
+        assert_eq!(*out.0.borrow(), b"\xff\n\nc\n");
         let line = format!(
             "decrypt: 3 rows of bronze/events, partition 0, offsets 10..13, with key {}",
             key.key_id()
@@ -270,20 +357,27 @@ mod tests {
     }
 
     #[test]
+    fn files_are_read_one_by_one_and_what_is_complete_is_written_before_the_next() {
+        let key = Arc::new(MasterKey::generate().unwrap());
+        let sealed = sealed(&key);
+        let mut out = sealed.out.clone();
+        let args = line("0..20").unwrap();
+        assert_eq!(decrypt(&args, &sealed, &key, &mut out, &mut |_| Ok(())).unwrap(), 5);
+        assert_eq!(*out.0.borrow(), b"\xff\n\nc\nd\ne\n");
+        // The second has a row that belongs behind the first row of the third; the one without rows is not read.
+        assert_eq!(*sealed.read.borrow(), [(1, 0), (3, 2), (0, 7)]);
+    }
+
+    #[test]
     fn what_is_opened_is_told_by_stretches_of_each_topic() {
-        let row = |topic: &str, offset: i64| SealedRow {
-            topic: topic.to_owned(),
-            partition: 2,
-            offset,
-            payload: None,
-        };
+        let row = |topic: &str, offset: i64| at(topic, 2, offset);
         assert!(places(&[]).is_empty());
         let two = [row("a", 3), row("a", 4), row("a", 9), row("b", 10)];
         assert_eq!(places(&two), ["a/2/3..5", "a/2/9..10", "b/2/10..11"]);
-        let gaps: Vec<SealedRow> = (0..65).map(|n| row("a", 2 * n)).collect();
+        let gaps: Vec<Position> = (0..65).map(|n| row("a", 2 * n)).collect();
         assert_eq!(places(&gaps[1..]).len(), 64);
         assert_eq!(places(&gaps), ["a/2/0..129"]);
-        let many: Vec<SealedRow> = (100..200).map(|n| row(&n.to_string(), i64::MAX)).collect();
+        let many: Vec<Position> = (100..200).map(|n| row(&n.to_string(), i64::MAX)).collect();
         let told = places(&many);
         assert_eq!((told.len(), told.last().unwrap().as_str()), (65, "and 36 more"));
     }
@@ -310,11 +404,11 @@ mod tests {
     fn a_row_that_was_moved_does_not_open_and_is_named() {
         let key = Arc::new(MasterKey::generate().unwrap());
         let mut rows = sealed(&key);
-        rows.0[0].offset = 14;
+        rows.files[1][0].at.offset = 15;
         let args = line("0..20").unwrap();
         let error = decrypt(&args, &rows, &key, &mut Vec::new(), &mut |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert!(error.to_string().contains("SealedRow(events-0 at 14)"), "{error}");
+        assert!(error.to_string().contains("SealedRow(events-0 at 15)"), "{error}");
         let other = MasterKey::generate().unwrap();
         let error = decrypt(&args, &rows, &other, &mut Vec::new(), &mut |_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("is not the key in use"), "{error}");

@@ -84,9 +84,9 @@ const WRITTEN: [(&str, &str, Column<Timestamp>, Reach); 6] = [
     ("gold.medications.age", MEDICATIONS, Medications::WINDOW_END, Reach::SparseGold),
 ];
 
-/// How far the clocks of senders may be ahead and still tell when silver was written. Silver takes events up to
-/// `decoding.future_cap` ahead, a day, and one of them must not make it look new for as long. Windows of gold end no later
-/// than event time, which such a clock does not move.
+/// How far the clocks of senders may be ahead and still tell when a table was written. Silver takes events up to
+/// `decoding.future_cap` ahead, a day, and one of them must not make it look new for as long. Such a clock does not move
+/// event time, but the windows that it has opened close all the same when a job is drained.
 const AHEAD: Duration = Duration::from_mins(10);
 
 /// Which events reach a table.
@@ -140,24 +140,25 @@ pub fn look(
     let newest = manifests.last().ok_or_else(|| Error::config("there are no checkpoints"))?;
     let reader = DeltaReader::at(place, &Access::from_environment())?;
     let until = now.saturating_add(micros(AHEAD));
-    let age =
-        |path: &str, column: Column<Timestamp>, reach: Option<Reach>| -> Result<Option<i64>> {
-            let newest = reader.open(path)?.and_then(|table| match reach {
-                Some(Reach::Silver) => table.latest_until(column, until),
-                _ => table.latest(column),
-            });
-            Ok(newest.map(|at| now - at))
-        };
+    let age = |path: &str, column: Column<Timestamp>| -> Result<Option<i64>> {
+        let newest = reader.open(path)?.and_then(|table| table.latest_until(column, until));
+        Ok(newest.map(|at| since(at, now)))
+    };
     let tables = WRITTEN.into_iter().map(|(check, path, column, reach)| {
-        age(path, column, Some(reach)).map(|age| TableAge { check, reach, age })
+        age(path, column).map(|age| TableAge { check, reach, age })
     });
     Ok(Seen {
         finished: is_finished(newest),
-        checkpoint_age: now - newest.created_at,
-        arrival_age: age(BRONZE, Bronze::INGESTED_AT, None)?,
+        checkpoint_age: since(newest.created_at, now),
+        arrival_age: age(BRONZE, Bronze::INGESTED_AT)?,
         tables: tables.collect::<Result<_>>()?,
         lag: source.map(|source| source.lag(&splits(newest))),
     })
+}
+
+/// What lies ahead, since clocks differ, is as new as can be.
+fn since(at: EventTime, now: EventTime) -> i64 {
+    now.saturating_sub(at).max(0)
 }
 
 /// Whether a job has ended because there are no more events. A drained one has closed its windows, and its topic goes on.
@@ -199,7 +200,7 @@ pub fn judge(seen: &Seen, limits: &MonitorSection) -> Vec<Check> {
         }
         let most = micros(limit);
         let shown = |micros: i64| {
-            let seconds = micros.max(0).unsigned_abs() / 1_000_000;
+            let seconds = micros.unsigned_abs() / 1_000_000;
             humantime::format_duration(Duration::from_secs(seconds)).to_string()
         };
         checks.push(Check {
@@ -329,6 +330,12 @@ mod tests {
             sinks: Vec::new(),
             pending: Vec::new(),
         }
+    }
+
+    #[test]
+    fn nothing_is_younger_than_now() {
+        assert_eq!([since(3, 5), since(5, 5), since(9, 5)], [2, 0, 0]);
+        assert_eq!(since(i64::MAX, i64::MIN), 0);
     }
 
     #[test]

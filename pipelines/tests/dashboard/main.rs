@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and this one measures by the wall clock"
 )]
 
+mod left;
 mod metrics;
 mod routes;
 #[path = "../support/mod.rs"]

@@ -3,16 +3,18 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::indexing_slicing,
-    reason = "a test fails by panicking"
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and how old something is goes by the wall clock"
 )]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
 
-use crate::support::{count, healthcare, run_file, succeed};
+use crate::support::{count, ends_with, healthcare, last_line, run_file, shown, succeed};
 
 /// 2025-11-24T21:00:00Z, ms.
 const START: i64 = 1_764_018_000_000;
@@ -48,6 +50,30 @@ fn an_event_from_tomorrow_makes_nothing_late_where_arrivals_are_known() {
     run.args(["--bootstrap-servers", broker.bootstrap_servers(), "--data-dir"]).arg(&data);
     succeed(&mut run);
     assert_eq!((count(&data, "silver/events"), count(&data, "late/events")), (5, 1));
+}
+
+#[test]
+fn a_drain_closes_the_windows_of_a_clock_that_is_ahead_and_no_table_looks_new_by_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("drained");
+    let broker = DemoBroker::start(TOPIC, 1).unwrap();
+    let writer = TopicWriter::new(broker.bootstrap_servers(), TOPIC, &BTreeMap::new()).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    for hours in [-3, 5] {
+        let at = speedate::DateTime::from_timestamp(now / 1_000 + hours * 3_600, 0).unwrap();
+        writer.send_to(0, Some(event(&at.to_string()).as_bytes()), Some(now)).unwrap();
+    }
+    writer.flush(Duration::from_mins(2)).unwrap();
+    let mut run = healthcare();
+    run.args(["run", "--quiet", "--topic", TOPIC, "--events", "2", "--drain"]);
+    run.args(["--bootstrap-servers", broker.bootstrap_servers(), "--data-dir"]).arg(&data);
+    succeed(&mut run);
+    assert_eq!(count(&data, "gold/kpis"), 2);
+    let output = ends_with(healthcare().args(["monitor", "--data-dir"]).arg(&data), 1);
+    let failed = &last_line(&output)["failed"];
+    let old =
+        ["silver.age", "gold.kpis.age", "gold.patient_vitals.age", "gold.vitals_by_minute.age"];
+    assert_eq!(*failed, json!(old), "{}", shown(&output));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod answers;
 mod bad_days;
 mod clocks;
 mod daily;
+mod decrypt;
 mod kafka;
 mod kill;
 mod maintain;

@@ -31,6 +31,8 @@ CHART = {
     "temperature": ([350, 360, 380, 390], [3, 1, 0, 1, 2]),
 }
 PARAMETERS = len(CHART) + 2
+# Parameters without a limit of their own: the points that warn whatever the others score.
+ALONE = {"consciousness": 3}
 SCORE_WARNS, SCORE_CRITICAL, SCORE_CLEARS, SCORE_AGE = 5, 7, 3, 60 * MINUTE
 SILENCE, MONITORED = 10 * MINUTE, 5
 # The least deviation of each vital that is assumed; the newest value's weight, how many values a mean needs, how many
@@ -150,10 +152,10 @@ class Patient:
         return abs(z) if warm else None
 
     def assess(self, at):
-        fresh = [points for known_at, points in self.points.values() if known_at >= at - SCORE_AGE]
-        total, stale = sum(fresh), len(fresh) < len(self.points)
+        fresh = {of: points for of, (known_at, points) in self.points.items() if known_at >= at - SCORE_AGE}
+        total, stale = sum(fresh.values()), len(fresh) < len(self.points)
         self.score = (total, PARAMETERS - len(fresh))
-        if total >= SCORE_WARNS:
+        if total >= SCORE_WARNS or any(fresh.get(of) == points for of, points in ALONE.items()):
             self.reading("news2", at, CROSSED, CRITICAL if total >= SCORE_CRITICAL else WARNING)
         else:
             # Of what was known and is too old nobody knows whether it is well.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thalweg_core::{Error, Result};
 use thalweg_operators::alert::Severity;
 use thalweg_operators::detect::{EwmaSettings, Limit};
@@ -77,7 +77,8 @@ pub struct News2Section {
     pub critical: i32,
     /// A total of this and less clears it.
     pub clears_at: i32,
-    /// Whether 3 points of a single parameter are a warning, too.
+    /// Whether 3 points of any single parameter are a warning, too. Those of which no limit tells always are: of somebody who
+    /// is not alert, and of too much saturation by scale 2.
     pub single_parameter: bool,
     /// How old a parameter's last value may be.
     #[serde(with = "humantime_serde")]
@@ -122,8 +123,11 @@ pub struct AnomaliesSection {
     pub z_limit: f64,
     /// How many are usual again.
     pub z_clears_at: f64,
-    /// The least deviation that is assumed, for each vital that is watched.
+    /// The least deviation that is assumed, by vital; a file names those that differ.
+    #[serde(deserialize_with = "over_defaults")]
     pub min_deviation: BTreeMap<Vital, f64>,
+    /// Vitals that are not watched.
+    pub except: BTreeSet<Vital>,
     /// How long it must last.
     #[serde(with = "humantime_serde")]
     pub persist_for: Duration,
@@ -222,10 +226,17 @@ impl Default for AnomaliesSection {
             z_limit: 5.0,
             z_clears_at: 3.0,
             min_deviation: Vital::ALL.into_iter().zip(least).collect(),
+            except: BTreeSet::new(),
             persist_for: Duration::from_secs(30),
             severity: Severity::Info,
         }
     }
+}
+
+fn over_defaults<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<Vital, f64>, D::Error> {
+    let mut all = AnomaliesSection::default().min_deviation;
+    all.extend(BTreeMap::<Vital, f64>::deserialize(input)?);
+    Ok(all)
 }
 
 impl LimitRule {
@@ -330,7 +341,8 @@ impl SignalLostSection {
 impl AnomaliesSection {
     /// How the baseline of a vital learns; `None` when it is not watched.
     pub fn baseline(&self, vital: Vital) -> Option<EwmaSettings> {
-        let min_deviation = *self.min_deviation.get(&vital)?;
+        let watched = self.min_deviation.get(&vital).filter(|_| !self.except.contains(&vital));
+        let min_deviation = *watched?;
         let Self { alpha, warm_up, z_limit: limit, .. } = *self;
         Some(EwmaSettings { alpha, warm_up, min_deviation, limit })
     }

@@ -3,6 +3,8 @@
 //!
 //! Observations are rounded as the chart has them: whole numbers, and degrees Celsius with one decimal.
 
+use super::vital::Vital;
+
 /// What is known of a patient. What is missing scores nothing, so that the total is a lower bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Observations {
@@ -39,6 +41,9 @@ pub struct Score {
     pub total: i32,
     /// The highest score of a single parameter.
     pub highest: i32,
+    /// Whether 3 points are of what limits of single vitals do not watch: a patient who is not alert, or who is given so much
+    /// oxygen that scale 2 calls it too much.
+    pub unwatched: bool,
     /// How many of the seven parameters are missing; 0 means that the score is complete.
     pub missing: i32,
 }
@@ -66,12 +71,42 @@ pub fn score(observations: &Observations, scale: SpO2Scale) -> Score {
         alert.map(|alert| if alert { 0 } else { 3 }),
         temperature.map(warmth),
     ];
-    parameters.into_iter().fold(Score::default(), |score, parameter| match parameter {
+    let is_given_too_much = || scale == SpO2Scale::Two && spo2.is_some_and(is_hyperoxic);
+    let unwatched = alert == Some(false) || oxygen == Some(true) && is_given_too_much();
+    let none = Score { unwatched, ..Score::default() };
+    parameters.into_iter().fold(none, |score, parameter| match parameter {
         None => Score { missing: score.missing + 1, ..score },
         Some(points) => {
             Score { total: score.total + points, highest: score.highest.max(points), ..score }
         }
     })
+}
+
+/// The last value of a cell of the chart, and the points.
+type Rows = &'static [(f64, i32)];
+
+const RESPIRATION: Rows = &[(8.0, 3), (11.0, 1), (20.0, 0), (24.0, 2)];
+const SATURATION: Rows = &[(91.0, 3), (93.0, 2), (95.0, 1)];
+const SATURATION_HYPERCAPNIC: Rows = &[(83.0, 3), (85.0, 2), (87.0, 1), (92.0, 0)];
+/// Above the target, on oxygen.
+const SATURATION_HYPEROXIC: Rows = &[(94.0, 1), (96.0, 2)];
+const PRESSURE: Rows = &[(90.0, 3), (100.0, 2), (110.0, 1), (219.0, 0)];
+const PULSE: Rows = &[(40.0, 3), (50.0, 1), (90.0, 0), (110.0, 1), (130.0, 2)];
+const WARMTH: Rows = &[(350.0, 3), (360.0, 1), (380.0, 0), (390.0, 1)];
+
+/// Where the chart's first cell of a vital ends, and behind what its last one begins, as [`Vital::charted`] has values;
+/// `None` for the vital that is not scored.
+pub fn outer_bounds(vital: Vital, scale: SpO2Scale) -> Option<(f64, f64)> {
+    let (first, last) = match (vital, scale) {
+        (Vital::Diastolic, _) => return None,
+        (Vital::HeartRate, _) => (PULSE, PULSE),
+        (Vital::Systolic, _) => (PRESSURE, PRESSURE),
+        (Vital::Temperature, _) => (WARMTH, WARMTH),
+        (Vital::Spo2, SpO2Scale::One) => (SATURATION, SATURATION),
+        (Vital::Spo2, SpO2Scale::Two) => (SATURATION_HYPERCAPNIC, SATURATION_HYPEROXIC),
+        (Vital::RespiratoryRate, _) => (RESPIRATION, RESPIRATION),
+    };
+    Some((first.first()?.0, last.last()?.0))
 }
 
 /// The first row whose bound the value does not exceed, else the points behind them.
@@ -80,29 +115,34 @@ fn chart(value: f64, rows: &[(f64, i32)], beyond: i32) -> i32 {
 }
 
 fn respiration(per_minute: f64) -> i32 {
-    chart(per_minute.round(), &[(8.0, 3), (11.0, 1), (20.0, 0), (24.0, 2)], 3)
+    chart(per_minute.round(), RESPIRATION, 3)
 }
 
 fn saturation(percent: f64) -> i32 {
-    chart(percent.round(), &[(91.0, 3), (93.0, 2), (95.0, 1)], 0)
+    chart(percent.round(), SATURATION, 0)
 }
 
 fn saturation_hypercapnic(percent: f64, on_oxygen: bool) -> i32 {
-    let below = [(83.0, 3), (85.0, 2), (87.0, 1), (92.0, 0)];
-    let points = chart(percent.round(), &below, -1);
+    let points = chart(percent.round(), SATURATION_HYPERCAPNIC, -1);
     match points {
-        -1 if on_oxygen => chart(percent.round(), &[(94.0, 1), (96.0, 2)], 3),
+        -1 if on_oxygen => chart(percent.round(), SATURATION_HYPEROXIC, 3),
         -1 => 0,
         points => points,
     }
 }
 
+/// Scores 3 by scale 2 on oxygen, on the high side.
+fn is_hyperoxic(percent: f64) -> bool {
+    chart(percent.round(), SATURATION_HYPERCAPNIC, -1) < 0
+        && chart(percent.round(), SATURATION_HYPEROXIC, 3) == 3
+}
+
 fn pressure(systolic: f64) -> i32 {
-    chart(systolic.round(), &[(90.0, 3), (100.0, 2), (110.0, 1), (219.0, 0)], 3)
+    chart(systolic.round(), PRESSURE, 3)
 }
 
 fn pulse(per_minute: f64) -> i32 {
-    chart(per_minute.round(), &[(40.0, 3), (50.0, 1), (90.0, 0), (110.0, 1), (130.0, 2)], 3)
+    chart(per_minute.round(), PULSE, 3)
 }
 
 /// Degrees Fahrenheit in tenths of a degree Celsius, so that bounds are whole numbers.
@@ -112,7 +152,7 @@ pub fn tenths_of_celsius(fahrenheit: f64) -> f64 {
 }
 
 fn warmth(fahrenheit: f64) -> i32 {
-    chart(tenths_of_celsius(fahrenheit), &[(350.0, 3), (360.0, 1), (380.0, 0), (390.0, 1)], 2)
+    chart(tenths_of_celsius(fahrenheit), WARMTH, 2)
 }
 
 #[cfg(test)]
@@ -229,12 +269,31 @@ mod tests {
         assert_eq!(score(&well, SpO2Scale::One), Score::default());
         let dying = all((25.0, 91.0, true), (90.0, 131.0, false, 39.1));
         let found = score(&dying, SpO2Scale::One);
-        assert_eq!(found, Score { total: 19, highest: 3, missing: 0 });
+        assert_eq!(found, Score { total: 19, highest: 3, unwatched: true, missing: 0 });
         let cold = all((25.0, 91.0, true), (90.0, 131.0, false, 35.0));
         assert_eq!(score(&cold, SpO2Scale::One).total, 20);
         let hypercapnic = all((16.0, 95.0, true), (120.0, 70.0, true, 37.0));
         assert_eq!(score(&hypercapnic, SpO2Scale::One).total, 3);
         assert_eq!(score(&hypercapnic, SpO2Scale::Two).total, 4);
+    }
+
+    #[test]
+    fn what_no_limit_watches_is_told_apart_from_the_other_threes() {
+        let unwatched = |known: &Observations, scale| score(known, scale).unwatched;
+        for (alert, expected) in [(None, false), (Some(true), false), (Some(false), true)] {
+            let known = Observations { alert, ..Observations::default() };
+            assert_eq!(unwatched(&known, SpO2Scale::One), expected, "{alert:?}");
+        }
+        for percent in (0..=1_000).map(|tenths| f64::from(tenths) / 10.0) {
+            for oxygen in [None, Some(false), Some(true)] {
+                let known = Observations { spo2: Some(percent), oxygen, ..Observations::default() };
+                // 3 points that are not those of a low value.
+                let high = saturation_hypercapnic(percent, oxygen == Some(true)) == 3;
+                let high = high && saturation_hypercapnic(percent, false) == 0;
+                assert_eq!(unwatched(&known, SpO2Scale::Two), high, "{percent} {oxygen:?}");
+                assert!(!unwatched(&known, SpO2Scale::One), "{percent} {oxygen:?}");
+            }
+        }
     }
 
     #[test]

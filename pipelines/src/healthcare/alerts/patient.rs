@@ -268,7 +268,8 @@ impl Patient {
         };
         let score = news2::score(&observations, scale);
         self.score = (score.total, score.missing);
-        let single = section.single_parameter && score.highest >= 3;
+        // The limits watch the other threes by default. Whoever is not alert has no limit.
+        let single = score.unwatched || section.single_parameter && score.highest >= 3;
         if score.total >= section.critical {
             Fact::Crossed { at, severity: Severity::Critical }
         } else if score.total >= section.warning || single {

@@ -38,7 +38,7 @@ pub fn readings(ranges: &Ranges) -> Map {
 }
 
 /// What each vital can be, in the order of [`Vital::ALL`]: what is valid, and less where that is somebody who is dying.
-fn possible(ranges: &Ranges) -> [RangeInclusive<f64>; 6] {
+pub(super) fn possible(ranges: &Ranges) -> [RangeInclusive<f64>; 6] {
     let named = ranges.named();
     Vital::ALL.map(|vital| {
         let range = named.iter().find(|(name, _)| *name == vital.as_str()).map(|(_, range)| range);

@@ -9,9 +9,11 @@ use thalweg_operators::alert::{Policy, Rule, Severity};
 use thalweg_operators::detect::{EwmaSettings, Limit, Verdict};
 
 use super::config::{AlertsSection, AnomaliesSection, News2Section, SignalLostSection};
-use super::news2::SpO2Scale;
+use super::news2::{self, SpO2Scale};
+use super::readings;
 use super::vital::Vital;
 use crate::healthcare::config::HealthcareConfig;
+use crate::healthcare::rules::Ranges;
 
 /// The rule of the early warning score.
 pub const NEWS2: &str = "news2";
@@ -191,6 +193,51 @@ impl Rules {
         Ok(())
     }
 
+    /// Refuses a limit that no reading can cross, or that none can clear: `ranges` let no such reading through.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] naming the rule.
+    pub fn check_ranges(&self, ranges: &Ranges) -> Result<()> {
+        let possible = readings::possible(ranges);
+        for ((vital, range), limits) in Vital::ALL.into_iter().zip(possible).zip(&self.limits) {
+            for (limit, scale) in limits.iter().flat_map(|l| self.scales().map(move |s| (l, s))) {
+                // What a limit says changes once from one end to the other.
+                let said = [*range.start(), *range.end()].map(|value| limit.judge(value, scale));
+                let what = match (said.contains(&Verdict::Crossed), said.contains(&Verdict::Clear))
+                {
+                    (true, true) => continue,
+                    (false, _) => "crossed",
+                    (true, false) => "cleared",
+                };
+                let name = self.all.get(limit.rule).map_or("", |rule| &*rule.name);
+                return Err(Error::config(format!(
+                    "alerts.limits: rule `{name}` can never be {what}, since ranges.{} has no such value",
+                    vital.as_str()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Vitals of which the score never gets to see an end of its chart, because `ranges` cut it off.
+    pub fn cut_off(&self, ranges: &Ranges) -> Vec<&'static str> {
+        let is_cut = |vital: Vital, least: f64, greatest: f64| {
+            let mut bounds = self.scales().filter_map(|scale| news2::outer_bounds(vital, scale));
+            bounds.any(|(first, last)| {
+                vital.charted(least) > first || vital.charted(greatest) <= last
+            })
+        };
+        let vitals = Vital::ALL.into_iter().zip(readings::possible(ranges));
+        let cut = vitals.filter(|(vital, range)| is_cut(*vital, *range.start(), *range.end()));
+        cut.filter(|_| self.news2.is_some()).map(|(vital, _)| vital.as_str()).collect()
+    }
+
+    /// The scales of oxygen saturation that are in use.
+    fn scales(&self) -> impl Iterator<Item = SpO2Scale> {
+        let second = (!self.scale_2.is_empty()).then_some(SpO2Scale::Two);
+        std::iter::once(SpO2Scale::One).chain(second)
+    }
+
     /// How a patient's oxygen saturation is judged.
     #[inline]
     pub fn scale(&self, patient: i64) -> SpO2Scale {
@@ -210,11 +257,30 @@ fn unknown_vital() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::news2::{self, Observations};
+    use super::super::news2::Observations;
     use super::*;
 
     /// A vital, and a patient of whom nothing else is known.
     type Known = (Vital, fn(f64) -> Observations);
+
+    #[test]
+    fn a_range_that_cuts_off_an_end_of_the_chart_is_told_by_its_vital() {
+        let mut config = HealthcareConfig::default();
+        config.news2.scale_2_patients = [7].into();
+        let cut = |change: fn(&mut Ranges)| {
+            let mut ranges = Ranges::default();
+            change(&mut ranges);
+            Rules::new(&config).unwrap().cut_off(&ranges)
+        };
+        assert!(cut(|_| {}).is_empty());
+        assert!(cut(|ranges| ranges.heart_rate.max = 130.5).is_empty(), "it counts as 131");
+        assert_eq!(cut(|ranges| ranges.heart_rate.max = 130.4), ["heart_rate"]);
+        assert_eq!(cut(|ranges| ranges.temperature.min = 95.5), ["temperature"]);
+        assert_eq!(cut(|ranges| ranges.spo2.max = 96.0), ["spo2"], "by the second scale");
+        // Low values are readings however small the range is, and this one is not scored.
+        assert!(cut(|ranges| ranges.respiratory_rate.min = 12.0).is_empty());
+        assert!(cut(|ranges| ranges.diastolic.max = 100.0).is_empty());
+    }
 
     #[test]
     fn limits_are_crossed_where_the_score_says_so() {

@@ -9,9 +9,14 @@ use toml::{Table, Value};
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     input: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
+    // Whatever stands there may be a secret, and what others say of it quotes it.
+    let table = Table::deserialize(input).map_err(|_| {
+        D::Error::custom(
+            "kafka.properties must be a table of librdkafka's settings and their values",
+        )
+    })?;
     let mut properties = BTreeMap::new();
-    flatten("", Table::deserialize(input)?, &mut properties).map_err(|key| {
-        // The value may be a secret.
+    flatten("", table, &mut properties).map_err(|key| {
         D::Error::custom(format!("kafka property `{key}` must be a text, a number or a boolean"))
     })?;
     Ok(properties)

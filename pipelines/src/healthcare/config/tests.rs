@@ -1,6 +1,7 @@
 use thalweg_core::{ErrorKind, error};
 
 use super::*;
+use crate::healthcare::alerts::vital::Vital;
 use crate::healthcare::quarantine::Stage;
 
 #[test]
@@ -19,11 +20,11 @@ fn an_empty_file_means_the_defaults() {
 #[test]
 fn a_file_changes_what_it_names_and_nothing_else() {
     let config = HealthcareConfig::parse(
-        "[ranges]\nheart_rate = { min = 1, max = 2.5 }\n[time]\nwindow = \"5m\"\n[kafka.properties]\n\
+        "[ranges]\nheart_rate = { min = 1, max = 250.5 }\n[time]\nwindow = \"5m\"\n[kafka.properties]\n\
          \"security.protocol\" = \"ssl\"\nfetch.wait.max.ms = 20\ncheck.crcs = false\n",
     )
     .unwrap();
-    assert_eq!(config.ranges.heart_rate, Range { min: 1.0, max: 2.5 });
+    assert_eq!(config.ranges.heart_rate, Range { min: 1.0, max: 250.5 });
     assert_eq!(config.ranges.spo2, Ranges::default().spo2);
     assert_eq!(config.time.window, Duration::from_mins(5));
     let properties: Vec<(&str, &str)> =
@@ -107,6 +108,18 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ("[signal_lost]\nafter = \"0s\"", "signal_lost: after"),
         ("[anomalies]\nalpha = 2.0", "anomalies: alpha"),
         ("[anomalies]\nz_clears_at = 9", "anomalies: z_clears_at"),
+        (
+            "[ranges]\nheart_rate = { min = 20, max = 120 }",
+            "rule `heart-rate-high` can never be crossed, since ranges.heart_rate",
+        ),
+        (
+            "[ranges]\ntemperature = { min = 96, max = 115 }",
+            "rule `temperature-low` can never be crossed",
+        ),
+        (
+            "[[alerts.limits]]\nvital = \"temperature\"\nat_most = 120\nseverity = \"info\"",
+            "rule `temperature-low` can never be cleared",
+        ),
     ] {
         let error = HealthcareConfig::parse(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
@@ -114,6 +127,60 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         assert!(shown.contains(says) && !shown.contains('\n'), "{text}: {shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
+}
+
+#[test]
+fn no_mistake_quotes_what_stands_in_the_file() {
+    for text in [
+        "kafka = \"hunter2\"",
+        "[kafka]\nproperties = \"sasl.password=hunter2\"",
+        "[kafka]\nproperties = [\"hunter2\"]",
+        "[kafka.properties]\nsasl.password = [\"hunter2\"]",
+        "[kafka.properties]\nsasl.password = hunter2",
+        "[kafka]\nbootstrap_servers = [\"hunter2\"]",
+        "[kafka]\nstart = \"hunter2\"",
+        "[kafka]\ndiscovery_interval = \"1 hunter2, expected hunter2\"",
+        "[kafka]\non_data_loss = \"hunter2\"",
+        "[mirror]\ntransaction_timeout = \"hunter2\"",
+        "[monitor]\nwebhook = \"http://example.org/hunter2\"",
+        "[monitor]\nwebhook = { url = \"hunter2\" }",
+        "[monitor]\nwebhook_attempts = \"hunter2\"",
+        "[monitor]\nlag = \"`hunter2`\"",
+        "[runtime]\nmemory_limit = \"hunter2\"",
+        "[ranges]\nspo2 = \"hunter2\"",
+        "[alerts]\nlimits = \"hunter2\"",
+        "[[alerts.limits]]\nvital = \"hunter2\"",
+        "[news2]\nscale_2_patients = [\"hunter2\"]",
+        "[quarantine]\non_rejected = \"hunter2\"",
+        "[schedule]\nreport = \"hunter2\"",
+    ] {
+        let error = HealthcareConfig::parse(text).unwrap_err();
+        let shown = error::chain(&error);
+        assert!(!shown.contains("hunter2") && !shown.contains('\n'), "{text}: {shown}");
+    }
+    let properties = HealthcareConfig::parse("[kafka]\nproperties = 7").unwrap_err().to_string();
+    assert!(properties.contains("kafka.properties must be a table"), "{properties}");
+}
+
+#[test]
+fn limits_that_nobody_asks_need_no_readings() {
+    let text = "[ranges]\nheart_rate = { min = 20, max = 120 }\n[alerts]\nenabled = false";
+    assert!(HealthcareConfig::parse(text).is_ok());
+}
+
+#[test]
+fn a_least_deviation_is_its_own_vitals_and_one_is_left_out_by_name() {
+    let of = |text: &str| {
+        let section = HealthcareConfig::parse(text).unwrap().anomalies;
+        Vital::ALL.map(|vital| section.baseline(vital).map(|settings| settings.min_deviation))
+    };
+    let mut expected = of("");
+    assert!(expected.iter().all(Option::is_some), "{expected:?}");
+    expected[Vital::Spo2 as usize] = Some(2.0);
+    assert_eq!(of("[anomalies]\nmin_deviation = { spo2 = 2 }"), expected);
+    expected[Vital::Diastolic as usize] = None;
+    let except = "[anomalies]\nmin_deviation = { spo2 = 2 }\nexcept = [\"diastolic\"]";
+    assert_eq!(of(except), expected);
 }
 
 #[test]

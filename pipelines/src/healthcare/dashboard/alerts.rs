@@ -1,12 +1,14 @@
 //! Alerts, each as it last was. What happens to them, their acknowledgement say, happens in the job.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow_array::RecordBatch;
 use serde::Serialize;
 use thalweg_serving::http::Edit;
 
 use super::row::{PatientId, long, micros, number, text};
+use crate::healthcare::alerts::command::AlertId;
 
 /// Where the job writes what becomes of alerts.
 pub(super) use crate::healthcare::graph::ALERTS as TABLE;
@@ -46,6 +48,9 @@ pub(super) struct Alert {
     /// Which change of the alert this is.
     #[serde(skip)]
     sequence: i64,
+    /// When it was opened, µs.
+    #[serde(skip)]
+    opened: i64,
 }
 
 pub(super) fn read(batch: &RecordBatch) -> Vec<Alert> {
@@ -53,8 +58,10 @@ pub(super) fn read(batch: &RecordBatch) -> Vec<Alert> {
 }
 
 fn alert(batch: &RecordBatch, at: usize) -> Option<Alert> {
+    let id = text(batch, "alert_id", at)?;
+    let AlertId { opened_at: opened, .. } = id.parse().ok()?;
     Some(Alert {
-        id: text(batch, "alert_id", at)?,
+        id,
         patient: PatientId(long(batch, "patient_id", at)?),
         rule: text(batch, "rule", at)?,
         state: text(batch, "state", at)?,
@@ -66,28 +73,100 @@ fn alert(batch: &RecordBatch, at: usize) -> Option<Alert> {
         fired: micros(batch, "fired_at", at).map(|micros| micros / 1_000),
         by: text(batch, "by", at),
         sequence: long(batch, "sequence", at).unwrap_or(0),
+        opened,
     })
 }
 
 impl Alert {
     /// Whether nobody has to look any more.
     fn is_over(&self) -> bool {
-        self.state == "resolved"
+        self.state == RESOLVED
+    }
+
+    /// The same when it is over without a row that says so.
+    fn ended(mut self, by: Option<&str>) -> Self {
+        if !self.is_over() {
+            RESOLVED.clone_into(&mut self.state);
+            self.by = by.map(str::to_owned);
+        }
+        self
     }
 }
 
-/// Of many events the last one of each alert, by its id.
-#[derive(Debug, Default)]
-pub(super) struct Newest(BTreeMap<String, Alert>);
+const RESOLVED: &str = "resolved";
+/// Who has ended what an earlier chain left open.
+const NEW_RUN: &str = "a new run";
+
+/// Of many events the last one of each alert that is to be shown. A rule has one open alert of a patient at most: where
+/// there is a later one, the ones before are over, also those that a chain of checkpoints has left open that is no more.
+/// Of alerts that ended long ago nothing is kept but, of each patient and rule, which one was the last.
+#[derive(Debug)]
+pub(super) struct Newest {
+    /// Alerts that ended before that are not shown, ms.
+    from: i64,
+    rules: HashMap<String, usize>,
+    /// By patient and rule.
+    last: HashMap<(i64, usize), Last>,
+    /// Others that ended lately, by their ids.
+    ended: HashMap<String, Alert>,
+}
+
+/// The last alert of a patient and rule.
+#[derive(Debug)]
+struct Last {
+    opened: i64,
+    sequence: i64,
+    /// `None`: it ended long ago.
+    alert: Option<Box<Alert>>,
+}
 
 impl Newest {
+    /// For events of which those that ended before `from` (ms) are not shown.
+    pub(super) fn since(from: i64) -> Self {
+        Self { from, rules: HashMap::new(), last: HashMap::new(), ended: HashMap::new() }
+    }
+
     pub(super) fn add(&mut self, events: Vec<Alert>) {
         for alert in events {
-            let known = self.0.get(&alert.id);
-            if known.is_none_or(|known| known.sequence <= alert.sequence) {
-                self.0.insert(alert.id.clone(), alert);
-            }
+            self.take(alert);
         }
+    }
+
+    /// Takes an event. Files are read in no order, so it may be older than what is known.
+    fn take(&mut self, alert: Alert) {
+        let next = self.rules.len();
+        let rule = *self.rules.entry(alert.rule.clone()).or_insert(next);
+        let slot = (alert.patient.0, rule);
+        let (opened, sequence) = (alert.opened, alert.sequence);
+        let known = self.last.get(&slot).map(|last| (last.opened, last.sequence));
+        if known.is_some_and(|(last, _)| opened < last) {
+            self.end(alert);
+            return;
+        }
+        if known.is_some_and(|(last, newest)| opened == last && sequence < newest) {
+            return;
+        }
+        let is_shown = !alert.is_over() || alert.at >= self.from;
+        let alert = is_shown.then(|| Box::new(alert));
+        let before = self.last.insert(slot, Last { opened, sequence, alert });
+        if let Some(before) = before.filter(|before| before.opened < opened)
+            && let Some(alert) = before.alert
+        {
+            self.end(*alert);
+        }
+    }
+
+    /// There is a later one of the same patient and rule.
+    fn end(&mut self, alert: Alert) {
+        let known = self.ended.get(&alert.id).map(|known| known.sequence);
+        if alert.at >= self.from && known.is_none_or(|known| known <= alert.sequence) {
+            self.ended.insert(alert.id.clone(), alert.ended(None));
+        }
+    }
+
+    fn into_alerts(self) -> impl Iterator<Item = Alert> {
+        let last = self.last.into_values().filter_map(|last| last.alert);
+        self.ended.into_values().chain(last.map(|alert| *alert))
     }
 }
 
@@ -100,32 +179,64 @@ pub(super) struct Alerts {
     /// By the last time that each was heard of, ms.
     over: BTreeSet<(i64, String)>,
     last: HashMap<String, i64>,
+    /// By patient and rule.
+    open: HashMap<(i64, String), Alert>,
 }
 
 impl Alerts {
-    /// Puts what became of alerts on the board. What ended before `from` (ms) goes; clients forget it on their own, by
-    /// the same rule, and must hear of the end first: it stays until the next call.
-    pub(super) fn put(&mut self, edit: &mut Edit<'_>, events: Newest, from: i64) {
+    /// Takes what ended before `from` (ms) off the board; clients forget it on their own, by the same rule, and must hear
+    /// of the end first: so this comes before what is put.
+    pub(super) fn forget(&mut self, edit: &mut Edit<'_>, from: i64) {
         while self.over.first().is_some_and(|(at, _)| *at < from || self.last.len() > MOST)
             && let Some((_, id)) = self.over.pop_first()
         {
             self.last.remove(&id);
             edit.remove("alerts", &id);
         }
-        for (id, alert) in events.0 {
-            let before = self.last.get(&id).copied();
-            if before.is_none() && alert.is_over() && alert.at < from {
-                continue;
+    }
+
+    /// Puts what became of alerts on the board, but for what ended before `from` (ms) and was never there.
+    pub(super) fn put(&mut self, edit: &mut Edit<'_>, events: Newest, from: i64) {
+        for mut alert in events.into_alerts() {
+            let slot = (alert.patient.0, alert.rule.clone());
+            match self.open.get(&slot).map(|open| open.opened.cmp(&alert.opened)) {
+                Some(Ordering::Greater) => alert = alert.ended(None),
+                Some(Ordering::Equal) => drop(self.open.remove(&slot)),
+                Some(Ordering::Less) => {
+                    if let Some(before) = self.open.remove(&slot) {
+                        self.show(edit, &before.ended(None), from);
+                    }
+                }
+                None => {}
             }
-            edit.put("alerts", id.clone(), &alert);
-            if let Some(before) = before {
-                self.over.remove(&(before, id.clone()));
+            self.show(edit, &alert, from);
+            if !alert.is_over() {
+                self.open.insert(slot, alert);
             }
-            if alert.is_over() {
-                self.over.insert((alert.at, id.clone()));
-            }
-            self.last.insert(id, alert.at);
         }
+    }
+
+    /// Ends all that are open: their chain of checkpoints is no more, and the one behind it knows nothing of them.
+    pub(super) fn end(&mut self, edit: &mut Edit<'_>, from: i64) {
+        for (_, alert) in std::mem::take(&mut self.open) {
+            self.show(edit, &alert.ended(Some(NEW_RUN)), from);
+        }
+    }
+
+    fn show(&mut self, edit: &mut Edit<'_>, alert: &Alert, from: i64) {
+        let (id, at) = (&alert.id, alert.at);
+        let before = self.last.get(id).copied();
+        if before.is_none() && alert.is_over() && at < from {
+            return;
+        }
+        edit.put("alerts", id.as_str(), alert);
+        if let Some(before) = before {
+            self.over.remove(&(before, id.clone()));
+        }
+        if alert.is_over() {
+            self.over.insert((at, id.clone()));
+        }
+        self.last.insert(id.clone(), at);
     }
 }
 
@@ -137,52 +248,138 @@ mod tests {
 
     use super::*;
 
-    fn newest(events: &[(&str, &str, i64, i64)]) -> Newest {
-        let mut newest = Newest::default();
-        let alert = |(id, state, at, sequence): &(&str, &str, i64, i64)| Alert {
-            id: (*id).to_owned(),
-            patient: PatientId(7),
+    /// An alert of a patient, which opened so many µs after 1970: state, the time of it in ms, and how many changes.
+    fn alert(patient: i64, opened: i64, (state, at, sequence): (&str, i64, i64)) -> Alert {
+        Alert {
+            id: format!("{patient}/news2/{opened}"),
+            patient: PatientId(patient),
             rule: "news2".to_owned(),
-            state: (*state).to_owned(),
+            state: state.to_owned(),
             severity: "warning".to_owned(),
             vital: None,
             value: None,
             score: None,
-            at: *at,
+            at,
             fired: None,
             by: None,
-            sequence: *sequence,
-        };
-        newest.add(events.iter().map(alert).collect());
+            sequence,
+            opened,
+        }
+    }
+
+    fn newest(from: i64, events: &[Alert]) -> Newest {
+        let mut newest = Newest::since(from);
+        newest.add(events.to_vec());
         newest
     }
 
-    fn shown(board: &Board) -> Arc<str> {
-        board.message(None, &["alerts"]).0
+    /// What is on the board: id, state, and by whom, by id.
+    fn shown(board: &Board) -> Vec<(String, String, Option<String>)> {
+        let message: Arc<str> = board.message(None, &["alerts"]).0;
+        let message: serde_json::Value = serde_json::from_str(&message).unwrap();
+        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        let rows = message["sections"]["alerts"].as_array();
+        let rows = rows.into_iter().flatten();
+        rows.map(|row| (text(&row["id"]).unwrap(), text(&row["state"]).unwrap(), text(&row["by"])))
+            .collect()
+    }
+
+    fn row(id: &str, state: &str, by: Option<&str>) -> (String, String, Option<String>) {
+        (id.to_owned(), state.to_owned(), by.map(str::to_owned))
     }
 
     #[test]
     fn open_alerts_stay_however_old_and_those_that_are_over_go() {
         let (board, mut alerts) = (Board::default(), Alerts::default());
+        let look = |alerts: &mut Alerts, from, events: &[Alert]| {
+            board.update(|edit| {
+                alerts.forget(edit, from);
+                alerts.put(edit, newest(from, events), from);
+            });
+            shown(&board)
+        };
         let events = [
-            ("over", "firing", 1, 1),
-            ("open", "acknowledged", 2, 2),
-            ("open", "firing", 1, 1),
-            ("over", "resolved", 2, 2),
-            ("late", "resolved", 2_000, 3),
+            alert(1, 1, ("firing", 1, 1)),
+            alert(2, 1, ("acknowledged", 2, 2)),
+            alert(2, 1, ("firing", 1, 1)),
+            alert(1, 1, ("resolved", 2, 2)),
+            alert(3, 1, ("resolved", 2_000, 3)),
         ];
-        board.update(|edit| alerts.put(edit, newest(&events), 1_000));
-        let text = shown(&board);
-        assert!(text.contains("acknowledged") && text.contains("late"), "{text}");
-        assert!(!text.contains("firing") && !text.contains("over"), "{text}");
+        let open = row("2/news2/1", "acknowledged", None);
+        let late = row("3/news2/1", "resolved", None);
+        assert_eq!(look(&mut alerts, 1_000, &events), [open, late]);
         // Its end is told, though it is long ago, and then forgotten.
-        board.update(|edit| alerts.put(edit, newest(&[("open", "resolved", 3, 3)]), 3_000));
-        let text = shown(&board);
-        assert!(text.contains("open") && !text.contains("late"), "{text}");
+        let ended = [alert(2, 1, ("resolved", 3, 3))];
+        assert_eq!(look(&mut alerts, 3_000, &ended), [row("2/news2/1", "resolved", None)]);
+        assert!(look(&mut alerts, 3_000, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_later_alert_of_a_patient_and_rule_ends_the_one_before_in_whatever_order_they_come() {
+        let old = alert(1, 1_000, ("firing", 5, 2));
+        let new = alert(1, 9_000, ("firing", 9, 2));
+        let other = alert(2, 1_000, ("firing", 5, 2));
+        let expected = [
+            row("1/news2/1000", "resolved", None),
+            row("1/news2/9000", "firing", None),
+            row("2/news2/1000", "firing", None),
+        ];
+        let looks: [&[&[Alert]]; 4] = [
+            &[&[old.clone(), new.clone(), other.clone()]],
+            &[&[new.clone(), old.clone(), other.clone()]],
+            &[&[old.clone(), other.clone()], &[new.clone()]],
+            &[&[new.clone()], &[old, other]],
+        ];
+        for events in looks {
+            let (board, mut alerts) = (Board::default(), Alerts::default());
+            for events in events {
+                board.update(|edit| alerts.put(edit, newest(0, events), 0));
+            }
+            assert_eq!(shown(&board), expected);
+        }
+        // What ended it is not shown, as it ended long ago itself: no more is the one before.
+        let over = [alert(1, 9_000, ("resolved", 9, 3)), alert(1, 1_000, ("firing", 5, 2))];
+        assert_eq!(newest(1_000, &over).into_alerts().count(), 0);
+    }
+
+    #[test]
+    fn what_a_chain_has_left_open_ends_with_the_next_one_unless_that_tells_of_it_again() {
+        let (board, mut alerts) = (Board::default(), Alerts::default());
+        let left = [alert(1, 9_000, ("firing", 9, 2)), alert(2, 9_000, ("acknowledged", 9, 3))];
+        // It reads the same events again, and has not got as far.
+        let again = [alert(2, 1_000, ("firing", 1, 2))];
         board.update(|edit| {
-            edit.put("alerts", "other", &1);
-            alerts.put(edit, Newest::default(), 3_000);
+            alerts.put(edit, newest(0, &left), 0);
+            alerts.end(edit, 0);
+            alerts.put(edit, newest(0, &again), 0);
         });
-        assert!(!shown(&board).contains("open"));
+        let expected = [
+            row("1/news2/9000", "resolved", Some("a new run")),
+            row("2/news2/1000", "firing", None),
+            row("2/news2/9000", "resolved", Some("a new run")),
+        ];
+        assert_eq!(shown(&board), expected);
+        board.update(|edit| alerts.put(edit, newest(0, &left[1..]), 0));
+        let expected = [
+            row("1/news2/9000", "resolved", Some("a new run")),
+            row("2/news2/1000", "resolved", None),
+            row("2/news2/9000", "acknowledged", None),
+        ];
+        assert_eq!(shown(&board), expected);
+    }
+
+    #[test]
+    fn a_long_history_is_read_and_not_kept() {
+        let mut newest = Newest::since(1_000_000);
+        for opened in 0..10_000 {
+            for patient in 0..3 {
+                let fired = alert(patient, opened, ("firing", opened, 2));
+                newest.add(vec![fired, alert(patient, opened, ("resolved", opened + 1, 3))]);
+            }
+        }
+        newest.add(vec![alert(9, 5, ("firing", 5, 2))]);
+        assert_eq!((newest.last.len(), newest.ended.len()), (4, 0));
+        let kept: Vec<String> = newest.into_alerts().map(|alert| alert.id).collect();
+        assert_eq!(kept, ["9/news2/5"]);
     }
 }

@@ -1,6 +1,8 @@
 //! The published cuts of the job as the board follows them: the newest few at first, then those behind what is known.
 
-use thalweg_connectors::delta::{COMMITTED_AT, CUTS, DeltaFollower, TableFile, TableVersion};
+use thalweg_connectors::delta::{
+    COMMITTED_AT, CUTS, DeltaFollower, TableFile, TableVersion, newest_cuts,
+};
 use thalweg_core::Result;
 use thalweg_core::connector::sink::Cut;
 
@@ -13,22 +15,37 @@ pub(super) const CHECKPOINTS: usize = 30;
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) version: TableVersion,
-    /// By the clock, oldest first.
+    /// By the clock, oldest first, but for chains before, whose cuts come first.
     pub(super) cuts: Vec<Cut>,
 }
 
-/// The newest few; `None` when nothing was ever published.
+/// The newest few, and the last one of each chain before; `None` when nothing was ever published.
 pub(super) async fn newest(follower: &DeltaFollower) -> Result<Option<Found>> {
     let Some(version) = follower.newest(CUTS).await? else { return Ok(None) };
     let (mut new, mut old) = by_age(follower.files(CUTS, version.number()).await?);
-    loop {
-        let cuts = read(follower, &new).await?;
-        // Where other jobs publish, those of this one may all be older.
-        if !cuts.is_empty() || old.is_empty() {
-            return Ok(Some(Found { version, cuts }));
-        }
+    let mut cuts = read(follower, &new).await?;
+    // Where other jobs publish, those of this one may all be older.
+    while cuts.is_empty() && !old.is_empty() {
         (new, old) = by_age(old);
+        cuts = read(follower, &new).await?;
     }
+    let mut all = before(follower, &cuts, old).await?;
+    all.append(&mut cuts);
+    Ok(Some(Found { version, cuts: all }))
+}
+
+/// Of chains that are not among `cuts` the last cut of each, oldest first, as far as the newest few files that are not of
+/// the newest chain alone tell.
+async fn before(
+    follower: &DeltaFollower,
+    cuts: &[Cut],
+    mut files: Vec<TableFile>,
+) -> Result<Vec<Cut>> {
+    let Some(newest) = cuts.last() else { return Ok(Vec::new()) };
+    files.retain(|file| !file.holds_only("chain", &newest.chain));
+    let mut found = read(follower, &by_age(files).0).await?;
+    found.retain(|cut| cuts.iter().all(|known| known.chain != cut.chain));
+    Ok(newest_cuts(&found).into_iter().cloned().collect())
 }
 
 /// Those behind `known`; `None` when there is no way from there: the newest are to be read again.

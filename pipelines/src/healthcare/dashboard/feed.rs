@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use thalweg_connectors::delta::{DeltaFollower, TableFile, TableVersion, newest_cuts};
 use thalweg_core::connector::sink::Cut;
 use thalweg_core::record::Record;
@@ -12,6 +13,7 @@ use thalweg_serving::http::{Board, Edit};
 use tokio::sync::watch;
 
 use super::alerts;
+use super::arrivals::{Arrivals, newest_window};
 use super::counts::lock;
 use super::cuts::{self, CHECKPOINTS, Found};
 use super::live::{self, Committed};
@@ -25,6 +27,8 @@ pub(super) const SPAN: Duration = Duration::from_hours(1);
 const EVERY_REMOTE: Duration = Duration::from_secs(1);
 /// How long to wait, at most, after the tables could not be read.
 const SLOWEST: Duration = Duration::from_secs(10);
+/// Versions of the alerts' table that are looked through, one by one, to find out what an earlier chain has written.
+const REACH: u64 = 200;
 /// Checkpoints that remain shown; clients keep as many.
 const KEPT: usize = 100;
 
@@ -70,7 +74,7 @@ pub async fn feed(board: Arc<Board>, follower: DeltaFollower, job: Observed, rem
     let committed = Committed::default();
     tokio::join!(
         live::keep(&board, &job, &committed),
-        keep(&board, Tables::new(follower), &job, &committed, every),
+        keep(&board, Tables::new(follower, &job), &job, &committed, every),
     );
 }
 
@@ -103,7 +107,7 @@ async fn keep(
                         tracing::warn!(error = problem, "the dashboard cannot read the tables");
                         told = problem;
                     }
-                    tables.forget();
+                    tables.forget(job);
                     let wait = retry;
                     retry = (retry * 2).min(SLOWEST);
                     wait
@@ -141,6 +145,7 @@ struct Tables {
     shown: BTreeMap<&'static str, u64>,
     /// Start of the newest minute that is committed, ms.
     committed: Option<i64>,
+    arrivals: Arrivals,
     alerts: alerts::Alerts,
 }
 
@@ -150,9 +155,17 @@ struct Gained {
     section: &'static str,
 }
 
+/// What became of alerts since the last look.
+struct AlertEvents {
+    /// By the chain before, if that has ended meanwhile: what is open then ends with it.
+    before: Option<alerts::Newest>,
+    now: alerts::Newest,
+}
+
 impl Tables {
-    fn new(follower: DeltaFollower) -> Self {
+    fn new(follower: DeltaFollower, job: &Observed) -> Self {
         Self {
+            arrivals: job.arrivals(follower.clone()),
             follower,
             filled: false,
             cuts: None,
@@ -163,8 +176,8 @@ impl Tables {
         }
     }
 
-    fn forget(&mut self) {
-        *self = Self { filled: self.filled, ..Self::new(self.follower.clone()) };
+    fn forget(&mut self, job: &Observed) {
+        *self = Self { filled: self.filled, ..Self::new(self.follower.clone(), job) };
     }
 
     /// Puts what was committed since the last call on the board, all of a checkpoint at once, and says so in `committed`.
@@ -185,7 +198,7 @@ impl Tables {
             if is_read {
                 self.empty(board, job, committed);
             } else {
-                self.forget();
+                self.forget(job);
             }
             return Ok(is_read);
         };
@@ -193,18 +206,20 @@ impl Tables {
             return Ok(true);
         }
         let fresh = self.newest.is_none();
-        let newest = newest_cuts(cuts.iter().chain(&self.newest)).pop().cloned();
-        let Some(newest) = newest else {
+        let mut chains: Vec<Cut> =
+            newest_cuts(cuts.iter().chain(&self.newest)).into_iter().cloned().collect();
+        let Some(newest) = chains.pop() else {
             self.empty(board, job, committed);
             self.cuts = Some(version);
             return Ok(true);
         };
         let Some(gained) = self.gained(&newest).await? else {
-            self.forget();
+            self.forget(job);
             return Ok(false);
         };
-        let Some(events) = self.alert_events(&newest).await? else {
-            self.forget();
+        let before = self.ended(&chains, &newest);
+        let Some(events) = self.alert_events(before, &newest).await? else {
+            self.forget(job);
             return Ok(false);
         };
         let from = self.from() / 1_000;
@@ -226,7 +241,12 @@ impl Tables {
                 edit.put("checkpoints", checkpoint_key(cut), &pipeline::checkpoint(cut));
             }
             edit.keep_last("checkpoints", KEPT);
-            self.alerts.put(edit, events, from);
+            self.alerts.forget(edit, from);
+            if let Some(before) = events.before {
+                self.alerts.put(edit, before, from);
+                self.alerts.end(edit, from);
+            }
+            self.alerts.put(edit, events.now, from);
         });
         self.filled = true;
         self.shown = newest.versions.iter().filter_map(known).collect();
@@ -249,19 +269,20 @@ impl Tables {
     /// Rows that `cut` has and the board has not; `None` when that cannot be followed.
     async fn gained(&mut self, cut: &Cut) -> Result<Option<Vec<Gained>>> {
         let mut gained = Vec::new();
+        let until = self.arrivals.until().await?;
         for shown in &GOLD {
             let Some(&version) = cut.versions.get(shown.table) else { continue };
             let Some(files) = self.files(shown.table, version).await? else { return Ok(None) };
             if shown.key.is_none() && self.committed.is_none() {
-                let newest = files.iter().filter_map(|f| f.greatest_second(WINDOW)).max();
-                self.committed = newest.and_then(row::of_second).map(|micros| micros / 1_000);
+                let newest = newest_window(&files, until);
+                self.committed = newest.map(|micros| micros / 1_000);
             }
             let from = self.from();
             let second = row::second(from).unwrap_or_default();
             let mut rows = Vec::new();
             for file in files.iter().filter(|file| file.may_reach(WINDOW, &second)) {
                 for batch in self.follower.rows(shown.table, file, shown.columns).await? {
-                    rows.extend(row::rows(&batch, shown.key, shown.vitals, from));
+                    rows.extend(row::rows(&batch, shown.key, shown.vitals, &(from..=until)));
                 }
             }
             if shown.key.is_none() {
@@ -281,16 +302,61 @@ impl Tables {
         }
     }
 
+    /// The last cut of the chain that ended since the last look, if one did. To who looks first it is the one before the
+    /// newest.
+    fn ended<'a>(&self, chains: &'a [Cut], newest: &Cut) -> Option<&'a Cut> {
+        match &self.newest {
+            None => chains.last(),
+            Some(known) if known.chain == newest.chain => None,
+            Some(known) => chains.iter().find(|cut| cut.chain == known.chain),
+        }
+    }
+
     /// What became of alerts since; `None` when that cannot be followed. At first all files are read: an alert may be
     /// open for long.
-    async fn alert_events(&self, cut: &Cut) -> Result<Option<alerts::Newest>> {
-        let mut found = alerts::Newest::default();
-        let Some(&version) = cut.versions.get(alerts::TABLE) else { return Ok(Some(found)) };
-        let Some(files) = self.files(alerts::TABLE, version).await? else { return Ok(None) };
-        for file in &files {
-            for batch in self.follower.rows(alerts::TABLE, file, alerts::COLUMNS).await? {
-                found.add(alerts::read(&batch));
+    async fn alert_events(&self, before: Option<&Cut>, cut: &Cut) -> Result<Option<AlertEvents>> {
+        let version = |cut: &Cut| cut.versions.get(alerts::TABLE).copied();
+        let (shown, to) = (self.shown.get(alerts::TABLE).copied(), version(cut));
+        let is_near = |end: Option<u64>| {
+            shown.is_some() || to.zip(end).is_none_or(|(to, end)| to.saturating_sub(end) <= REACH)
+        };
+        if let Some(end) = before.map(version).filter(|end| is_near(*end)) {
+            match self.in_turn(shown, end, to).await {
+                // The log reaches back a day or so: behind that nothing tells whose rows are whose.
+                Ok(None) | Err(_) if shown.is_none() => {}
+                told => return told,
             }
+        }
+        let now = self.events(shown, to).await?;
+        Ok(now.map(|now| AlertEvents { before: None, now }))
+    }
+
+    /// What the chain that ended at `end` says, and what was said behind it.
+    async fn in_turn(
+        &self,
+        shown: Option<u64>,
+        end: Option<u64>,
+        to: Option<u64>,
+    ) -> Result<Option<AlertEvents>> {
+        let Some(before) = self.events(shown, end).await? else { return Ok(None) };
+        let Some(now) = self.events(end.or(shown), to).await? else { return Ok(None) };
+        Ok(Some(AlertEvents { before: Some(before), now }))
+    }
+
+    /// Of the rows that came behind version `after` of the table, or of all, up to version `to`, if there is one.
+    async fn events(&self, after: Option<u64>, to: Option<u64>) -> Result<Option<alerts::Newest>> {
+        let mut found = alerts::Newest::since(self.from() / 1_000);
+        let Some(to) = to else { return Ok(Some(found)) };
+        let files = match after {
+            None => Some(self.follower.files(alerts::TABLE, to).await?),
+            Some(after) => self.follower.added(alerts::TABLE, after, to).await?,
+        };
+        let Some(files) = files else { return Ok(None) };
+        for file in &files {
+            let (table, columns) = (alerts::TABLE, alerts::COLUMNS);
+            let take =
+                |found: &mut alerts::Newest, batch: RecordBatch| found.add(alerts::read(&batch));
+            found = self.follower.fold(table, file, columns, found, take).await?;
         }
         Ok(Some(found))
     }

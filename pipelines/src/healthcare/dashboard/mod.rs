@@ -23,6 +23,7 @@
 
 mod alerts;
 mod answers;
+mod arrivals;
 mod assets;
 mod counts;
 mod cuts;

@@ -11,6 +11,7 @@ use thalweg_core::{Record, Result};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::arrivals::{Arrivals, newest_window};
 use super::feed::{SPAN, WINDOW, millis};
 use super::row::{self, PatientId, Row};
 use crate::healthcare::gold::PatientVitals;
@@ -28,6 +29,7 @@ const LISTED: usize = 200;
 pub(super) struct Patients {
     follower: DeltaFollower,
     held: Arc<Mutex<Held>>,
+    arrivals: Arc<Mutex<Arrivals>>,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ struct Held {
     version: Option<TableVersion>,
     looked: Option<Instant>,
     newest: i64,
+    /// Windows behind that are of clocks that are ahead, ms; as far as messages had arrived at the last look.
+    until: i64,
     /// By patient, then start of the window (ms). An answer costs what it holds, not what is held: one thread answers
     /// everybody, and keeps their dashboards live.
     rows: BTreeMap<(i64, i64), Row>,
@@ -50,8 +54,8 @@ pub(super) struct Listed {
 }
 
 impl Patients {
-    pub(super) fn new(follower: DeltaFollower) -> Self {
-        Self { follower, held: Arc::default() }
+    pub(super) fn new(follower: DeltaFollower, arrivals: Arrivals) -> Self {
+        Self { follower, held: Arc::default(), arrivals: Arc::new(Mutex::new(arrivals)) }
     }
 
     /// Those whose number begins with `begins`, by number.
@@ -81,10 +85,21 @@ impl Patients {
         if let Some(known) = &held.version {
             gained = self.follower.since(TABLE, known).await?;
         }
-        if gained.is_none() {
-            gained = self.anew(held).await?;
+        let anew = gained.is_none();
+        if anew {
+            *held = Held::default();
+            gained = self.whole().await?;
         }
-        let Some((version, files)) = gained else { return Ok(()) };
+        let Some((version, mut files)) = gained else { return Ok(()) };
+        // Asked for last: the messages of what is read are among those that have arrived.
+        let until = self.arrivals.lock().await.until().await?;
+        held.until = until / 1_000;
+        if anew {
+            let newest = newest_window(&files, until);
+            let from = newest.map(|micros| micros - millis(SPAN) * 1_000);
+            let second = from.and_then(row::second).unwrap_or_default();
+            files.retain(|file| file.may_reach(WINDOW, &second));
+        }
         for file in &files {
             self.read(held, file).await?;
         }
@@ -94,15 +109,10 @@ impl Patients {
         Ok(())
     }
 
-    /// Forgets everything: the newest version and the files of its newest hour; `None` when there is no such table.
-    async fn anew(&self, held: &mut Held) -> Result<Option<(TableVersion, Vec<TableFile>)>> {
-        *held = Held::default();
+    /// The newest version and all its files; `None` when there is no such table.
+    async fn whole(&self) -> Result<Option<(TableVersion, Vec<TableFile>)>> {
         let Some(version) = self.follower.newest(TABLE).await? else { return Ok(None) };
-        let mut files = self.follower.files(TABLE, version.number()).await?;
-        let newest = files.iter().filter_map(|file| file.greatest_second(WINDOW)).max();
-        let from = newest.and_then(row::of_second).map(|micros| micros - millis(SPAN) * 1_000);
-        let second = from.and_then(row::second).unwrap_or_default();
-        files.retain(|file| file.may_reach(WINDOW, &second));
+        let files = self.follower.files(TABLE, version.number()).await?;
         Ok(Some((version, files)))
     }
 
@@ -124,6 +134,9 @@ impl Patients {
 
 impl Held {
     fn put(&mut self, patient: i64, row: Row) {
+        if row.t > self.until {
+            return;
+        }
         self.newest = self.newest.max(row.t);
         self.by_time.insert((row.t, patient));
         self.rows.insert((patient, row.t), row);
@@ -211,7 +224,7 @@ mod tests {
     #[test]
     fn patients_are_found_by_the_digits_of_their_number_and_listed_in_its_order() {
         let ids = [i64::MIN, -120, -12, -1, 0, 1, 7, 10, 12, 19, 100, 129, 1_000, 12_345, i64::MAX];
-        let mut held = Held::default();
+        let mut held = Held { until: i64::MAX, ..Held::default() };
         for t in [120_000, 0, 60_000] {
             for id in ids {
                 held.put(id, row(t));
@@ -231,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_newest_hour_or_too_much_goes_with_its_patient() {
-        let mut held = Held::default();
+        let mut held = Held { until: i64::MAX, ..Held::default() };
         held.put(1, row(0));
         held.put(2, row(0));
         held.put(2, row(millis(SPAN) + 1));
@@ -247,8 +260,19 @@ mod tests {
     }
 
     #[test]
+    fn a_window_behind_what_has_arrived_is_of_a_clock_that_is_ahead() {
+        let mut held = Held { until: 60_000, ..Held::default() };
+        for t in [0, 60_000, 18_000_000] {
+            held.put(1, row(t));
+        }
+        held.trim();
+        assert_eq!(held.newest, 60_000);
+        assert_eq!(held.of(1).map(|row| row.t).collect::<Vec<_>>(), [0, 60_000]);
+    }
+
+    #[test]
     fn a_keystroke_costs_what_it_lists_and_not_what_is_held() {
-        let mut held = Held::default();
+        let mut held = Held { until: i64::MAX, ..Held::default() };
         let begun = Instant::now();
         for id in 0..MOST as i64 {
             held.put(id, row(0));

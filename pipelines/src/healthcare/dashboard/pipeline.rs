@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use thalweg_connectors::delta::DeltaFollower;
 use thalweg_core::connector::sink::Cut;
 use thalweg_core::graph::{JobGraph, NodeKind, Partitioning};
 use thalweg_runtime::JobMetrics;
 use thalweg_serving::http::Edit;
 
+use super::arrivals::Arrivals;
 use super::metrics::Unusable;
 use super::tap::Tap;
+use crate::healthcare::config::TimeSection;
 use crate::healthcare::event::DecodeCounters;
 
 /// A pipeline to show; running in this process or not.
@@ -21,6 +25,7 @@ pub struct Observed {
     graph: Option<Arc<Value>>,
     running: Option<(Arc<JobMetrics>, Arc<Tap>)>,
     decoded: Option<Arc<DecodeCounters>>,
+    ahead: Option<Duration>,
 }
 
 impl Observed {
@@ -41,6 +46,18 @@ impl Observed {
     pub fn decoding(mut self, counters: &Arc<DecodeCounters>) -> Self {
         self.decoded = Some(Arc::clone(counters));
         self
+    }
+
+    /// How far ahead of its arrival an event may be and still move the job's event time, where that is set.
+    #[must_use]
+    pub fn ahead(mut self, ahead: Duration) -> Self {
+        self.ahead = Some(ahead);
+        self
+    }
+
+    /// The newest arrival among the tables' messages.
+    pub(super) fn arrivals(&self, follower: DeltaFollower) -> Arrivals {
+        Arrivals::new(follower, self.ahead.unwrap_or_else(|| TimeSection::default().ahead))
     }
 
     pub(super) fn unusable(&self) -> Unusable {

@@ -1,5 +1,7 @@
 //! Rows of gold tables as the dashboards show them.
 
+use std::ops::RangeInclusive;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
@@ -59,14 +61,16 @@ pub(super) fn time_key(millis: i64) -> String {
     format!("{millis:016}")
 }
 
-/// The rows of a batch whose window starts at or behind `from` (µs). `key`: the column that names them, if any.
+/// The rows of a batch whose window starts within `times` (µs). `key`: the column that names them, if any.
 pub(super) fn rows(
     batch: &RecordBatch,
     key: Option<&str>,
     with_vitals: bool,
-    from: i64,
+    times: &RangeInclusive<i64>,
 ) -> Vec<Row> {
-    let read = |at| row(batch, key, with_vitals, at).filter(|row| row.t >= from / 1_000);
+    let (from, until) = (times.start() / 1_000, times.end() / 1_000);
+    let is_within = |row: &Row| (from..=until).contains(&row.t);
+    let read = |at| row(batch, key, with_vitals, at).filter(is_within);
     (0..batch.num_rows()).filter_map(read).collect()
 }
 

@@ -60,7 +60,7 @@ pub fn site(board: &Arc<Board>, follower: DeltaFollower, job: Observed, desk: De
     let Desk { answers, journal } = desk;
     let site = Site {
         board: Arc::clone(board),
-        patients: Patients::new(follower),
+        patients: Patients::new(follower.clone(), job.arrivals(follower)),
         job,
         answers: answers.clone(),
         looks: Looks::new(journal.clone()),

@@ -54,7 +54,7 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             entry(
                 "single_parameter",
-                "Whether 3 points of one parameter are a warning, too; the limits above include those ranges.",
+                "Whether 3 points of any parameter are a warning, not only those that no limit tells of (see the guide).",
             ),
             entry("max_age", "How old a parameter's last value may be."),
             entry("persist_for", "How long it must last."),
@@ -93,7 +93,11 @@ pub(super) const SECTIONS: &[Section] = &[
             entry("z_clears_at", "How many are usual again."),
             entry(
                 "min_deviation",
-                "The least deviation that is assumed, for each vital that is watched.",
+                "The least deviation that is assumed, by vital: a file names those that differ, the others stay.",
+            ),
+            entry(
+                "except",
+                "Vitals that are not watched: [\"diastolic\"], say. All of them are otherwise.",
             ),
             entry("persist_for", "How long it must last."),
             entry("severity", "info, warning or critical."),

@@ -26,7 +26,7 @@ impl World {
         Self {
             folder,
             board: Board::default(),
-            tables: Tables::new(follower),
+            tables: Tables::new(follower, &Observed::default()),
             committed: Committed::default(),
         }
     }

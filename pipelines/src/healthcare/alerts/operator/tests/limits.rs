@@ -60,6 +60,50 @@ fn on_scale_2_what_is_low_lies_below_the_target() {
     );
 }
 
+#[test]
+fn who_is_not_alert_is_told_of_and_the_alert_stays_until_that_is_over() {
+    let level =
+        |patient, at, level| Row { patient, at, consciousness: Some(level), ..Row::default() };
+    let breath = |at, rate| Row { patient: 2, at, respiratory_rate: Some(rate), ..Row::default() };
+    let mut harness = harness(&HealthcareConfig::default(), 1);
+    let rows = [
+        // All that is wrong.
+        level(1, 0, "U"),
+        level(1, 30, "U"),
+        // The rest gets well before.
+        level(2, 0, "C"),
+        breath(0, 22.0),
+        breath(30, 22.0),
+        breath(40, 16.0),
+    ];
+    harness.push(&batch(&rows)).unwrap();
+    expect(&mut harness, &[("news2", "firing", 30), ("news2", "firing", 30)]);
+    harness.push(&batch(&[level(1, 60, "A"), level(2, 70, "A")])).unwrap();
+    expect(&mut harness, &[("news2", "resolved", 60), ("news2", "resolved", 70)]);
+}
+
+/// Together with the oxygen itself it scores 5, which is a warning unless that begins higher.
+#[test]
+fn too_much_saturation_on_scale_2_is_a_warning_wherever_that_begins() {
+    let mut config = HealthcareConfig::default();
+    config.news2.scale_2_patients = [1, 2].into();
+    config.news2.warning = 6;
+    let mut harness = harness(&config, 1);
+    let given = |oxygen, row| Row { oxygen: Some(oxygen), ..row };
+    let rows = [
+        given(true, saturated(1, 0, 97.0)),
+        given(true, saturated(1, 30, 96.5)),
+        given(true, saturated(1, 40, 92.0)),
+        // On air, and on the other scale.
+        given(false, saturated(2, 0, 97.0)),
+        given(false, saturated(2, 60, 97.0)),
+        given(true, saturated(3, 0, 97.0)),
+        given(true, saturated(3, 60, 97.0)),
+    ];
+    harness.push(&batch(&rows)).unwrap();
+    expect(&mut harness, &[("news2", "firing", 30), ("news2", "resolved", 40)]);
+}
+
 /// A hospital's own limit that is left only above the target would never end there.
 #[test]
 fn on_scale_2_a_low_limit_is_left_within_the_target() {
