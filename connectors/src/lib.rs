@@ -1,5 +1,7 @@
 //! Where Thalweg touches the world: sources and sinks for Kafka, Delta Lake, files, and memory.
 
+#[cfg(any(feature = "delta", feature = "kafka"))]
+mod calendar;
 pub mod clock;
 #[cfg(feature = "delta")]
 pub mod delta;
