@@ -44,6 +44,7 @@ pub(crate) mod in_place;
 mod instants;
 mod maintain;
 mod maintenance;
+mod named;
 mod overwrite;
 mod plan;
 mod read;
@@ -55,6 +56,7 @@ mod schema;
 #[cfg(test)]
 mod simulation;
 mod sink;
+mod statistics;
 mod storage;
 mod store;
 mod table;
