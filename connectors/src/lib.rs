@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "delta", feature = "kafka"))]
 mod background;
+#[cfg(any(feature = "delta", feature = "kafka"))]
+mod calendar;
 pub mod clock;
 #[cfg(feature = "delta")]
 pub mod delta;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deltalake::kernel::StructField;
@@ -22,7 +23,7 @@ use super::entry::{self, Definition};
 use super::maintenance::Upkeep;
 use super::storage::Storage;
 use super::table::{Put, Table};
-use super::{KIND, count, evolve};
+use super::{KIND, compatibility, count, evolve, withheld};
 
 const CHECKPOINT_INTERVAL: u64 = 100;
 
@@ -42,6 +43,23 @@ pub(crate) struct Slot {
     /// `None` until it is loaded, and again after every error: what is doubtful is read anew.
     pub(crate) table: tokio::sync::Mutex<Option<Table>>,
     upkeep: Upkeep,
+    /// Whether somebody was told what the table's statistics may tell: once, not at each attempt.
+    warned: AtomicBool,
+}
+
+impl Slot {
+    /// Nothing of ours depends on it, and who may not change the table goes on: it is told, not refused.
+    fn check_statistics(&self, definition: &Definition, table: &Table) {
+        let Some(statement) = withheld::missing(definition, &table.facts) else { return };
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                table = %table.name,
+                statement,
+                "others that rewrite the table's files may write values into its log that this job keeps out of it: run \
+                 the statement"
+            );
+        }
+    }
 }
 
 impl DeltaCommitter {
@@ -139,6 +157,7 @@ impl DeltaCommitter {
         let mut held = slot.table.lock().await;
         *held = None;
         let table = self.opened(&definition, target, app_id, expected, adopt).await?;
+        slot.check_statistics(&definition, &table.0);
         let status = status(&table.0, table.1);
         *held = Some(table.0);
         Ok(status)
@@ -321,7 +340,14 @@ impl Committer for DeltaCommitter {
         cut: &'a Cut,
         _checkpoint: &'a Arc<dyn DecidedCheckpoint>,
     ) -> BoxFuture<'a, Result<()>> {
-        async move { self.publish(cut).await.map(drop) }.boxed()
+        async move {
+            self.publish(cut).await?;
+            for (table, version) in &cut.versions {
+                self.slot(table).upkeep.published(*version);
+            }
+            Ok(())
+        }
+        .boxed()
     }
 
     fn idle(&self) -> BoxFuture<'_, ()> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use thalweg_core::Result;
 
 use super::active;
-use super::compatibility::TableFacts;
+use super::compatibility::{CHECKPOINT_PROTECTION, TableFacts};
 use super::entry::Replacement;
 use super::maintain::{Compacted, Compaction};
 use super::plan::{self, DataFile};
@@ -18,8 +18,14 @@ use super::table::Table;
 const TARGET_BYTES: u64 = 128 << 20;
 
 /// Writer features under which a file may be replaced by one with the same rows.
-const UNDERSTOOD_FEATURES: [&str; 5] =
-    ["appendOnly", "invariants", "checkConstraints", "changeDataFeed", "generatedColumns"];
+const UNDERSTOOD_FEATURES: [&str; 6] = [
+    "appendOnly",
+    "invariants",
+    "checkConstraints",
+    "changeDataFeed",
+    "generatedColumns",
+    CHECKPOINT_PROTECTION,
+];
 /// The last protocol without column mapping.
 const UNDERSTOOD_WRITER: i32 = 4;
 
@@ -152,7 +158,9 @@ mod tests {
 
     #[test]
     fn tables_with_what_is_not_understood_are_left_alone() {
-        for (version, features) in [(1, &[][..]), (2, &[]), (4, &[]), (7, &["appendOnly"])] {
+        for (version, features) in
+            [(1, &[][..]), (2, &[]), (4, &[]), (7, &["appendOnly"]), (7, &[CHECKPOINT_PROTECTION])]
+        {
             assert_eq!(not_understood(&facts(version, features)), None, "{version}");
         }
         for (version, features) in

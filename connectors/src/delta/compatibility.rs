@@ -7,7 +7,7 @@ use deltalake::kernel::StructType;
 use thalweg_core::{Error, Result};
 
 /// Writer features that ask nothing of a blind append as long as no column or setting makes use of them.
-const HARMLESS_FEATURES: [&str; 10] = [
+const HARMLESS_FEATURES: [&str; 11] = [
     "appendOnly",
     "invariants",
     "checkConstraints",
@@ -18,7 +18,16 @@ const HARMLESS_FEATURES: [&str; 10] = [
     "deletionVectors",
     "v2Checkpoint",
     "vacuumProtocolCheck",
+    CHECKPOINT_PROTECTION,
 ];
+
+/// What `DROP FEATURE` of Delta 4 leaves behind. Log checkpoints at the drop hide from older readers the entries before them,
+/// of which they would not understand all. So it forbids to make log checkpoints of versions before
+/// `delta.requireCheckpointProtectionBeforeVersion`, and to remove entries before it but all at once, with their log
+/// checkpoints, by a writer that knows what is in them. Commits, the data files, and a log checkpoint of the newest version
+/// are as ever. We remove none of its entries ([`super::table::Table::retention`]): who truncates its history by Delta
+/// (`DROP FEATURE checkpointProtection TRUNCATE HISTORY`) gets rid of it.
+pub(crate) const CHECKPOINT_PROTECTION: &str = "checkpointProtection";
 
 /// A table as its log describes it now.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,7 +201,8 @@ mod tests {
         ]);
         assert_eq!(why(&table), None);
         table.writer_version = 7;
-        table.writer_features = BTreeSet::from(["checkConstraints".to_owned()]);
+        table.writer_features =
+            ["checkConstraints", CHECKPOINT_PROTECTION].map(ToOwned::to_owned).into();
         table.configuration.insert("delta.enableChangeDataFeed".to_owned(), "true".to_owned());
         assert_eq!(why(&table), None);
     }

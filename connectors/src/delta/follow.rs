@@ -3,7 +3,7 @@
 //! A follower reads the log once, from its newest checkpoint; afterwards one small object a version. It writes
 //! nothing and is in nobody's way. What it cannot follow it says, and whoever asked reads anew: a log that was cleaned
 //! meanwhile, where the entry behind the one that is known is missing though others came; a table that was made anew,
-//! where it is another's; one that is far ahead.
+//! where it is another's; one that has lost rows; one that is far ahead.
 
 use std::collections::BTreeMap;
 
@@ -117,12 +117,14 @@ fn in_utc(text: &str) -> Option<String> {
     (utc.timestamp() == time.timestamp_tz()).then(|| utc.to_string())
 }
 
-/// Whether what was known of a table's files does not hold any more: its columns or settings are others, or a file has
-/// lost rows, which is told as if it were new.
+/// Whether what was known of a table's files does not hold any more: its columns or settings are others, or rows were taken
+/// away, with their file or from it, which is then told as if it were new. A file that was only merged with others has all
+/// of its rows in the new one, and says that it changes no data.
 fn changes_reading(action: &Action) -> bool {
     match action {
         Action::Metadata(_) | Action::Protocol(_) => true,
         Action::Add(add) => add.deletion_vector.is_some(),
+        Action::Remove(remove) => remove.data_change,
         _ => false,
     }
 }
@@ -149,8 +151,8 @@ impl DeltaFollower {
     }
 
     /// The newest version of `table` and the files with new rows in the versions behind `known`. `None`: it cannot be
-    /// followed from there and has to be read anew. Its log was cleaned meanwhile, or it is far ahead, or another table
-    /// stands there, or none.
+    /// followed from there and has to be read anew. Its log was cleaned meanwhile, or it has lost rows, or it is far ahead, or
+    /// another table stands there, or none.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -197,7 +199,8 @@ impl DeltaFollower {
     }
 
     /// The files with new rows in the versions behind `after` up to `to`; `None` when the log does not tell: it was
-    /// cleaned meanwhile, `to` lies before `after`, in a table that was made anew, or somebody changed how it is read.
+    /// cleaned meanwhile, `to` lies before `after`, in a table that was made anew, or somebody took rows away or changed how it
+    /// is read.
     ///
     /// # Errors
     /// The log cannot be read.

@@ -17,7 +17,7 @@ use thalweg_objects::{Access, Place};
 use super::overwrite::{self, Overwritten};
 use super::storage::Storage;
 use super::table::Table;
-use super::{active, compact, failure, maintenance, vacuum};
+use super::{active, compact, failure, maintenance, named, vacuum};
 
 /// The least retention that is safe beside a running job: longer than any file of it waits for its manifest.
 pub const SAFE_RETENTION: Duration = Duration::from_hours(1);
@@ -186,7 +186,8 @@ impl DeltaMaintenance {
         overwrite::overwrite(&self.storage, table, column.name(), range, rows).await
     }
 
-    /// Writes a checkpoint of the table's log unless its newest version has one, and removes expired entries.
+    /// Writes a checkpoint of the table's log unless its newest version has one, and removes expired entries: none that a
+    /// reader of a job's newest published cut needs.
     ///
     /// # Errors
     /// The log cannot be read or written.
@@ -202,8 +203,11 @@ impl DeltaMaintenance {
             maintenance::checkpoint(log, name, version).await?;
             done.checkpoint = Some(version);
         }
-        let removed = maintenance::clean(log, name, version, table.retention()).await?;
-        done.removed = removed as u64;
+        if let Some(retention) = table.retention() {
+            let named = named::least(&self.storage, name, retention).await?.unwrap_or(version);
+            let kept = version.min(named);
+            done.removed = maintenance::clean(log, name, kept, Some(retention)).await? as u64;
+        }
         Ok(done)
     }
 

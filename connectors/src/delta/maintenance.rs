@@ -3,6 +3,9 @@
 //! Without checkpoints a reader replays every entry, and without clean-up the log's folder grows by a file per epoch.
 //! Both read and write much, so they run as a task of their own, at most one per table; if one is still running when
 //! the next is due, that one is skipped. They may fail: the next run makes up for it.
+//!
+//! The version that the newest published cut names stays, and all that reading it takes, however old its entry is: a table
+//! that was quiet for long is read at it, and the next version is in no cut yet, or, where others have made it, in none ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,11 +22,21 @@ use super::{entry, failure};
 use crate::background;
 
 /// Knows a table's last log checkpoint and holds the place of its running task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Upkeep {
     /// The version of the last log checkpoint that we began.
     begun: AtomicU64,
+    /// The version in the cut that this committer has published last; [`NONE`]: it has published none.
+    named: AtomicU64,
     running: Arc<Mutex<()>>,
+}
+
+const NONE: u64 = u64::MAX;
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self { begun: AtomicU64::new(0), named: AtomicU64::new(NONE), running: Arc::default() }
+    }
 }
 
 impl Upkeep {
@@ -43,13 +56,20 @@ impl Upkeep {
         self.begun.store(table.version, Ordering::Relaxed);
         let (log, name) = (Arc::clone(table.log()), table.name.clone());
         let (version, retention) = (table.version, table.retention());
+        // What other jobs have published of a table that they share, `DeltaMaintenance` looks up.
+        let named = self.named.load(Ordering::Relaxed);
         let work = async move {
-            if let Err(error) = maintain(&log, &name, version, retention).await {
+            if let Err(error) = maintain(&log, &name, version, retention, named).await {
                 tracing::warn!(table = %name, version, %error, "log maintenance failed");
             }
             drop(place);
         };
         background::spawn(runtime, work);
+    }
+
+    /// Takes note that a cut was published which names this version.
+    pub(crate) fn published(&self, version: u64) {
+        self.named.store(version, Ordering::Relaxed);
     }
 
     pub(crate) async fn idle(&self) {
@@ -63,14 +83,15 @@ async fn maintain(
     name: &str,
     version: u64,
     retention: Option<Duration>,
+    named: u64,
 ) -> Result<usize> {
     checkpoint(log, name, version).await?;
-    let removed = clean(log, name, version, retention).await?;
+    let removed = clean(log, name, version.min(named), retention).await?;
     tracing::debug!(table = %name, version, removed, "log checkpoint written");
     Ok(removed)
 }
 
-/// Removes expired entries below `version` that a log checkpoint stands for, and says how many.
+/// Removes expired entries below `version` that a log checkpoint of it, or of one before, stands for, and says how many.
 pub(super) async fn clean(
     log: &LogStoreRef,
     name: &str,

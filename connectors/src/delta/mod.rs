@@ -44,6 +44,7 @@ mod footer;
 mod instants;
 mod maintain;
 mod maintenance;
+mod named;
 mod overwrite;
 mod plan;
 mod read;
@@ -60,6 +61,7 @@ mod storage;
 mod store;
 mod table;
 mod vacuum;
+mod withheld;
 mod values;
 
 pub use committer::DeltaCommitter;

@@ -51,7 +51,9 @@ fn pack(mut files: Vec<DataFile>, target: u64) -> Vec<Vec<DataFile>> {
     // Bytes in the bin, and in all files of about this size.
     let (mut bytes, mut alike) = (0, 0);
     for file in files {
-        let outgrown = file.size > alike.max(SMALL_BYTES);
+        // Twice the last is about its size still: files of one writer are never equal.
+        let last = bin.last().map_or(0, |file| 2 * file.size);
+        let outgrown = file.size > alike.max(last).max(SMALL_BYTES);
         if outgrown || bytes + file.size > target {
             bins.push(std::mem::take(&mut bin));
             bytes = 0;
@@ -142,6 +144,12 @@ mod tests {
     }
 
     #[test]
+    fn files_of_about_one_size_become_one() {
+        let about: Vec<u64> = (0..8).map(|i| 3 * MIB + i * 7_001).collect();
+        assert_eq!(sizes(&bins(files(&about), 128 * MIB, 8)), [about]);
+    }
+
+    #[test]
     fn a_file_is_merged_with_files_of_its_size_only() {
         let found = bins(files(&[10 * MIB, MIB, MIB, MIB, 2 * MIB]), 128 * MIB, 2);
         assert_eq!(sizes(&found), [vec![MIB, MIB, MIB, 2 * MIB]], "the one of 10 MiB stays");
@@ -183,8 +191,14 @@ mod tests {
         const BETWEEN: usize = 30;
         for size in [20 << 10, 300 << 10, 3 * MIB] {
             let (mut held, mut most, mut rewritten) = (Vec::new(), 0, 0);
+            let mut written = 0;
             for checkpoint in 1..=CHECKPOINTS {
-                held.extend([size; WRITERS]);
+                // No two are equal, and each is within a tenth of the others.
+                let sizes = (0..WRITERS)
+                    .map(|w| size + (checkpoint * 7 + w * 13) as u64 % 97 * (size / 1_000));
+                let sizes: Vec<u64> = sizes.collect();
+                written += sizes.iter().sum::<u64>();
+                held.extend(sizes);
                 most = most.max(held.len());
                 if checkpoint % BETWEEN == 0 {
                     rewritten += merge(&mut held);
@@ -193,7 +207,6 @@ mod tests {
             // What came since the last merge, and files that are as large as they should be.
             assert!(most < WRITERS * BETWEEN + 80, "{most} files of {size} bytes");
             assert!(held.len() < 80, "{} of {}", held.len(), WRITERS * CHECKPOINTS);
-            let written = size * (WRITERS * CHECKPOINTS) as u64;
             assert_eq!(held.iter().sum::<u64>(), written, "a byte is lost, or there twice");
             assert!(rewritten < 3 * written, "{rewritten} of {written}");
         }

@@ -114,7 +114,7 @@ impl DeltaReader {
     /// `table` as it was at `version`.
     ///
     /// # Errors
-    /// The log has no such version any more.
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when the log has no such version, or none any more.
     pub fn open_at(&self, table: &str, version: u64) -> Result<Option<OpenTable<'_>>> {
         self.open_version(table, Some(version))
     }

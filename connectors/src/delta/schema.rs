@@ -15,6 +15,7 @@ use thalweg_core::sensitivity::sensitivities;
 use thalweg_core::{Error, Result};
 
 use super::values;
+use crate::calendar;
 
 /// Delta's name for a list's inner field.
 const ELEMENT: &str = "element";
@@ -129,9 +130,9 @@ pub(super) fn fit(table: &str, column: &ArrayRef, field: &Field) -> Result<Array
     if !field.is_nullable() && column.null_count() > 0 {
         return Err(values::unfit(table, name, "must not be null"));
     }
-    // The log's statistics would be asked for its name, and panic.
-    if values::has_impossible_day(column.as_ref()) {
-        return Err(values::unfit(table, name, "has a day that no calendar has"));
+    // The log's statistics would be asked for its name: some panic, others fail for ever.
+    if calendar::has_impossible_time(column.as_ref()) {
+        return Err(values::unfit(table, name, "has a day or a time that no calendar has"));
     }
     relabel(column, field.data_type()).ok_or_else(|| {
         Error::internal(format!(

@@ -13,13 +13,14 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use thalweg_core::{Error, Result, durable};
+use thalweg_core::{Error, ErrorKind, Result, durable};
 use thalweg_objects::{Access, Place, Remote};
 use tokio::sync::OnceCell;
 use url::Url;
 
 use super::failure;
 use super::store::{self, DurableStore};
+use super::table::{self, Table};
 
 /// Wraps a store: how tests stall it, fill its disk or lose its answers.
 type Decorator = dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Send + Sync;
@@ -118,8 +119,36 @@ impl Storage {
             None => loaded.load().await,
             Some(version) => loaded.load_version(version).await,
         };
-        done.map_err(|e| failure::log("read the log", table, &e))?;
-        Ok(Some(loaded))
+        match done {
+            Ok(()) => Ok(Some(loaded)),
+            Err(e) => {
+                let error = failure::log("read the log", table, &e);
+                match version {
+                    Some(version) if error.kind() == ErrorKind::Corrupt => {
+                        Err(self.gone(table, version).await.unwrap_or(error))
+                    }
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Says so where it is the version that is not there, and not the log that is damaged.
+    async fn gone(&self, table: &str, version: u64) -> Option<Error> {
+        let newest = Table::load(self, table).await.ok()??;
+        if version > newest.version {
+            return Some(Error::config(format!(
+                "there is no version {version} of table `{table}`: its newest is {}",
+                newest.version
+            )));
+        }
+        let entry = table::tag(newest.log(), table, version).await.ok()?;
+        entry.is_none().then(|| {
+            Error::config(format!(
+                "version {version} of table `{table}` cannot be read any more: its log entry was removed, as those are that \
+                 are older than delta.logRetentionDuration; read a later version"
+            ))
+        })
     }
 
     /// A store for the data files of `table`, rooted at its folder.

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions};
 use thalweg_core::{Error, ErrorKind, Result};
 
-use super::compatibility::TableFacts;
+use super::compatibility::{CHECKPOINT_PROTECTION, TableFacts};
 use super::storage::Storage;
 use super::{entry, failure};
 use crate::background;
@@ -237,7 +237,8 @@ impl Table {
     /// How long entries are kept, and whether they may be removed at all.
     pub(crate) fn retention(&self) -> Option<std::time::Duration> {
         let properties = self.properties();
-        let wanted = properties.enable_expired_log_cleanup.unwrap_or(true);
+        let protected = self.facts.writer_features.contains(CHECKPOINT_PROTECTION);
+        let wanted = !protected && properties.enable_expired_log_cleanup.unwrap_or(true);
         let days_30 = std::time::Duration::from_hours(30 * 24);
         wanted.then(|| properties.log_retention_duration.unwrap_or(days_30))
     }

@@ -8,6 +8,7 @@ pub mod admin;
 mod client;
 pub mod config;
 mod consumer;
+mod delivery;
 pub mod demo_broker;
 mod leader_epoch;
 mod loss;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -15,6 +14,7 @@ use thalweg_core::{Error, Result};
 use tracing::debug;
 
 use super::client;
+use super::delivery::{self, Failures};
 use super::requests::Requests;
 
 pub(super) const TUNING: [(&str, &str); 9] = [
@@ -103,7 +103,8 @@ impl TopicWriter {
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::Transient`] once any earlier message could not be delivered,
-    /// [`thalweg_core::ErrorKind::InvalidConfig`] when a batch of them was longer than the topic takes.
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when the topic takes none like it: its batch was too long, say, or it has no
+    /// key and the topic is compacted.
     pub fn send(
         &self,
         key: Option<&[u8]>,
@@ -186,15 +187,20 @@ impl TopicWriter {
         if failed == 0 {
             return Ok(());
         }
-        // The first reason may be a consequence: that others were not sent any more.
-        if deliveries.too_long.load(Ordering::Relaxed) {
-            return Err(client::too_long(&self.topic));
+        if let Some(refused) = self.refused() {
+            return Err(refused);
         }
-        let reason = deliveries.reason.lock().map(|r| r.clone()).unwrap_or_default();
+        let reason = deliveries.failures.get().map(|failure| failure.reason).unwrap_or_default();
         Err(Error::transient(format!(
             "{failed} messages could not be delivered to topic `{}` at {}: {reason}",
             self.topic, self.servers
         )))
+    }
+
+    /// Why a message was not delivered that never will be, if there is one.
+    pub(super) fn refused(&self) -> Option<Error> {
+        let failure = self.producer.client().context().failures.get()?;
+        delivery::error(failure.code, &self.topic)
     }
 
     fn failed(&self, error: &KafkaError) -> Error {
@@ -212,9 +218,7 @@ impl TopicWriter {
 pub(super) struct Deliveries {
     delivered: AtomicU64,
     failed: AtomicU64,
-    /// A broker refused a batch for its length.
-    too_long: AtomicBool,
-    reason: Mutex<String>,
+    failures: Failures,
     requests: Requests,
 }
 
@@ -241,14 +245,7 @@ impl ProducerContext for Deliveries {
                 self.delivered.fetch_add(1, Ordering::Relaxed);
             }
             Err((error, _)) => {
-                if client::code(error) == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
-                    self.too_long.store(true, Ordering::Relaxed);
-                }
-                if let Ok(mut reason) = self.reason.lock()
-                    && reason.is_empty()
-                {
-                    *reason = client::reason(error);
-                }
+                self.failures.add(error);
                 self.failed.fetch_add(1, Ordering::Release);
             }
         }

@@ -173,8 +173,9 @@ async fn columns_whose_answer_is_lost_are_found_and_those_that_were_not_added_ar
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_change_meanwhile_stays_and_decides_anew() {
+    type Columns = &'static [(&'static str, &'static str)];
     /// Columns that others add when we are about to, and the version that is opened then, if any.
-    const CASES: [(&[(&str, &str)], Option<u64>); 5] = [
+    const CASES: [(Columns, Option<u64>); 5] = [
         (&[("more", "long")], Some(2)),
         (&[("more", "long"), ("most", "string")], Some(1)),
         (&[("theirs", "date")], Some(2)),

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use thalweg_connectors::delta::{DeltaCommitter, DeltaFollower, DeltaReader, DeltaSink};
+use serde_json::json;
+use thalweg_connectors::delta::{
+    Compaction, DeltaCommitter, DeltaFollower, DeltaMaintenance, DeltaReader, DeltaSink,
+};
 use thalweg_core::CheckpointId;
 use thalweg_core::connector::sink::{Committer, Cut, TargetExpectation};
+use thalweg_core::record::{Column, Timestamp};
 use thalweg_objects::{Access, Place};
 
 use crate::long_support::{Turns, now};
 use crate::support::faults::Plan;
-use crate::support::{Lake, TABLE, open_table, read_files};
+use crate::support::{Lake, TABLE, batch, open_table, read_files};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_lists_nothing_and_asks_the_store_the_same_each_time() {
@@ -242,6 +246,36 @@ async fn a_follower_says_when_a_log_was_cleaned_behind_it_or_is_far_ahead() {
     lake.foreign_entries(105..=105);
     assert_eq!(follower.since(TABLE, &fourth).await.unwrap(), None, "one entry too many");
     assert_eq!(follower.newest(TABLE).await.unwrap().unwrap().number(), 105);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_reads_anew_where_rows_were_taken_away_and_follows_what_was_merged() {
+    let lake = Lake::new().await;
+    let follower = follower(&lake);
+    for n in 1..=3 {
+        lake.append(n, n as i64 * 10..n as i64 * 10 + 10).await.unwrap();
+    }
+    let known = follower.newest(TABLE).await.unwrap().unwrap();
+    let tables = DeltaMaintenance::new(lake.folder.path()).unwrap();
+    let all = Compaction { min_files: 2, ..Compaction::default() };
+    assert_eq!(tables.compact(TABLE, &all).await.unwrap().merges, 1);
+    let (merged, files) = follower.since(TABLE, &known).await.unwrap().unwrap();
+    assert_eq!((merged.number(), files.len()), (4, 0), "there is no new row");
+
+    let (at, stretch) = (Column::<Timestamp>::required("at"), 15_000_000..25_000_000);
+    tables.overwrite(TABLE, at, stretch, &[batch(15..16)]).await.unwrap();
+    assert_eq!(follower.since(TABLE, &merged).await.unwrap(), None, "rows were put right");
+    let known = follower.newest(TABLE).await.unwrap().unwrap();
+    // As an engine erases rows: the file is written anew without them.
+    let file = lake.table().await.get_file_uris().unwrap().next().unwrap();
+    let name = file.rsplit('/').next().unwrap();
+    let remove = json!({ "remove": { "path": name, "dataChange": true, "deletionTimestamp": 1 } });
+    let mut add = lake.foreign_file("rewritten.parquet", &batch(30..40));
+    add["add"]["dataChange"] = json!(true);
+    lake.foreign_entry(6, &[remove, add]);
+    assert_eq!(follower.since(TABLE, &known).await.unwrap(), None, "rows were erased");
+    assert_eq!(follower.added(TABLE, 5, 6).await.unwrap(), None);
+    assert_eq!(follower.files(TABLE, 6).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

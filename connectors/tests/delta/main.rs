@@ -1,6 +1,7 @@
 //! Delta tables: what is written, committed, read, overwritten and maintained.
 #![cfg(feature = "delta")]
 
+mod adopted;
 mod commit;
 mod contention;
 mod evolve;

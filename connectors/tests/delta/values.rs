@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::{
+    Array, ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::{Field, Schema};
 use thalweg_connectors::delta::DeltaSink;
 use thalweg_core::connector::sink::{Sink, Staged};
@@ -51,6 +53,22 @@ async fn a_day_that_no_calendar_has_is_refused() {
     assert_eq!(write(&lake, |sink| sink, days).await.unwrap().rows, 3);
 }
 
+/// Such a time is in no statistics: the epoch could not be closed, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_no_calendar_has_is_refused() {
+    let lake = Lake::new().await;
+    let (first, last) = (-8_334_601_228_800_000_000, 8_210_266_876_799_999_999);
+    let times = |times: Vec<Option<i64>>| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))
+    };
+    for time in [i64::MIN, first - 1, last + 1, i64::MAX] {
+        let error = write(&lake, |sink| sink, times(vec![Some(0), Some(time)])).await.unwrap_err();
+        assert_unfit(&error, &time.to_string());
+    }
+    let times = times(vec![Some(first), None, Some(last)]);
+    assert_eq!(write(&lake, |sink| sink, times).await.unwrap().rows, 3);
+}
+
 fn folders(sink: DeltaSink) -> DeltaSink {
     sink.partition_by(["value"])
 }
@@ -71,4 +89,17 @@ async fn a_text_that_a_reader_would_take_for_null_makes_no_folder() {
     values.sort();
     let expected = ["__HIVE_DEFAULT_PARTITION", "east"].map(|text| Some(text.to_owned()));
     assert_eq!(values, [vec![None], expected.to_vec()].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_whose_folder_would_have_too_long_a_name_is_refused() {
+    let lake = Lake::new().await;
+    // With `value=` before them and three bytes for each that is encoded they are 255 bytes, and more.
+    for (fits, long) in [("x".repeat(249), "x".repeat(250)), (" ".repeat(83), " ".repeat(84))] {
+        let texts = |text: &str| Arc::new(StringArray::from(vec![Some("east"), Some(text)]));
+        assert_eq!(write(&lake, folders, texts(&fits)).await.unwrap().rows, 2);
+        assert_unfit(&write(&lake, folders, texts(&long)).await.unwrap_err(), &long);
+        // Where it makes no folder it may be as long as it likes.
+        assert_eq!(write(&lake, |sink| sink, texts(&long)).await.unwrap().rows, 2);
+    }
 }

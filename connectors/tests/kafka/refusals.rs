@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::{Int64Array, RecordBatch, StringArray};
+use arrow_array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use thalweg_connectors::kafka::{DemoBroker, KafkaSink, KafkaSinkConfig};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, or_skip, unique_topic};
 use thalweg_core::connector::sink::{Committer, Sink, TargetExpectation};
-use thalweg_core::{CheckpointId, ErrorKind};
+use thalweg_core::{CheckpointId, ErrorKind, Result};
 
 use crate::job::{Job, TEN, all, batch, known};
 
@@ -77,6 +77,52 @@ fn many_messages_go_to_a_topic_that_takes_few_at_once_with_and_without_transacti
     });
     assert_eq!(closed.unwrap().rows, 2_000);
     assert_eq!(job.read("read_committed"), all(0..4_000));
+}
+
+#[test]
+fn a_message_that_the_topic_never_takes_ends_the_job_with_and_without_transactions() {
+    let Some(kafka) = KafkaServer::shared() else { return };
+    // The one without a key is refused, and told, though the one before it comes back with it.
+    let keyless = RecordBatch::try_from_iter_with_nullable([
+        ("id", Arc::new(Int64Array::from(vec![1, 2])) as _, false),
+        ("name", Arc::new(StringArray::from(vec![Some("a"), None])) as _, true),
+    ]);
+    let old = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![1])) as _),
+        ("at", Arc::new(TimestampMicrosecondArray::from(vec![0])) as _),
+    ]);
+    let cases = [
+        (("cleanup.policy", "compact"), keyless.unwrap()),
+        (("message.timestamp.before.max.ms", "60000"), old.unwrap()),
+    ];
+    for (setting, rows) in &cases {
+        let topic = unique_topic("picky");
+        kafka.create_topic(&topic, 1, &[*setting]).unwrap();
+        let job = Job::at(kafka.bootstrap_servers(), &topic);
+        job.open_at_last();
+        for exactly_once in [true, false] {
+            let new = if exactly_once { KafkaSink::exactly_once } else { KafkaSink::at_least_once };
+            let sink = new(&job.cluster, topic.as_str());
+            let is_keyed = rows.column_by_name("name").is_some();
+            let sink = if is_keyed { sink.key_by("name") } else { sink.timestamp("at") };
+            let send = || -> Result<()> {
+                let mut writer = job.writer_of(&sink, rows.schema());
+                let staged = job.runtime.block_on(async {
+                    writer.write(rows.clone()).await?;
+                    writer.close_epoch(CheckpointId(1)).await
+                })?;
+                if exactly_once {
+                    job.commit(&job.pending(1, staged))?;
+                }
+                Ok(())
+            };
+            // A broker that a busy machine holds up may fail in other ways before.
+            let refusal = || send().err().filter(|error| !error.kind().is_retryable());
+            let error = (0..5).find_map(|_| refusal()).expect("it is tried again for ever");
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+            assert!(error.to_string().contains(setting.0), "{exactly_once}: {error}");
+        }
+    }
 }
 
 #[test]

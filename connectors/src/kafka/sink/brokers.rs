@@ -21,7 +21,7 @@ use crate::kafka::config::KafkaConfig;
 use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::producer::{self, TopicWriter};
 use crate::kafka::topic::{Ask, TopicClient};
-use crate::kafka::{DemoBroker, admin, client, requests};
+use crate::kafka::{DemoBroker, admin, client, delivery, requests};
 
 /// How long one call may wait for a broker before it is called again.
 const CALL: Duration = Duration::from_secs(10);
@@ -179,8 +179,12 @@ struct TransactionalWriter {
 }
 
 impl TransactionalWriter {
+    /// What a call says behind a message that was refused is a consequence.
     fn refused(&self) -> impl Fn(KafkaError) -> Refusal {
-        |error| refusal(&self.topic, &error)
+        |error| match self.writer.refused() {
+            Some(error) => Refusal { may_pass: false, error },
+            None => refusal(&self.topic, &error),
+        }
     }
 
     /// A group that only this sink uses, and nobody joins.
@@ -297,6 +301,9 @@ fn refused(topic: &str, error: &KafkaError) -> Error {
         KafkaError::Transaction(error) => Some(error.code()),
         other => client::code(other),
     };
+    if let Some(refused) = delivery::error(code, topic) {
+        return refused;
+    }
     let may_not = |what: &str| Error::config(format!("no permission to {what}: grant it"));
     match code {
         Some(Code::TransactionalIdAuthorizationFailed) => {
@@ -305,12 +312,6 @@ fn refused(topic: &str, error: &KafkaError) -> Error {
         Some(Code::GroupAuthorizationFailed) => {
             may_not("use groups that begin with the job's name (READ)")
         }
-        Some(Code::InvalidTimestamp) => Error::config(format!(
-            "topic `{topic}` refuses the time of a message: look at this machine's clock, and at the topic's \
-             message.timestamp.before.max.ms and message.timestamp.after.max.ms"
-        )),
-        Some(Code::MessageSizeTooLarge) => client::too_long(topic),
-        Some(Code::TopicAuthorizationFailed) => client::may_not_write(topic),
         Some(Code::InvalidTransactionTimeout) => Error::config(
             "the transaction timeout of the kafka sink is longer than the broker's \
              transaction.max.timeout.ms: shorten one or raise the other",

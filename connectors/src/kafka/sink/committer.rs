@@ -296,8 +296,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::kafka::sink::cluster::{FoundTopic, Transactions};
-    use crate::kafka::sink::limits::BrokerLimits;
+    use crate::kafka::sink::cluster::{BrokerLimits, FoundTopic, Transactions};
 
     const DAY: Duration = Duration::from_hours(24);
 

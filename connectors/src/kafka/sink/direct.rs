@@ -1,7 +1,7 @@
 //! At least once: messages leave as they come, and a checkpoint waits until the broker has them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -20,6 +20,7 @@ use super::config::MESSAGE_TIMEOUT;
 use super::messages::{MessageFormat, messages};
 use crate::clock::now_micros;
 use crate::kafka::client;
+use crate::kafka::delivery::{self, Failure, Failures};
 
 /// How much longer a checkpoint waits for acknowledgements than librdkafka lets a message wait, so that the reason that it
 /// gives is the one that is told.
@@ -109,7 +110,7 @@ impl DirectWriter {
 
     fn check(&self) -> Result<()> {
         match self.context().failed.get() {
-            Some(failure) => Err(undelivered(self.format.topic(), failure)),
+            Some(failure) => Err(undelivered(self.format.topic(), &failure)),
             None => Ok(()),
         }
     }
@@ -128,7 +129,7 @@ impl SinkWriter for DirectWriter {
         async move {
             let acknowledged = tokio::time::timeout(patience, epoch.done.notified()).await;
             if let Some(failure) = producer.client().context().failed.get() {
-                return Err(undelivered(&topic, failure));
+                return Err(undelivered(&topic, &failure));
             }
             acknowledged.map_err(|_| failed(&topic, "the broker does not answer"))?;
             let rows = epoch.rows.load(Ordering::Relaxed);
@@ -152,30 +153,14 @@ fn failed(topic: &str, reason: &str) -> Error {
 }
 
 fn undelivered(topic: &str, failure: &Failure) -> Error {
-    match failure.code {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => client::too_long(topic),
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => client::may_not_write(topic),
-        _ => failed(topic, &failure.reason),
-    }
-}
-
-/// Why a message could not be delivered.
-struct Failure {
-    code: Option<RDKafkaErrorCode>,
-    reason: String,
-}
-
-impl Failure {
-    fn of(error: &KafkaError) -> Self {
-        Self { code: client::code(error), reason: client::reason(error) }
-    }
+    delivery::error(failure.code, topic).unwrap_or_else(|| failed(topic, &failure.reason))
 }
 
 /// Hears of acknowledgements, on librdkafka's thread.
 #[derive(Default)]
 struct Deliveries {
-    /// The first failure; from then on everything fails.
-    failed: OnceLock<Failure>,
+    /// Once there is one everything fails.
+    failed: Failures,
     room: Notify,
 }
 
@@ -194,7 +179,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, epoch: Arc<Epoch>) {
         if let Err((error, _)) = result {
-            self.failed.get_or_init(|| Failure::of(error));
+            self.failed.add(error);
         }
         epoch.release();
         self.room.notify_one();

@@ -10,7 +10,9 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_json::WriterBuilder;
 use arrow_json::writer::LineDelimited;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, ErrorKind, Result};
+
+use crate::calendar;
 
 use super::cluster::Message;
 
@@ -74,8 +76,10 @@ impl MessageFormat {
     /// The messages of a batch, in its order, as a batch.
     ///
     /// # Errors
-    /// [`thalweg_core::ErrorKind::InvalidConfig`] when one is longer than the topic takes.
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when one is longer than the topic takes,
+    /// [`thalweg_core::ErrorKind::InvalidRecord`] when one has a day or a time that no calendar has.
     pub(super) fn encode(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        self.check_times(rows)?;
         let values = self.values(rows)?;
         let keys = self.key.map(|column| self.keys(rows.column(column))).transpose()?;
         let longest = (0..values.len())
@@ -101,6 +105,24 @@ impl MessageFormat {
         };
         RecordBatch::try_new(schema(), vec![Arc::new(keys), Arc::new(values), Arc::new(times)])
             .map_err(|_| self.cannot_encode())
+    }
+
+    /// They have no text: as a value they would be refused in words that say nothing of it, and a key would be those words.
+    fn check_times(&self, rows: &RecordBatch) -> Result<()> {
+        let columns = rows.schema_ref().fields().iter().zip(rows.columns());
+        for (field, column) in columns {
+            if calendar::has_impossible_time(column.as_ref()) {
+                return Err(Error::new(
+                    ErrorKind::InvalidRecord,
+                    format!(
+                        "column `{}` of rows for topic `{}` has a day or a time that no calendar has",
+                        field.name(),
+                        self.topic
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn values(&self, rows: &RecordBatch) -> Result<BinaryArray> {
@@ -202,6 +224,21 @@ mod tests {
         );
         assert!(error.contains("run the job again") && !error.contains("secret"), "{error}");
         assert!(format.limit(Some(500)).encode(&rows).is_ok());
+    }
+
+    #[test]
+    fn a_time_that_no_calendar_has_is_no_record_to_send_as_value_key_or_time() {
+        let times = TimestampMicrosecondArray::from(vec![0, i64::MAX]);
+        let rows = RecordBatch::try_from_iter([("at", Arc::new(times) as _)]).unwrap();
+        for column in [None, Some("at")] {
+            let format = MessageFormat::new("t", &rows.schema(), column, column).unwrap();
+            let error = format.encode(&rows).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidRecord, "{error}");
+            let told = error.to_string();
+            assert!(told.contains("`at`") && told.contains("`t`"), "{told}");
+            assert!(!told.contains(&i64::MAX.to_string()), "{told}");
+            assert!(format.encode(&rows.slice(0, 1)).is_ok());
+        }
     }
 
     #[test]

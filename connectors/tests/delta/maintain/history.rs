@@ -1,0 +1,125 @@
+//! How far back a log reaches.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use thalweg_connectors::delta::{DeltaReader, DeltaSink};
+use thalweg_core::connector::sink::{Committer, Cut};
+use thalweg_core::{CheckpointId, ErrorKind, Result};
+use thalweg_objects::{Access, Place};
+
+use super::keeper::{NOTHING, at_once, compact, maintenance};
+use crate::support::{Lake, TABLE, decided};
+
+/// A table of which every entry is too old at once.
+async fn lake(checkpoint_every: u64) -> Lake {
+    let keep_none =
+        |sink: DeltaSink| sink.configuration("delta.logRetentionDuration", "interval 0 seconds");
+    Lake::with(|c| c.checkpoint_every(checkpoint_every), keep_none).await
+}
+
+/// One row in each of these versions.
+async fn append(lake: &Lake, versions: std::ops::RangeInclusive<u64>) {
+    for n in versions {
+        let committed = lake.append(n, n as i64..n as i64 + 1).await.unwrap();
+        assert_eq!(committed.version, n);
+    }
+    lake.committer.maintained().await;
+}
+
+/// A published cut that names this version of the table.
+async fn publish(lake: &Lake, job: &str, version: u64) {
+    let cut = Cut {
+        job: job.to_owned(),
+        chain: "chain".to_owned(),
+        checkpoint: CheckpointId(version),
+        created_at: 1_000,
+        versions: BTreeMap::from([(TABLE.to_owned(), version)]),
+    };
+    lake.committer.publish_cut(&cut, &decided()).await.unwrap();
+}
+
+/// How many rows a reader finds who opens the table at a version.
+async fn rows_at(lake: &Lake, version: u64) -> Result<Option<u64>> {
+    let place = Place::Folder(lake.folder.path().to_owned());
+    let read = move || -> Result<Option<u64>> {
+        let reader = DeltaReader::at(&place, &Access::from_environment())?;
+        let rows = reader.open_at(TABLE, version)?.and_then(|table| table.rows());
+        Ok(rows)
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+async fn assert_gone(lake: &Lake, version: u64) {
+    let error = rows_at(lake, version).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    let told = error.to_string();
+    assert!(told.contains(&format!("version {version} of table `{TABLE}`")), "{told}");
+    assert!(told.contains("delta.logRetentionDuration"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_newest_cut_of_a_stopped_job_names_outlives_merges_and_clean_ups() {
+    let lake = lake(0).await;
+    let tables = maintenance(&lake);
+    append(&lake, 1..=4).await;
+    // Beside a log checkpoint from before there is something that could go.
+    assert_eq!(tables.checkpoint_log(TABLE).await.unwrap().checkpoint, Some(4));
+    append(&lake, 5..=5).await;
+    publish(&lake, "job", 5).await;
+    assert_eq!(compact(&lake).await.merges, 1);
+    assert_eq!(tables.checkpoint_log(TABLE).await.unwrap().checkpoint, Some(6));
+    assert_eq!(rows_at(&lake, 5).await.unwrap(), Some(5));
+    // Once more, and by a job that shares the table and is further on.
+    publish(&lake, "other", 6).await;
+    assert_eq!(tables.checkpoint_log(TABLE).await.unwrap().removed, 0);
+    assert_eq!(rows_at(&lake, 5).await.unwrap(), Some(5));
+    publish(&lake, "job", 6).await;
+    assert!(tables.checkpoint_log(TABLE).await.unwrap().removed > 0, "nobody asks for 5");
+    assert_gone(&lake, 5).await;
+    assert_eq!(rows_at(&lake, 6).await.unwrap(), Some(5));
+    let error = rows_at(&lake, 7).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    assert!(error.to_string().contains("there is no version 7"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_commits_keeps_what_its_last_cut_names_until_the_next_one() {
+    let lake = lake(4).await;
+    append(&lake, 1..=4).await;
+    publish(&lake, "job", 4).await;
+    // The commits of an epoch whose cut is not published yet.
+    append(&lake, 5..=8).await;
+    assert_eq!(rows_at(&lake, 4).await.unwrap(), Some(4));
+    publish(&lake, "job", 8).await;
+    append(&lake, 9..=12).await;
+    assert_gone(&lake, 4).await;
+    assert_eq!(rows_at(&lake, 8).await.unwrap(), Some(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_which_features_were_dropped_is_written_and_merged_and_keeps_its_history() {
+    let lake = lake(2).await;
+    append(&lake, 1..=1).await;
+    // As `DROP FEATURE deletionVectors` leaves it.
+    lake.foreign_entry(
+        2,
+        &[json!({ "protocol": {
+            "minReaderVersion": 1, "minWriterVersion": 7,
+            "writerFeatures": ["appendOnly", "invariants", "checkpointProtection"],
+        }})],
+    );
+    append(&lake, 3..=6).await;
+    assert_eq!(lake.restarted().append(7, 7..8).await.unwrap().version, 7);
+    let ids: Vec<i64> = [1].into_iter().chain(3..=7).collect();
+    assert_eq!(lake.ids().await, ids);
+    let tables = maintenance(&lake);
+    let merged = compact(&lake).await;
+    assert_eq!((merged.merges, merged.skipped), (1, None));
+    let done = tables.checkpoint_log(TABLE).await.unwrap();
+    assert_eq!((done.checkpoint, done.removed), (Some(8), 0));
+    assert!((0..=8).all(|version| lake.entry(version).exists()), "an entry was removed");
+    let gone = tables.vacuum(TABLE, &at_once(), NOTHING).await.unwrap();
+    assert_eq!((gone.files, gone.skipped), (6, None));
+    assert_eq!(lake.ids().await, ids);
+}
