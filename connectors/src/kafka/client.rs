@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -115,15 +115,42 @@ pub(super) fn reason(error: &KafkaError) -> String {
     one_line(&code(error).map_or_else(|| error.to_string(), |code| code.to_string()))
 }
 
+/// Makes the error for a topic that takes no messages, however often they come.
+pub(super) type Lasting = fn(&str) -> Error;
+
+/// Whether messages that are refused by `code` are so for ever.
+pub(super) fn lasting(code: RDKafkaErrorCode) -> Option<Lasting> {
+    match code {
+        RDKafkaErrorCode::MessageSizeTooLarge => Some(too_long),
+        RDKafkaErrorCode::TopicAuthorizationFailed => Some(may_not_write),
+        RDKafkaErrorCode::ClusterAuthorizationFailed => Some(may_write_nowhere),
+        _ => None,
+    }
+}
+
+/// The same of a producer that has ended itself: what it says of its messages then is the consequence.
+pub(super) fn ended<C: ClientContext>(producer: &Client<C>) -> Option<Lasting> {
+    let (code, _) = producer.fatal_error()?;
+    lasting(code)
+}
+
 /// The error for a topic that a sink may not use. READ because its marker is an offset of the topic.
-pub(super) fn may_not_write(topic: &str) -> Error {
+fn may_not_write(topic: &str) -> Error {
     Error::config(format!(
         "no permission to write to topic `{topic}`: grant WRITE and DESCRIBE on it, and READ as well to an exactly-once sink"
     ))
 }
 
+/// The same from brokers that refuse to number a producer's messages, because it may write to no topic at all.
+fn may_write_nowhere(topic: &str) -> Error {
+    Error::config(format!(
+        "no permission to write to topic `{topic}`: grant WRITE and DESCRIBE on it, and before Apache Kafka 2.8 \
+         IDEMPOTENT_WRITE on the cluster"
+    ))
+}
+
 /// The error for a batch of messages that is longer than its topic takes.
-pub(super) fn too_long(topic: &str) -> Error {
+fn too_long(topic: &str) -> Error {
     Error::config(format!(
         "a batch of messages was longer than topic `{topic}` takes, whose max.message.bytes was lowered or may not be read: \
          raise it, grant DESCRIBE_CONFIGS on the topic, or set kafka property `batch.size` to it, then run the same command \

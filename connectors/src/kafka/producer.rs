@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use thalweg_core::{Error, Result};
 use tracing::debug;
 
-use super::client;
+use super::client::{self, Lasting};
 use super::requests::Requests;
 
 pub(super) const TUNING: [(&str, &str); 9] = [
@@ -103,7 +103,8 @@ impl TopicWriter {
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::Transient`] once any earlier message could not be delivered,
-    /// [`thalweg_core::ErrorKind::InvalidConfig`] when a batch of them was longer than the topic takes.
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] when the topic will not take it: it may not be written to, or a batch of
+    /// messages was longer than it takes.
     pub fn send(
         &self,
         key: Option<&[u8]>,
@@ -187,8 +188,8 @@ impl TopicWriter {
             return Ok(());
         }
         // The first reason may be a consequence: that others were not sent any more.
-        if deliveries.too_long.load(Ordering::Relaxed) {
-            return Err(client::too_long(&self.topic));
+        if let Some(told) = deliveries.lasting.get().copied().or_else(|| self.ended()) {
+            return Err(told(&self.topic));
         }
         let reason = deliveries.reason.lock().map(|r| r.clone()).unwrap_or_default();
         Err(Error::transient(format!(
@@ -197,7 +198,14 @@ impl TopicWriter {
         )))
     }
 
+    fn ended(&self) -> Option<Lasting> {
+        client::ended(self.producer.client())
+    }
+
     fn failed(&self, error: &KafkaError) -> Error {
+        if let Some(told) = client::code(error).and_then(client::lasting).or_else(|| self.ended()) {
+            return told(&self.topic);
+        }
         Error::transient(format!(
             "cannot write to topic `{}` at {}: {}",
             self.topic,
@@ -212,8 +220,8 @@ impl TopicWriter {
 pub(super) struct Deliveries {
     delivered: AtomicU64,
     failed: AtomicU64,
-    /// A broker refused a batch for its length.
-    too_long: AtomicBool,
+    /// The first refusal that is for ever.
+    lasting: OnceLock<Lasting>,
     reason: Mutex<String>,
     requests: Requests,
 }
@@ -241,8 +249,8 @@ impl ProducerContext for Deliveries {
                 self.delivered.fetch_add(1, Ordering::Relaxed);
             }
             Err((error, _)) => {
-                if client::code(error) == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
-                    self.too_long.store(true, Ordering::Relaxed);
+                if let Some(told) = client::code(error).and_then(client::lasting) {
+                    self.lasting.get_or_init(|| told);
                 }
                 if let Ok(mut reason) = self.reason.lock()
                     && reason.is_empty()

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::config::MESSAGE_TIMEOUT;
 use super::messages::{Message, MessageFormat, messages};
 use crate::clock::now_micros;
-use crate::kafka::client;
+use crate::kafka::client::{self, Lasting};
 
 /// How much longer a checkpoint waits for acknowledgements than librdkafka lets a message wait, so that the reason that it
 /// gives is the one that is told.
@@ -96,7 +96,7 @@ impl DirectWriter {
                     room.await;
                 }
                 Err((error, _)) => {
-                    return Err(undelivered(topic, &Failure::of(&error)));
+                    return Err(undelivered(topic, &Failure::of(&error), self.ended()));
                 }
             }
         }
@@ -108,9 +108,13 @@ impl DirectWriter {
 
     fn check(&self) -> Result<()> {
         match self.context().failed.get() {
-            Some(failure) => Err(undelivered(self.format.topic(), failure)),
+            Some(failure) => Err(undelivered(self.format.topic(), failure, self.ended())),
             None => Ok(()),
         }
+    }
+
+    fn ended(&self) -> Option<Lasting> {
+        client::ended(self.producer.client())
     }
 }
 
@@ -127,7 +131,7 @@ impl SinkWriter for DirectWriter {
         async move {
             let acknowledged = tokio::time::timeout(patience, epoch.done.notified()).await;
             if let Some(failure) = producer.client().context().failed.get() {
-                return Err(undelivered(&topic, failure));
+                return Err(undelivered(&topic, failure, client::ended(producer.client())));
             }
             acknowledged.map_err(|_| failed(&topic, "the broker does not answer"))?;
             let rows = epoch.rows.load(Ordering::Relaxed);
@@ -150,11 +154,11 @@ fn failed(topic: &str, reason: &str) -> Error {
     Error::transient(format!("messages could not be delivered to topic `{topic}`: {reason}"))
 }
 
-fn undelivered(topic: &str, failure: &Failure) -> Error {
-    match failure.code {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => client::too_long(topic),
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => client::may_not_write(topic),
-        _ => failed(topic, &failure.reason),
+/// `ended` is why the producer has ended itself, if it has.
+fn undelivered(topic: &str, failure: &Failure, ended: Option<Lasting>) -> Error {
+    match failure.code.and_then(client::lasting).or(ended) {
+        Some(told) => told(topic),
+        None => failed(topic, &failure.reason),
     }
 }
 
@@ -208,13 +212,18 @@ mod tests {
 
     #[test]
     fn who_may_not_write_is_told_what_to_grant_and_does_not_come_again() {
-        let kind = |code| {
-            let error = undelivered("t", &Failure { code: Some(code), reason: String::new() });
+        let kind = |code, ended: Option<RDKafkaErrorCode>| {
+            let failure = Failure { code: Some(code), reason: String::new() };
+            let error = undelivered("t", &failure, ended.and_then(client::lasting));
             (error.kind(), error.to_string().contains("grant WRITE"))
         };
-        let denied = kind(RDKafkaErrorCode::TopicAuthorizationFailed);
+        let denied = kind(RDKafkaErrorCode::TopicAuthorizationFailed, None);
         assert_eq!(denied, (ErrorKind::InvalidConfig, true));
-        let away = kind(RDKafkaErrorCode::MessageTimedOut);
+        let (purged, nowhere) =
+            (RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::ClusterAuthorizationFailed);
+        assert_eq!(kind(purged, Some(nowhere)), (ErrorKind::InvalidConfig, true));
+        assert_eq!(kind(purged, None), (ErrorKind::Transient, false));
+        let away = kind(RDKafkaErrorCode::MessageTimedOut, None);
         assert_eq!(away, (ErrorKind::Transient, false));
     }
 
