@@ -61,8 +61,8 @@ mod storage;
 mod store;
 mod table;
 mod vacuum;
-mod withheld;
 mod values;
+mod withheld;
 
 pub use committer::DeltaCommitter;
 pub use cuts::{COMMITTED_AT, JOB as CUT_JOB, TABLE as CUTS, newest_cuts};

@@ -55,6 +55,16 @@ pub fn ensure_topic(
     for answer in answers {
         match answer {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((
+                _,
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            )) => {
+                return Err(Error::config(format!(
+                    "no permission to create topic `{topic}` at {bootstrap_servers}, which does not exist: grant CREATE on \
+                     it, or create it"
+                )));
+            }
             Err((_, code)) => return Err(refused(&code.to_string())),
         }
     }

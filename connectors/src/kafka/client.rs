@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -115,10 +115,23 @@ pub(super) fn reason(error: &KafkaError) -> String {
     one_line(&code(error).map_or_else(|| error.to_string(), |code| code.to_string()))
 }
 
+/// Why a producer has ended itself, if it has: what it says of its messages then is the consequence.
+pub(super) fn ended<C: ClientContext>(producer: &Client<C>) -> Option<RDKafkaErrorCode> {
+    producer.fatal_error().map(|(code, _)| code)
+}
+
 /// The error for a topic that a sink may not use. READ because its marker is an offset of the topic.
 pub(super) fn may_not_write(topic: &str) -> Error {
     Error::config(format!(
         "no permission to write to topic `{topic}`: grant WRITE and DESCRIBE on it, and READ as well to an exactly-once sink"
+    ))
+}
+
+/// The same from brokers that refuse to number a producer's messages, because it may write to no topic at all.
+pub(super) fn may_write_nowhere(topic: &str) -> Error {
+    Error::config(format!(
+        "no permission to write to topic `{topic}`: grant WRITE and DESCRIBE on it, and before Apache Kafka 2.8 \
+         IDEMPOTENT_WRITE on the cluster"
     ))
 }
 

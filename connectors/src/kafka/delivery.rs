@@ -23,6 +23,7 @@ pub(super) fn error(code: Option<Code>, topic: &str) -> Option<Error> {
         )),
         Code::MessageSizeTooLarge => client::too_long(topic),
         Code::TopicAuthorizationFailed => client::may_not_write(topic),
+        Code::ClusterAuthorizationFailed => client::may_write_nowhere(topic),
         _ => return None,
     })
 }
@@ -76,6 +77,7 @@ mod tests {
             (Code::PolicyViolation, "policy of its brokers"),
             (Code::MessageSizeTooLarge, "max.message.bytes"),
             (Code::TopicAuthorizationFailed, "grant WRITE"),
+            (Code::ClusterAuthorizationFailed, "IDEMPOTENT_WRITE"),
         ] {
             let error = error(Some(code), "t").unwrap();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");

@@ -197,13 +197,19 @@ impl TopicWriter {
         )))
     }
 
-    /// Why a message was not delivered that never will be, if there is one.
+    /// Why a message was not delivered that never will be, or why none is any more.
     pub(super) fn refused(&self) -> Option<Error> {
-        let failure = self.producer.client().context().failures.get()?;
-        delivery::error(failure.code, &self.topic)
+        let client = self.producer.client();
+        let told = |code| delivery::error(code, &self.topic);
+        let failure = client.context().failures.get().and_then(|failure| told(failure.code));
+        failure.or_else(|| told(client::ended(client)))
     }
 
     fn failed(&self, error: &KafkaError) -> Error {
+        let refused = delivery::error(client::code(error), &self.topic);
+        if let Some(refused) = refused.or_else(|| self.refused()) {
+            return refused;
+        }
         Error::transient(format!(
             "cannot write to topic `{}` at {}: {}",
             self.topic,

@@ -9,6 +9,7 @@ use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use thalweg_core::{Error, Result};
+use tracing::warn;
 
 use super::client;
 use super::config::KafkaConfig;
@@ -95,7 +96,7 @@ impl TopicClient {
                             )));
                         }
                         Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
-                            return Err(forbidden(&self.topic, &self.servers));
+                            return Err(self.unseen());
                         }
                         Some(error) => Some(RDKafkaErrorCode::from(error)),
                         None => {
@@ -243,8 +244,14 @@ impl TopicClient {
         self.consumer
             .commit(&list, CommitMode::Async)
             .map_err(|e| self.failed("show positions to lag tools", &e))?;
-        // Serves the answers to earlier commits.
+        // Serves the answers to earlier commits. Where nobody may ask who keeps the group there is none for minutes.
         drop(self.consumer.poll(Duration::ZERO));
+        let said = self.consumer.context().take_error();
+        if said.is_some_and(|(code, _)| code == RDKafkaErrorCode::GroupAuthorizationFailed) {
+            warn!(
+                "cannot show positions to lag tools: no permission to use the group of `group_id`, grant READ on it"
+            );
+        }
         Ok(())
     }
 
@@ -252,6 +259,14 @@ impl TopicClient {
     pub(super) fn missing(&self) -> Error {
         Error::config(format!(
             "topic `{}` does not exist at {}: create it or pass --topic",
+            self.topic, self.servers
+        ))
+    }
+
+    /// The error for a topic whose brokers do not even say whether it is there.
+    fn unseen(&self) -> Error {
+        Error::config(format!(
+            "no permission to describe topic `{}` at {}: grant DESCRIBE on it, which READ and WRITE include",
             self.topic, self.servers
         ))
     }
@@ -283,7 +298,7 @@ impl TopicClient {
                     self.topic, self.servers
                 ))
             }
-            Some(Code::TopicAuthorizationFailed) => forbidden(&self.topic, &self.servers),
+            Some(Code::TopicAuthorizationFailed) => self.unseen(),
             _ => Error::transient(format!(
                 "cannot {what} of topic `{}` at {}: {}",
                 self.topic,
@@ -296,7 +311,5 @@ impl TopicClient {
 
 /// The error for a topic that we may not read.
 pub(super) fn forbidden(topic: &str, servers: &str) -> Error {
-    Error::config(format!(
-        "no permission to read topic `{topic}` at {servers}: grant READ and DESCRIBE on it"
-    ))
+    Error::config(format!("no permission to read topic `{topic}` at {servers}: grant READ on it"))
 }

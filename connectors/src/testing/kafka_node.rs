@@ -116,23 +116,22 @@ impl Port {
 pub(super) struct NodePorts {
     pub(super) client: Port,
     pub(super) controller: Port,
-    proxied: Option<Proxied>,
+    second: Option<(Port, Second)>,
 }
 
-/// A listener for a proxy: whoever asks there is told the proxy's port, and so never leaves it.
-#[derive(Debug)]
-struct Proxied {
-    listener: Port,
-    proxy: u16,
+/// A second listener for clients, and whose port whoever asks there is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Second {
+    Itself,
+    /// That of a proxy, which clients so never leave.
+    Proxy(u16),
 }
 
 impl NodePorts {
-    /// With a listener behind the port `proxy`, if there is one.
-    pub(super) fn reserve(cache: &Path, proxy: Option<u16>) -> io::Result<Self> {
-        let listener =
-            |proxy| Ok::<_, io::Error>(Proxied { listener: Port::reserve(cache)?, proxy });
-        let proxied = proxy.map(listener).transpose()?;
-        Ok(Self { client: Port::reserve(cache)?, controller: Port::reserve(cache)?, proxied })
+    pub(super) fn reserve(cache: &Path, second: Option<Second>) -> io::Result<Self> {
+        let listener = |told| Ok::<_, io::Error>((Port::reserve(cache)?, told));
+        let second = second.map(listener).transpose()?;
+        Ok(Self { client: Port::reserve(cache)?, controller: Port::reserve(cache)?, second })
     }
 }
 
@@ -197,10 +196,10 @@ impl Node {
         self.file("data").join(format!("{topic}-{partition}/{:020}.log", 0))
     }
 
-    /// Where a proxy's listener is, if the node has one.
-    pub(super) fn behind_proxy(&self) -> Option<SocketAddr> {
-        let proxied = self.ports.proxied.as_ref()?;
-        Some((Ipv4Addr::LOCALHOST, proxied.listener.number).into())
+    /// Where the second listener is, if the node has one.
+    pub(super) fn second(&self) -> Option<SocketAddr> {
+        let (listener, _) = self.ports.second.as_ref()?;
+        Some((Ipv4Addr::LOCALHOST, listener.number).into())
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -316,9 +315,13 @@ fn settings(
     let host = Ipv4Addr::LOCALHOST;
     let client = ports.client.number;
     let controller = ports.controller.number;
-    let (behind, before) = ports.proxied.as_ref().map_or_else(Default::default, |proxied| {
-        let at = |port| format!(",PROXIED://{host}:{port}");
-        (at(proxied.listener.number), at(proxied.proxy))
+    let (second, told) = ports.second.as_ref().map_or_else(Default::default, |(listener, told)| {
+        let at = |port| format!(",SECOND://{host}:{port}");
+        let told = match told {
+            Second::Itself => listener.number,
+            Second::Proxy(port) => *port,
+        };
+        (at(listener.number), at(told))
     });
     let data = dir.join("data");
     format!(
@@ -326,9 +329,9 @@ fn settings(
 process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://{host}:{client},CONTROLLER://{host}:{controller}{behind}
-advertised.listeners=PLAINTEXT://{host}:{client}{before}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+listeners=PLAINTEXT://{host}:{client},CONTROLLER://{host}:{controller}{second}
+advertised.listeners=PLAINTEXT://{host}:{client}{told}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECOND:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={data}

@@ -53,18 +53,21 @@ mod kafka_node;
 mod kafka_passing;
 #[path = "kafka_proxy.rs"]
 mod kafka_proxy;
+#[path = "kafka_rights.rs"]
+mod kafka_rights;
 #[path = "kafka_transactions.rs"]
 mod kafka_transactions;
 #[path = "kafka_types.rs"]
 mod kafka_types;
 
 pub use kafka_proxy::KafkaProxy;
+pub use kafka_rights::{KafkaRights, Operation, Resource, Right};
 pub use kafka_transactions::wait_for_ends;
 pub use kafka_types::{Consumed, KafkaServerError, Record, Unavailable};
 
 use kafka_clients::{Clients, wait_until};
 use kafka_jars::Jars;
-use kafka_node::{Node, NodePorts};
+use kafka_node::{Node, NodePorts, Second};
 
 const READY_TIMEOUT: Duration = Duration::from_mins(5);
 const EXTERNAL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -96,14 +99,14 @@ impl KafkaServer {
     pub fn start() -> Result<Self, Unavailable> {
         match env::var("KAFKA_BOOTSTRAP_SERVERS") {
             Ok(servers) if !servers.trim().is_empty() => Self::external(servers),
-            _ => Self::start_nodes(1, None, LONG_SESSION),
+            _ => Self::start_nodes(1, LONG_SESSION),
         }
     }
 
     /// A server of `nodes` nodes of the test's own, each broker and controller in one, whatever
     /// `KAFKA_BOOTSTRAP_SERVERS` says. Topics have up to 3 replicas.
     pub fn start_own(nodes: usize) -> Result<Self, Unavailable> {
-        Self::start_nodes(nodes, None, SESSION)
+        Self::start_nodes(nodes, SESSION)
     }
 
     /// A server of one node of the test's own with settings such as `("offsets.retention.minutes", "1")`, which win over the
@@ -118,33 +121,30 @@ impl KafkaServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let listener = listener.map_err(|error| unavailable(&error))?;
         let port = listener.local_addr().map_err(|error| unavailable(&error))?.port();
-        let server = Self::start_nodes(1, Some(port), LONG_SESSION)?;
+        let second = Some(Second::Proxy(port));
+        let server = Self::start_on(&Jars::resolve()?, 1, second, LONG_SESSION, &[])?;
         let nodes = server.nodes().map_err(|error| unavailable(&error))?;
-        let broker = nodes.first().and_then(Node::behind_proxy);
+        let broker = nodes.first().and_then(Node::second);
         drop(nodes);
         let broker = broker.ok_or_else(|| unavailable(&"a node has no listener for its proxy"))?;
         Ok((server, KafkaProxy::serve(listener, port, broker)))
     }
 
-    fn start_nodes(
-        nodes: usize,
-        proxy: Option<u16>,
-        session: Duration,
-    ) -> Result<Self, Unavailable> {
-        Self::start_on(&Jars::resolve()?, nodes, proxy, session, &[])
+    fn start_nodes(nodes: usize, session: Duration) -> Result<Self, Unavailable> {
+        Self::start_on(&Jars::resolve()?, nodes, None, session, &[])
     }
 
     fn start_on(
         jars: &Jars,
         nodes: usize,
-        proxy: Option<u16>,
+        second: Option<Second>,
         session: Duration,
         settings: &[(&str, &str)],
     ) -> Result<Self, Unavailable> {
         let unavailable = |error: &dyn Display| Unavailable::because(error.to_string());
         let folder = Folder::create().map_err(|error| unavailable(&error))?;
         let ports = (0..nodes)
-            .map(|_| NodePorts::reserve(&jars.cache, proxy))
+            .map(|_| NodePorts::reserve(&jars.cache, second))
             .collect::<io::Result<Vec<_>>>()
             .map_err(|error| unavailable(&error))?;
         let voters: Vec<_> =

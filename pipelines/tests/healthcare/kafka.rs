@@ -24,7 +24,7 @@ use crate::support::{
 };
 
 const EVENTS: u64 = 60_000;
-const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 const CHUNKS: usize = 12;
 /// At least.
 const KILLS: u32 = 3;
@@ -63,7 +63,7 @@ fn partition_of(line: &str) -> i32 {
     digits.parse::<i32>().unwrap_or_default() % PARTITIONS
 }
 
-fn send(kafka: &KafkaServer, topic: &str, lines: &[&str]) {
+pub(crate) fn send(kafka: &KafkaServer, topic: &str, lines: &[&str]) {
     let records = lines.iter().map(|line| Record {
         partition: partition_of(line),
         key: None,

@@ -25,6 +25,8 @@ use crate::kafka::{DemoBroker, admin, client, delivery, requests};
 
 /// How long one call may wait for a broker before it is called again.
 const CALL: Duration = Duration::from_secs(10);
+/// How long the first look at a marker may wait: where nobody may use its group, that is heard behind it.
+const LOOK: Duration = Duration::from_secs(2);
 /// Giving up an open transaction is a courtesy to its readers.
 const ABORT: Duration = Duration::from_secs(2);
 /// The marker's partition; any would do.
@@ -60,7 +62,7 @@ impl Brokers {
         let mut reader = self.reader(topic);
         reader.group_id = Some(app_id.to_owned());
         let consumer = GroupConsumer::at(&reader, isolation(reading))?;
-        Ok(Markers { consumer, topic: topic.to_owned() })
+        Ok(Markers { consumer, topic: topic.to_owned(), app_id: app_id.to_owned() })
     }
 }
 
@@ -151,14 +153,22 @@ impl Cluster for Brokers {
 struct Markers {
     consumer: GroupConsumer,
     topic: String,
+    app_id: String,
 }
 
 impl Markers {
     fn read(&self) -> Answer<Option<CheckpointId>> {
-        let refused = |error| refusal(&self.topic, &error);
+        let refused = |error| refusal(&self.topic, &self.app_id, &error);
         let mut question = TopicPartitionList::new();
         question.add_partition(&self.topic, PARTITION);
-        let found = self.consumer.committed_offsets(question, CALL).map_err(refused)?;
+        let ask = |patience: Duration| self.consumer.committed_offsets(question.clone(), patience);
+        let found = ask(LOOK).or_else(|_| {
+            if self.is_forbidden() {
+                return Err(KafkaError::Global(Code::GroupAuthorizationFailed));
+            }
+            ask(CALL)
+        });
+        let found = found.map_err(refused)?;
         let all = found.elements();
         let Some(marker) = all.first() else { return Ok(None) };
         marker.error().map_err(refused)?;
@@ -166,6 +176,13 @@ impl Markers {
             Offset::Offset(n) => u64::try_from(n).ok().map(CheckpointId),
             _ => None,
         })
+    }
+
+    /// Whether the group may not be used. The library asks who keeps it all the same, and says beside that it is refused.
+    fn is_forbidden(&self) -> bool {
+        let said = std::iter::from_fn(|| self.consumer.poll(Duration::ZERO));
+        let mut codes = said.filter_map(|event| client::code(&event.err()?));
+        codes.any(|code| code == Code::GroupAuthorizationFailed)
     }
 }
 
@@ -183,8 +200,16 @@ impl TransactionalWriter {
     fn refused(&self) -> impl Fn(KafkaError) -> Refusal {
         |error| match self.writer.refused() {
             Some(error) => Refusal { may_pass: false, error },
-            None => refusal(&self.topic, &error),
+            None => refusal(&self.topic, &self.app_id, &error),
         }
+    }
+
+    /// Why the transaction has failed, if it has. A message that it does not take any more does not tell; who would begin
+    /// another one is told.
+    fn cause(&self) -> Option<Error> {
+        let error = self.writer.producer().begin_transaction().err()?;
+        let has_failed = client::code(&error) != Some(Code::State);
+        has_failed.then(|| refused(&self.topic, &self.app_id, &error))
     }
 
     /// A group that only this sink uses, and nobody joins.
@@ -209,7 +234,11 @@ impl Transactions for TransactionalWriter {
 
     fn send(&self, message: Message<'_>) -> Result<()> {
         let time = message.time_at(now_micros() / 1_000);
-        self.writer.send(message.key, Some(message.value), time)
+        let sent = self.writer.send(message.key, Some(message.value), time);
+        sent.map_err(|error| match self.cause() {
+            Some(cause) if error.kind().is_retryable() => cause,
+            _ => error,
+        })
     }
 
     fn mark(&self, n: CheckpointId) -> Answer<()> {
@@ -272,8 +301,8 @@ impl Ends for TopicEnds {
     }
 }
 
-fn refusal(topic: &str, error: &KafkaError) -> Refusal {
-    Refusal { may_pass: may_pass(error), error: refused(topic, error) }
+fn refusal(topic: &str, app_id: &str, error: &KafkaError) -> Refusal {
+    Refusal { may_pass: may_pass(error), error: refused(topic, app_id, error) }
 }
 
 fn may_pass(error: &KafkaError) -> bool {
@@ -296,22 +325,23 @@ fn may_pass(error: &KafkaError) -> bool {
 
 /// The library's error in our words. One that another instance caused, or the broker's own limit of time, is transient:
 /// the next session finds out whose manifest is the newest.
-fn refused(topic: &str, error: &KafkaError) -> Error {
-    let code = match error {
-        KafkaError::Transaction(error) => Some(error.code()),
-        other => client::code(other),
-    };
+fn refused(topic: &str, app_id: &str, error: &KafkaError) -> Error {
+    let code = client::code(error);
     if let Some(refused) = delivery::error(code, topic) {
         return refused;
     }
-    let may_not = |what: &str| Error::config(format!("no permission to {what}: grant it"));
+    // Each chain and sink has another: what is granted once is what all of them begin with.
+    let may_not_use = |what: &str, rights: &str| {
+        let prefix = app_id.split_inclusive('/').next().unwrap_or(app_id);
+        Error::config(format!(
+            "no permission to use {what} `{app_id}` for topic `{topic}`: grant {rights} on {what}s with the prefix `{prefix}`"
+        ))
+    };
     match code {
         Some(Code::TransactionalIdAuthorizationFailed) => {
-            may_not("use transactional ids that begin with the job's name (WRITE, DESCRIBE)")
+            may_not_use("transactional id", "WRITE and DESCRIBE")
         }
-        Some(Code::GroupAuthorizationFailed) => {
-            may_not("use groups that begin with the job's name (READ)")
-        }
+        Some(Code::GroupAuthorizationFailed) => may_not_use("group", "READ and DESCRIBE"),
         Some(Code::InvalidTransactionTimeout) => Error::config(
             "the transaction timeout of the kafka sink is longer than the broker's \
              transaction.max.timeout.ms: shorten one or raise the other",
@@ -334,16 +364,24 @@ mod tests {
 
     #[test]
     fn who_was_fenced_may_come_again_and_who_may_not_write_is_told_what_to_grant() {
-        let kind = |code| refused("t", &KafkaError::Global(code)).kind();
+        let told = |code| refused("t", "job/chain/0-of-1/sink", &KafkaError::Global(code));
+        let kind = |code| told(code).kind();
         assert_eq!(kind(Code::InvalidProducerEpoch), ErrorKind::Transient);
         assert_eq!(kind(Code::TopicAuthorizationFailed), ErrorKind::InvalidConfig);
         assert!(!may_pass(&KafkaError::Global(Code::InvalidProducerEpoch)));
         assert!(may_pass(&KafkaError::Global(Code::UnstableOffsetCommit)));
+        for code in [Code::TransactionalIdAuthorizationFailed, Code::GroupAuthorizationFailed] {
+            let told = told(code);
+            assert_eq!(told.kind(), ErrorKind::InvalidConfig);
+            let told = told.to_string();
+            assert!(told.contains("`job/chain/0-of-1/sink`"), "{told}");
+            assert!(told.ends_with("with the prefix `job/`"), "{told}");
+        }
     }
 
     #[test]
     fn a_batch_that_is_too_long_names_the_topics_limit() {
-        let error = refused("t", &KafkaError::Global(Code::MessageSizeTooLarge));
+        let error = refused("t", "a", &KafkaError::Global(Code::MessageSizeTooLarge));
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
         assert!(error.to_string().contains("max.message.bytes"), "{error}");
     }

@@ -98,7 +98,7 @@ impl DirectWriter {
                     room.await;
                 }
                 Err((error, _)) => {
-                    return Err(undelivered(topic, &Failure::of(&error)));
+                    return Err(undelivered(topic, &Failure::of(&error), self.ended()));
                 }
             }
         }
@@ -110,9 +110,13 @@ impl DirectWriter {
 
     fn check(&self) -> Result<()> {
         match self.context().failed.get() {
-            Some(failure) => Err(undelivered(self.format.topic(), &failure)),
+            Some(failure) => Err(undelivered(self.format.topic(), &failure, self.ended())),
             None => Ok(()),
         }
+    }
+
+    fn ended(&self) -> Option<RDKafkaErrorCode> {
+        client::ended(self.producer.client())
     }
 }
 
@@ -129,7 +133,7 @@ impl SinkWriter for DirectWriter {
         async move {
             let acknowledged = tokio::time::timeout(patience, epoch.done.notified()).await;
             if let Some(failure) = producer.client().context().failed.get() {
-                return Err(undelivered(&topic, &failure));
+                return Err(undelivered(&topic, &failure, client::ended(producer.client())));
             }
             acknowledged.map_err(|_| failed(&topic, "the broker does not answer"))?;
             let rows = epoch.rows.load(Ordering::Relaxed);
@@ -152,8 +156,10 @@ fn failed(topic: &str, reason: &str) -> Error {
     Error::transient(format!("messages could not be delivered to topic `{topic}`: {reason}"))
 }
 
-fn undelivered(topic: &str, failure: &Failure) -> Error {
-    delivery::error(failure.code, topic).unwrap_or_else(|| failed(topic, &failure.reason))
+/// `ended` is why the producer has ended itself, if it has.
+fn undelivered(topic: &str, failure: &Failure, ended: Option<RDKafkaErrorCode>) -> Error {
+    let told = delivery::error(failure.code, topic).or_else(|| delivery::error(ended, topic));
+    told.unwrap_or_else(|| failed(topic, &failure.reason))
 }
 
 /// Hears of acknowledgements, on librdkafka's thread.
@@ -194,13 +200,18 @@ mod tests {
 
     #[test]
     fn who_may_not_write_is_told_what_to_grant_and_does_not_come_again() {
-        let kind = |code| {
-            let error = undelivered("t", &Failure { code: Some(code), reason: String::new() });
+        let kind = |code, ended| {
+            let failure = Failure { code: Some(code), reason: String::new() };
+            let error = undelivered("t", &failure, ended);
             (error.kind(), error.to_string().contains("grant WRITE"))
         };
-        let denied = kind(RDKafkaErrorCode::TopicAuthorizationFailed);
+        let denied = kind(RDKafkaErrorCode::TopicAuthorizationFailed, None);
         assert_eq!(denied, (ErrorKind::InvalidConfig, true));
-        let away = kind(RDKafkaErrorCode::MessageTimedOut);
+        let (purged, nowhere) =
+            (RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::ClusterAuthorizationFailed);
+        assert_eq!(kind(purged, Some(nowhere)), (ErrorKind::InvalidConfig, true));
+        assert_eq!(kind(purged, None), (ErrorKind::Transient, false));
+        let away = kind(RDKafkaErrorCode::MessageTimedOut, None);
         assert_eq!(away, (ErrorKind::Transient, false));
     }
 

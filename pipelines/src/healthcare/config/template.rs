@@ -57,7 +57,7 @@ const SECTIONS: &[Section] = &[
     },
     Section {
         name: "kafka.properties",
-        comment: "Any further setting of librdkafka. TLS and SASL need a build with feature kafka-tls.",
+        comment: "Any further setting of librdkafka. TLS, and SASL by anything but PLAIN, need a build with feature kafka-tls.",
         entries: &[
             example("security.protocol", "\"sasl_ssl\"", ""),
             example("sasl.mechanism", "\"SCRAM-SHA-512\"", ""),
