@@ -23,7 +23,7 @@ use super::entry::{self, Definition};
 use super::maintenance::Upkeep;
 use super::storage::Storage;
 use super::table::{Put, Table};
-use super::{KIND, compatibility, count, evolve, withheld};
+use super::{KIND, count, evolve, withheld};
 
 const CHECKPOINT_INTERVAL: u64 = 100;
 

@@ -35,6 +35,12 @@ pub(super) struct Failure {
     pub(super) reason: String,
 }
 
+impl Failure {
+    pub(super) fn of(error: &KafkaError) -> Self {
+        Self { code: client::code(error), reason: client::reason(error) }
+    }
+}
+
 /// The failure to tell: the first of those that another attempt would not mend, else the first at all. Messages that went
 /// with one that was refused, or were not sent any more behind it, often come before it and say less.
 #[derive(Debug, Default)]
@@ -42,10 +48,10 @@ pub(super) struct Failures(Mutex<Option<Failure>>);
 
 impl Failures {
     pub(super) fn add(&self, error: &KafkaError) {
-        let code = client::code(error);
+        let failure = Failure::of(error);
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.as_ref().is_none_or(|told| weight(told.code) < weight(code)) {
-            *told = Some(Failure { code, reason: client::reason(error) });
+        if told.as_ref().is_none_or(|told| weight(told.code) < weight(failure.code)) {
+            *told = Some(failure);
         }
     }
 

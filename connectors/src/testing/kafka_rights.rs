@@ -126,7 +126,9 @@ impl KafkaRights {
         given: bool,
     ) -> Result<(), KafkaServerError> {
         let mut body = (rights.len() as i32).to_be_bytes().to_vec();
-        rights.iter().for_each(|right| append(&mut body, *right));
+        for right in rights {
+            append(&mut body, *right);
+        }
         wait_until(&format!("rights to be given ({given}): {rights:?}"), PATIENCE, || {
             self.ask(request, &body)?;
             rights
