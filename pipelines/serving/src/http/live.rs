@@ -104,7 +104,7 @@ pub async fn live(
         _place: place,
         board: shown.board,
         greeted: false,
-        beat: Instant::now(),
+        beat: Instant::now() + HEARTBEAT,
     };
     Sse::new(stream::unfold(client, Client::next)).into_response()
 }
@@ -135,6 +135,7 @@ impl Client {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
             let is_ready = self.is_ready().await?;
+            // A first message that is there goes before.
             if (self.greeted || !is_ready) && Instant::now() >= self.beat {
                 self.beat = Instant::now() + HEARTBEAT;
                 let time = Event::default().event("time").data(self.pass.millis().to_string());
@@ -154,7 +155,9 @@ impl Client {
             }
             let (message, here) = self.board.message(self.since, &self.sections);
             self.since = Some(here);
-            self.greeted = true;
+            if !std::mem::replace(&mut self.greeted, true) {
+                self.beat = Instant::now();
+            }
             return Some((Ok(Event::default().id(here.to_string()).data(message)), self));
         }
     }
