@@ -28,7 +28,7 @@ import urllib.request
 
 import psycopg
 
-# So many streams one visitor may have open.
+# So many streams, and connections to SQL, one user may have open.
 EACH = 32
 QUERIES = [
     "select event_type, sum(events) from gold_vitals_by_minute group by event_type limit 1000001",
@@ -124,7 +124,8 @@ class Readers:
 
     def ask(self, number):
         chance = random.Random(number)
-        where = f"host=127.0.0.1 port={self.sql_port} dbname=healthcare user=bench0 password={self.tokens[0]} sslmode=disable"
+        user = number // EACH
+        where = f"host=127.0.0.1 port={self.sql_port} dbname=healthcare user=bench{user} password={self.tokens[user]} sslmode=disable"
         try:
             with psycopg.connect(where, autocommit=True) as client:
                 self.over.wait(chance.random() * self.args.pause)
@@ -221,7 +222,7 @@ def main():
             children.append(subprocess.Popen([healthcare, *command], stdout=log, stderr=log))
 
         tokens = []
-        for number in range(args.dashboards // EACH + 1):
+        for number in range(max(args.dashboards, args.sql) // EACH + 1):
             add = [healthcare, "users", "add", f"bench{number}", "--role", "admin", "--data-dir", data]
             tokens.append(subprocess.run(add, check=True, capture_output=True, text=True).stdout.strip())
         http, sql = free_ports(2)

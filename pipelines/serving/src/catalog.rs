@@ -2,7 +2,8 @@
 //!
 //! A table that is asked for is looked at then: its log is listed from the version that is known, which costs a listing
 //! of a few names. What has been committed before a query is in the query's answer. Which files a version has is kept, so
-//! that a commit is read once and not by every query behind it.
+//! that a commit is read once and not by every query behind it, for as long as the log entry of that version is the same:
+//! a table that was made anew has the same numbers again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,16 +14,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use datafusion::catalog::TableProvider;
 use deltalake::delta_datafusion::DeltaScanNext;
 use deltalake::kernel::Snapshot;
-use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use deltalake::logstore::{LogStoreRef, StorageConfig, commit_uri_from_version, default_logstore};
 use deltalake::table::state::DeltaTableState;
-use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 use thalweg_core::{Error, Result};
 use thalweg_objects::{Access, Place};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use url::Url;
+
+use crate::elsewhere::Elsewhere;
 
 /// The tables below a folder or a prefix of an object store, by the names that queries use.
 pub struct Catalog {
@@ -34,14 +38,22 @@ pub struct Catalog {
 struct Table {
     /// Below the root.
     path: String,
-    /// The newest version that has been seen, with its files.
-    seen: Mutex<Option<DeltaTableState>>,
+    seen: Mutex<Option<Seen>>,
     /// Whether one has been seen.
     present: AtomicBool,
 }
 
+/// The newest version of a table that has been seen, with its files.
+#[derive(Clone)]
+struct Seen {
+    state: DeltaTableState,
+    /// Which object its log entry is; `None`: it had been cleaned.
+    entry: Option<String>,
+}
+
 impl Catalog {
-    /// The tables below `root`; `tables` are names for queries and paths. A table need not exist yet.
+    /// The tables below `root`; `tables` are names for queries and paths. A table need not exist yet. They are read by the
+    /// threads of `storage`, a runtime that does nothing else.
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`]: the object store cannot be reached with this build or these
@@ -50,6 +62,7 @@ impl Catalog {
         root: &Place,
         access: &Access,
         tables: impl IntoIterator<Item = (&'a str, &'a str)>,
+        storage: Handle,
     ) -> Result<Self> {
         let (root, store): (Place, Arc<dyn ObjectStore>) = match root {
             Place::Folder(folder) => {
@@ -59,6 +72,7 @@ impl Catalog {
             }
             Place::Remote(remote) => (root.clone(), remote.open(access)?),
         };
+        let store = Arc::new(Elsewhere::new(store, storage));
         let table = |path: &str| Table {
             path: path.to_owned(),
             seen: Mutex::default(),
@@ -112,18 +126,20 @@ impl Catalog {
     ) -> Result<Option<DeltaTableState>> {
         let mut seen = table.seen.lock().await;
         // A copy of references: a query that is called off here leaves behind what was known.
-        if let Some(mut state) = seen.clone()
-            && state.update(log.as_ref(), None).await.is_ok()
+        if let Some(known) = seen.clone()
+            && let Some(now) = next(name, log, known).await?
         {
-            return Ok(Some(seen.insert(state).clone()));
+            return Ok(Some(seen.insert(now).state.clone()));
         }
-        // Not seen yet, or another table stands there now.
+        // Not seen yet, or another table stands there now, or none.
         *seen = None;
         if !log.is_delta_table_location().await.map_err(|_| unreadable(name))? {
             return Ok(None);
         }
         let state = DeltaTableState::try_new(log.as_ref(), None).await;
-        Ok(Some(seen.insert(state.map_err(|_| unreadable(name))?).clone()))
+        let state = state.map_err(|_| unreadable(name))?;
+        let entry = entry(name, log, state.version()).await?;
+        Ok(Some(seen.insert(Seen { state, entry }).state.clone()))
     }
 
     fn log(&self, path: &str) -> Result<LogStoreRef> {
@@ -147,6 +163,28 @@ impl Catalog {
     }
 }
 
+/// What `known` has become; `None`: it cannot be gone on from there.
+async fn next(name: &str, log: &LogStoreRef, known: Seen) -> Result<Option<Seen>> {
+    let Seen { mut state, entry: before } = known;
+    let version = state.version();
+    if before.is_none() || state.update(log.as_ref(), None).await.is_err() {
+        return Ok(None);
+    }
+    let newest = entry(name, log, state.version()).await?;
+    // Looked for last: what was found before it is of its table.
+    let is_same = entry(name, log, version).await? == before;
+    Ok(is_same.then_some(Seen { state, entry: newest }))
+}
+
+/// Which object the log entry of a version is; `None`: it is not there.
+async fn entry(name: &str, log: &LogStoreRef, version: u64) -> Result<Option<String>> {
+    match log.object_store(None).head(&commit_uri_from_version(Some(version))).await {
+        Ok(found) => Ok(found.e_tag.or_else(|| Some(found.size.to_string()))),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(_) => Err(unreadable(name)),
+    }
+}
+
 /// The libraries' texts can quote what they read.
 fn unreadable(name: &str) -> Error {
     Error::transient(format!("table {name} cannot be read: its log or its place is unreachable"))
@@ -162,5 +200,52 @@ impl fmt::Debug for Catalog {
             .field("root", &self.root.to_string())
             .field("tables", &self.tables.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    /// A log of one entry: a table without rows.
+    fn make(folder: &FsPath, column: &str) {
+        let log = folder.join("t/_delta_log");
+        fs::create_dir_all(&log).unwrap();
+        let entry = format!(
+            r#"{{"protocol":{{"minReaderVersion":1,"minWriterVersion":2}}}}
+{{"metaData":{{"id":"{column}","format":{{"provider":"parquet","options":{{}}}},"schemaString":"{{\"type\":\"struct\",\"fields\":[{{\"name\":\"{column}\",\"type\":\"long\",\"nullable\":true,\"metadata\":{{}}}}]}}","partitionColumns":[],"configuration":{{}},"createdTime":0}}}}
+"#
+        );
+        fs::write(log.join(format!("{:020}.json", 0)), entry).unwrap();
+    }
+
+    #[test]
+    fn a_table_that_is_made_anew_is_another_one_and_one_that_is_deleted_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime =
+            || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (queries, storage) = (runtime(), runtime());
+        let place = Place::Folder(folder.path().to_owned());
+        let access = Access::from_environment();
+        let catalog =
+            Catalog::new(&place, &access, [("t", "t")], storage.handle().clone()).unwrap();
+        let column = || {
+            let table = queries.block_on(catalog.open("t", None)).unwrap();
+            table.map(|table| table.schema().field(0).name().clone())
+        };
+        assert_eq!(column(), None);
+        make(folder.path(), "first");
+        assert_eq!(column().as_deref(), Some("first"));
+        assert_eq!(column().as_deref(), Some("first"));
+        // Its only version has the number of the other one's, and another length.
+        fs::remove_dir_all(folder.path().join("t")).unwrap();
+        make(folder.path(), "another");
+        assert_eq!(column().as_deref(), Some("another"));
+        fs::remove_dir_all(folder.path().join("t")).unwrap();
+        assert_eq!(column(), None);
     }
 }

@@ -13,6 +13,8 @@ pub mod access;
 pub mod audit;
 #[cfg(feature = "sql")]
 pub mod catalog;
+#[cfg(feature = "sql")]
+mod elsewhere;
 pub mod http;
 mod network;
 mod patience;

@@ -92,5 +92,10 @@ await judge(browser, async () => {
   await page.evaluate(() => document.getElementById("span").dispatchEvent(new Event("change")));
   await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
   check(await page.evaluate(() => document.activeElement.matches(".alert a")), "the link of an alert loses the focus");
+  // However somebody writes the number.
+  await page.goto(`${origin}/#/patient/007`);
+  await isRead();
+  await page.locator(".who-is", { hasText: /^Patient 7 / }).waitFor();
+  await page.locator(".alert a").waitFor();
   check(wrong.length === 0, wrong.join("; "));
 });

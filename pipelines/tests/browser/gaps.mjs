@@ -2,7 +2,7 @@
 // For the pages of one patient and of two: the first request for each patient breaks off, the second one is answered by 503,
 // the third one with what was committed a minute before. Nothing is committed meanwhile, and no minute runs: all the same
 // every point has to come. Then minutes are missing, and no line may be drawn over them, nor a small one of the key figures.
-// In between, in played time, a page to which nothing is told asks on.
+// In between, in played time, a page to which nothing is told asks on, and a stream on which nothing is heard is made anew.
 // Prints `ok`, or what is wrong.
 import { readFileSync } from "node:fs";
 import { PATIENCE, check, judge, open, visit } from "./browser.mjs";
@@ -167,6 +167,68 @@ async function renewed() {
   }
 }
 
+/** A connection that tells nothing, not even the time, is called lost and made anew where it was; time is played. */
+async function silent() {
+  const file = new URL("../../src/healthcare/dashboard/web/store.js", import.meta.url);
+  const { Store } = await import(`data:text/javascript,${encodeURIComponent(readFileSync(file, "utf8"))}`);
+  const [real, streams] = [{ fetch: globalThis.fetch, EventSource: globalThis.EventSource }, []];
+  let seconds = 0;
+  Object.defineProperty(performance, "now", { configurable: true, value: () => seconds * 1000 });
+  globalThis.fetch = async (path) => ({ ok: true, status: 200, json: async () => path === "/api/me" ? { sections: [] } : { id: "a-1", reset: true, sections: {} } });
+  globalThis.EventSource = class extends EventTarget {
+    constructor(path) {
+      super();
+      streams.push(Object.assign(this, { path, close: () => { this.closed = true; } }));
+    }
+  };
+  try {
+    const store = new Store();
+    await store.start();
+    streams[0].onopen();
+    const wait = (more) => {
+      for (const until = seconds + more; seconds < until; seconds += 1) store.tick();
+    };
+    const time = (ahead) => streams.at(-1).dispatchEvent(Object.assign(new Event("time"), { data: `${Date.now() + ahead}` }));
+    for (let n = 0; n < 5; n += 1) {
+      wait(15);
+      time(3_600_000);
+    }
+    check(streams.length === 1 && store.status === "live", `a connection that tells the time is ${store.status}, and was opened ${streams.length} times`);
+    check(Math.abs(store.now - Date.now() - 3_600_000) < 60_000, "the server's clock is not that of the server");
+    wait(45);
+    check(store.status === "lost" && streams[0].closed, `a connection that is silent is ${store.status}`);
+    check(streams.length === 2 && streams[1].path === "/api/live?since=a-1", `after silence ${streams.at(-1).path} is asked for`);
+    streams[1].onopen();
+    check(store.status === "live", `a connection that is made anew is ${store.status}`);
+    store.pause();
+    wait(100);
+    check(streams.length === 2, "who is paused listens");
+  } finally {
+    delete performance.now;
+    Object.assign(globalThis, real);
+  }
+}
+
+/** Another span is shown at once, though nothing new is heard of the patients. */
+async function spans(page) {
+  const chart = page.locator(".page.compare [data-vital=hr] .canvas");
+  const starts = () => chart.evaluate(({ plot }) => plot.data[0].length);
+  const before = await starts();
+  await page.route("**/api/patient/*", (route) => route.abort());
+  await page.evaluate(() => {
+    const span = document.getElementById("span");
+    span.add(new Option("3 min", "3"));
+    span.value = "3";
+    span.dispatchEvent(new Event("change"));
+  });
+  await page.waitForFunction((before) => document.querySelector(".page.compare [data-vital=hr] .canvas").plot.data[0].length < before, before);
+  await page.evaluate(() => {
+    const span = document.getElementById("span");
+    span.lastChild.remove();
+    span.value = "60";
+  });
+}
+
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "UTC" });
 const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
@@ -192,10 +254,12 @@ await judge(browser, async () => {
     return JSON.stringify(found) === JSON.stringify(newest);
   }, newest);
   await renewed();
+  await silent();
   await page.unroute("**/api/patient/*");
   await page.route("**/api/patient/*", sparse);
   await missing(page, `patient/${id}`);
   await missing(page, `compare/${id}`);
+  await spans(page);
   await small(page);
   // Requests failed because this script had them fail.
   const others = wrong.filter((text) => !text.startsWith("console: Failed to load resource"));

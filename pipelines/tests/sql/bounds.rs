@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use postgres::NoTls;
 use serde_json::Value;
 use thalweg_core::time::Clock;
+use thalweg_pipelines::healthcare::serve::ROLES;
 use thalweg_serving::audit::verify;
 use thalweg_serving::sql::Limits;
 
@@ -94,6 +95,63 @@ fn as_many_rows_as_there_can_never_be_are_all() {
 }
 
 #[test]
+fn rows_leave_before_the_last_of_them_is_there_in_both_ways_of_asking() {
+    let world = World::empty("streamed", Limits { rows: 50_000, ..Limits::default() });
+    let mut wire = world.wire("viewer");
+    // It fails on its way: of what is collected first nothing would leave.
+    let sql = "select value from generate_series(1, 1000000)";
+    for rows in [None, Some(0), Some(i32::MAX)] {
+        match rows {
+            None => wire.send(Some(b'Q'), format!("{sql}\0").as_bytes()),
+            Some(rows) => {
+                wire.send(Some(b'P'), format!("\0{sql}\0\0\0").as_bytes());
+                wire.send(Some(b'B'), b"\0\0\0\0\0\0\0\0");
+                wire.send(Some(b'E'), &[b"\0", rows.to_be_bytes().as_slice()].concat());
+                wire.send(Some(b'S'), b"");
+            }
+        }
+        let answers = wire.until_ready();
+        let sent = answers.iter().filter(|message| message.kind == b'D').count();
+        assert!(sent > 1024, "{sent} rows, asked for {rows:?}");
+        let error = answers.iter().find(|message| message.kind == b'E').unwrap();
+        assert!(String::from_utf8_lossy(&error.body).contains("C54000\0"), "{rows:?}");
+    }
+}
+
+#[test]
+fn a_portal_goes_on_where_it_stopped_and_ends_once() {
+    let mut wire = WORLD.wire("viewer");
+    wire.send(Some(b'P'), b"\0values (1), (2), (3)\0\0\0");
+    wire.send(Some(b'B'), b"\0\0\0\0\0\0\0\0");
+    for rows in [2, 0, 0] {
+        wire.send(Some(b'E'), &[b"\0", i32::to_be_bytes(rows).as_slice()].concat());
+    }
+    wire.send(Some(b'S'), b"");
+    let answers = wire.until_ready();
+    let kinds: Vec<u8> = answers.iter().map(|message| message.kind).collect();
+    assert_eq!(String::from_utf8_lossy(&kinds), "12DDsDCCZ");
+    let tags = answers.iter().filter(|message| message.kind == b'C');
+    let tags: Vec<_> = tags.map(|tag| String::from_utf8_lossy(&tag.body).into_owned()).collect();
+    assert_eq!(tags, ["SELECT 1\0", "SELECT 0\0"]);
+}
+
+#[test]
+fn the_queries_of_one_text_run_one_after_another() {
+    let world = World::empty("one-text", Limits::default());
+    let mut client = world.connect("viewer");
+    let fails = "select 1 / (3 - value) from generate_series(1, 5)";
+    let asked = client.simple_query(&format!("{fails}; select 2; select 3"));
+    assert_eq!(refusal(asked), "22012");
+    client.simple_query("select 4; select 5").unwrap();
+    let log = std::fs::read_to_string(world.audit_path()).unwrap();
+    let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let queries = entries.filter(|entry| entry["action"] == "query");
+    let outcomes: Vec<Value> = queries.map(|entry| entry["outcome"].clone()).collect();
+    // Those behind the one that failed never began.
+    assert_eq!(outcomes, ["failed", "done", "done"]);
+}
+
+#[test]
 fn who_does_not_read_loses_its_place() {
     let limits =
         Limits { connections: 1, stalled: Duration::from_millis(300), ..Limits::default() };
@@ -118,8 +176,8 @@ fn who_connects_and_says_nothing_keeps_nobody_out() {
     let connect = || TcpStream::connect(world.server.address()).unwrap();
     let mut silent: Vec<TcpStream> = (0..6).map(|_| connect()).collect();
     // There is no place left, and who comes now has the oldest one's. At two of eight that ends.
-    for oldest in silent.iter_mut().take(4) {
-        inside.push(world.connect("viewer"));
+    for (oldest, role) in silent.iter_mut().zip(ROLES) {
+        inside.push(world.connect(role));
         assert_eq!(last_words(oldest), "");
     }
     let said = last_words(&mut connect());
@@ -128,6 +186,21 @@ fn who_connects_and_says_nothing_keeps_nobody_out() {
     }
     for client in &mut inside {
         assert_eq!(count(client, "select 1::bigint"), 1);
+    }
+}
+
+#[test]
+fn one_user_has_no_more_than_half_of_the_places() {
+    let limits = Limits { connections: 4, ..Limits::default() };
+    let world = World::empty("shared-out", limits);
+    let mut inside = vec![world.connect("viewer"), world.connect("viewer")];
+    assert_eq!(refusal(world.config("viewer").connect(NoTls)), "53300");
+    inside.push(world.connect("clinician"));
+    drop(inside.remove(0));
+    let deadline = Instant::now() + PATIENCE;
+    while world.config("viewer").connect(NoTls).is_err() {
+        assert!(Instant::now() < deadline, "the place is still taken");
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 

@@ -19,6 +19,10 @@ use crate::network::network;
 const FAILURES: u32 = 10;
 /// How long it has to wait.
 const PAUSE: Duration = Duration::from_mins(1);
+/// What the token of nobody is compared with: how long a refusal takes does not tell whether there is such a user. It has the
+/// cost of the users' own, and is the hash of nothing that anybody knows.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgb3duIHNhbHQ\
+                      $AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// Names and addresses that are remembered; beyond that the oldest are forgotten.
 const REMEMBERED: usize = 4096;
 
@@ -122,7 +126,9 @@ impl Directory {
         if !self.admits(name, from) {
             return Ok(None);
         }
-        let Some(user) = user.filter(|user| token::verify(token, &user.token)) else {
+        let hash = user.as_ref().map_or(NOBODY, |user| user.token.as_str());
+        let is_right = token::verify(token, hash);
+        let Some(user) = user.filter(|_| is_right) else {
             self.failed(name, from);
             return Ok(None);
         };
@@ -191,6 +197,8 @@ fn cut(name: &str) -> String {
 mod tests {
     use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -273,6 +281,24 @@ mod tests {
         assert!(directory.admits("bob", HERE));
         clock.0.store(PAUSE.as_secs(), Ordering::SeqCst);
         assert!(directory.authenticate(token.reveal(), HERE).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_refusal_takes_as_long_whether_there_is_such_a_user_or_not() {
+        let (_folder, _, token, _, directory) = directory();
+        let cost = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
+        assert_eq!(cost(NOBODY), cost(&token.hash().unwrap()));
+        // The quickest of a few: this thread may be stopped during any of them.
+        let quickest = |name: &str| {
+            let tries = (0..2).map(|n| {
+                let begun = Instant::now();
+                assert!(directory.authenticate(&format!("{name}.{n}"), HERE).unwrap().is_none());
+                begun.elapsed()
+            });
+            tries.min().unwrap()
+        };
+        let (known, unknown) = (quickest("ada"), quickest("bob"));
+        assert!(unknown * 4 > known, "{unknown:?} for nobody, {known:?} for somebody");
     }
 
     #[test]

@@ -225,10 +225,11 @@ impl Edit<'_> {
         }
     }
 
-    /// Takes a row away. Clients that have it keep it until they begin anew.
+    /// Takes a row away. Clients forget it on their own, by what it was at last: who has not heard that begins anew.
     pub fn remove(&mut self, section: &'static str, key: &str) {
-        if let Some(rows) = self.rows.sections.get_mut(section) {
-            rows.remove(key);
+        let rows = self.rows.sections.get_mut(section);
+        if let Some(row) = rows.and_then(|rows| rows.remove(key)) {
+            self.rows.cleared = self.rows.cleared.max(row.version);
         }
     }
 
@@ -318,6 +319,24 @@ mod tests {
         let (message, _) = board.message(Some(known), ALL);
         assert!(message.contains(r#""reset":true"#), "{message}");
         assert_eq!(sections(&message), serde_json::json!({"a": [20]}));
+    }
+
+    #[test]
+    fn who_has_not_heard_what_a_row_was_at_last_begins_anew_when_it_is_gone() {
+        let board = Board::default();
+        put(&board, "a", "1", 10);
+        put(&board, "a", "2", 20);
+        let before = board.position();
+        put(&board, "a", "1", 11);
+        let heard = board.position();
+        board.update(|edit| edit.remove("a", "1"));
+        assert_eq!(board.position(), heard, "who has heard it is told nothing");
+        put(&board, "a", "2", 21);
+        let (message, _) = board.message(Some(heard), ALL);
+        assert!(message.contains(r#""reset":false"#), "{message}");
+        let (message, _) = board.message(Some(before), ALL);
+        assert!(message.contains(r#""reset":true"#), "{message}");
+        assert_eq!(sections(&message), serde_json::json!({"a": [21]}));
     }
 
     #[test]

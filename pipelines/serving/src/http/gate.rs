@@ -93,6 +93,11 @@ impl Pass {
         }
         may_stay
     }
+
+    /// What the server's clock says, ms.
+    pub(super) fn millis(&self) -> i64 {
+        self.gate.0.clock.now_micros() / 1_000
+    }
 }
 
 impl Gate {

@@ -3,6 +3,9 @@
 //! Both answer with messages of one form: `{"id": "…", "reset": true, "sections": {"NAME": [row, …], …}}`. A message
 //! with `reset` replaces all that a client has, another one adds rows to it or replaces rows of the same key. A client
 //! says what it has by `?since=ID` or, as browsers do when a connection broke, by `Last-Event-ID`.
+//!
+//! Behind the first message of a stream, and every 15 seconds from then on, comes an event called `time`, whose data is the
+//! server's clock, ms: who does not hear it any more has a broken connection, and who does knows how old what it shows is.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,10 +15,11 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::board::{Board, Position, Reading};
 use super::door::Visitor;
@@ -27,7 +31,8 @@ pub const STATE: &str = "/api/state";
 /// The stream.
 pub const LIVE: &str = "/api/live";
 
-/// A client that vanished is noticed no later, and so is one that may no longer look.
+/// A client that vanished is noticed no later, and so is one that may no longer look. The client, too, notices: the time is
+/// told so often.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a first look waits for the tables to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,9 +104,9 @@ pub async fn live(
         _place: place,
         board: shown.board,
         greeted: false,
+        beat: Instant::now() + HEARTBEAT,
     };
-    let events = stream::unfold(client, Client::next);
-    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response()
+    Sse::new(stream::unfold(client, Client::next)).into_response()
 }
 
 fn since(request: &Request) -> Option<Position> {
@@ -118,38 +123,49 @@ struct Client {
     changes: watch::Receiver<u64>,
     ready: watch::Receiver<bool>,
     greeted: bool,
+    /// When the time is told again.
+    beat: Instant,
     _reading: Reading,
     _place: Place,
 }
 
 impl Client {
-    /// The next message. It is made when the connection has room for it, of what is true then, and for who may still
-    /// see it then.
+    /// The next message, or the time. It is made when the connection has room for it, of what is true then, and for who
+    /// may still see it then.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
-            if !self.is_ready().await? {
+            let is_ready = self.is_ready().await?;
+            // A first message that is there goes before.
+            if (self.greeted || !is_ready) && Instant::now() >= self.beat {
+                self.beat = Instant::now() + HEARTBEAT;
+                let time = Event::default().event("time").data(self.pass.millis().to_string());
+                return Some((Ok(time), self));
+            }
+            if !is_ready {
                 continue;
             }
             self.changes.borrow_and_update();
             let here = self.board.position();
             if self.greeted && self.since == Some(here) {
                 // However long nothing changes, the pass is looked at again.
-                if let Ok(changed) = tokio::time::timeout(HEARTBEAT, self.changes.changed()).await {
+                if let Ok(changed) = timeout_at(self.beat, self.changes.changed()).await {
                     changed.ok()?;
                 }
                 continue;
             }
             let (message, here) = self.board.message(self.since, &self.sections);
             self.since = Some(here);
-            self.greeted = true;
+            if !std::mem::replace(&mut self.greeted, true) {
+                self.beat = Instant::now();
+            }
             return Some((Ok(Event::default().id(here.to_string()).data(message)), self));
         }
     }
 
-    /// Whether there is something to show, after a heartbeat at most; `None` when the client has to go.
+    /// Whether there is something to show, when the time is told at the latest; `None` when the client has to go.
     async fn is_ready(&mut self) -> Option<bool> {
         let ready = self.ready.wait_for(|ready| *ready);
-        let ready = match tokio::time::timeout(HEARTBEAT, ready).await {
+        let ready = match timeout_at(self.beat, ready).await {
             Ok(ready) => ready.is_ok().then_some(true),
             Err(_) => Some(false),
         };

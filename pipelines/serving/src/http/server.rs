@@ -68,7 +68,8 @@ impl HttpServer {
         let failed = |e| error::io("start the HTTP server", e);
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        // One worker: it serves people. Reading tables happens on threads that come and go.
+        // One worker: it serves people. Reading tables happens on threads that come and go. Who reads a log blocks one of them
+        // until others have read its files: whatever is served has fewer such readers at once than there are threads.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(4)

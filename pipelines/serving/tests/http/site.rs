@@ -170,15 +170,18 @@ pub(crate) fn ask_over(mut stream: TcpStream, request: &str) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-/// Reads messages until one satisfies `enough`; returns how many there were.
+/// Reads messages until one satisfies `enough`; returns how many there were. What has a name is no message.
 pub(crate) fn read_until(
     reader: &mut BufReader<TcpStream>,
     enough: impl Fn(&str) -> bool,
 ) -> usize {
     let mut messages = 0;
+    let mut is_named = false;
     for line in reader.by_ref().lines() {
         let line = line.unwrap();
-        if let Some(data) = line.strip_prefix("data: ") {
+        // The name comes first, an empty line last.
+        is_named = line.starts_with("event: ") || (is_named && !line.is_empty());
+        if let Some(data) = line.strip_prefix("data: ").filter(|_| !is_named) {
             messages += 1;
             if enough(data) {
                 return messages;

@@ -1,6 +1,6 @@
 //! What a slow client costs, and many of them.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::time::{Duration, Instant};
 
 use thalweg_serving::http::{Journal, LIVE, Limits, Visitor};
@@ -147,6 +147,20 @@ fn a_visitor_with_many_dashboards_open_keeps_nobody_else_out() {
     assert!(refused.body.contains("close some"), "{}", refused.body);
     assert_eq!(read_until(&mut site.listen_as_link(1), seen(1)), 1);
     drop(own);
+}
+
+#[test]
+fn a_client_hears_what_time_it_is_here_though_nothing_changes() {
+    let site = Site::start();
+    site.put("seen", 1);
+    let mut client = site.listen("");
+    assert_eq!(read_until(&mut client, seen(1)), 1);
+    let mut next = || {
+        let mut lines = client.by_ref().lines().map(Result::unwrap);
+        lines.find(|line| line.starts_with("event:") || line.starts_with("data:")).unwrap()
+    };
+    // The clock of this server stands still.
+    assert_eq!((next().as_str(), next().as_str()), ("event: time", "data: 0"));
 }
 
 #[test]

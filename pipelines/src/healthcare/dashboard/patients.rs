@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use thalweg_connectors::delta::{DeltaFollower, TableFile, TableVersion};
-use thalweg_core::{Record, Result};
-use tokio::sync::Mutex;
+use thalweg_core::{Error, Record, Result};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::arrivals::{Arrivals, newest_window};
@@ -60,16 +60,25 @@ impl Patients {
 
     /// Those whose number begins with `begins`, by number.
     pub(super) async fn list(&self, begins: &str) -> Result<Vec<Listed>> {
-        let mut held = self.held.lock().await;
-        self.follow(&mut held).await?;
-        Ok(held.list(begins))
+        Ok(self.followed().await?.list(begins))
     }
 
     /// The windows of one patient, oldest first, and the start of the newest window of all (ms).
     pub(super) async fn rows(&self, patient: i64) -> Result<(Vec<Row>, i64)> {
-        let mut held = self.held.lock().await;
-        self.follow(&mut held).await?;
+        let held = self.followed().await?;
         Ok((held.of(patient).cloned().collect(), held.newest))
+    }
+
+    /// What is held, as it is now. Who hangs up leaves behind what was begun: reading a log blocks a thread to its end, of
+    /// which there are few, and one reads at a time.
+    async fn followed(&self) -> Result<OwnedMutexGuard<Held>> {
+        let mut held = Arc::clone(&self.held).lock_owned().await;
+        let this = self.clone();
+        let following = tokio::spawn(async move {
+            let done = this.follow(&mut held).await;
+            done.map(|()| held)
+        });
+        following.await.map_err(|_| Error::internal("reading the patients was given up"))?
     }
 
     async fn follow(&self, held: &mut Held) -> Result<()> {

@@ -149,7 +149,9 @@ fn first_message(address: SocketAddr, bearer: &str) -> String {
     let head = format!("GET /api/live HTTP/1.1\r\nHost: x\r\n{bearer}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
-    lines.find_map(|line| line.strip_prefix("data: ").map(str::to_owned)).unwrap()
+    // What is no object is the time.
+    let message = |line: String| line.strip_prefix("data: ").map(str::to_owned);
+    lines.find_map(|line| message(line).filter(|data| data.starts_with('{'))).unwrap()
 }
 
 fn words(text: &str) -> BTreeSet<String> {

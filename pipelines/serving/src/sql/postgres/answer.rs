@@ -15,7 +15,7 @@ use super::cursors::{close, declare, fetch, may_declare, pass};
 use super::failure::Told;
 use super::prepared::{Store, store_of};
 use super::query::Query;
-use super::run::{check_format, outcome_of, run};
+use super::run::{Turn, check_format, outcome_of, run};
 use super::session::{Session, internal};
 use super::statement::Asked;
 use crate::audit::Action;
@@ -64,6 +64,8 @@ pub(super) struct Asking<'a> {
     pub(super) inside: bool,
     /// Whether something in it has failed.
     pub(super) failed: bool,
+    /// When a query begins.
+    pub(super) turn: Turn,
 }
 
 impl<'a> Asking<'a> {
@@ -86,6 +88,7 @@ impl<'a> Asking<'a> {
             options: FormatOptions::from_client_metadata(client.metadata()),
             inside: client.transaction_status() != TransactionStatus::Idle,
             failed: client.transaction_status() == TransactionStatus::Error,
+            turn: Turn::Now,
         })
     }
 
@@ -155,7 +158,8 @@ impl<'a> Asking<'a> {
     /// What asks for rows once it is planned: they come, or a cursor has them.
     pub(super) async fn planned(&self, asked: &Asked, query: Query) -> Result<Response, Told> {
         let Asked::Declare(declared) = asked else {
-            let run = run(self.session, query, self.text, self.written(), self.options.clone());
+            let (format, options) = (self.written(), self.options.clone());
+            let run = run(self.session, query, self.text, format, options, self.turn);
             return run.await.map(Response::Query);
         };
         match declare(self.session, self.store, declared, self.inside, query, self.text) {

@@ -38,8 +38,6 @@ pub(super) struct Desk {
     pub(super) idle: Duration,
     /// How long it may take nothing of what is sent to it.
     pub(super) stalled: Duration,
-    /// How many rows a statement may return.
-    pub(super) rows: u64,
 }
 
 const SSL_REQUEST: u32 = 80_877_103;
@@ -90,12 +88,8 @@ impl Desk {
             if !is_before && !socket.read_buffer().is_empty() {
                 return unreadable(&mut socket, PgWireError::InvalidStartupMessage).await;
             }
-            match &mut message {
-                PgWireFrontendMessage::Execute(execute) => {
-                    execute.max_rows = at_once(execute.max_rows, self.rows);
-                }
-                PgWireFrontendMessage::Bind(bind) => detach(&mut bind.parameters),
-                _ => {}
+            if let PgWireFrontendMessage::Bind(bind) = &mut message {
+                detach(&mut bind.parameters);
             }
             let extended = message.is_extended_query();
             let cancels = matches!(message, PgWireFrontendMessage::CancelRequest(_));
@@ -173,13 +167,6 @@ pub(super) fn turn_away(stream: TcpStream, told: &str) {
     drop(PgWireBackendMessage::ErrorResponse(told.into()).encode(&mut line));
     // A socket of the runtime is not known to be writable yet. Into one that is new a line always fits.
     drop(stream.into_std().and_then(|mut stream| stream.write_all(&line)));
-}
-
-/// How many rows a client wants at once, 0 being all. The library makes room for as many as it is told before there is
-/// one, and the process ends when there is no such room.
-fn at_once(wanted: i32, most: u64) -> i32 {
-    // More than there can be is all.
-    if u64::try_from(wanted).is_ok_and(|wanted| wanted <= most) { wanted } else { 0 }
 }
 
 /// Makes parameters pieces of memory of their own: as parts of what was read each would hold on to all of that.

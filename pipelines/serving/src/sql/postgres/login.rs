@@ -28,6 +28,9 @@ use super::session::Session;
 use crate::access::User;
 use crate::audit::{Action, Event, Outcome, Refusals};
 
+/// Of all connections one in so many is as much as a user has: nobody keeps all others out.
+const SHARE: usize = 2;
+
 /// Entries about refused logins at once, and then so many a second.
 const REFUSALS_BURST: f64 = 100.0;
 const REFUSALS_PER_SECOND: f64 = 5.0;
@@ -51,10 +54,22 @@ type CancelKey = (i32, Bytes);
 pub(super) struct Sessions(Arc<Mutex<HashMap<CancelKey, Weak<Session>>>>);
 
 impl Sessions {
-    fn add(&self, (pid, secret): (i32, &SecretKey), session: &Arc<Session>) {
+    /// Adds a session, unless its user has `most` already.
+    fn add(
+        &self,
+        (pid, secret): (i32, &SecretKey),
+        session: &Arc<Session>,
+        most: usize,
+    ) -> PgWireResult<()> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, session| session.strong_count() > 0);
+        let others = all.values().filter_map(Weak::upgrade);
+        if others.filter(|other| other.user == session.user).count() >= most {
+            let told = format!("{most} connections of one user are the most: close some");
+            return Err(refused("53300", &told));
+        }
         all.insert((pid, secret.to_bytes()), Arc::downgrade(session));
+        Ok(())
     }
 }
 
@@ -170,12 +185,13 @@ impl Login {
             }
             Next::In(user, last) => {
                 let session = self.session(&user, from)?;
-                self.note(client, user.role.as_str(), Outcome::Done, "").await?;
-                client.send(PgWireBackendMessage::Authentication(last)).await?;
                 let (pid, key) = self.keys.generate(client);
                 client.set_pid_and_secret_key(pid, key);
                 let (pid, secret) = client.pid_and_secret_key();
-                self.sessions.add((pid, &secret), &session);
+                let most = (self.engine.limits.connections / SHARE).max(1);
+                self.sessions.add((pid, &secret), &session, most)?;
+                self.note(client, user.role.as_str(), Outcome::Done, "").await?;
+                client.send(PgWireBackendMessage::Authentication(last)).await?;
                 client.session_extensions().insert(session);
                 finish_authentication(client, &self.parameters).await?;
             }

@@ -12,14 +12,15 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::execute_stream;
-use futures::StreamExt;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use pgwire::api::portal::Format;
 use pgwire::api::results::{FieldInfo, QueryResponse};
-use pgwire::error::PgWireError;
+use pgwire::error::PgWireResult;
 use pgwire::messages::data::DataRow;
 use pgwire::types::format::FormatOptions;
 use tokio::sync::{mpsc, oneshot};
 
+use super::answer::note_of;
 use super::demand::{Demand, Piece, demand, rows, stopped};
 use super::failure::Told;
 use super::query::Query;
@@ -28,22 +29,55 @@ use crate::audit::{Action, Event, Outcome};
 
 /// A network's packets are small: so are the pieces of an answer.
 const ROWS_AT_ONCE: usize = 1024;
+/// However large the rows are. A piece has one row at least.
+const BYTES_AT_ONCE: usize = 256 << 10;
 
-/// Runs `query`, whose text is `text`.
+/// When a query begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Now,
+    /// When the answers before it have been read, with which it was asked for.
+    Behind,
+}
+
+/// Runs `query`, whose text is `text`, when it is its turn.
 pub(super) async fn run(
     session: &Arc<Session>,
     query: Query,
     text: &str,
     format: &Format,
     options: FormatOptions,
+    turn: Turn,
 ) -> Result<QueryResponse, Told> {
     let fields = fields(&query.schema(), format, options)?;
     let subject = session.engine.parts.audit.digest(text);
-    let (all, pieces) = demand(session, &fields, u64::MAX);
+    let all = Box::pin(all(Arc::clone(session), query, subject.clone(), Arc::clone(&fields)));
+    if turn == Turn::Now {
+        return Ok(QueryResponse::new(fields, all.await?));
+    }
+    let session = Arc::clone(session);
+    let later = async move {
+        // What stands before it may have taken long.
+        match session.still() {
+            Ok(()) => all.await,
+            Err(told) => Err(note_of(&session, subject, told).await),
+        }
+    };
+    Ok(QueryResponse::new(fields, stream::once(later).try_flatten()))
+}
+
+/// Begins to run `query` for all its rows.
+async fn all(
+    session: Arc<Session>,
+    query: Query,
+    subject: String,
+    fields: Arc<Vec<FieldInfo>>,
+) -> Result<impl Stream<Item = PgWireResult<DataRow>> + Send + 'static, Told> {
+    let (all, pieces) = demand(&session, &fields, u64::MAX);
     // Nobody will ask for more.
     let (_, more) = mpsc::channel(1);
-    begin(session, query, subject, all, more).await?;
-    Ok(QueryResponse::new(fields, rows(pieces, u64::MAX, |_| ())))
+    begin(&session, query, subject, all, more).await?;
+    Ok(rows(pieces, u64::MAX, |_| ()))
 }
 
 /// Begins to run `query`, whose text has the digest `subject`, for what is demanded first; more is demanded by `more`.
@@ -251,9 +285,7 @@ impl Work {
         }
         let mut rows = encode_recordbatch(Arc::clone(&self.demand.fields), batch);
         loop {
-            let piece: Result<Vec<DataRow>, PgWireError> =
-                rows.by_ref().take(ROWS_AT_ONCE).collect();
-            let piece = piece.map_err(|_| {
+            let piece = piece(&mut rows).map_err(|_| {
                 Ended::Failed(Told::new("22000", "a value cannot be sent in the format asked for"))
             })?;
             if piece.is_empty() {
@@ -270,7 +302,9 @@ impl Work {
             return self.pass(rows).await;
         }
         self.held.append(&mut rows);
-        if self.held.len() > ROWS_AT_ONCE { self.announce().await } else { Ok(()) }
+        let bytes: usize = self.held.iter().map(|row| row.data.len()).sum();
+        let is_long = self.held.len() > ROWS_AT_ONCE || bytes > BYTES_AT_ONCE;
+        if is_long { self.announce().await } else { Ok(()) }
     }
 
     /// Writes down that rows leave, and lets those go that were held.
@@ -292,6 +326,20 @@ impl Work {
         };
         sent.map_err(|_| Ended::Gone)
     }
+}
+
+/// The next rows that leave together; none: there are no more.
+fn piece(rows: &mut impl Iterator<Item = PgWireResult<DataRow>>) -> PgWireResult<Vec<DataRow>> {
+    let (mut piece, mut bytes) = (Vec::new(), 0);
+    while piece.len() < ROWS_AT_ONCE
+        && bytes < BYTES_AT_ONCE
+        && let Some(row) = rows.next()
+    {
+        let row = row?;
+        bytes += row.data.len();
+        piece.push(row);
+    }
+    Ok(piece)
 }
 
 /// A cursor that was forgotten.

@@ -1,4 +1,4 @@
-//! The server: a thread for connections, threads for queries.
+//! The server: a thread for connections, threads for queries, threads for what queries wait for.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -25,6 +25,10 @@ use crate::sql::{Served, SqlSettings};
 /// A statement may be nested as deeply as its length allows. Only what is used of it is memory.
 const STACK: usize = 128 << 20;
 
+/// Threads for what blocks: reading a log waits on one of them for what is read. What it waits for has others (`Elsewhere`):
+/// were they the same, as many readers as there are threads would wait for ever.
+const BLOCKING: usize = 16;
+
 /// How often a server that stops looks for entries of the audit log.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -44,7 +48,8 @@ pub struct SqlServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     connections: Option<JoinHandle<()>>,
-    queries: Option<Runtime>,
+    /// Of queries, and of what they wait for.
+    queries: Option<(Runtime, Runtime)>,
     /// Whoever serves or runs a query has it.
     engine: Weak<Engine>,
     /// How long it waits for them when it stops.
@@ -65,15 +70,25 @@ impl SqlServer {
             .worker_threads(settings.limits.threads)
             .thread_name("sql-query")
             .thread_stack_size(STACK)
-            .max_blocking_threads(16)
+            .max_blocking_threads(BLOCKING)
+            .on_thread_start(step_back)
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let storage = Builder::new_multi_thread()
+            .worker_threads(settings.limits.threads)
+            .thread_name("sql-storage")
+            .max_blocking_threads(BLOCKING)
             .on_thread_start(step_back)
             .enable_all()
             .build()
             .map_err(failed)?;
         let connections = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let names = served.tables.iter().map(|(name, path)| (name.as_str(), path.as_str()));
+        let access = Access::from_environment();
+        let catalog = Catalog::new(&served.place, &access, names, storage.handle().clone());
         let parts = Parts {
-            catalog: Arc::new(Catalog::new(&served.place, &Access::from_environment(), names)?),
+            catalog: Arc::new(catalog?),
             roles: Arc::clone(&served.roles),
             directory: Arc::clone(&served.directory),
             audit: Arc::clone(&served.audit),
@@ -94,7 +109,6 @@ impl SqlServer {
             patience: settings.limits.login,
             idle: settings.limits.idle,
             stalled: settings.limits.stalled,
-            rows: settings.limits.rows,
         };
         let listener = connections.block_on(TcpListener::bind(listen.address)).map_err(|_| {
             Error::config(format!(
@@ -114,7 +128,7 @@ impl SqlServer {
             address,
             stop,
             connections: Some(thread),
-            queries: Some(queries),
+            queries: Some((queries, storage)),
             engine: weak,
             ending: settings.limits.ending,
         })
@@ -173,7 +187,7 @@ impl Drop for SqlServer {
             // It cannot have panicked in a way that matters now.
             drop(thread.join());
         }
-        if let Some(queries) = self.queries.take() {
+        if let Some((queries, storage)) = self.queries.take() {
             // Queries whose clients are gone write down how they ended: each has the engine until then.
             for _ in 0..self.ending.as_millis() / LOOK.as_millis() {
                 if self.engine.strong_count() == 0 {
@@ -182,6 +196,7 @@ impl Drop for SqlServer {
                 std::thread::park_timeout(LOOK);
             }
             queries.shutdown_background();
+            storage.shutdown_background();
         }
     }
 }

@@ -6,20 +6,27 @@ use std::sync::Arc;
 use arrow_pg::datatypes::df::deserialize_parameters;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
-use futures::Sink;
-use pgwire::api::portal::Portal;
-use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use pgwire::api::results::{DescribePortalResponse, DescribeStatementResponse, Response};
+use futures::{Sink, SinkExt, stream};
+use pgwire::api::portal::{Portal, PortalExecutionState};
+use pgwire::api::query::{
+    ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_partial_query_response,
+};
+use pgwire::api::results::{
+    DescribePortalResponse, DescribeStatementResponse, QueryResponse, Response,
+};
 use pgwire::api::stmt::{QueryParser, StoredStatement};
-use pgwire::api::store::PortalStore;
-use pgwire::api::{ClientInfo, ClientPortalStore, Type};
+use pgwire::api::store::{Entry, PortalStore};
+use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
+use pgwire::messages::extendedquery::Execute;
+use pgwire::messages::response::EmptyQueryResponse;
 
 use super::answer::{Asking, admit, session_of};
 use super::cursors::described;
 use super::failure::Told;
 use super::prepared::{Prepared, store_of};
+use super::run::Turn;
 use super::session::internal;
 use super::statement::{Asked, asked, query_of};
 
@@ -63,7 +70,13 @@ impl SimpleQueryHandler for Service {
                 asking.failed = false;
             }
             match answer {
-                Ok(answer) => answers.push(answer),
+                Ok(answer) => {
+                    // Who sends a thousand queries in one text has one of them running.
+                    if matches!(answer, Response::Query(_)) {
+                        asking.turn = Turn::Behind;
+                    }
+                    answers.push(answer);
+                }
                 // The statements before it are answered all the same, those behind it are not run.
                 Err(told) if answers.is_empty() => return Err(told.into()),
                 Err(told) => {
@@ -125,6 +138,34 @@ impl ExtendedQueryHandler for Service {
         Ok(DescribePortalResponse::new(fields))
     }
 
+    /// As the library does it, but that rows leave as they come: it collects all that are asked for before the first leaves,
+    /// which is all by most clients.
+    async fn on_execute<C>(&self, client: &mut C, execute: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+            return Err(PgWireError::NotReadyForQuery);
+        }
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        let name = execute.name.as_deref().unwrap_or(DEFAULT_NAME);
+        // No number, and none that is negative, is all.
+        let most = usize::try_from(execute.max_rows).unwrap_or(0);
+        match client.portal_store().get_portal(name) {
+            None => return Err(PgWireError::PortalNotFound(name.to_owned())),
+            Some(Entry::Empty) => {
+                let empty = EmptyQueryResponse::new();
+                client.feed(PgWireBackendMessage::EmptyQueryResponse(empty)).await?;
+            }
+            Some(Entry::Value(portal)) => self.execute(client, &portal, most).await?,
+        }
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        Ok(())
+    }
+
     async fn do_query<C>(
         &self,
         client: &mut C,
@@ -159,5 +200,52 @@ impl ExtendedQueryHandler for Service {
             Ok(query) => Ok(asking.planned(&prepared.asked, query).await?),
             Err(told) => Err(asking.note(told).await.into()),
         }
+    }
+}
+
+impl Service {
+    /// Begins what a portal is for, or goes on with its rows: at most `most` of them, or all that are left when that is 0.
+    async fn execute<C>(
+        &self,
+        client: &mut C,
+        portal: &Portal<Arc<Prepared>>,
+        most: usize,
+    ) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let state = portal.state();
+        let mut state = state.lock().await;
+        if matches!(*state, PortalExecutionState::Initial) {
+            let status = client.transaction_status();
+            match ExtendedQueryHandler::do_query(self, client, portal, most).await? {
+                Response::Query(rows) => *state = PortalExecutionState::Suspended(rows),
+                Response::Execution(tag) => return send_execution_response(client, tag).await,
+                Response::TransactionStart(tag) => {
+                    send_execution_response(client, tag).await?;
+                    client.set_transaction_status(status.to_in_transaction_state());
+                    return Ok(());
+                }
+                Response::TransactionEnd(tag) => {
+                    send_execution_response(client, tag).await?;
+                    client.set_transaction_status(status.to_idle_state());
+                    client.portal_store().rm_portal(DEFAULT_NAME);
+                    return Ok(());
+                }
+                // Nothing else is answered.
+                _ => return Err(internal().into()),
+            }
+        }
+        // Of a portal that is at its end there are no rows.
+        let mut none = QueryResponse::new(Arc::default(), stream::empty());
+        let rows =
+            if let PortalExecutionState::Suspended(rows) = &mut *state { rows } else { &mut none };
+        if !send_partial_query_response(client, rows, most).await? {
+            *state = PortalExecutionState::Finished;
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! leaves words out, and `MOVE`.
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::failure::Told;
@@ -139,32 +140,9 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Whether what follows a table is a name for it.
+/// Whether what follows a table is a name for it, as the parser would take it.
 fn has_alias(after: Option<&Token>) -> bool {
-    const NO_ALIAS: [&str; 19] = [
-        "cross",
-        "except",
-        "fetch",
-        "for",
-        "full",
-        "group",
-        "having",
-        "inner",
-        "intersect",
-        "join",
-        "left",
-        "limit",
-        "natural",
-        "offset",
-        "on",
-        "order",
-        "right",
-        "union",
-        "where",
-    ];
-    matches!(after, Some(Token::Word(word))
-        if word.quote_style.is_some()
-            || !NO_ALIAS.contains(&word.value.to_ascii_lowercase().as_str()))
+    matches!(after, Some(Token::Word(word)) if !RESERVED_FOR_TABLE_ALIAS.contains(&word.keyword))
 }
 
 #[cfg(test)]
@@ -222,6 +200,22 @@ mod tests {
             (
                 "select * from t version as of 3 AS b, u version as of 4 where t.x",
                 "select * from \"t@v3\" AS b, \"u@v4\" AS \"u\" where t.x",
+            ),
+            (
+                "select t.x from u join t version as of 3 using (id) window w as (order by x)",
+                "select t.x from u join \"t@v3\" AS \"t\" using (id) window w as (order by x)",
+            ),
+            (
+                "select t.x from t VERSION AS OF 3 WINDOW w as (order by x)",
+                "select t.x from \"t@v3\" AS \"t\" WINDOW w as (order by x)",
+            ),
+            (
+                "select t.x from t version as of 3 tablesample system (10)",
+                "select t.x from \"t@v3\" AS \"t\" tablesample system (10)",
+            ),
+            (
+                "select x.y from t version as of 3 \"using\" where 1=1",
+                "select x.y from \"t@v3\" \"using\" where 1=1",
             ),
             (
                 "select * from t version as of 1 version as of 2",

@@ -68,7 +68,7 @@ function status() {
 
 function age() {
   const newest = store.rows("checkpoints").reduce((at, row) => Math.max(at, row.at), 0);
-  say(document.getElementById("age"), newest ? `Committed ${ago(newest)}` : "");
+  say(document.getElementById("age"), newest ? `Committed ${ago(newest, store.now)}` : "");
 }
 
 const themes = ["auto", "light", "dark"];

@@ -11,6 +11,9 @@ export const VITALS = [
 
 export const vital = (key) => VITALS.find((v) => v.key === key);
 
+/** A patient's number as the server writes it; null: the text is none. */
+export const patientId = (text) => (/^-?\d+$/.test(text) ? String(BigInt(text)) : null);
+
 /** A figure with so many digits; a dash when there is none. */
 export function number(value, digits = 0) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";

@@ -6,6 +6,8 @@ const GOLD = ["kpis", "types", "categories", "medications"];
 const SPAN = 60 * 60_000;
 /** Over how long rates are taken, and how long the counters of a job at work are not silent, ms. */
 const RATE_SPAN = 5000, SILENCE = 1000;
+/** The server tells the time every 15 seconds: from whom nothing is heard for so long the connection is broken, ms. */
+const BROKEN = 40_000;
 const CHECKPOINTS = 100;
 const ALERTS = 1000;
 
@@ -24,7 +26,10 @@ export class Store extends EventTarget {
   status = "connecting";
   /** Start of the newest committed minute, ms. */
   committed = null;
-  heard = 0;
+  /** When anything was heard on the stream, by a clock that nobody sets. */
+  #told = 0;
+  /** How far the server's clock is ahead of this one, ms. */
+  #ahead = 0;
 
   constructor() {
     super();
@@ -46,13 +51,12 @@ export class Store extends EventTarget {
     this.#become("paused");
   }
 
-  /**
-   * After a pause everything is told anew: an alert that was open when it began may have ended and been forgotten by the
-   * server, which would not tell of it again.
-   */
+  /** After a pause, however long it was, everything is told anew. */
   resume() {
     if (this.status !== "paused") return;
     this.#become("connecting");
+    // While nothing was listened to nothing was to be heard.
+    this.#told = performance.now();
     this.#again();
   }
 
@@ -104,8 +108,20 @@ export class Store extends EventTarget {
     return Math.max(0, (value(last) - value(first)) / ((last.at - first.at) / 1000));
   }
 
-  /** To be called now and then: counters that are not told again stand still, and so their rates fall to zero. */
+  /** What time it is for the server, ms: its times are compared with this. */
+  get now() {
+    return Date.now() + this.#ahead;
+  }
+
+  /**
+   * To be called now and then: a connection that is silent is made anew, as the browser would wait for ever; counters that are
+   * not told again stand still, and so their rates fall to zero.
+   */
   tick() {
+    if (this.#stream && this.status !== "paused" && performance.now() - this.#told > BROKEN) {
+      this.#become("lost");
+      this.#listen(this.id);
+    }
     const last = this.#rates.at(-1);
     if (!last || this.status !== "live" || Date.now() - last.at < SILENCE) return;
     const stood = this.#rates.length > 1 && this.#rates[0].nodes === last.nodes;
@@ -128,11 +144,20 @@ export class Store extends EventTarget {
     this.#stream?.close();
     const stream = new EventSource(since ? `/api/live?since=${since}` : "/api/live");
     this.#stream = stream;
-    stream.onopen = () => this.#become("live");
-    stream.onmessage = (event) => {
+    this.#told = performance.now();
+    const hear = () => {
+      this.#told = performance.now();
       this.#become("live");
+    };
+    stream.onopen = hear;
+    stream.onmessage = (event) => {
+      hear();
       this.#apply(JSON.parse(event.data));
     };
+    stream.addEventListener("time", (event) => {
+      hear();
+      this.#ahead = Number(event.data) - Date.now();
+    });
     stream.onerror = () => {
       this.#become("lost");
       // A broken connection is mended by the browser, which says where it was. A refusal is not.
@@ -160,7 +185,6 @@ export class Store extends EventTarget {
   #apply(message) {
     if (message.reset) this.#clear();
     this.id = message.id;
-    this.heard = Date.now();
     for (const [section, rows] of Object.entries(message.sections)) {
       const known = this.#rows[section];
       if (!known) continue;
@@ -172,7 +196,7 @@ export class Store extends EventTarget {
     }
     this.#forget();
     const [job] = message.sections.job ?? [];
-    if (job) this.#count(this.heard, job.nodes);
+    if (job) this.#count(Date.now(), job.nodes);
     this.dispatchEvent(new Event("change"));
   }
 

@@ -3,7 +3,7 @@
 import { color, gapped, lines } from "../charts.js";
 import { courses } from "../courses.js";
 import { card, el, hint, svg } from "../dom.js";
-import { number, VITALS } from "../format.js";
+import { number, patientId, VITALS } from "../format.js";
 import { finder } from "./patient.js";
 
 const MOST = 4;
@@ -14,7 +14,7 @@ export function compare({ store, body, argument, minutes }) {
     body.append(hint("Your role does not include single patients."));
     return { update() {} };
   }
-  const ids = [...new Set(argument.split(",").filter((id) => /^-?\d+$/.test(id)))].slice(0, MOST);
+  const ids = [...new Set(argument.split(",").map(patientId).filter((id) => id !== null))].slice(0, MOST);
   const go = (next) => { location.hash = `#/compare/${next.join(",")}`; };
   const chips = el("ul", { class: "chips" }, ids.map((id, at) => el("li", {},
     swatch(at), el("a", { href: `#/patient/${id}` }, id),
@@ -30,11 +30,15 @@ export function compare({ store, body, argument, minutes }) {
   body.append(...[ids.length ? chips : null, add ? card("Patients", "seen in the last hour", add) : null].filter(Boolean));
   if (ids.length) body.append(card("Newest figures", "", table), el("div", { class: "grid two" }, charts.map((chart) => chart.root)));
 
-  function draw(data) {
+  let data = null;
+  let span = null;
+  function draw() {
+    if (!data) return;
+    span = minutes();
     const steady = data.map((rows) => rows.filter((row) => !row.live));
     const newest = Math.max(...steady.flat().map((row) => row.t), 0);
     // Running minutes may be ahead; what is shown is measured from what is committed.
-    const kept = data.map((rows) => rows.filter((row) => row.t > newest - minutes() * 60_000));
+    const kept = data.map((rows) => rows.filter((row) => row.t > newest - span * 60_000));
     const seen = [...new Map(kept.flat().map((row) => [row.t, row])).values()].sort((a, b) => a.t - b.t);
     const times = gapped(seen).map((row) => row.t);
     for (const chart of charts) {
@@ -52,10 +56,16 @@ export function compare({ store, body, argument, minutes }) {
     table.replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, body)));
   }
 
-  const following = courses(store, ids, (known) => draw(known.map((course) => course?.rows ?? [])));
+  const following = courses(store, ids, (known) => {
+    data = known.map((course) => course?.rows ?? []);
+    draw();
+  });
   return {
     update() {
-      if (ids.length) following.update();
+      if (ids.length === 0) return;
+      // Another span needs no other rows.
+      if (span !== minutes()) draw();
+      following.update();
     },
     close() {
       following.close();

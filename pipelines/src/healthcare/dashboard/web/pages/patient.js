@@ -3,7 +3,7 @@
 import { trend } from "../charts.js";
 import { courses } from "../courses.js";
 import { card, el, hint, say } from "../dom.js";
-import { number, time, VITALS } from "../format.js";
+import { number, patientId, time, VITALS } from "../format.js";
 import { alertList, inOrder } from "./alerts.js";
 
 /** A field that finds patients by the beginning of their number and hands one to `choose`. */
@@ -32,12 +32,12 @@ export function patient({ store, body, argument, minutes }) {
     body.append(hint("Your role does not include single patients."));
     return { update() {} };
   }
-  if (!/^-?\d+$/.test(argument)) {
+  const id = patientId(argument);
+  if (id === null) {
     const find = finder((id) => { location.hash = `#/patient/${id}`; });
     body.append(card("Choose a patient", "seen in the last hour", find));
     return { update() {} };
   }
-  const id = argument;
   const lead = el("p", { class: "lead" }, "Reading…");
   const charts = VITALS.map((one) => trend(one));
   const about = el("div");

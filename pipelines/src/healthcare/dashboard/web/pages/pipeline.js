@@ -41,7 +41,7 @@ export function pipeline({ store, body }) {
       const texts = [
         job ? (rate === null ? "…" : number(rate)) : "–",
         job ? (job.lag < 0 ? "unknown" : `${number(job.lag)} events`) : "–",
-        cuts[0] ? `${cuts[0].n}, ${ago(cuts[0].at)}` : "none yet",
+        cuts[0] ? `${cuts[0].n}, ${ago(cuts[0].at, store.now)}` : "none yet",
         job?.at ? `${number(job.took)} ms` : "–",
         job ? number(Math.max(0, job.attempts - 1)) : "–",
       ];
