@@ -63,6 +63,7 @@ mod tests {
     use deltalake::kernel::{DataType, StructField};
 
     use super::*;
+    use crate::delta::SchemaEvolution;
 
     fn properties(of: &[(&str, &str)]) -> BTreeMap<String, String> {
         of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -76,6 +77,7 @@ mod tests {
             schema: serde_json::to_string(&columns).unwrap(),
             partition_columns: Vec::new(),
             configuration: properties(ours),
+            schema_evolution: SchemaEvolution::Refuse,
         };
         let table = TableFacts {
             id: "id".to_owned(),

@@ -394,7 +394,7 @@ mod tests {
     fn what_cannot_be_told_is_not_opened() {
         let key = Arc::new(MasterKey::generate().unwrap());
         let mut out = Vec::new();
-        let mut audit = |_: &Opening| Err(thalweg_core::Error::transient("full"));
+        let mut audit = |_: &Opening| Err(Error::transient("full"));
         let done = decrypt(&line("10..13").unwrap(), &sealed(&key), &key, &mut out, &mut audit);
         assert!(done.is_err());
         assert!(out.is_empty());

@@ -37,7 +37,7 @@ fn run_anew(folder: &Path, name: &str, patients: &[(i64, i64)]) {
     };
     let mut lines = String::new();
     for second in [0, 10] {
-        patients.iter().for_each(|patient| lines.push_str(&event(patient, second)));
+        lines.extend(patients.iter().map(|patient| event(patient, second)));
     }
     fs::write(&input, lines).unwrap();
     let data = folder.join("data");

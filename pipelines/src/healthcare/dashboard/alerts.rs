@@ -327,8 +327,8 @@ mod tests {
         let looks: [&[&[Alert]]; 4] = [
             &[&[old.clone(), new.clone(), other.clone()]],
             &[&[new.clone(), old.clone(), other.clone()]],
-            &[&[old.clone(), other.clone()], &[new.clone()]],
-            &[&[new.clone()], &[old, other]],
+            &[&[old.clone(), other.clone()], std::slice::from_ref(&new)],
+            &[std::slice::from_ref(&new), &[old, other]],
         ];
         for events in looks {
             let (board, mut alerts) = (Board::default(), Alerts::default());
