@@ -86,10 +86,11 @@ impl Source for Partitions {
         Ok(BTreeMap::new())
     }
     fn start_splits(&self) -> Result<Vec<Split>> {
+        // As of a log that goes on: what has an end is waited for, and never idle.
         let split = |p: i64| Split {
             id: p.to_string(),
             position: 0,
-            end: Some(self.0.rows),
+            end: None,
             properties: BTreeMap::new(),
         };
         Ok((0..PARTITIONS).map(split).collect())
@@ -115,7 +116,7 @@ impl SourceReader for Reader {
     }
 
     fn poll(&mut self, _: Duration) -> Result<Polled> {
-        if self.splits.iter().all(Split::is_finished) {
+        if self.splits.iter().all(|split| split.position >= self.world.rows) {
             return Ok(Polled::Exhausted);
         }
         let now = self.world.monotonic();

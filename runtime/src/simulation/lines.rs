@@ -20,6 +20,8 @@ use super::world::World;
 
 /// Bytes of every line.
 const LINE: i64 = 66;
+/// Where a split's end is kept from the job.
+const END: &str = "end";
 const LINES_PER_SPLIT: i64 = 20;
 
 #[derive(Record)]
@@ -77,10 +79,11 @@ impl Source for Lines {
         self.file.identity()
     }
     fn start_splits(&self) -> Result<Vec<Split>> {
-        self.file.start_splits()
+        Ok(self.file.start_splits()?.into_iter().map(without_end).collect())
     }
     fn verify(&self, identity: &BTreeMap<String, String>, restored: &[Split]) -> Result<()> {
-        self.file.verify(identity, restored)
+        let restored: Vec<Split> = restored.iter().cloned().map(with_end).collect();
+        self.file.verify(identity, &restored)
     }
     fn seal_position(&self, split: &mut Split) -> Result<()> {
         self.file.seal_position(split)
@@ -89,6 +92,20 @@ impl Source for Lines {
         let (world, inner) = (Arc::clone(&self.world), self.file.reader()?);
         Ok(Box::new(Reader { world, inner, waiting: VecDeque::new() }))
     }
+}
+
+/// A split as the job knows it. What has an end holds event time back until it is read, as a file's may: here time passes with
+/// the splits, which are read one after the other.
+fn without_end(mut split: Split) -> Split {
+    let end = split.end.take().map(|end| (END.to_owned(), end.to_string()));
+    split.properties.extend(end);
+    split
+}
+
+/// A split as the file knows it.
+fn with_end(mut split: Split) -> Split {
+    split.end = split.properties.get(END).and_then(|end| end.parse().ok());
+    split
 }
 
 struct Reader {
@@ -100,6 +117,7 @@ struct Reader {
 
 impl SourceReader for Reader {
     fn assign(&mut self, splits: Vec<Split>) -> Result<()> {
+        let splits: Vec<Split> = splits.into_iter().map(with_end).collect();
         self.waiting.extend(splits.iter().filter(|s| !s.is_finished()).cloned());
         self.inner.assign(splits)
     }
