@@ -230,6 +230,7 @@ impl Edit<'_> {
         let rows = self.rows.sections.get_mut(section);
         if let Some(row) = rows.and_then(|rows| rows.remove(key)) {
             self.rows.cleared = self.rows.cleared.max(row.version);
+            self.rows.made.clear();
         }
     }
 
@@ -329,6 +330,7 @@ mod tests {
         let before = board.position();
         put(&board, "a", "1", 11);
         let heard = board.position();
+        assert_eq!(sections(&board.message(Some(before), ALL).0), serde_json::json!({"a": [11]}));
         board.update(|edit| edit.remove("a", "1"));
         assert_eq!(board.position(), heard, "who has heard it is told nothing");
         put(&board, "a", "2", 21);

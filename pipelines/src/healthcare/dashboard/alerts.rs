@@ -164,6 +164,12 @@ impl Newest {
         }
     }
 
+    /// Whether an alert that was opened then is over by what ended long ago, and is told of no more.
+    fn has_ended(&self, (patient, rule): &(i64, String), opened: i64) -> bool {
+        let last = self.rules.get(rule).and_then(|rule| self.last.get(&(*patient, *rule)));
+        last.is_some_and(|last| last.alert.is_none() && opened <= last.opened)
+    }
+
     fn into_alerts(self) -> impl Iterator<Item = Alert> {
         let last = self.last.into_values().filter_map(|last| last.alert);
         self.ended.into_values().chain(last.map(|alert| *alert))
@@ -197,6 +203,11 @@ impl Alerts {
 
     /// Puts what became of alerts on the board, but for what ended before `from` (ms) and was never there.
     pub(super) fn put(&mut self, edit: &mut Edit<'_>, events: Newest, from: i64) {
+        let ended = self.open.extract_if(|slot, open| events.has_ended(slot, open.opened));
+        let ended: Vec<Alert> = ended.map(|(_, alert)| alert.ended(None)).collect();
+        for alert in ended {
+            self.show(edit, &alert, from);
+        }
         for mut alert in events.into_alerts() {
             let slot = (alert.patient.0, alert.rule.clone());
             match self.open.get(&slot).map(|open| open.opened.cmp(&alert.opened)) {
@@ -311,7 +322,7 @@ mod tests {
         // Its end is told, though it is long ago, and then forgotten.
         let ended = [alert(2, 1, ("resolved", 3, 3))];
         assert_eq!(look(&mut alerts, 3_000, &ended), [row("2/news2/1", "resolved", None)]);
-        assert!(look(&mut alerts, 3_000, &[]).is_empty());
+        assert_eq!(look(&mut alerts, 3_000, &[]), []);
     }
 
     #[test]
