@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use thalweg_core::{Error, Result, StreamElement};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Elements that may wait besides the bound in rows: watermarks and barriers cost nothing but must end somewhere.
 const ELEMENTS: usize = 64;
+
+/// How long the reason of a subtask that is gone is waited for.
+const TELLING: Duration = Duration::from_secs(10);
 
 type Item = (StreamElement, Option<OwnedSemaphorePermit>);
 
@@ -34,17 +38,27 @@ pub(crate) fn channel(rows: u32) -> (Sender, Receiver) {
 }
 
 impl Sender {
-    /// Waits for room. Fails when the receiver is gone, which only happens while an attempt is torn down.
+    /// Waits for room. The receiver is gone only where its subtask has failed: the attempt ends by what that one tells, and
+    /// whoever waits here with it. Fails where nothing is told.
     pub(crate) async fn send(&self, element: StreamElement) -> Result<()> {
-        let gone = || Error::internal("a downstream subtask is gone");
+        if self.put(element).await {
+            return Ok(());
+        }
+        tokio::time::sleep(TELLING).await;
+        Err(Error::internal("a downstream subtask is gone"))
+    }
+
+    /// Whether the receiver is still there.
+    async fn put(&self, element: StreamElement) -> bool {
         let rows = u32::try_from(element.rows()).unwrap_or(u32::MAX).min(self.capacity);
         let permit = if rows > 0 {
             let credits = Arc::clone(&self.credits);
-            Some(credits.acquire_many_owned(rows).await.map_err(|_| gone())?)
+            let Ok(permit) = credits.acquire_many_owned(rows).await else { return false };
+            Some(permit)
         } else {
             None
         };
-        self.queue.send((element, permit)).await.map_err(|_| gone())
+        self.queue.send((element, permit)).await.is_ok()
     }
 }
 
@@ -79,6 +93,15 @@ mod tests {
         let first = poll_fn(|cx| receiver.poll(cx)).await.unwrap();
         assert_eq!(first.rows(), 60);
         assert!(sender.send(batch(60)).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_to_one_that_is_gone_lets_it_tell_why_first() {
+        let (sender, receiver) = channel(1);
+        drop(receiver);
+        let sent = tokio::time::timeout(TELLING / 2, sender.send(batch(1))).await;
+        assert!(sent.is_err(), "it was told at once");
+        sender.send(batch(1)).await.unwrap_err();
     }
 
     #[tokio::test]
