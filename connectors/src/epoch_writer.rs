@@ -8,9 +8,10 @@
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::RecordBatch;
 use futures::FutureExt;
 use thalweg_core::connector::sink::{BoxFuture, IoHandle, SinkWriter, Staged};
+use thalweg_core::element::bytes_of;
 use thalweg_core::{CheckpointId, Error, ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -205,14 +206,6 @@ async fn stage(
 async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> Result<OwnedSemaphorePermit> {
     let permit = Arc::clone(semaphore).acquire_many_owned(permits).await;
     permit.map_err(|_| Error::internal("a writer's limit was closed"))
-}
-
-/// Bytes that hold the rows of a batch.
-fn bytes_of(batch: &RecordBatch) -> usize {
-    let size = |c: &ArrayRef| {
-        c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size())
-    };
-    batch.columns().iter().map(size).sum()
 }
 
 fn lost(target: &str) -> Error {

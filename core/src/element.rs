@@ -2,7 +2,7 @@
 //!
 //! Grammar of one channel: `(Batch | Watermark)* Barrier`, repeated. A watermark never falls.
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, ArrayRef, RecordBatch};
 
 use crate::CheckpointId;
 use crate::time::EventTime;
@@ -55,6 +55,20 @@ impl StreamElement {
     pub fn rows(&self) -> usize {
         if let Self::Batch(batch) = self { batch.num_rows() } else { 0 }
     }
+
+    /// Bytes that hold them.
+    pub fn bytes(&self) -> usize {
+        if let Self::Batch(batch) = self { bytes_of(batch) } else { 0 }
+    }
+}
+
+/// Bytes that hold the rows of a batch, whatever else is in the memory that they are in.
+pub fn bytes_of(batch: &RecordBatch) -> usize {
+    let size = |column: &ArrayRef| {
+        let slice = column.to_data().get_slice_memory_size();
+        slice.unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(size).sum()
 }
 
 impl std::fmt::Debug for StreamElement {

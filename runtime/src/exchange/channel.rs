@@ -1,4 +1,4 @@
-//! A channel bounded in rows: the credits that push back.
+//! A channel bounded in rows: the credits that push back. Rows that are long count as several.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,6 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 /// Elements that may wait besides the bound in rows: watermarks and barriers cost nothing but must end somewhere.
 const ELEMENTS: usize = 64;
 
+/// Bytes from which on a row of a batch counts as several: a row of many columns has less.
+const ROW_BYTES: usize = 1_024;
 /// How long the reason of a subtask that is gone is waited for.
 const TELLING: Duration = Duration::from_secs(10);
 
@@ -29,7 +31,7 @@ pub(crate) struct Receiver {
     queue: mpsc::Receiver<Item>,
 }
 
-/// A channel that holds at most `rows` rows; a larger batch passes alone.
+/// A channel that holds at most `rows` rows, and as many KiB; a larger batch passes alone.
 pub(crate) fn channel(rows: u32) -> (Sender, Receiver) {
     let capacity = rows.max(1);
     let (sender, receiver) = mpsc::channel(ELEMENTS);
@@ -50,7 +52,8 @@ impl Sender {
 
     /// Whether the receiver is still there.
     async fn put(&self, element: StreamElement) -> bool {
-        let rows = u32::try_from(element.rows()).unwrap_or(u32::MAX).min(self.capacity);
+        let rows = element.rows().max(element.bytes() / ROW_BYTES);
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX).min(self.capacity);
         let permit = if rows > 0 {
             let credits = Arc::clone(&self.credits);
             let Ok(permit) = credits.acquire_many_owned(rows).await else { return false };
@@ -73,7 +76,7 @@ impl Receiver {
 mod tests {
     use std::future::poll_fn;
 
-    use arrow_array::{Int64Array, RecordBatch};
+    use arrow_array::{Int64Array, RecordBatch, StringArray};
     use futures::FutureExt;
     use thalweg_core::Watermark;
 
@@ -102,6 +105,16 @@ mod tests {
         let sent = tokio::time::timeout(TELLING / 2, sender.send(batch(1))).await;
         assert!(sent.is_err(), "it was told at once");
         sender.send(batch(1)).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn long_rows_count_as_several() {
+        let texts = StringArray::from(vec!["x".repeat(40 * ROW_BYTES); 2]);
+        let long = RecordBatch::try_from_iter([("text", Arc::new(texts) as _)]).unwrap();
+        let (sender, _receiver) = channel(100);
+        sender.send(StreamElement::Batch(long.clone())).await.unwrap();
+        assert!(sender.send(StreamElement::Batch(long)).now_or_never().is_none());
+        sender.send(batch(19)).await.unwrap();
     }
 
     #[tokio::test]

@@ -176,7 +176,10 @@ const SECTIONS: &[Section] = &[
                 "checkpoint_interval",
                 "Time between checkpoints, at least 1ms: how soon rows become visible.",
             ),
-            entry("channel_rows", "Rows that may wait in one channel, at least 1."),
+            entry(
+                "channel_rows",
+                "Rows that may wait in one channel, at least 1; one of more than 1 KiB counts as several.",
+            ),
             entry("keep_checkpoints", "Manifests kept, at least 2."),
             entry("restart_attempts", "Restarts in a row before giving up; 0: none."),
             entry("restart_delay", "First pause before a restart; doubles each time up to 30s."),
