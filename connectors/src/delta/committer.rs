@@ -158,6 +158,10 @@ impl DeltaCommitter {
         *held = None;
         let table = self.opened(&definition, target, app_id, expected, adopt).await?;
         slot.check_statistics(&definition, &table.0);
+        // The cut that was published before the job went down still names it, or one before.
+        if let Some(version) = expected.version {
+            slot.upkeep.known(version);
+        }
         let status = status(&table.0, table.1);
         *held = Some(table.0);
         Ok(status)

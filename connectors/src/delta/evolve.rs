@@ -7,8 +7,6 @@
 //! it takes back no change of others. Whatever becomes of it, the table is read anew and decides again: the columns may
 //! be there by our entry, by one of ours that had no answer, or by another process.
 
-use std::collections::BTreeMap;
-
 use deltalake::kernel::{Metadata, StructField, StructType};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,11 +17,7 @@ use super::decide::{self, BeforePut};
 use super::entry::{self, Definition};
 use super::storage::Storage;
 use super::table::{Put, Table};
-
-/// Of which columns others that rewrite files tell least and greatest values in the log.
-const STATS_COLUMNS: &str = "delta.dataSkippingStatsColumns";
-/// Of how many, where they are not named.
-const INDEXED_COLUMNS: &str = "delta.dataSkippingNumIndexedCols";
+use super::withheld;
 
 /// What a start does about columns that the job writes and the table does not have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,19 +59,19 @@ pub(super) fn missing(
         ))
     })?;
     check(&TableFacts { schema, ..table.clone() })?;
-    if is_guarded(&definition.configuration) && !is_guarded(&table.configuration) {
+    let tells = |configuration, field: &StructField| withheld::tells(configuration, field.name());
+    let told = |field: &&StructField| {
+        !tells(&definition.configuration, field) && tells(&table.configuration, field)
+    };
+    if let Some(marked) = new.iter().find(told) {
         return Err(Error::incompatible(format!(
-            "table `{name}` at version {version} lets others tell values of new columns in its log, and this job has marked \
-             ones: set its `{STATS_COLUMNS}` to the columns that are not marked, then run the same command again"
+            "table `{name}` at version {version} lets others tell values of new columns in its log, and `{}` of this job is \
+             marked: set its `{}` to the columns that are not, then run the same command again",
+            marked.name(),
+            withheld::COLUMNS
         )));
     }
     Ok(new)
-}
-
-/// Whether the log tells no least and greatest values of columns that are not named for it: the last ones have none.
-fn is_guarded(configuration: &BTreeMap<String, String>) -> bool {
-    configuration.contains_key(STATS_COLUMNS)
-        || configuration.get(INDEXED_COLUMNS).is_some_and(|columns| columns == "0")
 }
 
 /// Tries to add columns to a table that has just been read. The caller reads it again.
@@ -118,13 +112,14 @@ fn widened(metadata: &Metadata, new: &[StructField]) -> Option<Metadata> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use deltalake::kernel::DataType;
     use serde_json::json;
     use thalweg_core::ErrorKind;
 
     use super::*;
+    use crate::delta::withheld::{COLUMNS, COUNT};
 
     fn column(name: &str, data_type: DataType) -> StructField {
         StructField::nullable(name, data_type)
@@ -230,18 +225,18 @@ mod tests {
             table.configuration.insert(key.to_owned(), value.to_owned());
             table
         };
-        for marked in [marked(STATS_COLUMNS, "`a`"), marked(INDEXED_COLUMNS, "0")] {
-            for open in [facts(), guarded(INDEXED_COLUMNS, "32")] {
-                assert!(refused(&marked, &open).contains(STATS_COLUMNS));
+        for marked in [marked(COLUMNS, "`a`,more"), marked(COUNT, "0")] {
+            for open in [facts(), guarded(COUNT, "32"), guarded(COLUMNS, "`a`,most")] {
+                assert!(refused(&marked, &open).contains(COLUMNS));
             }
-            for guarded in [guarded(STATS_COLUMNS, "`a`,`b`"), guarded(INDEXED_COLUMNS, "0")] {
+            for guarded in [guarded(COLUMNS, "`a`,`b`"), guarded(COUNT, "0")] {
                 assert_eq!(missing("t", 7, &marked, &guarded).unwrap().len(), 2);
             }
         }
-        assert_eq!(
-            missing("t", 7, &definition(), &guarded(INDEXED_COLUMNS, "32")).unwrap().len(),
-            2
-        );
+        // New columns that are not marked are no secret, whatever the table lets others tell of the ones that it has.
+        for unmarked in [definition(), marked(COLUMNS, "more,most")] {
+            assert_eq!(missing("t", 7, &unmarked, &guarded(COUNT, "32")).unwrap().len(), 2);
+        }
     }
 
     #[test]

@@ -72,6 +72,12 @@ impl Upkeep {
         self.named.store(version, Ordering::Relaxed);
     }
 
+    /// Takes note of the version that a checkpoint knew before this committer published anything.
+    pub(crate) fn known(&self, version: u64) {
+        let (relaxed, none) = (Ordering::Relaxed, NONE);
+        drop(self.named.compare_exchange(none, version, relaxed, relaxed));
+    }
+
     pub(crate) async fn idle(&self) {
         drop(self.running.lock().await);
     }

@@ -13,15 +13,15 @@ use super::committer::DeltaCommitter;
 use super::encode::Recipe;
 use super::entry::Definition;
 use super::evolve::SchemaEvolution;
-use super::{schema, storage};
+use super::{schema, storage, withheld};
 use crate::epoch_writer::EpochWriter;
 
 /// Table properties that an append-only table of the oldest protocol may have.
 const PROPERTIES: [&str; 8] = [
     "delta.appendOnly",
     "delta.checkpointInterval",
-    "delta.dataSkippingNumIndexedCols",
-    "delta.dataSkippingStatsColumns",
+    withheld::COUNT,
+    withheld::COLUMNS,
     "delta.deletedFileRetentionDuration",
     "delta.enableExpiredLogCleanup",
     "delta.logRetentionDuration",
@@ -170,10 +170,10 @@ impl DeltaSink {
             // Others that rewrite the files must not copy marked values into the log either.
             let indexed = schema::indexed_columns(input, &self.partition_by);
             let (key, value) = if indexed.is_empty() {
-                ("delta.dataSkippingNumIndexedCols", "0".to_owned())
+                (withheld::COUNT, "0".to_owned())
             } else {
                 let names: Vec<String> = indexed.iter().map(|name| format!("`{name}`")).collect();
-                ("delta.dataSkippingStatsColumns", names.join(","))
+                (withheld::COLUMNS, names.join(","))
             };
             properties.insert(key.to_owned(), value);
         }

@@ -4,9 +4,8 @@
 //! `OPTIMIZE` say, goes by the table's properties. A table is created with those that say so; one that was adopted, or whose
 //! columns were marked later, may lack them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use delta_kernel::expressions::ColumnName;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols::NumColumns;
 use delta_kernel::table_properties::TableProperties;
 use deltalake::kernel::StructType;
@@ -15,50 +14,46 @@ use super::compatibility::TableFacts;
 use super::entry::Definition;
 
 /// Which columns have statistics. It stands above [`COUNT`].
-const COLUMNS: &str = "delta.dataSkippingStatsColumns";
+pub(super) const COLUMNS: &str = "delta.dataSkippingStatsColumns";
 /// How many of the first columns have.
-const COUNT: &str = "delta.dataSkippingNumIndexedCols";
+pub(super) const COUNT: &str = "delta.dataSkippingNumIndexedCols";
+
+/// Whether the log may tell values of a column where a table has these properties. Of a column beyond those that are counted
+/// nobody here knows.
+pub(super) fn tells(configuration: &BTreeMap<String, String>, column: &str) -> bool {
+    let properties = TableProperties::from(configuration);
+    match &properties.data_skipping_stats_columns {
+        // A column inside of another goes with it.
+        Some(columns) => columns
+            .iter()
+            .any(|told| told.path().first().is_some_and(|first| first.as_str() == column)),
+        None => properties.data_skipping_num_indexed_cols != Some(NumColumns(0)),
+    }
+}
 
 /// The statement that makes `table` ask for what it would be created with; `None`: it asks for that already, or the job
 /// keeps nothing out of the log.
 pub(super) fn missing(definition: &Definition, table: &TableFacts) -> Option<String> {
     // Who cannot read them does not open the table.
     let columns: StructType = serde_json::from_str(&definition.schema).ok()?;
-    let ours = TableProperties::from(&definition.configuration);
-    let theirs = TableProperties::from(&table.configuration);
-    let none_at_all = |p: &TableProperties| p.data_skipping_num_indexed_cols == Some(NumColumns(0));
-    let allowed = match &ours.data_skipping_stats_columns {
-        Some(columns) => names(columns),
-        None if none_at_all(&ours) => BTreeSet::new(),
-        None => return None,
-    };
-    let is_kept_out = |name: &&str| columns.contains(*name) && !allowed.contains(*name);
-    let lacks = match &theirs.data_skipping_stats_columns {
-        // Of other columns than ours nobody here knows.
-        Some(columns) => names(columns).iter().any(is_kept_out),
-        None => !none_at_all(&theirs),
-    };
+    let (ours, theirs) = (&definition.configuration, &table.configuration);
+    let lacks =
+        columns.fields().any(|field| !tells(ours, field.name()) && tells(theirs, field.name()));
     let set = |key: &str| {
-        let value = definition.configuration.get(key)?;
+        let value = ours.get(key)?;
         Some(format!("ALTER TABLE … SET TBLPROPERTIES ('{key}' = '{value}')"))
     };
     let unset = || {
-        let stands_above = ours.data_skipping_stats_columns.is_none()
-            && theirs.data_skipping_stats_columns.is_some();
+        let stands_above = !ours.contains_key(COLUMNS) && theirs.contains_key(COLUMNS);
         stands_above.then(|| format!("ALTER TABLE … UNSET TBLPROPERTIES ('{COLUMNS}')"))
     };
     let statements = [set(COLUMNS), set(COUNT), unset()];
     lacks.then(|| statements.into_iter().flatten().collect::<Vec<_>>().join("; "))
 }
 
-/// A column inside of another goes with it.
-fn names(columns: &[ColumnName]) -> BTreeSet<&str> {
-    columns.iter().filter_map(|column| column.path().first().map(String::as_str)).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
     use deltalake::kernel::{DataType, StructField};
 

@@ -172,8 +172,10 @@ fn a_broker_that_ends_transactions_or_forgets_offsets_too_soon_is_refused_at_the
     assert!(told.contains("transaction.max.timeout.ms") && told.contains("is 40000,"), "{told}");
     let told = refused(&|config| config.transaction_timeout = Duration::from_secs(40));
     assert!(told.contains("offsets.retention.minutes") && told.contains("is 1,"), "{told}");
-    // A marker that is to be written again once a day is so as often as this broker needs.
-    let fits = job().with(|config| config.transaction_timeout = TEN);
+    let fits = job().with(|config| {
+        config.transaction_timeout = TEN;
+        config.marker_refresh = Duration::from_secs(30);
+    });
     fits.open_at_last();
     fits.commit(&fits.stage(1, 0..10)).unwrap();
     assert_eq!(fits.read("read_committed"), all(0..10));

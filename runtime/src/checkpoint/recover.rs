@@ -286,9 +286,10 @@ pub(crate) async fn restore(
         verified.map_err(place)?;
         if !manifest.finished {
             let new = in_place(|| source.source.discover(&splits)).map_err(place)?;
-            // Nobody downstream was ahead of any split that was read: new ones begin there (P22).
+            // Nobody downstream was ahead of any split that was read, or of what the source had said: new ones begin
+            // there (P22).
             let unread = known.splits.iter().filter(|s| !s.split.is_finished());
-            let watermark = unread.map(|s| s.watermark).min().flatten();
+            let watermark = unread.map(|s| s.watermark).min().flatten().max(known.watermark);
             discovered.insert(
                 node.uid.clone(),
                 new.into_iter().map(|split| SplitSnapshot { split, watermark }).collect(),

@@ -184,8 +184,10 @@ async fn verify(context: &JobContext) -> Result<String> {
     let (head, _) = roll_forward(context, Chain::GoesOn, None).await?;
     let (mut rows, mut notes) = (0, String::new());
     for (left, _) in &others {
+        let is_before = all.first().is_some_and(|(first, _)| first.number == left.number.next());
+        let or = if is_before { ", or it was changed" } else { "" };
         notes.push_str(&format!(
-            "checkpoint {} is of no chain: a copy of the job that was fenced left it\n",
+            "checkpoint {} is of no chain: a copy of the job that was fenced left it{or}\n",
             left.number
         ));
     }

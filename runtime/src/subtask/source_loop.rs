@@ -246,6 +246,7 @@ impl SourceWork {
             // The end of time precedes the final barrier, so that every window fires into its epoch (P21).
             self.emit(Watermark::MAX).await?;
         }
+        let begun = self.clock.monotonic();
         let effects = self.chain.flush()?;
         self.emitter.act(effects).await?;
         if let Some(watermarks) = &self.watermarks {
@@ -260,7 +261,9 @@ impl SourceWork {
             said: self.said,
         };
         self.checkpointer.take(barrier.id, &mut self.chain, &mut self.emitter, Some(source))?;
-        self.emitter.broadcast(StreamElement::Barrier(barrier)).await
+        self.emitter.broadcast(StreamElement::Barrier(barrier)).await?;
+        self.stood_still(begun);
+        Ok(())
     }
 
     fn add_splits(&mut self, splits: Vec<SplitSnapshot>) -> Result<()> {

@@ -19,6 +19,9 @@ const RETENTION: &str = "offsets.retention.minutes";
 /// How often a marker comes due while brokers remember it: it is written beside a commit of the job, which may be late, and
 /// a write that failed is made up for.
 const WRITES: u32 = 2;
+/// What brokers remember at least for, unless a sink asks for less by its `marker_refresh`: a job that has no rows commits
+/// nothing.
+const NIGHT: Duration = Duration::from_hours(24);
 
 impl BrokerLimits {
     /// Those among a broker's settings.
@@ -51,16 +54,18 @@ impl BrokerLimits {
                 most.as_millis()
             )));
         }
-        // A marker that is due waits for a commit of the job, which may take as long.
-        let least = config.transaction_timeout.saturating_mul(WRITES);
+        // A marker that is due waits for a commit of the job, which may take as long as a transaction, or a night without
+        // rows.
+        let least = config.marker_refresh.saturating_mul(WRITES).min(NIGHT);
+        let least = least.max(config.transaction_timeout.saturating_mul(WRITES));
         if let Some(kept) = self.retention
             && kept < least
         {
             return Err(Error::config(format!(
                 "{RETENTION} of kafka at {servers} is {}, too short for a kafka sink, whose marker is an offset that is \
-                 written between transactions of up to {} s: raise it to at least {}, or lower transaction_timeout",
+                 written again beside commits of the job: raise it to at least {}, or lower marker_refresh and \
+                 transaction_timeout",
                 kept.as_secs() / 60,
-                config.transaction_timeout.as_secs_f64(),
                 least.as_millis().div_ceil(60_000)
             )));
         }
@@ -118,7 +123,7 @@ fn told(config: &KafkaSinkConfig, answer: Result<BrokerLimits>) -> Result<Broker
                 tracing::warn!(
                     servers,
                     "kafka forgets after {} s what a sink has sent: the marker of that is written again every {} s, and a job \
-                     that is down for longer does not find it; raise {RETENTION}",
+                     that is down for longer, or has no rows for as long, does not find it; raise {RETENTION}",
                     limits.retention.unwrap_or_default().as_secs(),
                     refresh.as_secs_f64()
                 );
@@ -183,14 +188,17 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_forgets_a_marker_while_two_checkpoints_are_sent_is_refused_and_both_settings_are_named()
+    fn a_broker_that_forgets_a_marker_within_a_day_or_before_it_is_written_twice_is_refused_and_the_settings_are_named()
      {
         let mut config = KafkaSinkConfig::new("b:1");
-        limits("900000", "2").check(&config).unwrap();
-        let told = refused(limits("900000", "1"));
-        assert!(told.contains("offsets.retention.minutes") && told.contains("is 1,"), "{told}");
-        assert!(told.contains("up to 60 s: raise it to at least 2,"), "{told}");
-        assert!(told.contains("lower transaction_timeout"), "{told}");
+        limits("900000", "1440").check(&config).unwrap();
+        let told = refused(limits("900000", "1439"));
+        assert!(told.contains("offsets.retention.minutes") && told.contains("is 1439,"), "{told}");
+        assert!(told.contains("raise it to at least 1440, or lower marker_refresh"), "{told}");
+        // Who asks for less knows that there are rows all the time.
+        config.marker_refresh = Duration::from_secs(30);
+        let told = limits("900000", "1").check(&config).unwrap_err().to_string();
+        assert!(told.contains("at least 2,") && told.contains("transaction_timeout"), "{told}");
         config.transaction_timeout = Duration::from_secs(30);
         limits("900000", "1").check(&config).unwrap();
         config.transaction_timeout = Duration::from_millis(30_001);
