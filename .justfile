@@ -41,4 +41,4 @@ kafka:
 
 # Stop that Kafka and whatever else of the compose file runs; its data is kept
 kafka-down:
-    docker compose -f docs/compose/compose.yaml down
+    docker compose -f docs/compose/compose.yaml --profile '*' down

@@ -65,7 +65,42 @@ class Containers(unittest.TestCase):
         self.assertIn(f'INTERNAL://{settings["kafka"]["bootstrap_servers"]}', listeners.split(","))
         command = SERVICES["pipeline"]["command"]
         target = command[command.index("--config") + 1]
-        self.assertEqual(SERVICES["pipeline"]["configs"], [{"source": "healthcare", "target": target}])
+        self.assertIn({"source": "healthcare", "target": target}, SERVICES["pipeline"]["configs"])
+
+    def test_the_job_is_healthy_while_it_commits_what_there_is_and_tells_nobody(self):
+        pipeline = SERVICES["pipeline"]
+        test, run = pipeline["healthcheck"]["test"], pipeline["command"]
+        self.assertEqual(test[:3], ["CMD", "healthcare", "monitor"])
+        self.assertEqual(test[test.index("--data-dir") + 1], run[run.index("--data-dir") + 1])
+        target = test[test.index("--config") + 1]
+        self.assertIn({"source": "health", "target": target}, pipeline["configs"])
+        files = {name: config["file"] for name, config in COMPOSE["configs"].items()}
+        health, job = (tomllib.loads((HERE / files[name]).read_text("utf-8")) for name in ("health", "healthcare"))
+        self.assertEqual(health["kafka"], job["kafka"])
+        # Zero is not judged. Of checkpoints it is the age that is, and not while nothing waits.
+        judged = {name for name, limit in health["monitor"].items() if limit not in (0, "0s")}
+        self.assertEqual(judged, {"checkpoint_age"})
+        source = (ROOT / "pipelines/src/healthcare/monitor.rs").read_text("utf-8")
+        limits = re.findall(r"(?m)^    pub (\w+): (?:Duration|u64),$", source.split("pub struct MonitorSection")[1].split("}")[0])
+        self.assertEqual(set(health["monitor"]), set(limits))
+        self.assertNotIn("THALWEG_WEBHOOK_URL", pipeline["environment"])
+
+    def test_the_job_tells_warnings_though_it_is_quiet(self):
+        self.assertIn("--quiet", SERVICES["pipeline"]["command"])
+        self.assertEqual(SERVICES["pipeline"]["environment"]["THALWEG_LOG"], "warn")
+
+    def test_the_dags_are_not_paused_and_whom_to_tell_is_passed_on(self):
+        environment = SERVICES["airflow"]["environment"]
+        self.assertEqual(environment["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"], "false")
+        self.assertEqual(environment["THALWEG_WEBHOOK_URL"], "${THALWEG_WEBHOOK_URL:-}")
+
+    def test_what_stops_all_stops_the_profiles_too(self):
+        texts = [HERE / "compose.yaml", ROOT / ".justfile"]
+        for text in texts:
+            downs = re.findall(r"docker compose.* down\b", text.read_text("utf-8"))
+            self.assertTrue(downs, text)
+            for down in downs:
+                self.assertIn("--profile '*' ", down)
 
     def test_the_commands_of_the_dags_know_the_settings_of_the_job(self):
         airflow = SERVICES["airflow"]

@@ -323,8 +323,10 @@ impl Committer for DeltaCommitter {
         async move { self.run(pending, Commit::void(&self.storage, pending)?).await }.boxed()
     }
 
-    fn how_to_undo(&self, _path: &str, version: u64) -> Option<String> {
-        Some(format!("RESTORE TO VERSION AS OF {version}"))
+    fn how_to_undo(&self, path: &str, version: u64) -> Option<String> {
+        // Spark's SQL, in which a backtick within a name is written twice.
+        let place = self.storage.place(path).replace('`', "``");
+        Some(format!("RESTORE TABLE delta.`{place}` TO VERSION AS OF {version}"))
     }
 
     fn folder(&self, path: &str) -> Option<PathBuf> {
@@ -382,5 +384,17 @@ mod tests {
         let Ok(Place::Remote(remote)) = "s3://bucket/job".parse() else { panic!("it is a URL") };
         let committer = DeltaCommitter::over(Storage::on(remote, Arc::new(InMemory::new())));
         assert_eq!(committer.folder("silver/events"), None);
+    }
+
+    #[test]
+    fn the_statement_that_undoes_names_a_table_by_its_place() {
+        let undo = |committer: &DeltaCommitter| committer.how_to_undo("gold/kpis", 8).unwrap();
+        let committer = DeltaCommitter::new("/data/ward `7`").unwrap();
+        let expected = "RESTORE TABLE delta.`/data/ward ``7``/gold/kpis` TO VERSION AS OF 8";
+        assert_eq!(undo(&committer), expected);
+        let Ok(Place::Remote(remote)) = "s3://bucket/job".parse() else { panic!("it is a URL") };
+        let committer = DeltaCommitter::over(Storage::on(remote, Arc::new(InMemory::new())));
+        let expected = "RESTORE TABLE delta.`s3://bucket/job/gold/kpis` TO VERSION AS OF 8";
+        assert_eq!(undo(&committer), expected);
     }
 }

@@ -199,6 +199,14 @@ impl Storage {
         }
     }
 
+    /// Where `table` is, as people and other engines name it: an absolute path, or a URL without credentials.
+    pub(crate) fn place(&self, table: &str) -> String {
+        match &self.root {
+            Root::Folder(root) => root.join(table).display().to_string(),
+            Root::Remote(remote) => remote.join(table).to_string(),
+        }
+    }
+
     /// Where `table` is in the stores.
     fn prefix(&self, table: &str) -> Result<Path> {
         check_path(table)?;

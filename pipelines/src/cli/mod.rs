@@ -35,7 +35,7 @@ use thalweg_core::Result;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::crypto::{KeyOrigin, MasterKey};
 use thalweg_objects::{Access, Place};
-use thalweg_runtime::cli::{CheckpointsArgs, GraphArgs, init_logging};
+use thalweg_runtime::cli::{CheckpointsArgs, init_logging};
 use thalweg_runtime::{CheckpointStorage, LocalStorage, ObjectStorage};
 
 use self::outcome::{Failure, exit_code};
@@ -65,7 +65,7 @@ enum Command {
     /// Acknowledge or snooze an alert
     Alerts(alerts::AlertsArgs),
     /// Print the pipeline's graph
-    Graph(GraphArgs),
+    Graph(graph::GraphCommand),
     /// List, inspect, verify, rewind or resolve checkpoints
     Checkpoints {
         #[command(flatten)]
@@ -204,7 +204,7 @@ impl Cli {
             Command::Run(command) => exit_code(run::execute(&command)),
             Command::Produce(args) => exit_code(produce::execute(&args)),
             Command::Alerts(args) => exit_code(alerts::execute(&args)),
-            Command::Graph(args) => exit_code(graph::execute(&args)),
+            Command::Graph(command) => exit_code(graph::execute(&command)),
             Command::Checkpoints { job, mirror, audit_log, checkpoints } => {
                 let log = audit_log.as_deref();
                 exit_code(checkpoints::execute(&job, &mirror, log, &checkpoints.command))

@@ -27,8 +27,8 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     access: AccessArgs,
 
-    /// Configuration file of the job; where it names brokers and a topic of commands, alerts can be
-    /// acknowledged and snoozed on the dashboards
+    /// Configuration file of the job, whose graph the dashboards draw; where it names brokers and a topic of commands,
+    /// alerts can be acknowledged and snoozed there
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
 
@@ -96,7 +96,7 @@ fn dashboards(args: &ServeArgs) -> Result<HttpServer> {
     let desk = Desk { answers: dashboard::answers(&config), journal };
     let at = dashboard::At { address: args.http.flatten(), behind_proxy: args.behind_proxy };
     let listener = at.listen()?;
-    let job = Observed::graph(&graph::drawing()?).ahead(config.time.ahead);
+    let job = Observed::graph(&graph::drawing(&config)?).ahead(config.time.ahead);
     at.start(listener, place, job, doorkeeper, desk)
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use thalweg_connectors::kafka::{TopicWriter, ensure_topic};
 use thalweg_core::time::Clock;
 use thalweg_core::{Result, error};
+use thalweg_runtime::cli::Signals;
 
 use super::config::KafkaSection;
 use super::feed::{Feed, FeedSettings};
@@ -103,8 +104,8 @@ impl ProduceArgs {
     }
 }
 
-/// Sends events to the topic of `kafka`, to which `args` were applied, until there are enough of them or Ctrl-C is
-/// pressed; tells `log` how it goes. Blocking.
+/// Sends events to the topic of `kafka`, to which `args` were applied, until there are enough of them or Ctrl-C or
+/// SIGTERM asks for an end; tells `log` how it goes. Blocking.
 ///
 /// # Errors
 /// When no broker is named, or the topic cannot be created or written to.
@@ -137,16 +138,15 @@ pub fn produce(
     Ok(sent)
 }
 
-/// Until the feed has finished, or Ctrl-C.
+/// Until the feed has finished, or somebody asks for an end.
 async fn watch(feed: &Feed, quiet: bool, log: &mut dyn Write) {
     let mut look = tokio::time::interval(LOOK);
     let mut progress = tokio::time::interval(PROGRESS);
     let mut before = 0;
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
+    let mut signals = Signals::new();
     while !feed.is_finished() {
         tokio::select! {
-            _ = &mut interrupted => break,
+            () = signals.next() => break,
             _ = look.tick() => {}
             _ = progress.tick() => {
                 let sent = feed.sent();

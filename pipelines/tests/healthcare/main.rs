@@ -20,6 +20,7 @@ mod objects;
 mod parallelism;
 mod power_cut;
 mod privacy;
+mod produce;
 mod rights;
 mod stall;
 #[path = "../support/mod.rs"]

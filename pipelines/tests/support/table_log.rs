@@ -105,7 +105,20 @@ pub(crate) fn lose_a_file(table: &Path) {
     );
 }
 
-/// Takes out of a table what came behind `version`, as `RESTORE TO VERSION AS OF` does where files were only added.
+/// What `checkpoints rewind` says: the tables to restore, by statements that name their places, each to which version.
+pub(crate) fn told_to_restore(told: &str) -> Vec<(&str, i64)> {
+    fn of(line: &str) -> Option<(&str, i64)> {
+        let (table, statement) = line.split_once("  RESTORE TABLE delta.`")?;
+        let (place, version) = statement.split_once("` TO VERSION AS OF ").unwrap();
+        let table = table.trim();
+        assert!(place.starts_with('/') || place.contains("://"), "{line}");
+        assert!(place.ends_with(&format!("/{table}")), "{line}");
+        Some((table, version.parse().unwrap()))
+    }
+    told.lines().filter_map(of).collect()
+}
+
+/// Takes out of a table what came behind `version`, as `RESTORE TABLE` does where files were only added.
 pub(crate) fn restore(table: &Path, version: i64) {
     let kept = data_files_at(table, version);
     let files = data_files(table);

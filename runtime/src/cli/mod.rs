@@ -7,9 +7,11 @@ mod logging;
 mod progress;
 mod repair;
 mod run;
+mod signals;
 
 pub use args::{GraphArgs, GraphFormat, RunArgs};
 pub use checkpoints::{CheckpointsArgs, CheckpointsCommand};
 pub use end::report_error;
 pub use logging::init_logging;
 pub use run::run_job;
+pub use signals::Signals;

@@ -8,6 +8,7 @@ use thalweg_core::{Result, error};
 
 use super::args::RunArgs;
 use super::progress::{EVERY, Progress};
+use super::signals::Signals;
 use crate::clock::SystemClock;
 use crate::job::{JobBuilder, JobHandle, JobStopper, JobSummary};
 
@@ -86,33 +87,4 @@ fn end(stopper: &JobStopper, drain: bool) {
 #[expect(clippy::exit, reason = "asked for twice; recovery is the normal way back")]
 fn leave() -> ! {
     std::process::exit(130)
-}
-
-struct Signals {
-    #[cfg(unix)]
-    terminate: Option<tokio::signal::unix::Signal>,
-}
-
-impl Signals {
-    fn new() -> Self {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            Self { terminate: signal(SignalKind::terminate()).ok() }
-        }
-        #[cfg(not(unix))]
-        Self {}
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        if let Some(terminate) = &mut self.terminate {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-        drop(tokio::signal::ctrl_c().await);
-    }
 }

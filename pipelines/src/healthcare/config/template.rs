@@ -145,7 +145,7 @@ const SECTIONS: &[Section] = &[
     },
     Section {
         name: "time",
-        comment: "How event time advances. Change window and allowed_lateness for a new chain only (--fresh).",
+        comment: "How event time advances. Change window for a new chain only (--fresh), the rest from run to run.",
         entries: &[
             entry("out_of_orderness", "How far out of order the events of a partition may be."),
             entry(
@@ -159,7 +159,7 @@ const SECTIONS: &[Section] = &[
             entry("window", "Length of the windows of the gold tables."),
             entry(
                 "allowed_lateness",
-                "How much longer than the watermark says a window stays open.",
+                "How much longer than the watermark says a window stays open. `refresh` days with what they had.",
             ),
         ],
     },

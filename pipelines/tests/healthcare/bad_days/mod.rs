@@ -292,7 +292,7 @@ fn checkpoints_can_be_listed_inspected_and_gone_back_to() {
         assert_eq!(bronze["rows"], read);
     }
     let told = succeed(checkpoints(&data).args(["rewind", "--to", &stops[1].to_string()]));
-    assert!(told.contains("RESTORE"), "{told}");
+    assert!(!table_log::told_to_restore(&told).is_empty(), "{told}");
     assert_eq!(inspected(&data, None)["kind"]["from"], stops[1]);
     let about = format!("checkpoint/{}", stops[1]);
     let expected = ["begun", "done"].map(|outcome| (outcome.to_owned(), about.clone(), 0_u64));
@@ -311,13 +311,11 @@ fn a_rewind_with_restored_tables_leaves_the_rows_of_an_undisturbed_run() {
     let (input, data) = (folder.path().join("events.jsonl"), folder.path().join("data"));
     let stops = stopped_four_times(&data, &input);
     let told = succeed(checkpoints(&data).args(["rewind", "--to", &stops[1].to_string()]));
-    let mut restored = 0;
-    for line in told.lines() {
-        let Some((table, version)) = line.split_once("RESTORE TO VERSION AS OF") else { continue };
-        table_log::restore(&data.join(table.trim()), version.trim().parse().unwrap());
-        restored += 1;
+    let restores = table_log::told_to_restore(&told);
+    assert!(restores.len() >= support::TABLES.len(), "{told}");
+    for (table, version) in restores {
+        table_log::restore(&data.join(table), version);
     }
-    assert!(restored >= support::TABLES.len(), "{told}");
     assert_eq!(count(&data, "bronze/events"), 16_000);
     succeed(&mut run_file(&data, &input));
     let calm = folder.path().join("calm");

@@ -147,11 +147,8 @@ impl<'a> Job<'a> {
 
         let told = self.act(&["checkpoints", "rewind", "--to", back.to_string().as_str()]);
         assert!(told.contains(&format!("goes back to {back};")), "{told}");
-        for line in told.lines() {
-            let Some((table, version)) = line.split_once("RESTORE TO VERSION AS OF") else {
-                continue;
-            };
-            self.restore(copy.path(), table.trim(), version.trim().parse().unwrap());
+        for (table, version) in table_log::told_to_restore(&told) {
+            self.restore(copy.path(), table, version);
         }
         assert_eq!(rows("bronze/events"), 6_000);
         let audited = fs::read_to_string(self.audit_log()).unwrap();
