@@ -60,17 +60,20 @@ pub struct TableFile {
     /// By column; times with an offset are in UTC.
     least: BTreeMap<String, Value>,
     greatest: BTreeMap<String, Value>,
+    /// How many rows have no value.
+    nulls: BTreeMap<String, Value>,
 }
 
 impl TableFile {
     fn new(path: Path, stats: Option<&str>) -> Self {
-        let Told { min_values: mut least, max_values: mut greatest } = Told::parse(stats);
+        let Told { min_values: mut least, max_values: mut greatest, null_count: nulls } =
+            Told::parse(stats);
         for value in least.values_mut().chain(greatest.values_mut()) {
             if let Some(utc) = value.as_str().and_then(in_utc) {
                 *value = Value::String(utc);
             }
         }
-        Self { path, least, greatest }
+        Self { path, least, greatest, nulls }
     }
 
     fn of(add: &Add) -> Option<Self> {
@@ -80,6 +83,16 @@ impl TableFile {
     /// Whether rows may be in it whose timestamp in `column` is at or behind `second` (`2025-11-24T21:00:00`, UTC).
     pub fn may_reach(&self, column: &str, second: &str) -> bool {
         self.greatest_second(column).is_none_or(|greatest| greatest >= second)
+    }
+
+    /// Whether rows may be in it whose timestamp in `column` is within `second` or before it.
+    pub fn may_begin_by(&self, column: &str, second: &str) -> bool {
+        self.least_second(column).is_none_or(|least| least <= second)
+    }
+
+    /// Whether rows may be in it that have no value in `column`.
+    pub fn may_hold_nulls(&self, column: &str) -> bool {
+        self.nulls.get(column).and_then(Value::as_u64).is_none_or(|nulls| nulls > 0)
     }
 
     /// The least timestamp in `column`, to the second, UTC, if the log tells.
@@ -308,6 +321,27 @@ mod tests {
             assert_eq!(file.greatest_second("t"), Some("2025-11-24T21:00:00"), "{same}");
             assert!(file.may_reach("t", "2025-11-24T21:00:00"));
             assert!(!file.may_reach("t", "2025-11-24T21:00:01"));
+        }
+    }
+
+    #[test]
+    fn a_file_begins_by_its_least_time_or_by_any_and_holds_nulls_unless_it_is_told_that_there_are_none()
+     {
+        let stats = serde_json::json!({
+            "numRecords": 2,
+            "minValues": { "t": "2025-11-24T21:00:00.999Z", "n": "2025-11-24T21:00:00Z" },
+            "maxValues": { "t": "2025-11-24T22:00:00Z", "n": "2025-11-24T21:00:00Z" },
+            "nullCount": { "t": 0, "n": 1, "void": 2, "nested": { "t": 0 } },
+        });
+        let told = TableFile::new(Path::from("f.parquet"), Some(&stats.to_string()));
+        assert!(told.may_begin_by("t", "2025-11-24T21:00:00"));
+        assert!(!told.may_begin_by("t", "2025-11-24T20:59:59"));
+        assert!(told.may_begin_by("void", "1970-01-01T00:00:00"));
+        assert!(!told.may_hold_nulls("t"));
+        let untold = TableFile::new(Path::from("f.parquet"), None);
+        assert!(untold.may_begin_by("t", "1970-01-01T00:00:00") && untold.may_hold_nulls("t"));
+        for column in ["n", "void", "nested", "absent"] {
+            assert!(told.may_hold_nulls(column), "{column}");
         }
     }
 

@@ -72,6 +72,7 @@ pub use maintain::{
     Compacted, Compaction, DeltaMaintenance, LogUpkeep, SAFE_RETENTION, Vacuum, Vacuumed,
 };
 pub use overwrite::Overwritten;
+pub use plan::newest_until;
 pub use read::{DeltaReader, OpenTable, TableColumn, read_table};
 pub use sink::DeltaSink;
 pub use statistics::FileStatistics;

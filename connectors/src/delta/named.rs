@@ -80,7 +80,7 @@ struct File {
 
 impl File {
     fn new(path: Path, stats: Option<&str>) -> Self {
-        let Told { min_values: least, max_values: greatest } = Told::parse(stats);
+        let Told { min_values: least, max_values: greatest, .. } = Told::parse(stats);
         let only = |column: &str| {
             let text = least.get(column)?.as_str()?;
             (greatest.get(column)?.as_str()? == text).then(|| text.to_owned())

@@ -80,6 +80,7 @@ pub(crate) fn told(files: &[DataFile], allowed: Option<&BTreeSet<String>>) -> BT
 pub(crate) struct Told {
     pub(crate) min_values: BTreeMap<String, serde_json::Value>,
     pub(crate) max_values: BTreeMap<String, serde_json::Value>,
+    pub(crate) null_count: BTreeMap<String, serde_json::Value>,
 }
 
 impl Told {
@@ -90,7 +91,7 @@ impl Told {
 
 /// The columns that statistics in the log tell values of.
 pub(crate) fn columns_told(stats: Option<&str>) -> BTreeSet<String> {
-    let Told { min_values, max_values } = Told::parse(stats);
+    let Told { min_values, max_values, .. } = Told::parse(stats);
     let values = min_values.into_iter().chain(max_values);
     values.filter(|(_, value)| !value.is_null()).map(|(name, _)| name).collect()
 }
@@ -98,7 +99,7 @@ pub(crate) fn columns_told(stats: Option<&str>) -> BTreeSet<String> {
 /// The least and the greatest time in a column, µs, when statistics in the log tell both. They are written to the
 /// millisecond, cut off.
 pub(crate) fn times_told(stats: Option<&str>, column: &str) -> Option<(i64, i64)> {
-    let Told { min_values, max_values } = Told::parse(stats);
+    let Told { min_values, max_values, .. } = Told::parse(stats);
     let micros = |values: &BTreeMap<String, serde_json::Value>| {
         let time = speedate::DateTime::parse_str(values.get(column)?.as_str()?).ok()?;
         let seconds = time.timestamp_tz().checked_mul(1_000_000)?;
@@ -109,7 +110,7 @@ pub(crate) fn times_told(stats: Option<&str>, column: &str) -> Option<(i64, i64)
 
 /// The newest time no later than `until` that files surely hold, of the least and the greatest of each. One that holds later
 /// ones, too, counts by its least, and one that holds nothing else does not count.
-pub(crate) fn newest_until(told: impl IntoIterator<Item = (i64, i64)>, until: i64) -> Option<i64> {
+pub fn newest_until(told: impl IntoIterator<Item = (i64, i64)>, until: i64) -> Option<i64> {
     let within = told.into_iter().filter(|(least, _)| *least <= until);
     within.map(|(least, greatest)| if greatest <= until { greatest } else { least }).max()
 }

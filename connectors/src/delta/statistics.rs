@@ -16,7 +16,7 @@ impl FileStatistics {
 
     /// Whether whole numbers of `range` may be in `column`.
     pub fn may_hold_numbers(&self, column: &str, range: &Range<i64>) -> bool {
-        let Told { min_values, max_values } = &self.0;
+        let Told { min_values, max_values, .. } = &self.0;
         let least = min_values.get(column).and_then(serde_json::Value::as_i64);
         let greatest = max_values.get(column).and_then(serde_json::Value::as_i64);
         least.is_none_or(|least| least < range.end)
@@ -25,7 +25,7 @@ impl FileStatistics {
 
     /// Whether `text` may be in `column`. Long texts are told by their beginnings.
     pub fn may_hold_text(&self, column: &str, text: &str) -> bool {
-        let Told { min_values, max_values } = &self.0;
+        let Told { min_values, max_values, .. } = &self.0;
         let least = min_values.get(column).and_then(serde_json::Value::as_str);
         let greatest = max_values.get(column).and_then(serde_json::Value::as_str);
         least.is_none_or(|least| least <= text)

@@ -88,7 +88,7 @@ pub(super) fn creation_error(error: KafkaError) -> Error {
         }
         KafkaError::ClientConfig(_, why, key, _) => {
             let hint = if why.contains("not available") || why.contains("OpenSSL") {
-                " (TLS and SASL need a build with feature `kafka-tls`)"
+                " (TLS, and SASL by anything but PLAIN, need a build with feature `kafka-tls`)"
             } else {
                 ""
             };

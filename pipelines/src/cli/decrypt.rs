@@ -11,7 +11,7 @@ use thalweg_serving::audit::Action;
 
 use super::audit::Deed;
 use crate::healthcare::decrypt::{
-    DecryptArgs, Opening, Position, SealedFile, SealedRow, SealedRows, Wanted, decrypt,
+    DecryptArgs, Opening, Position, SealedRow, SealedRows, Wanted, decrypt,
 };
 use crate::healthcare::keys;
 use crate::healthcare::serve::files;
@@ -86,18 +86,18 @@ fn positions(batch: &RecordBatch, wanted: &Wanted) -> Result<Vec<(usize, Positio
 }
 
 impl SealedRows for Table<'_> {
-    fn files(&self, wanted: &Wanted) -> Result<Vec<SealedFile>> {
+    fn files(&self, wanted: &Wanted) -> Result<Vec<usize>> {
+        Ok(self.0.files_where(|told| may_hold(wanted, told)))
+    }
+
+    fn positions(&self, file: usize, wanted: &Wanted) -> Result<Vec<Position>> {
         let columns = [TOPIC.name(), PARTITION.name(), OFFSET.name()];
-        let numbers = self.0.files_where(|told| may_hold(wanted, told)).into_iter();
-        let file = |number| -> Result<SealedFile> {
-            let mut rows = Vec::new();
-            self.0.scan_file(number, &columns, |batch| {
-                rows.extend(positions(&batch, wanted)?.into_iter().map(|(_, at)| at));
-                Ok(())
-            })?;
-            Ok(SealedFile { number, rows })
-        };
-        numbers.map(file).collect()
+        let mut rows = Vec::new();
+        self.0.scan_file(file, &columns, |batch| {
+            rows.extend(positions(&batch, wanted)?.into_iter().map(|(_, at)| at));
+            Ok(())
+        })?;
+        Ok(rows)
     }
 
     fn rows(&self, file: usize, wanted: &Wanted) -> Result<Vec<SealedRow>> {

@@ -61,7 +61,8 @@ fn look(args: &MonitorArgs, config: &HealthcareConfig) -> Result<Vec<Check>, Fai
     let source = brokers.then(|| input::kafka(config, input::format(config))).transpose()?;
     let now = SystemClock::default().now_micros();
     let data = &args.data.data_dir;
-    let seen = monitor::look(data, checkpoints.as_ref(), source.as_deref(), now)?;
+    let ahead = config.time.ahead;
+    let seen = monitor::look(data, checkpoints.as_ref(), source.as_deref(), ahead, now)?;
     Ok(monitor::judge(&seen, &config.monitor))
 }
 

@@ -1,5 +1,7 @@
 //! `decrypt`: shows messages of bronze or quarantine to somebody who has the key.
 
+mod places;
+
 use std::fmt;
 use std::io::Write;
 use std::ops::Range;
@@ -13,6 +15,7 @@ use thalweg_objects::Place;
 use thalweg_operators::seal::payload_aad;
 
 use super::graph::{BRONZE, QUARANTINE};
+use places::Places;
 
 /// Print messages as they were received, decrypted, one a line
 #[derive(Debug, Clone, Args)]
@@ -94,15 +97,6 @@ impl fmt::Debug for SealedRow {
     }
 }
 
-/// A file of such a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealedFile {
-    /// Its number among the table's files.
-    pub number: usize,
-    /// Where its rows that are wanted were, in any order.
-    pub rows: Vec<Position>,
-}
-
 /// Which rows are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -136,8 +130,11 @@ pub struct Opening {
 
 /// Reads one version of a table: what this module is handed, so that it knows nothing about how it is stored. Blocking.
 pub trait SealedRows {
-    /// The files that may have rows that are `wanted`. Nothing is held of payloads.
-    fn files(&self, wanted: &Wanted) -> Result<Vec<SealedFile>>;
+    /// The numbers of the files that may have rows that are `wanted`.
+    fn files(&self, wanted: &Wanted) -> Result<Vec<usize>>;
+
+    /// Where the rows of a file that are `wanted` were, in any order. Nothing is held of payloads.
+    fn positions(&self, file: usize, wanted: &Wanted) -> Result<Vec<Position>>;
 
     /// The rows of a file that are `wanted`, in any order.
     fn rows(&self, file: usize, wanted: &Wanted) -> Result<Vec<SealedRow>>;
@@ -157,33 +154,10 @@ impl DecryptArgs {
     }
 }
 
-/// More places than an entry of the audit log should list.
-const MANY: usize = 64;
-
-/// Where sorted rows are: a place for each stretch without a gap, or by topic if those are many.
-fn places(rows: &[Position]) -> Vec<String> {
-    let stretch = |rows: &[Position]| {
-        let (first, last) = (rows.first()?, rows.last()?);
-        let Position { topic, partition, offset } = first;
-        Some(format!("{topic}/{partition}/{offset}..{}", last.offset.saturating_add(1)))
-    };
-    let beside = |a: &Position, b: &Position| a.topic == b.topic;
-    let follows = |a: &Position, b: &Position| beside(a, b) && b.offset - 1 == a.offset;
-    let mut places: Vec<String> = rows.chunk_by(follows).filter_map(stretch).collect();
-    if places.len() > MANY {
-        places = rows.chunk_by(beside).filter_map(stretch).collect();
-    }
-    let more = places.len().saturating_sub(MANY);
-    if more > 0 {
-        places.truncate(MANY);
-        places.push(format!("and {more} more"));
-    }
-    places
-}
-
 /// Writes the decrypted messages to `out`, by topic and offset, and tells `audit` what is opened. That comes first, so that
 /// nothing is opened without it: the table is looked through without its payloads, and then read file by file. No more is
-/// held than one file, and what others have that belongs in front of it.
+/// held than one file, and what others have that belongs in front of it; of each file, which row is its first, and of the
+/// messages, in which stretches they are.
 ///
 /// # Errors
 /// [`thalweg_core::ErrorKind::Corrupt`] when the key is another one or a payload is damaged, naming the row.
@@ -195,33 +169,33 @@ pub fn decrypt(
     audit: &mut dyn FnMut(&Opening) -> Result<()>,
 ) -> Result<usize> {
     let (table, wanted) = (args.table.path(), args.wanted());
-    let files = tables.files(&wanted)?;
-    let mut rows: Vec<Position> = files.iter().flat_map(|file| file.rows.clone()).collect();
-    rows.sort_unstable();
+    // By its first row each, with how many there are. What comes in front of the next file's first row is complete.
+    let mut files: Vec<(Position, usize, usize)> = Vec::new();
+    let mut places = Places::default();
+    for number in tables.files(&wanted)? {
+        let rows = tables.positions(number, &wanted)?;
+        files.extend(rows.iter().min().map(|first| (first.clone(), number, rows.len())));
+        places.add(rows);
+    }
+    files.sort_unstable();
+    let all: usize = files.iter().map(|(_, _, rows)| rows).sum();
     let line = format!(
-        "decrypt: {} rows of {table}, partition {}, offsets {}..{}, with key {}",
-        rows.len(),
+        "decrypt: {all} rows of {table}, partition {}, offsets {}..{}, with key {}",
         args.partition,
         args.offsets.start,
         args.offsets.end,
         key.key_id()
     );
-    audit(&Opening { rows: rows.len(), places: places(&rows), line })?;
-    let all = rows.len();
-    drop(rows);
-    // By its first row each. What comes in front of the next file's first row is complete.
-    let mut files: Vec<(Position, SealedFile)> =
-        files.into_iter().filter_map(|f| Some((f.rows.iter().min()?.clone(), f))).collect();
-    files.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    audit(&Opening { rows: all, places: places.told(), line })?;
     let mut waiting: Vec<SealedRow> = Vec::new();
-    for (at, (_, file)) in files.iter().enumerate() {
-        let rows = tables.rows(file.number, &wanted)?;
-        if rows.len() != file.rows.len() {
+    for (at, (_, number, found)) in files.iter().enumerate() {
+        let rows = tables.rows(*number, &wanted)?;
+        if rows.len() != *found {
             return Err(Error::corrupt(format!("{table} was changed while it was read")));
         }
         waiting.extend(rows);
         waiting.sort_unstable();
-        let next = files.get(at + 1).map(|(first, _)| first);
+        let next = files.get(at + 1).map(|(first, ..)| first);
         let ready = next.map_or(waiting.len(), |next| waiting.partition_point(|r| r.at < *next));
         for row in waiting.drain(..ready) {
             print(table, &row, key, out)?;
@@ -285,12 +259,12 @@ mod tests {
     }
 
     impl SealedRows for Rows {
-        fn files(&self, wanted: &Wanted) -> Result<Vec<SealedFile>> {
-            let file = |number| {
-                let rows = self.of(number, wanted).into_iter().map(|row| row.at).collect();
-                SealedFile { number, rows }
-            };
-            Ok((0..self.files.len()).map(file).collect())
+        fn files(&self, _: &Wanted) -> Result<Vec<usize>> {
+            Ok((0..self.files.len()).collect())
+        }
+
+        fn positions(&self, file: usize, wanted: &Wanted) -> Result<Vec<Position>> {
+            Ok(self.of(file, wanted).into_iter().map(|row| row.at).collect())
         }
 
         fn rows(&self, file: usize, wanted: &Wanted) -> Result<Vec<SealedRow>> {
@@ -312,10 +286,6 @@ mod tests {
         }
     }
 
-    fn at(topic: &str, partition: i32, offset: i64) -> Position {
-        Position { topic: topic.into(), partition, offset }
-    }
-
     fn sealed(key: &Arc<MasterKey>) -> Rows {
         let mut sealer = ColumnSealer::new(key).unwrap();
         let mut row = |offset: i64, text: Option<&[u8]>| {
@@ -326,7 +296,7 @@ mod tests {
                 sealer.seal_into(&aad, text, &mut payload).unwrap();
                 payload
             });
-            SealedRow { at: at("events", 0, offset), payload }
+            SealedRow { at: Position { topic: "events".into(), partition: 0, offset }, payload }
         };
         let files = vec![
             vec![row(14, Some(b"e"))],
@@ -366,20 +336,6 @@ mod tests {
         assert_eq!(*out.0.borrow(), b"\xff\n\nc\nd\ne\n");
         // The second has a row that belongs behind the first row of the third; the one without rows is not read.
         assert_eq!(*sealed.read.borrow(), [(1, 0), (3, 2), (0, 7)]);
-    }
-
-    #[test]
-    fn what_is_opened_is_told_by_stretches_of_each_topic() {
-        let row = |topic: &str, offset: i64| at(topic, 2, offset);
-        assert!(places(&[]).is_empty());
-        let two = [row("a", 3), row("a", 4), row("a", 9), row("b", 10)];
-        assert_eq!(places(&two), ["a/2/3..5", "a/2/9..10", "b/2/10..11"]);
-        let gaps: Vec<Position> = (0..65).map(|n| row("a", 2 * n)).collect();
-        assert_eq!(places(&gaps[1..]).len(), 64);
-        assert_eq!(places(&gaps), ["a/2/0..129"]);
-        let many: Vec<Position> = (100..200).map(|n| row(&n.to_string(), i64::MAX)).collect();
-        let told = places(&many);
-        assert_eq!((told.len(), told.last().unwrap().as_str()), (65, "and 36 more"));
     }
 
     #[test]

@@ -84,9 +84,9 @@ const WRITTEN: [(&str, &str, Column<Timestamp>, Reach); 6] = [
     ("gold.medications.age", MEDICATIONS, Medications::WINDOW_END, Reach::SparseGold),
 ];
 
-/// How far the clocks of senders may be ahead and still tell when a table was written. Silver takes events up to
-/// `decoding.future_cap` ahead, a day, and one of them must not make it look new for as long. Such a clock does not move
-/// event time, but the windows that it has opened close all the same when a job is drained.
+/// How far the clocks of senders may be ahead and still tell when a table was written, unless `time.ahead` is more. Silver
+/// takes events up to `decoding.future_cap` ahead, a day, and one of them must not make it look new for as long. Such a clock
+/// does not move event time, but the windows that it has opened close all the same when a job is drained.
 const AHEAD: Duration = Duration::from_mins(10);
 
 /// Which events reach a table.
@@ -126,7 +126,7 @@ pub struct Seen {
     pub lag: Option<Option<u64>>,
 }
 
-/// Looks. `source` is asked for its lag when it is given. `now`: µs.
+/// Looks. `source` is asked for its lag when it is given. `ahead`: the job's `time.ahead`. `now`: µs.
 ///
 /// # Errors
 /// There are no checkpoints, or a table cannot be read.
@@ -134,12 +134,13 @@ pub fn look(
     place: &Place,
     checkpoints: &dyn CheckpointStorage,
     source: Option<&dyn Source>,
+    ahead: Duration,
     now: EventTime,
 ) -> Result<Seen> {
     let manifests = Manifests(checkpoints).read()?;
     let newest = manifests.last().ok_or_else(|| Error::config("there are no checkpoints"))?;
     let reader = DeltaReader::at(place, &Access::from_environment())?;
-    let until = now.saturating_add(micros(AHEAD));
+    let until = now.saturating_add(micros(ahead.max(AHEAD)));
     let age = |path: &str, column: Column<Timestamp>| -> Result<Option<i64>> {
         let newest = reader.open(path)?.and_then(|table| table.latest_until(column, until));
         Ok(newest.map(|at| since(at, now)))

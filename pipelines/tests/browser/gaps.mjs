@@ -167,14 +167,24 @@ async function renewed() {
   }
 }
 
-/** A connection that tells nothing, not even the time, is called lost and made anew where it was; time is played. */
+/**
+ * A connection that tells nothing, not even the time, is called lost and made anew: by one answer, which may take as long as it
+ * takes while there are pieces of it, and a stream from there; time is played.
+ */
 async function silent() {
   const file = new URL("../../src/healthcare/dashboard/web/store.js", import.meta.url);
   const { Store } = await import(`data:text/javascript,${encodeURIComponent(readFileSync(file, "utf8"))}`);
   const [real, streams] = [{ fetch: globalThis.fetch, EventSource: globalThis.EventSource }, []];
   let seconds = 0;
   Object.defineProperty(performance, "now", { configurable: true, value: () => seconds * 1000 });
-  globalThis.fetch = async (path) => ({ ok: true, status: 200, json: async () => path === "/api/me" ? { sections: [] } : { id: "a-1", reset: true, sections: {} } });
+  const state = (id) => JSON.stringify({ id, reset: true, sections: {} });
+  let answer = () => new Response(state("a-1"));
+  const requests = [];
+  globalThis.fetch = async (path, { signal }) => {
+    if (path === "/api/me") return new Response(JSON.stringify({ sections: [] }));
+    requests.push(signal);
+    return answer();
+  };
   globalThis.EventSource = class extends EventTarget {
     constructor(path) {
       super();
@@ -185,24 +195,47 @@ async function silent() {
     const store = new Store();
     await store.start();
     streams[0].onopen();
-    const wait = (more) => {
-      for (const until = seconds + more; seconds < until; seconds += 1) store.tick();
+    // What is promised is kept before the next second.
+    const kept = () => new Promise((resolve) => setImmediate(resolve));
+    const wait = async (more) => {
+      for (const until = seconds + more; seconds < until; seconds += 1) {
+        store.tick();
+        for (let turn = 0; turn < 10; turn += 1) await kept();
+      }
     };
     const time = (ahead) => streams.at(-1).dispatchEvent(Object.assign(new Event("time"), { data: `${Date.now() + ahead}` }));
     for (let n = 0; n < 5; n += 1) {
-      wait(15);
+      await wait(15);
       time(3_600_000);
     }
     check(streams.length === 1 && store.status === "live", `a connection that tells the time is ${store.status}, and was opened ${streams.length} times`);
     check(Math.abs(store.now - Date.now() - 3_600_000) < 60_000, "the server's clock is not that of the server");
-    wait(45);
+    answer = () => new Response(state("a-2"));
+    await wait(45);
     check(store.status === "lost" && streams[0].closed, `a connection that is silent is ${store.status}`);
-    check(streams.length === 2 && streams[1].path === "/api/live?since=a-1", `after silence ${streams.at(-1).path} is asked for`);
+    check(streams.length === 2 && streams[1].path === "/api/live?since=a-2", `after silence ${streams.at(-1).path} is asked for`);
     streams[1].onopen();
     check(store.status === "live", `a connection that is made anew is ${store.status}`);
+    // The link is slow: the answer comes in pieces, over longer than a silence may be.
+    let slow;
+    answer = () => new Response(new ReadableStream({ start: (stream) => { slow = stream; } }));
+    await wait(45);
+    const [bytes, times] = [new TextEncoder().encode(state("a-3")), requests.length];
+    for (const byte of bytes.slice(0, 4)) {
+      slow.enqueue(Uint8Array.of(byte));
+      await wait(30);
+    }
+    check(requests.length === times && streams.length === 2, `an answer that is slow was asked for ${requests.length - times} times more`);
+    // Then it is silent, and is given up.
+    await wait(45);
+    check(requests.length === times + 1 && requests[times - 1].aborted, "an answer that is silent is waited for");
+    slow.enqueue(bytes);
+    slow.close();
+    await wait(1);
+    check(streams.length === 3 && streams[2].path === "/api/live?since=a-3", `after a slow answer ${streams.at(-1).path} is asked for`);
     store.pause();
-    wait(100);
-    check(streams.length === 2, "who is paused listens");
+    await wait(100);
+    check(streams.length === 3 && streams[2].closed, "who is paused listens");
   } finally {
     delete performance.now;
     Object.assign(globalThis, real);

@@ -1,7 +1,7 @@
 //! What was left in the tables and is so no more: alerts of an earlier chain, and windows of clocks that were ahead.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -75,6 +75,20 @@ fn what_a_chain_left_open_is_over_with_the_next_one() {
     assert_eq!(shown(), expected);
 }
 
+/// Reads so many events of a topic, and closes their windows.
+fn drained(data: &Path, topic: &Topic, events: usize) {
+    let mut run = healthcare();
+    run.args(["run", "--quiet", "--topic", TOPIC, "--drain", "--events", &events.to_string()]);
+    run.args(["--bootstrap-servers", topic.broker.bootstrap_servers(), "--data-dir"]).arg(data);
+    succeed(&mut run);
+}
+
+/// The minutes of such rows, ms.
+fn minutes(rows: &Value) -> Vec<i64> {
+    let rows = rows.as_array().into_iter().flatten();
+    rows.map(|row| row["t"].as_i64().unwrap()).collect()
+}
+
 #[test]
 fn windows_that_a_drain_closed_hours_ahead_of_what_has_arrived_blank_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -82,19 +96,45 @@ fn windows_that_a_drain_closed_hours_ahead_of_what_has_arrived_blank_nothing() {
     let topic = Topic::start();
     topic.send(0, 0, START, START);
     topic.send(0, 1, START + 5 * 3_600_000, START + 1_000);
-    let mut run = healthcare();
-    run.args(["run", "--quiet", "--topic", TOPIC, "--events", "2", "--drain"]);
-    run.args(["--bootstrap-servers", topic.broker.bootstrap_servers(), "--data-dir"]).arg(&data);
-    succeed(&mut run);
+    drained(&data, &topic, 2);
     let [state, right, ahead, listed] =
         answers(&data, ["/api/state", "/api/patient/7", "/api/patient/8", "/api/patients"]);
-    let minutes = |rows: &Value| {
-        let rows = rows.as_array().unwrap().iter();
-        rows.map(|row| row["t"].as_i64().unwrap()).collect::<Vec<_>>()
-    };
     assert_eq!(minutes(&state["sections"]["kpis"]), [START]);
     assert_eq!(minutes(&right["rows"]), [START]);
     assert!(minutes(&ahead["rows"]).is_empty(), "{ahead}");
     assert_eq!(right["committed"], START);
     assert_eq!(listed["patients"].as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[test]
+fn of_a_topic_that_is_hours_ahead_as_a_whole_no_window_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let topic = Topic::start();
+    topic.send(0, 1, START + 5 * 3_600_000, START);
+    drained(&data, &topic, 1);
+    // Whoever reads one fails.
+    let is_data = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "parquet");
+    for table in ["gold/kpis", "gold/vitals_by_minute", "gold/patient_vitals"] {
+        let files = fs::read_dir(data.join(table)).unwrap().map(|file| file.unwrap().path());
+        let files: Vec<PathBuf> = files.filter(is_data).collect();
+        assert!(!files.is_empty(), "{table}");
+        files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    }
+    let [state, patient] = answers(&data, ["/api/state", "/api/patient/8"]);
+    assert!(minutes(&state["sections"]["kpis"]).is_empty(), "{state}");
+    assert_eq!(state["sections"]["checkpoints"].as_array().map(Vec::is_empty), Some(false));
+    assert!(minutes(&patient["rows"]).is_empty(), "{patient}");
+}
+
+#[test]
+fn a_file_that_is_read_behind_a_topic_into_the_same_folder_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let topic = Topic::start();
+    topic.send(0, 0, START, START);
+    drained(&folder.path().join("data"), &topic, 1);
+    run_anew(folder.path(), "file.jsonl", &[(1, 30)]);
+    let [state, patient] = answers(&folder.path().join("data"), ["/api/state", "/api/patient/1"]);
+    assert_eq!(minutes(&state["sections"]["kpis"]), [START, START + 30 * 60_000]);
+    assert_eq!(minutes(&patient["rows"]), [START + 30 * 60_000]);
 }

@@ -182,6 +182,27 @@ fn a_statement_that_takes_too_long_ends() {
 }
 
 #[test]
+fn a_limit_that_a_text_sets_is_that_of_the_statements_behind_it_alone() {
+    let world = patient("in-a-text");
+    let mut client = world.connect("viewer");
+    let began = Instant::now();
+    for (before, endless) in [
+        ("select 1".to_owned(), ENDLESS.to_owned()),
+        (
+            format!("declare c cursor with hold for {ENDLESS}; select 1"),
+            "fetch all from c".to_owned(),
+        ),
+    ] {
+        let text = format!(
+            "{before}; set statement_timeout = '150ms'; {endless}; set statement_timeout = 0"
+        );
+        assert_eq!(code(client.batch_execute(&text)), "57014", "{text}");
+    }
+    assert!(began.elapsed() < SERVERS, "it was the server's limit");
+    assert_eq!(count(&mut client, "select 1::bigint"), 1);
+}
+
+#[test]
 fn a_statement_that_is_called_off_ends() {
     let world = patient("called-off");
     let mut client = world.connect("viewer");

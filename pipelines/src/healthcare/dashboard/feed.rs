@@ -1,6 +1,8 @@
 //! Keeps the board up to date while somebody looks at it: committed rows from the tables, beside what is live.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +10,12 @@ use arrow_array::RecordBatch;
 use thalweg_connectors::delta::{DeltaFollower, TableFile, TableVersion, newest_cuts};
 use thalweg_core::connector::sink::Cut;
 use thalweg_core::record::Record;
-use thalweg_core::{Result, error};
+use thalweg_core::{Error, Result, error};
 use thalweg_serving::http::{Board, Edit};
 use tokio::sync::watch;
 
 use super::alerts;
-use super::arrivals::{Arrivals, newest_window};
+use super::arrivals::{Arrivals, may_hold, newest_window, warn_hidden};
 use super::counts::lock;
 use super::cuts::{self, CHECKPOINTS, Found};
 use super::live::{self, Committed};
@@ -145,6 +147,8 @@ struct Tables {
     shown: BTreeMap<&'static str, u64>,
     /// Start of the newest minute that is committed, ms.
     committed: Option<i64>,
+    /// How far messages had arrived, ms, while all minutes are of clocks that are ahead, and none is shown.
+    hidden: Option<i64>,
     arrivals: Arrivals,
     alerts: alerts::Alerts,
 }
@@ -172,6 +176,7 @@ impl Tables {
             newest: None,
             shown: BTreeMap::new(),
             committed: None,
+            hidden: None,
             alerts: alerts::Alerts::default(),
         }
     }
@@ -276,11 +281,14 @@ impl Tables {
             if shown.key.is_none() && self.committed.is_none() {
                 let newest = newest_window(&files, until);
                 self.committed = newest.map(|micros| micros / 1_000);
+                if !files.is_empty() && !files.iter().any(|file| may_hold(file, i64::MIN, until)) {
+                    self.hidden = Some(until / 1_000);
+                    warn_hidden();
+                }
             }
             let from = self.from();
-            let second = row::second(from).unwrap_or_default();
             let mut rows = Vec::new();
-            for file in files.iter().filter(|file| file.may_reach(WINDOW, &second)) {
+            for file in files.iter().filter(|file| may_hold(file, from, until)) {
                 for batch in self.follower.rows(shown.table, file, shown.columns).await? {
                     rows.extend(row::rows(&batch, shown.key, shown.vitals, &(from..=until)));
                 }
@@ -323,7 +331,8 @@ impl Tables {
         if let Some(end) = before.map(version).filter(|end| is_near(*end)) {
             match self.in_turn(shown, end, to).await {
                 // The log reaches back a day or so: behind that nothing tells whose rows are whose.
-                Ok(None) | Err(_) if shown.is_none() => {}
+                Ok(None) if shown.is_none() => {}
+                Err(error) if shown.is_none() && is_gone(&error) => {}
                 told => return told,
             }
         }
@@ -363,8 +372,16 @@ impl Tables {
 
     /// From when on rows are shown, µs.
     fn from(&self) -> i64 {
-        self.committed.map_or(i64::MIN, |newest| (newest - millis(SPAN)) * 1_000)
+        let newest = self.committed.or(self.hidden);
+        newest.map_or(i64::MIN, |newest| (newest - millis(SPAN)) * 1_000)
     }
+}
+
+/// Whether a version cannot be read any more, its log entry or a file of it being gone, and not just now.
+fn is_gone(error: &Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    let is_missing = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound);
+    is_missing || !error.kind().is_retryable()
 }
 
 /// By which rows of gold are found in time.

@@ -11,8 +11,8 @@ use thalweg_core::{Error, Record, Result};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
-use super::arrivals::{Arrivals, newest_window};
-use super::feed::{SPAN, WINDOW, millis};
+use super::arrivals::{Arrivals, may_hold, newest_window};
+use super::feed::{SPAN, millis};
 use super::row::{self, PatientId, Row};
 use crate::healthcare::gold::PatientVitals;
 
@@ -103,12 +103,9 @@ impl Patients {
         // Asked for last: the messages of what is read are among those that have arrived.
         let until = self.arrivals.lock().await.until().await?;
         held.until = until / 1_000;
-        if anew {
-            let newest = newest_window(&files, until);
-            let from = newest.map(|micros| micros - millis(SPAN) * 1_000);
-            let second = from.and_then(row::second).unwrap_or_default();
-            files.retain(|file| file.may_reach(WINDOW, &second));
-        }
+        let newest = newest_window(&files, until).filter(|_| anew);
+        let from = newest.map_or(i64::MIN, |micros| micros - millis(SPAN) * 1_000);
+        files.retain(|file| may_hold(file, from, until));
         for file in &files {
             self.read(held, file).await?;
         }

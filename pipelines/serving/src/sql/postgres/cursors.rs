@@ -5,6 +5,7 @@
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use futures::stream::{self, TryStreamExt};
@@ -76,25 +77,27 @@ impl Cursor {
         self.committed.load(Ordering::Relaxed)
     }
 
-    /// The next rows, at most so many.
+    /// The next rows, at most so many, within `limit`.
     async fn next(
         self: Arc<Self>,
         session: Arc<Session>,
         fields: Arc<Vec<FieldInfo>>,
         most: u64,
+        limit: Duration,
     ) -> PgWireResult<SendableRowStream> {
-        let Some((coming, pieces)) = self.ask(&session, &fields, most).await? else {
+        let Some((coming, pieces)) = self.ask(&session, &fields, most, limit).await? else {
             return Ok(Box::pin(stream::empty()));
         };
         Ok(Box::pin(rows(pieces, most, move |how| coming.settle(how))))
     }
 
-    /// Asks for the next rows, at most so many; `None`: there are no more. What fails is written down here.
+    /// Asks for the next rows, at most so many, within `limit`; `None`: there are no more. What fails is written down here.
     async fn ask(
         &self,
         session: &Arc<Session>,
         fields: &Arc<Vec<FieldInfo>>,
         most: u64,
+        limit: Duration,
     ) -> Result<Option<(Coming, mpsc::Receiver<Piece>)>, Told> {
         // What was asked for in front of it may have taken long.
         let may = async {
@@ -114,13 +117,13 @@ impl Cursor {
         let left = State::Failed(Told::new("24000", "a FETCH of this cursor was given up"));
         let begun = match mem::replace(&mut *state, left) {
             State::Declared(query) => {
-                let (first, pieces) = demand(session, fields, most);
+                let (first, pieces) = demand(session, fields, most, limit);
                 let (more, asked) = mpsc::channel(1);
                 let begun = begin(session, *query, self.subject.clone(), first, asked).await;
                 begun.map(|()| (more, pieces))
             }
             State::Running(more) => {
-                let (next, pieces) = demand(session, fields, most);
+                let (next, pieces) = demand(session, fields, most, limit);
                 match more.send(next).await {
                     Ok(()) => Ok((more, pieces)),
                     Err(_) => Err(rested()),
@@ -223,7 +226,9 @@ pub(super) fn fetch(
     let fields = fields(&cursor.schema, format, options)?;
     let most = most.unwrap_or(u64::MAX);
     // Not before what is asked for in front of it has been read: several may be asked for at once.
-    let next = Arc::clone(cursor).next(Arc::clone(session), Arc::clone(&fields), most);
+    // But within the time that is set now.
+    let limit = session.engine.timeout(session);
+    let next = Arc::clone(cursor).next(Arc::clone(session), Arc::clone(&fields), most, limit);
     let mut response = QueryResponse::new(fields, stream::once(next).try_flatten());
     response.set_command_tag("FETCH");
     Ok(Response::Query(response))
@@ -244,7 +249,8 @@ pub(super) async fn pass(
         Ok(fields) => fields,
         Err(told) => return Err(note(session, text, told).await),
     };
-    let count = match cursor.ask(session, &fields, most.unwrap_or(u64::MAX)).await? {
+    let limit = session.engine.timeout(session);
+    let count = match cursor.ask(session, &fields, most.unwrap_or(u64::MAX), limit).await? {
         Some((coming, pieces)) => passed(pieces, move |how| coming.settle(how)).await?,
         None => 0,
     };

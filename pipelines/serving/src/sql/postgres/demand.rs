@@ -37,16 +37,17 @@ pub(super) struct Demand {
     pub(super) stop: oneshot::Receiver<Told>,
 }
 
-/// At most `most` rows for a session. Their time begins now; they come out of the other end.
+/// At most `most` rows for a session, within `limit`. Their time begins now; they come out of the other end.
 pub(super) fn demand(
     session: &Session,
     fields: &Arc<Vec<FieldInfo>>,
     most: u64,
+    limit: Duration,
 ) -> (Demand, mpsc::Receiver<Piece>) {
     let (rows, pieces) = mpsc::channel(WAITING);
     // The clock runs on the connections' thread: a query that computes leaves its own threads no time for timers.
     let (ring, stop) = oneshot::channel();
-    drop(tokio::spawn(watch_over(session.engine.timeout(session), session.cancelled(), ring)));
+    drop(tokio::spawn(watch_over(limit, session.cancelled(), ring)));
     (Demand { fields: Arc::clone(fields), most, rows, stop }, pieces)
 }
 

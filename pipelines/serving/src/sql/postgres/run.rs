@@ -51,7 +51,10 @@ pub(super) async fn run(
 ) -> Result<QueryResponse, Told> {
     let fields = fields(&query.schema(), format, options)?;
     let subject = session.engine.parts.audit.digest(text);
-    let all = Box::pin(all(Arc::clone(session), query, subject.clone(), Arc::clone(&fields)));
+    // What stands behind it in a text may set another one before its turn comes.
+    let limit = session.engine.timeout(session);
+    let all = all(Arc::clone(session), query, subject.clone(), Arc::clone(&fields), limit);
+    let all = Box::pin(all);
     if turn == Turn::Now {
         return Ok(QueryResponse::new(fields, all.await?));
     }
@@ -66,14 +69,15 @@ pub(super) async fn run(
     Ok(QueryResponse::new(fields, stream::once(later).try_flatten()))
 }
 
-/// Begins to run `query` for all its rows.
+/// Begins to run `query` for all its rows, within `limit`.
 async fn all(
     session: Arc<Session>,
     query: Query,
     subject: String,
     fields: Arc<Vec<FieldInfo>>,
+    limit: Duration,
 ) -> Result<impl Stream<Item = PgWireResult<DataRow>> + Send + 'static, Told> {
-    let (all, pieces) = demand(&session, &fields, u64::MAX);
+    let (all, pieces) = demand(&session, &fields, u64::MAX, limit);
     // Nobody will ask for more.
     let (_, more) = mpsc::channel(1);
     begin(&session, query, subject, all, more).await?;

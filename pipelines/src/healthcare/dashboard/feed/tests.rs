@@ -79,6 +79,25 @@ impl World {
     }
 }
 
+#[test]
+fn a_version_that_is_gone_is_told_from_a_store_that_does_not_answer() {
+    let failed = |kind: io::ErrorKind| error::io("read a data file", kind.into());
+    for gone in
+        [failed(io::ErrorKind::NotFound), Error::config("removed"), Error::corrupt("cut off")]
+    {
+        assert!(is_gone(&gone), "{gone}");
+    }
+    let passing = [
+        failed(io::ErrorKind::TimedOut),
+        failed(io::ErrorKind::PermissionDenied),
+        Error::transient("no answer"),
+        Error::internal("a reader ended early"),
+    ];
+    for passing in passing {
+        assert!(!is_gone(&passing), "{passing}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_looks_again_when_the_log_was_cleaned_sees_what_was_published_meanwhile() {
     let mut world = World::new();

@@ -26,7 +26,7 @@ export class Store extends EventTarget {
   status = "connecting";
   /** Start of the newest committed minute, ms. */
   committed = null;
-  /** When anything was heard on the stream, by a clock that nobody sets. */
+  /** When anything was heard of the server, by a clock that nobody sets. */
   #told = 0;
   /** How far the server's clock is ahead of this one, ms. */
   #ahead = 0;
@@ -120,7 +120,7 @@ export class Store extends EventTarget {
   tick() {
     if (this.#stream && this.status !== "paused" && performance.now() - this.#told > BROKEN) {
       this.#become("lost");
-      this.#listen(this.id);
+      this.#anew();
     }
     const last = this.#rates.at(-1);
     if (!last || this.status !== "live" || Date.now() - last.at < SILENCE) return;
@@ -134,10 +134,30 @@ export class Store extends EventTarget {
     while (this.#rates.length > 2 && at - this.#rates[1].at > RATE_SPAN) this.#rates.shift();
   }
 
-  async #ask(path) {
-    const response = await fetch(path, { headers: { accept: "application/json" } });
+  async #ask(path, signal) {
+    const response = await fetch(path, { headers: { accept: "application/json" }, signal });
     if (response.status === 401) location.reload();
-    return response.ok ? response.json() : null;
+    if (!response.ok) return null;
+    const hear = (piece, out) => {
+      this.#told = performance.now();
+      out.enqueue(piece);
+    };
+    return new Response(response.body.pipeThrough(new TransformStream({ transform: hear }))).json();
+  }
+
+  /**
+   * By one request, and then a stream. That one's first message may be all there is, too, and on a slow link it is heard at
+   * its end alone; of an answer each piece is.
+   */
+  async #anew() {
+    this.#stream?.close();
+    const asking = new AbortController();
+    this.#stream = { close: () => asking.abort() };
+    this.#told = performance.now();
+    const state = await this.#ask("/api/state", asking.signal).catch(() => null);
+    if (asking.signal.aborted) return;
+    if (state) this.#apply(state);
+    this.#listen(this.id);
   }
 
   #listen(since) {
