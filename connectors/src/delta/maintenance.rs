@@ -75,7 +75,7 @@ impl Upkeep {
     /// Takes note of the version that a checkpoint knew before this committer published anything.
     pub(crate) fn known(&self, version: u64) {
         let (relaxed, none) = (Ordering::Relaxed, NONE);
-        drop(self.named.compare_exchange(none, version, relaxed, relaxed));
+        self.named.compare_exchange(none, version, relaxed, relaxed).ok();
     }
 
     pub(crate) async fn idle(&self) {

@@ -119,7 +119,9 @@ fn of_a_topic_that_is_hours_ahead_as_a_whole_no_window_is_read() {
         let files = fs::read_dir(data.join(table)).unwrap().map(|file| file.unwrap().path());
         let files: Vec<PathBuf> = files.filter(is_data).collect();
         assert!(!files.is_empty(), "{table}");
-        files.iter().for_each(|file| fs::remove_file(file).unwrap());
+        for file in files {
+            fs::remove_file(file).unwrap();
+        }
     }
     let [state, patient] = answers(&data, ["/api/state", "/api/patient/8"]);
     assert!(minutes(&state["sections"]["kpis"]).is_empty(), "{state}");
