@@ -91,6 +91,49 @@ mod tests {
 
     use super::*;
     use crate::ErrorKind;
+    use crate::operator::{Collector, Context, OpenContext, Operator};
+    use crate::testing::OperatorHarness;
+
+    /// Passes rows on as they are, and says that it emits others.
+    #[derive(Debug, Clone)]
+    struct Untrue;
+
+    impl OperatorFactory for Untrue {
+        fn describe(&self) -> String {
+            "untrue".to_owned()
+        }
+        fn output_schema(&self, _: &SchemaRef) -> Result<SchemaRef> {
+            Ok(columns(&[("more", DataType::Int64)]))
+        }
+        fn create(&self, _: OpenContext) -> Result<Box<dyn Operator>> {
+            Ok(Box::new(self.clone()))
+        }
+    }
+
+    impl Operator for Untrue {
+        fn process(
+            &mut self,
+            batch: RecordBatch,
+            _: &Context<'_>,
+            out: &mut Collector,
+        ) -> Result<()> {
+            out.emit(batch);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_harness_refuses_what_a_job_would() {
+        let input = columns(&[("id", DataType::Int64)]);
+        let rows = RecordBatch::try_new(
+            Arc::clone(&input),
+            vec![Arc::new(arrow_array::Int64Array::from(vec![7]))],
+        );
+        let mut harness = OperatorHarness::new(Arc::new(Untrue), input, [], 1).unwrap();
+        let error = harness.push(&rows.unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+        assert!(error.to_string().contains("`id` where `more` belongs"), "{error}");
+    }
 
     fn columns(fields: &[(&str, DataType)]) -> SchemaRef {
         let field = |(name, of): &(&str, DataType)| Field::new(*name, of.clone(), true);
