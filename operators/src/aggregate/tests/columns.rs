@@ -18,10 +18,10 @@ fn refused(aggregate: &Aggregate, expected: &str) {
 #[test]
 fn an_aggregate_that_cannot_be_is_refused_with_the_column_named() {
     const NOWHERE: Column<Float64> = Column::nullable("nowhere");
+    const OPENED: Column<Timestamp> = Column::nullable("opened");
     let second = Duration::from_secs(1);
     refused(&Aggregate::tumbling(NOWHERE, second).count("n"), "`nowhere`");
     refused(&Aggregate::tumbling(VALUE, second).count("n"), "`value` must be a timestamp");
-    const OPENED: Column<Timestamp> = Column::nullable("opened");
     let input = Arc::new(Schema::new(vec![OPENED.field()]));
     let opened = Aggregate::tumbling(OPENED, second).count("n");
     let error = opened.partial().output_schema(&input).unwrap_err();
