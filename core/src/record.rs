@@ -15,7 +15,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, TimeUnit};
 pub use arrow_schema::{Schema, SchemaRef};
 
-pub(crate) use fit::{misfits, retyped};
+pub(crate) use fit::{is_read_as, misfits, retyped};
 
 use crate::{Error, Result};
 

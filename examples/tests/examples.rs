@@ -83,6 +83,31 @@ fn kafka_to_delta_writes_each_message_once() -> io::Result<()> {
 }
 
 #[test]
+fn json_to_delta_parts_what_is_wrong_and_what_is_late_from_what_it_counts_by_minute()
+-> io::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (input, data) = (folder.path().join("readings.jsonl"), folder.path().join("data"));
+    let lines = [
+        r#"{"patient_id": 7, "bpm": 70, "at": "2026-01-01T00:00:01Z"}"#,
+        r#"{"patient_id": 7, "bpm": 72.5, "at": "2026-01-01T00:00:59Z"}"#,
+        r#"{"patient_id": 8, "bpm": 71, "at": "2026-01-01T00:01:00Z"}"#,
+        r#"{"bpm": 70, "at": "2026-01-01T00:00:30Z"}"#,
+        r#"{"patient_id": 7, "bpm": 700, "at": "2026-01-01T00:00:30Z"}"#,
+        r#"{"patient_id": 7, "bpm": 70}"#,
+        r#"{"patient_id": 7, "bpm": 70, "at": "2026-01-01T00:05:00Z"}"#,
+        r#"{"patient_id": 7, "bpm": 70, "at": "2026-01-01T00:00:02Z"}"#,
+    ];
+    std::fs::write(&input, lines.join("\n"))?;
+    let arguments = [data.as_os_str(), input.as_os_str()];
+    for _ in 0..2 {
+        // A second run finds everything written.
+        let printed = run(env!("CARGO_BIN_EXE_json_to_delta"), &arguments)?;
+        assert_eq!(printed, "gold 3, late 1, rejected 3\n");
+    }
+    Ok(())
+}
+
+#[test]
 fn keyed_count_counts_every_row_at_any_number_of_workers() -> io::Result<()> {
     for workers in ["1", "2"] {
         let arguments = ["300000", "100", workers].map(OsStr::new);

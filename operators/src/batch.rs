@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow_schema::{FieldRef, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow_select::filter::FilterBuilder;
 use thalweg_core::{Error, Result};
 
@@ -47,6 +47,23 @@ pub(crate) fn index_of(schema: &Schema, column: &str) -> Result<usize> {
 pub(crate) fn field_of<'a>(schema: &'a Schema, column: &str) -> Result<&'a FieldRef> {
     let index = index_of(schema, column)?;
     schema.fields().get(index).ok_or_else(|| Error::internal("a schema lost a column"))
+}
+
+/// Refuses a column by which rows cannot be put into windows. One without a time is in none of them, and must have gone
+/// elsewhere before.
+pub(crate) fn check_event_time(field: &Field) -> Result<()> {
+    let name = field.name();
+    if !matches!(field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
+        return Err(Error::graph(format!(
+            "event-time column `{name}` must be a timestamp in microseconds"
+        )));
+    }
+    if field.is_nullable() {
+        return Err(Error::graph(format!(
+            "event-time column `{name}` may be null: make it required in front (`Validate::required`)"
+        )));
+    }
+    Ok(())
 }
 
 /// The names of all columns, for messages.

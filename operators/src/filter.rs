@@ -72,7 +72,7 @@ impl Operator for Filter {
     ) -> Result<()> {
         let keep = (self.keep)(&batch)?;
         if keep.len() != batch.num_rows() {
-            return Err(Error::internal("a filter answered for another number of rows"));
+            return Err(Error::graph("a filter answered for another number of rows"));
         }
         if keep.true_count() < keep.len() {
             let (columns, rows) = batch::filter_columns(batch.columns(), &keep)?;

@@ -11,7 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, BooleanArray, Int64Array, RecordBatch};
 use arrow_buffer::BooleanBuffer;
-use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use thalweg_core::operator::{
     Collector, Context, OpenContext, Operator, OperatorFactory, OutputTag, SideOutput,
@@ -23,6 +23,8 @@ use thalweg_core::window::{
     SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowAssigner,
 };
 use thalweg_core::{Error, Result};
+
+use crate::batch::check_event_time;
 
 /// Rows that came after their window had closed.
 pub const LATE: OutputTag<Untyped> = OutputTag::new("late");
@@ -36,7 +38,7 @@ pub const LATE: OutputTag<Untyped> = OutputTag::new("late");
 /// lateness, of the first of its windows where they slide: a row is in all of them or in none. A row of a split without a
 /// watermark is on time.
 ///
-/// **Errors**: a row without an event time is [`thalweg_core::ErrorKind::Internal`]: validation comes first.
+/// **Errors**: the graph does not build where the event time may be null: [`crate::Validate::required`] comes first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -72,12 +74,7 @@ impl Lateness {
             |name: &str| Error::graph(format!("column `{name}` is needed to decide lateness"));
         let (time, field) =
             input.column_with_name(self.event_time.0).ok_or_else(|| missing(self.event_time.0))?;
-        if !matches!(field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
-            return Err(Error::graph(format!(
-                "event-time column `{}` must be a timestamp in microseconds",
-                self.event_time.0
-            )));
-        }
+        check_event_time(field)?;
         let (watermark, field) =
             input.column_with_name(ROW_WATERMARK).ok_or_else(|| missing(ROW_WATERMARK))?;
         if *field.data_type() != DataType::Int64 {
@@ -217,7 +214,8 @@ mod tests {
             ("time", Arc::new(times.with_timezone("UTC"))),
             ("row", Arc::new(Int64Array::from_iter_values(0..rows.len() as i64))),
         ];
-        RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
+        let columns = columns.map(|(name, column)| (name, column, name != "time"));
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
     }
 
     /// The numbers of the rows on time and of those too late.
@@ -268,9 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_an_event_time_is_an_error() {
-        let error = judge(&lateness(10, 0), &[(Some(1), None), (None, None)]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Internal);
+    fn an_event_time_that_may_be_null_is_refused_before_a_row_comes() {
+        let schema = batch(&[]).schema();
+        let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let error = lateness(10, 0).output_schema(&schema).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+        assert!(error.to_string().contains("`time` may be null"), "{error}");
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
-use thalweg_core::operator::{Collector, Context, OpenContext, Operator, OperatorFactory};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::SchemaRef;
+use thalweg_core::operator::{
+    Collector, Context, OpenContext, Operator, OperatorFactory, check_columns,
+};
 use thalweg_core::sensitivity::inherit;
 use thalweg_core::{Error, Result};
 
@@ -22,6 +24,9 @@ type MapBatch = dyn Fn(RecordBatch) -> Result<RecordBatch> + Send + Sync;
 /// them.
 ///
 /// **Shape**: as the given schema says; the closure may drop and add rows.
+///
+/// **Errors**: other columns, or nulls that the schema rules out, are [`thalweg_core::ErrorKind::InvalidGraph`]: whoever wrote
+/// the closure mends it, and no restart would help.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -135,14 +140,14 @@ impl Operator for Mapper {
     ) -> Result<()> {
         let mapped = (self.logic)(batch)?;
         let rows = mapped.num_rows();
-        let names = |schema: &Schema| -> Vec<String> {
-            schema.fields().iter().map(|f| f.name().clone()).collect()
-        };
         // Columns are matched by place, so a closure that makes them in another order must not pass unnoticed.
-        if !Arc::ptr_eq(mapped.schema_ref(), &self.schema)
-            && names(mapped.schema_ref()) != names(&self.schema)
-        {
-            return Err(Error::internal("a map made other columns than its schema says"));
+        check_columns(mapped.schema_ref(), &self.schema)?;
+        let mut fields = self.schema.fields().iter().zip(mapped.columns());
+        if let Some((field, _)) = fields.find(|(f, c)| !f.is_nullable() && c.null_count() > 0) {
+            let name = field.name();
+            return Err(Error::graph(format!(
+                "its closure made nulls in column `{name}`, which its schema rules out"
+            )));
         }
         out.emit(batch::assemble(&self.schema, mapped.columns().to_vec(), rows)?);
         Ok(())

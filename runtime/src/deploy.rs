@@ -11,7 +11,7 @@ use thalweg_core::checkpoint::manifest::SplitSnapshot;
 use thalweg_core::connector::sink::{IoHandle, WriterContext};
 use thalweg_core::graph::{JobGraph, Node, NodeId, NodeKind};
 use thalweg_core::key::KeyGroupRange;
-use thalweg_core::operator::{OpenContext, StateBlob};
+use thalweg_core::operator::{OpenContext, Promised, StateBlob};
 use thalweg_core::watermark::{SourceWatermarks, SplitWatermarks};
 use thalweg_core::{Attempt, Error, OperatorUid, Result, SubtaskIndex, Watermark, failpoint};
 use tokio::sync::{mpsc, watch};
@@ -251,22 +251,23 @@ impl Deployment<'_> {
             let node = self.node(*id)?;
             let open = self.open_context(node, task, subtask);
             let mut outputs = Vec::new();
-            let mut operator = None;
+            let (mut operator, mut promised) = (None, Promised::default());
             let mut metrics = self.metrics.node(node.uid.as_str());
             match &node.kind {
                 NodeKind::Source(_) => {}
                 NodeKind::Operator(factory) => {
-                    let mut made = factory.create(open.clone())?;
+                    let at = |e: Error| e.at(format!("operator `{}`", node.uid));
+                    let mut made = factory.create(open.clone()).map_err(at)?;
+                    promised = Promised::of(&**factory, &node.input_schema).map_err(at)?;
                     let blobs = self.take_state(&open);
                     if !blobs.is_empty() {
                         failpoint::hit("operator.restore")?;
-                        let restored = made.restore(blobs);
-                        restored.map_err(|e| e.at(format!("operator `{}`", node.uid)))?;
+                        made.restore(blobs).map_err(at)?;
                     }
                     operator = Some(made);
                 }
                 NodeKind::Sink(sink) => {
-                    let writer = sink.writer(WriterContext {
+                    let made = sink.writer(WriterContext {
                         subtask: SubtaskIndex(subtask),
                         attempt: self.attempt,
                         schema: Arc::clone(&node.input_schema),
@@ -277,7 +278,8 @@ impl Deployment<'_> {
                             subtask: SubtaskIndex(subtask),
                             restored: self.restored.manifest.number,
                         }),
-                    })?;
+                    });
+                    let writer = made.map_err(|e| e.at(format!("sink `{}`", node.uid)))?;
                     let slot = Target::Sink(emitter.sinks.len());
                     let uid = node.uid.clone();
                     emitter.sinks.push(SinkSlot { uid, writer, metrics: Arc::clone(&metrics) });
@@ -291,7 +293,7 @@ impl Deployment<'_> {
                 }
             }
             places.insert(*id, Target::Operator(nodes.len()));
-            nodes.push((*id, ChainNode { open, operator, outputs, metrics }));
+            nodes.push((*id, ChainNode { open, operator, promised, outputs, metrics }));
         }
         for (id, node) in &mut nodes {
             for edge in self.graph().outputs(*id) {
@@ -355,7 +357,8 @@ impl Deployment<'_> {
         let unfinished =
             mine.iter().filter(|s| !s.split.is_finished()).map(|s| s.split.clone()).collect();
         let name = format!("{}-{subtask}", node.uid);
-        let reader = source.source.reader()?;
+        let reader = source.source.reader();
+        let reader = reader.map_err(|e| e.at(format!("source `{}`", node.uid)))?;
         let (pump, reader) = if self.readers_here {
             (Pump::start_here(reader, unfinished, self.alive.clone()), None)
         } else {

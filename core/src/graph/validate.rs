@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use arrow_schema::SchemaRef;
 
-use super::job_graph::{JobGraph, NodeId, NodeKind, Partitioning};
+use super::job_graph::{JobGraph, Node, NodeId, NodeKind, Partitioning};
 use crate::OperatorUid;
 use crate::key::key_columns;
-use crate::sensitivity::sensitivities;
+use crate::sensitivity::{Sensitivity, sensitivities};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,11 +227,13 @@ fn check_clearances(
                 if clearance.allows(sensitivity) {
                     continue;
                 }
-                let path = path_of(graph, side_outputs, NodeId(index), field.name());
+                let (path, origin) = path_of(graph, side_outputs, NodeId(index), field.name());
+                let origin = graph.node(origin).unwrap_or(node);
+                let inherited = inherited(origin, field.name(), sensitivity);
                 problems.push(Problem::at(
                     &node.uid,
                     format!(
-                        "column `{}` ({sensitivity}) reaches this sink unmasked by {path}; mask or drop it, or clear the sink",
+                        "column `{}` ({sensitivity}) reaches this sink unmasked by {path}{inherited}; mask or drop it, or clear the sink",
                         field.name()
                     ),
                 ));
@@ -240,18 +242,19 @@ fn check_clearances(
     }
 }
 
-/// The nodes from where the marked column appears down to the sink.
+/// The nodes from where the marked column appears down to the sink, and the first of them.
 fn path_of(
     graph: &JobGraph,
     side_outputs: &BTreeMap<(usize, &'static str), SchemaRef>,
     sink: NodeId,
     column: &str,
-) -> String {
-    let mut names = Vec::new();
+) -> (String, NodeId) {
+    let (mut names, mut origin) = (Vec::new(), sink);
     let mut at = Some(sink);
     while let Some(id) = at {
         let Some(node) = graph.node(id) else { break };
         names.push(node.uid.as_str().to_owned());
+        origin = id;
         at = graph
             .inputs(id)
             .find(|edge| {
@@ -266,5 +269,16 @@ fn path_of(
             .map(|edge| edge.from);
     }
     names.reverse();
-    names.join(" -> ")
+    (names.join(" -> "), origin)
+}
+
+/// The columns that a column has its mark from, where it was made by a node that the graph cannot look into.
+fn inherited(origin: &Node, column: &str, sensitivity: Sensitivity) -> String {
+    let fields = origin.input_schema.fields().iter();
+    let marked = fields.filter(|field| sensitivities(field).contains(&sensitivity));
+    let names: Vec<&str> = marked.map(|field| field.name().as_str()).collect();
+    if names.is_empty() || names.contains(&column) {
+        return String::new();
+    }
+    format!(", inherited from `{}`", names.join("`, `"))
 }

@@ -6,14 +6,16 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{FieldRef, SchemaRef};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, FieldRef, SchemaRef};
 
+use super::promise::unlike;
 use super::{
-    Collector, Context, OpenContext, Operator, OperatorFactory, SideOutput, StateBlob, StateChunk,
+    Collector, Context, OpenContext, Operator, OperatorFactory, Promised, SideOutput, StateBlob,
+    StateChunk,
 };
 use crate::element::Watermark;
-use crate::key::for_each_key;
+use crate::key::{for_each_key, key_columns};
 use crate::record::{Batch, Record, retyped};
 use crate::sensitivity::inherit;
 use crate::state::{
@@ -45,7 +47,8 @@ pub trait KeyedOperator: Clone + Debug + Send + Sync + 'static {
     ) -> Result<()>;
 
     /// A timer that was set for `key` has come due: `time` is what it was set for, and [`KeyedContext::watermark`] has reached
-    /// it. Timers are called by time, one after the other. There is no batch, so that [`KeyedContext::keys`] is empty.
+    /// it. Timers are called by time, one after the other. There is no batch, so that [`KeyedContext::keys`] is empty;
+    /// [`KeyedContext::key_columns`] has what the key is made of.
     fn on_timer(
         &mut self,
         key: &Key,
@@ -62,6 +65,11 @@ pub trait KeyedOperator: Clone + Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether it waits for event time, as one that sets timers does. The graph refuses it where none would ever come.
+    fn needs_event_time(&self) -> bool {
+        false
+    }
+
     /// Columns, each with a reason that people can check, that disclose nothing but what their own schema marks. What
     /// an operator copies from where is unknown to the graph: every other column carries the sensitivities of all
     /// input columns.
@@ -75,6 +83,8 @@ pub trait KeyedOperator: Clone + Debug + Send + Sync + 'static {
 pub struct KeyedContext {
     store: Rc<RefCell<KeyedStore>>,
     keys: Vec<Key>,
+    /// Of the columns that keys are made of.
+    key_types: Arc<[DataType]>,
     watermark: Watermark,
 }
 
@@ -82,6 +92,16 @@ impl KeyedContext {
     /// The key of each row of the batch, in its order. Empty in [`KeyedOperator::on_timer`], which is told its key.
     pub fn keys(&self) -> &[Key] {
         &self.keys
+    }
+
+    /// The values of the key columns, in their order, for `keys`, a row each: what a row emitted by
+    /// [`KeyedOperator::on_timer`] says whose it is by.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Corrupt`] for a key that is not made of these columns.
+    pub fn key_columns(&self, keys: &[&Key]) -> Result<Vec<ArrayRef>> {
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &*key.bytes).collect();
+        key_columns(&keys, &self.key_types)
     }
 
     /// How far event time has advanced.
@@ -153,6 +173,10 @@ impl<O: KeyedOperator> OperatorFactory for KeyedFactory<O> {
         Some(O::In::schema())
     }
 
+    fn needs_event_time(&self) -> bool {
+        self.operator.needs_event_time()
+    }
+
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
         Ok(Arc::new(inherit(&O::Out::schema(), input, &self.operator.declassified())?))
     }
@@ -173,12 +197,13 @@ impl<O: KeyedOperator> OperatorFactory for KeyedFactory<O> {
             .map(|c| context.input_schema.index_of(c).map_err(|_| missing_key(c)))
             .collect::<Result<_>>()?;
         let input = &context.input_schema;
-        let sides = self.side_outputs(input)?.into_iter().map(|o| (Some(o.tag), o.schema));
+        let key_types = columns.iter().map(|at| input.field(*at).data_type().clone()).collect();
         Ok(Box::new(Keyed {
-            outputs: std::iter::once((None, self.output_schema(input)?)).chain(sides).collect(),
+            promised: Promised::of(self, input)?,
             operator: self.operator.clone(),
             max_parallelism: context.max_parallelism,
             columns,
+            key_types,
             store: KeyedStore::default(),
         }))
     }
@@ -190,10 +215,10 @@ fn missing_key(column: &str) -> Error {
 
 struct Keyed<O> {
     operator: O,
-    /// What the graph was promised, by tag.
-    outputs: Vec<(Option<&'static str>, SchemaRef)>,
+    promised: Promised,
     max_parallelism: u16,
     columns: Vec<usize>,
+    key_types: Arc<[DataType]>,
     store: KeyedStore,
 }
 
@@ -207,7 +232,8 @@ impl<O: KeyedOperator> Keyed<O> {
         call: impl FnOnce(&mut O, &KeyedContext, &mut Collector) -> Result<()>,
     ) -> Result<()> {
         let store = Rc::new(RefCell::new(std::mem::take(&mut self.store)));
-        let context = KeyedContext { store: Rc::clone(&store), keys, watermark };
+        let key_types = Arc::clone(&self.key_types);
+        let context = KeyedContext { store: Rc::clone(&store), keys, key_types, watermark };
         let mut emitted = Collector::default();
         let result = call(&mut self.operator, &context, &mut emitted);
         drop(context);
@@ -228,12 +254,20 @@ impl<O: KeyedOperator> Keyed<O> {
 
     /// The promised columns, with the promised marks; others, that came with an input passed on, are left out.
     fn conform(&self, tag: Option<&'static str>, batch: &RecordBatch) -> Result<RecordBatch> {
-        let unlike = || Error::internal("a keyed operator emitted other columns than it promised");
-        let (_, schema) = self.outputs.iter().find(|(name, _)| *name == tag).ok_or_else(unlike)?;
-        let column = |f: &FieldRef| retyped(batch.column_by_name(f.name())?, f.data_type());
-        let columns = schema.fields().iter().map(column);
-        let columns = columns.collect::<Option<Vec<_>>>().ok_or_else(unlike)?;
-        RecordBatch::try_new(Arc::clone(schema), columns).map_err(|_| unlike())
+        let schema = self.promised.columns(tag)?;
+        let column = |f: &FieldRef| -> Result<ArrayRef> {
+            let (name, belongs) = (f.name(), f.data_type());
+            let missing = || unlike(&format!("`{name}` is missing"));
+            let found = batch.column_by_name(name).ok_or_else(missing)?;
+            if !f.is_nullable() && found.null_count() > 0 {
+                return Err(unlike(&format!("`{name}` has nulls")));
+            }
+            let is = found.data_type();
+            retyped(found, belongs)
+                .ok_or_else(|| unlike(&format!("`{name}` of type {is} instead of {belongs}")))
+        };
+        let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+        RecordBatch::try_new(Arc::clone(schema), columns).map_err(|_| unlike("none at all"))
     }
 
     fn keys(&self, batch: &RecordBatch, open: &OpenContext) -> Result<Vec<Key>> {
@@ -286,8 +320,12 @@ impl<O: KeyedOperator> Operator for Keyed<O> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use arrow_array::Int64Array;
-    use arrow_schema::{DataType, Field, Schema};
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+    use arrow_schema::{Field, Schema};
 
     use super::*;
     use crate::ErrorKind;
@@ -353,9 +391,14 @@ mod tests {
         ) -> Result<()> {
             assert!(context.keys().is_empty(), "there is no batch");
             context.set_timer(key, time + 10);
-            let column = || Arc::new(Int64Array::from(vec![time])) as ArrayRef;
-            out.emit(RecordBatch::try_new(Row::schema(), vec![column(), column()]).unwrap());
+            let mut columns = context.key_columns(&[key])?;
+            columns.push(Arc::new(Int64Array::from(vec![time])));
+            out.emit(RecordBatch::try_new(Row::schema(), columns).unwrap());
             Ok(())
+        }
+
+        fn needs_event_time(&self) -> bool {
+            true
         }
     }
 
@@ -363,9 +406,10 @@ mod tests {
     fn alone<O: KeyedOperator>(operator: O) -> (Keyed<O>, OpenContext) {
         let keyed = Keyed {
             operator,
-            outputs: vec![(None, Row::schema())],
+            promised: Promised::new([(None, Row::schema())]),
             max_parallelism: 1,
             columns: vec![0],
+            key_types: [DataType::Int64].into(),
             store: KeyedStore::default(),
         };
         let open = OpenContext {
@@ -392,8 +436,9 @@ mod tests {
     #[test]
     fn a_timer_that_sets_itself_again_ends_with_time() {
         let (mut keyed, open) = alone(Heartbeat);
-        let ids = || Arc::new(Int64Array::from(vec![7, 8])) as ArrayRef;
-        let batch = RecordBatch::try_new(Row::schema(), vec![ids(), ids()]).unwrap();
+        let column = || Arc::new(Int64Array::from(vec![7, 8])) as ArrayRef;
+        let batch = RecordBatch::try_new(Row::schema(), vec![column(), column()]).unwrap();
+        let mut ids = BTreeSet::new();
         let mut beats = |watermark, with: Option<RecordBatch>| {
             let context = Context { open: &open, watermark };
             let mut out = Collector::default();
@@ -401,7 +446,10 @@ mod tests {
                 Some(batch) => keyed.process(batch, &context, &mut out).unwrap(),
                 None => keyed.on_watermark(watermark, &context, &mut out).unwrap(),
             }
-            out.take().len()
+            let emitted = out.take();
+            let id = |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().value(0);
+            ids.extend(emitted.iter().map(|(_, batch)| id(batch)));
+            emitted.len()
         };
         assert_eq!(beats(Watermark::MIN, Some(batch.clone())), 0);
         assert_eq!(beats(Watermark(35), None), 6);
@@ -410,6 +458,13 @@ mod tests {
         assert_eq!(beats(Watermark(36), None), 6);
         assert_eq!(beats(Watermark::MAX, None), 2);
         assert_eq!(beats(Watermark::MAX, None), 0);
+        assert_eq!(ids, [7, 8].into(), "the keys whose timers they were");
+    }
+
+    #[test]
+    fn an_operator_with_timers_can_say_that_it_waits_for_event_time() {
+        assert!(KeyedFactory::new(Heartbeat, ["id"]).needs_event_time());
+        assert!(!KeyedFactory::new(Pass, ["id"]).needs_event_time());
     }
 
     #[test]
@@ -443,15 +498,23 @@ mod tests {
 
         let keyed = Keyed {
             operator: Pass,
-            outputs: vec![(None, Arc::clone(&output))],
+            promised: Promised::new([(None, Arc::clone(&output))]),
             max_parallelism: 1,
             columns: vec![0],
+            key_types: [DataType::Int64].into(),
             store: KeyedStore::default(),
         };
         let column = || Arc::new(Int64Array::from(vec![7])) as ArrayRef;
         let batch = RecordBatch::try_new(input, vec![column(), column(), column()]).unwrap();
         assert_eq!(keyed.conform(None, &batch).unwrap().schema(), output);
-        assert!(keyed.conform(Some("unknown"), &batch).is_err());
+        for (tag, batch, says) in [
+            (Some("unknown"), &batch, "`unknown`"),
+            (None, &batch.project(&[0]).unwrap(), "`rows`"),
+        ] {
+            let error = keyed.conform(tag, batch).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+            assert!(error.to_string().contains(says), "{error}");
+        }
     }
 
     #[test]
@@ -464,6 +527,7 @@ mod tests {
         let context = KeyedContext {
             store: Rc::new(RefCell::new(store)),
             keys: vec![key],
+            key_types: [DataType::Int64].into(),
             watermark: Watermark::MIN,
         };
         let text = format!("{context:?}");

@@ -6,6 +6,7 @@
 mod context;
 mod keyed;
 mod output;
+mod promise;
 mod state;
 
 use std::fmt::Debug;
@@ -17,6 +18,7 @@ use arrow_schema::SchemaRef;
 pub use context::{Context, OpenContext};
 pub use keyed::{KeyedContext, KeyedFactory, KeyedOperator};
 pub use output::{Collector, LeftOut, OutputTag};
+pub use promise::{Promised, check_columns};
 pub use state::{StateBlob, StateChunk, StatePayload};
 
 use crate::element::Watermark;

@@ -30,7 +30,7 @@ fn misfit(found: &Schema, wanted: &Field) -> Option<String> {
 }
 
 /// Whether the arrays are the same; a zone of time and the field inside a list do not show there.
-fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
+pub(crate) fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
     match (found, wanted) {
         (DataType::Timestamp(found, _), DataType::Timestamp(wanted, _)) => found == wanted,
         (DataType::List(found), DataType::List(wanted)) => {

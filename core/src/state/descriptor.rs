@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::codec;
 use super::store::{Key, KeyedStore};
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 macro_rules! descriptor {
     ($(#[$doc:meta])* $name:ident<$($p:ident),*>) => {
@@ -69,7 +69,20 @@ pub(crate) struct Handle {
 impl Handle {
     fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>> {
         let store = self.store.borrow();
-        store.get(self.name, key).map(|bytes| codec::decode(self.version, bytes)).transpose()
+        let value = store.get(self.name, key).map(|bytes| codec::decode(self.version, bytes));
+        value.transpose().map_err(|error| self.named(&error))
+    }
+
+    /// Says of which state the codec, which knows of none, could not read a value.
+    fn named(&self, error: &Error) -> Error {
+        let name = self.name;
+        if error.kind() == ErrorKind::Corrupt {
+            return Error::corrupt(format!(
+                "a value of state `{name}` is damaged, or was stored as another type: then raise its descriptor's version and \
+                 read the old one first"
+            ));
+        }
+        Error::new(error.kind(), format!("state `{name}`: {error}"))
     }
 
     fn put<T: Serialize + ?Sized>(&self, key: &Key, value: &T) -> Result<()> {
@@ -190,7 +203,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
 
     fn state<T>(
         store: &Rc<RefCell<KeyedStore>>,
@@ -215,12 +227,26 @@ mod tests {
         after.borrow_mut().restore(blobs).unwrap();
         let (old, new) = (state(&after, &old), state(&after, &new));
 
-        assert_eq!(new.get(&first).unwrap_err().kind(), ErrorKind::IncompatibleState);
+        let error = new.get(&first).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::IncompatibleState);
+        assert!(error.to_string().contains("state `seen`"), "{error}");
         let value = old.get(&first).unwrap().unwrap();
         new.put(&first, value.to_string()).unwrap();
         assert_eq!(new.get(&first).unwrap().as_deref(), Some("7"));
         assert_eq!(old.get(&first).unwrap_err().kind(), ErrorKind::IncompatibleState);
         new.clear(&second);
         assert!(new.get(&second).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_type_that_was_changed_without_the_version_is_told_with_the_state_and_what_to_do() {
+        let key = Key::new(&[1], 16);
+        let store = Rc::new(RefCell::new(KeyedStore::default()));
+        state(&store, &ValueStateDescriptor::<i64>::new("last_bpm")).put(&key, 7).unwrap();
+        let retyped = ValueStateDescriptor::<(i64, String)>::new("last_bpm");
+        let error = state(&store, &retyped).get(&key).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let says = "state `last_bpm` is damaged, or was stored as another type";
+        assert!(error.to_string().contains(says), "{error}");
     }
 }

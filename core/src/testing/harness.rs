@@ -7,14 +7,16 @@ use arrow_schema::SchemaRef;
 
 use crate::element::Watermark;
 use crate::key::{KeyGroupRange, hash_keys, key_group_of, subtask_of};
-use crate::operator::{Collector, Context, OpenContext, Operator, SharedFactory};
+use crate::operator::{Collector, Context, OpenContext, Operator, Promised, SharedFactory};
 use crate::{Error, OperatorUid, Result, SubtaskIndex};
 
 const MAX_PARALLELISM: u16 = 128;
 
-/// One operator at some parallelism; rows are routed by key as the runtime would.
+/// One operator at some parallelism; rows are routed by key as the runtime would, and what comes out is held against what was
+/// promised as there.
 pub struct OperatorHarness {
     factory: SharedFactory,
+    promised: Promised,
     input: SchemaRef,
     keys: Vec<&'static str>,
     instances: Vec<(OpenContext, Box<dyn Operator>)>,
@@ -37,6 +39,7 @@ impl OperatorHarness {
         parallelism: u32,
     ) -> Result<Self> {
         let mut harness = Self {
+            promised: Promised::of(&*factory, &input)?,
             factory,
             input,
             keys: keys.into_iter().collect(),
@@ -85,7 +88,7 @@ impl OperatorHarness {
             if part.num_rows() > 0 {
                 let mut out = Collector::default();
                 operator.process(part, &Context { watermark: self.watermark, open }, &mut out)?;
-                self.emitted.extend(out.take());
+                take(&self.promised, &mut out, &mut self.emitted)?;
             }
         }
         Ok(())
@@ -97,7 +100,7 @@ impl OperatorHarness {
         for (open, operator) in &mut self.instances {
             let mut out = Collector::default();
             operator.on_watermark(watermark, &Context { watermark, open }, &mut out)?;
-            self.emitted.extend(out.take());
+            take(&self.promised, &mut out, &mut self.emitted)?;
         }
         Ok(())
     }
@@ -113,11 +116,12 @@ impl OperatorHarness {
         for (open, operator) in &mut self.instances {
             let mut out = Collector::default();
             operator.before_barrier(&Context { watermark: self.watermark, open }, &mut out)?;
-            self.emitted.extend(out.take());
+            take(&self.promised, &mut out, &mut self.emitted)?;
             for chunk in operator.snapshot()? {
                 blobs.extend(chunk.to_blob()?);
             }
         }
+        self.promised = Promised::of(&*self.factory, &self.input)?;
         self.instances = self.create(parallelism)?;
         for (open, operator) in &mut self.instances {
             let own =
@@ -131,4 +135,17 @@ impl OperatorHarness {
     pub fn take(&mut self) -> Vec<(Option<&'static str>, RecordBatch)> {
         std::mem::take(&mut self.emitted)
     }
+}
+
+/// Takes what was emitted, if it is what was promised.
+fn take(
+    promised: &Promised,
+    out: &mut Collector,
+    emitted: &mut Vec<(Option<&'static str>, RecordBatch)>,
+) -> Result<()> {
+    for (tag, batch) in out.take() {
+        promised.check(tag, &batch)?;
+        emitted.push((tag, batch));
+    }
+    Ok(())
 }

@@ -13,6 +13,7 @@ use thalweg_core::{Error, Result};
 use super::function::Function;
 use super::keys::is_key_type;
 use super::{Aggregate, Call};
+use crate::batch::check_event_time;
 
 /// Start of the window, its first µs.
 pub const WINDOW_START: &str = "window_start";
@@ -73,12 +74,7 @@ impl Plan {
     /// The plan for rows as they come from upstream.
     pub(super) fn of_rows(aggregate: &Aggregate, input: &Schema) -> Result<(Self, RowColumns)> {
         let (time_at, time) = find(input, aggregate.event_time.0)?;
-        if !matches!(time.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
-            return Err(Error::graph(format!(
-                "event-time column `{}` must be a timestamp in microseconds",
-                time.name()
-            )));
-        }
+        check_event_time(time)?;
         let start =
             Field::new(WINDOW_START, timestamp(), false).with_metadata(time.metadata().clone());
         let mut columns = vec![time_at];

@@ -40,5 +40,6 @@ fn a_batch_without_a_row_left_is_not_emitted() {
 fn an_answer_for_other_rows_is_an_error() {
     let wrong = Filter::new("wrong", |_| Ok(vec![true].into()));
     let error = Instance::new(&wrong, &numbers().schema()).process(&numbers()).unwrap_err();
+    assert_eq!(error.kind(), thalweg_core::ErrorKind::InvalidGraph);
     assert!(error.to_string().contains("another number of rows"), "{error}");
 }

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use arrow_array::{Int64Array, StringArray};
-use arrow_schema::{DataType, Field};
+use arrow_schema::{DataType, Field, Schema};
+use thalweg_core::ErrorKind;
 use thalweg_core::Sensitivity::{PhiName, PhiPhone};
 use thalweg_core::sensitivity::{mark, sensitivities};
 
@@ -79,7 +80,8 @@ fn a_declassification_needs_a_column_and_a_reason() {
 fn other_columns_than_promised_are_an_error_without_values() {
     let wrong = Map::new("wrong", schema(), Ok);
     let error = Instance::new(&wrong, &people().schema()).process(&people()).unwrap_err();
-    assert!(error.to_string().contains("other columns"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+    assert!(error.to_string().contains("`name` where `letters` belongs"), "{error}");
     let strict = Map::new(
         "strict",
         Arc::new(Schema::new(vec![
@@ -89,5 +91,7 @@ fn other_columns_than_promised_are_an_error_without_values() {
         Ok,
     );
     let error = Instance::new(&strict, &people().schema()).process(&people()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+    assert!(error.to_string().contains("nulls in column `name`"), "{error}");
     assert!(!format!("{error:?}").contains("John"), "{error}");
 }

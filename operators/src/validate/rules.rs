@@ -160,7 +160,7 @@ impl Test {
             Self::Check(check) => {
                 let answer = check(batch)?;
                 if answer.len() != batch.num_rows() {
-                    return Err(Error::internal("a check answered for another number of rows"));
+                    return Err(Error::graph("a check answered for another number of rows"));
                 }
                 Ok(Some(match answer.nulls() {
                     None => answer.values().clone(),

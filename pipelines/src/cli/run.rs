@@ -108,8 +108,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     let wanted = command.dashboard.is_wanted(run.quiet);
     let tap = wanted.then(|| Tap::new(config.time.window));
     let sources = Sources { events: source, commands };
-    let job = input::job(&config, &command.job, sources, storage, tap.as_ref())?;
-    let mut job = run.configure(job, config.runtime.clone());
+    let mut job = input::job(&config, &command.job, sources, storage, tap.as_ref())?;
     let mut served = None;
     if let Some(tap) = &tap {
         let metrics = Arc::default();
@@ -120,7 +119,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
         job = job.metrics(metrics);
     }
     let schedule = Schedule::start(&command.job.data, &config.maintenance, |_| {})?;
-    let result = act.perform(|| run_job(job, &run));
+    let result = act.perform(|| run_job(job, config.runtime.clone(), &run));
     drop(schedule);
     drop(served);
     let fed = demo.map_or(Ok(()), Demo::stop);

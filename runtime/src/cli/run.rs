@@ -11,16 +11,37 @@ use super::progress::{EVERY, Progress};
 use super::signals::Signals;
 use crate::clock::SystemClock;
 use crate::job::{JobBuilder, JobHandle, JobStopper, JobSummary};
+use crate::settings::Settings;
 
 /// How often the job is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Runs until the job ends by itself, `--duration` has passed, or Ctrl-C or SIGTERM asks for a stop with a checkpoint.
-/// A second Ctrl-C ends the process at once: nothing is lost by it, the next run recovers.
+/// Runs `job` by `settings`, before which goes what was given on the command line: until it ends by itself, `--duration` has
+/// passed, or Ctrl-C or SIGTERM asks for a stop with a checkpoint. A second Ctrl-C ends the process at once: nothing is lost
+/// by it, the next run recovers.
+///
+/// ```no_run
+/// use thalweg_runtime::cli::{RunArgs, run_job};
+/// use thalweg_runtime::{JobBuilder, Settings};
+///
+/// #[derive(clap::Parser)]
+/// struct Pipeline {
+///     #[command(flatten)]
+///     run: RunArgs,
+/// }
+///
+/// fn run(job: JobBuilder) -> thalweg_core::Result<()> {
+///     let arguments: Pipeline = clap::Parser::parse();
+///     let summary = run_job(job, Settings::default(), &arguments.run)?;
+///     assert!(summary.attempts > 0);
+///     Ok(())
+/// }
+/// ```
 ///
 /// # Errors
 /// What ended the job.
-pub fn run_job(job: JobBuilder, args: &RunArgs) -> Result<JobSummary> {
+pub fn run_job(job: JobBuilder, settings: Settings, args: &RunArgs) -> Result<JobSummary> {
+    let job = args.configure(job, settings);
     let sources = source_names(job.graph());
     let drain = args.drain;
     let handle = job.start()?;

@@ -185,8 +185,6 @@ impl KeyedOperator for CountWindows {
             let window = window_of(partitions.value(row), positions.value(row));
             let before = open.entries(key)?.get(&window).copied().unwrap_or(0);
             open.insert(key, window, before + 1)?;
-            // The group of a key names it: its rows carry it again.
-            open.insert(key, -1, key_of(partitions.value(row), positions.value(row)))?;
             context.set_timer(key, (window + 1) * WINDOW);
         }
         Ok(())
@@ -200,14 +198,11 @@ impl KeyedOperator for CountWindows {
         out: &mut Collector,
     ) -> Result<()> {
         let (open, window) = (context.map_state(&OPEN), time / WINDOW - 1);
-        let entries = open.entries(key)?;
-        let (Some(rows), Some(name)) = (entries.get(&window), entries.get(&-1)) else {
-            return Ok(());
-        };
+        let Some(rows) = open.entries(key)?.get(&window).copied() else { return Ok(()) };
         open.remove(key, &window)?;
-        let columns =
-            [*name, window, *rows].map(|v| Arc::new(Int64Array::from(vec![v])) as ArrayRef);
-        out.emit(RecordBatch::try_new(Count::schema(), columns.to_vec()).unwrap());
+        let mut columns = context.key_columns(&[key])?;
+        columns.extend([window, rows].map(|v| Arc::new(Int64Array::from(vec![v])) as ArrayRef));
+        out.emit(RecordBatch::try_new(Count::schema(), columns).unwrap());
         Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! The operators of one subtask: rows go from operator to operator by a plain call. What leaves the chain is listed as
 //! effects, in order, for the loop to act on. Nothing here waits.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow_array::RecordBatch;
-use thalweg_core::operator::{Collector, Context, OpenContext, Operator, StateChunk};
+use thalweg_core::operator::{Collector, Context, OpenContext, Operator, Promised, StateChunk};
 use thalweg_core::{Error, OperatorUid, Result, Watermark};
 
 use crate::metrics::NodeMetrics;
@@ -33,6 +34,8 @@ pub(crate) struct ChainNode {
     pub(crate) open: OpenContext,
     /// `None` passes rows through (a source's place in the chain).
     pub(crate) operator: Option<Box<dyn Operator>>,
+    /// What the operator may emit.
+    pub(crate) promised: Promised,
     pub(crate) outputs: Vec<Output>,
     pub(crate) metrics: Arc<NodeMetrics>,
 }
@@ -82,7 +85,7 @@ impl Chain {
         let mut all = Vec::new();
         for node in &mut self.nodes {
             if let Some(operator) = &mut node.operator {
-                let chunks = operator.snapshot().map_err(|e| place(e, &node.open.uid))?;
+                let chunks = placed(&node.open.uid, || operator.snapshot())?;
                 all.push((node.open.clone(), chunks));
             }
         }
@@ -105,7 +108,7 @@ impl Chain {
             let Some(operator) = &mut node.operator else { continue };
             let mut out = Collector::default();
             let context = Context { watermark: *heard, open: &node.open };
-            call(operator.as_mut(), &context, &mut out).map_err(|e| place(e, &node.open.uid))?;
+            placed(&node.open.uid, || call(operator.as_mut(), &context, &mut out))?;
             node.metrics.leave_out(out.take_left_out());
             self.route(index, out.take(), &mut effects)?;
         }
@@ -122,9 +125,7 @@ impl Chain {
             Some(operator) => {
                 let mut out = Collector::default();
                 let context = Context { watermark: *heard, open: &node.open };
-                operator
-                    .process(batch, &context, &mut out)
-                    .map_err(|e| place(e, &node.open.uid))?;
+                placed(&node.open.uid, || operator.process(batch, &context, &mut out))?;
                 node.metrics.leave_out(out.take_left_out());
                 out.take()
             }
@@ -140,6 +141,9 @@ impl Chain {
     ) -> Result<()> {
         for (tag, batch) in emitted {
             let Some(node) = self.nodes.get(index) else { continue };
+            if node.operator.is_some() {
+                placed(&node.open.uid, || node.promised.check(tag, &batch))?;
+            }
             node.metrics.rows_out.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
             let targets: Vec<Target> =
                 node.outputs.iter().filter(|o| o.tag == tag).map(|o| o.target).collect();
@@ -158,19 +162,22 @@ impl Chain {
     }
 }
 
-fn place(error: Error, uid: &OperatorUid) -> Error {
-    error.at(format!("operator `{uid}`"))
+/// What fails in an operator is told with its place. So is a panic, but for its text, which may quote a record.
+fn placed<T>(uid: &OperatorUid, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    let done = catch_unwind(AssertUnwindSafe(call));
+    let done = done.unwrap_or_else(|_| Err(Error::internal("it panicked")));
+    done.map_err(|error| error.at(format!("operator `{uid}`")))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
-    use arrow_array::RecordBatchOptions;
+    use arrow_array::{ArrayRef, Int64Array, RecordBatchOptions};
     use arrow_schema::Schema;
-    use thalweg_core::SubtaskIndex;
     use thalweg_core::key::KeyGroupRange;
     use thalweg_core::operator::LeftOut;
+    use thalweg_core::{ErrorKind, SubtaskIndex};
 
     use super::*;
 
@@ -204,6 +211,34 @@ mod tests {
         ) -> Result<()> {
             out.emit(rows(1));
             Ok(())
+        }
+    }
+
+    /// Passes rows on to the output `tag`, with a column that it has not promised if `wider`.
+    struct Strays {
+        tag: Option<&'static str>,
+        wider: bool,
+    }
+
+    impl Operator for Strays {
+        fn process(
+            &mut self,
+            batch: RecordBatch,
+            _: &Context<'_>,
+            out: &mut Collector,
+        ) -> Result<()> {
+            let more: ArrayRef = Arc::new(Int64Array::from(vec![7; batch.num_rows()]));
+            let wide = RecordBatch::try_from_iter([("more", more)]).unwrap();
+            let batch = if self.wider { wide } else { batch };
+            match self.tag {
+                None => out.emit(batch),
+                Some(tag) => out.side_output(tag, batch),
+            }
+            Ok(())
+        }
+
+        fn snapshot(&mut self) -> Result<Vec<StateChunk>> {
+            panic!("about patient 4711")
         }
     }
 
@@ -248,8 +283,9 @@ mod tests {
             key_groups: KeyGroupRange::of_subtask(0, 1, 128),
             input_schema: Arc::new(Schema::empty()),
         };
+        let promised = Promised::new([(None, Arc::new(Schema::empty()))]);
         let metrics = Arc::default();
-        ChainNode { open, operator: Some(Box::new(operator)), outputs, metrics }
+        ChainNode { open, operator: Some(Box::new(operator)), promised, outputs, metrics }
     }
 
     #[test]
@@ -278,6 +314,28 @@ mod tests {
         }
         let expected = [("row", 7), ("time", 7), ("row", 7), ("time", 9), ("row", 9)];
         assert_eq!(*heard.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn rows_that_were_not_promised_end_the_job_with_the_operator_and_the_column_or_output_named() {
+        for (tag, wider, says) in [(None, true, "`more`"), (Some("late"), false, "`late`")] {
+            let strays = node(Strays { tag, wider }, Vec::new());
+            let mut chain = Chain::new(vec![strays], Watermark::MIN);
+            let error = chain.process(rows(1)).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+            assert_eq!(error.place(), Some("operator `operator`"));
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        let promised = node(Strays { tag: None, wider: false }, Vec::new());
+        Chain::new(vec![promised], Watermark::MIN).process(rows(1)).unwrap();
+    }
+
+    #[test]
+    fn a_panic_is_told_with_the_operator_and_without_its_text() {
+        let strays = node(Strays { tag: None, wider: false }, Vec::new());
+        let error = Chain::new(vec![strays], Watermark::MIN).snapshot().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert_eq!(format!("{error:?}"), "Internal: operator `operator`: it panicked");
     }
 
     #[test]

@@ -18,9 +18,15 @@ fn refused(aggregate: &Aggregate, expected: &str) {
 #[test]
 fn an_aggregate_that_cannot_be_is_refused_with_the_column_named() {
     const NOWHERE: Column<Float64> = Column::nullable("nowhere");
+    const OPENED: Column<Timestamp> = Column::nullable("opened");
     let second = Duration::from_secs(1);
     refused(&Aggregate::tumbling(NOWHERE, second).count("n"), "`nowhere`");
     refused(&Aggregate::tumbling(VALUE, second).count("n"), "`value` must be a timestamp");
+    let input = Arc::new(Schema::new(vec![OPENED.field()]));
+    let opened = Aggregate::tumbling(OPENED, second).count("n");
+    let error = opened.partial().output_schema(&input).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+    assert!(error.to_string().contains("`opened` may be null"), "{error}");
     refused(&Aggregate::tumbling(TIME, Duration::ZERO).count("n"), "size of a tumbling window");
     refused(&tumbling(10).by(NOWHERE), "`nowhere`");
     refused(&tumbling(10).by(VALUE), "`value` of type Float64 cannot be a key");

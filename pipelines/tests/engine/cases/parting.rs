@@ -137,6 +137,6 @@ fn an_attempt_whose_operators_cannot_be_made_leaves_no_reader_behind() {
     let storage = Arc::clone(&world.storage);
     let job = JobBuilder::new(env.build().unwrap(), storage as _, Arc::clone(&world.key));
     let told = run(job.settings(Settings { restart_attempts: 0, ..settings() })).unwrap_err();
-    assert!(told.to_string().contains("it is broken"), "{told}");
+    assert!(told.to_string().contains("operator `broken`: it is broken"), "{told}");
     assert_eq!(readers.load(Ordering::SeqCst), 0, "readers that are still there");
 }

@@ -184,6 +184,21 @@ fn windows_and_alerts_that_would_wait_for_ever_do_not_build() {
 }
 
 #[test]
+fn a_mark_that_comes_from_another_column_is_told_with_that_column() {
+    let marked = problems(|env, store| {
+        env.source::<Reading>("readings", source())
+            .transform::<Reading>(
+                "map",
+                Map::with_schema("same", |input| Ok(Arc::clone(input)), Ok),
+            )
+            .sink("all", store.sink("all").cleared_for(Clearance::none()));
+    });
+    let from = |column: &str| marked.iter().find(|told| told.contains(column)).unwrap();
+    assert!(from("`bpm` (phi.date)").contains("by map -> all, inherited from `at`;"), "{marked:?}");
+    assert!(!from("`at` (phi.date)").contains("inherited"), "{marked:?}");
+}
+
+#[test]
 fn the_watermark_of_a_row_goes_only_where_its_time_may_go() {
     let into_the_open = |columns: [&'static str; 2]| {
         problems(|env, store| {
@@ -195,8 +210,8 @@ fn the_watermark_of_a_row_goes_only_where_its_time_may_go() {
     };
     let told = into_the_open(["patient", "row_watermark"]);
     let [told] = told.as_slice() else { panic!("{told:?}") };
-    let says =
-        "column `row_watermark` (phi.date) reaches this sink unmasked by readings -> columns";
+    let says = "column `row_watermark` (phi.date) reaches this sink unmasked by readings -> columns -> all, \
+                inherited from `at`;";
     assert!(told.contains(says), "{told}");
     assert!(into_the_open(["patient", "bpm"]).is_empty());
 }

@@ -11,7 +11,7 @@ use thalweg_core::connector::source::{SourceReader, Split};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::graph::Partitioning;
 use thalweg_core::key::KeyGroupRange;
-use thalweg_core::operator::OpenContext;
+use thalweg_core::operator::{OpenContext, Promised};
 use thalweg_core::record::Micros;
 use thalweg_core::watermark::WatermarkStrategy;
 use thalweg_core::{Attempt, Record, SubtaskIndex};
@@ -105,6 +105,7 @@ fn start(script: &Script) -> (mpsc::Sender<Order>, Receiver) {
             input_schema: Row::schema(),
         },
         operator: None,
+        promised: Promised::default(),
         outputs: vec![Output { tag: None, target: Target::Edge(0) }],
         metrics: Arc::default(),
     };
