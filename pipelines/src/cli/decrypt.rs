@@ -17,7 +17,8 @@ use crate::healthcare::decrypt::{
 use crate::healthcare::keys;
 use crate::healthcare::serve::files;
 
-/// Messages go to standard output, made visible where that is a terminal; the audit log, and a line on standard error, tell which and how many.
+/// Messages go to standard output, made visible where that is a terminal; the audit log, and a line on standard error, tell
+/// which and how many.
 pub(super) fn execute(args: &DecryptArgs) -> Result<()> {
     let (key, _) = keys::load(&args.data_dir, args.key_file.as_deref())?;
     let reader = DeltaReader::at(&args.data_dir, &Access::from_environment())?;

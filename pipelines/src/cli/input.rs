@@ -136,8 +136,8 @@ pub(super) fn check(path: &Path) -> Result<()> {
     }
 }
 
-/// Events of a file. Lines that the settings allow are read whole, and so are others that are not much longer: the first bytes
-/// of a good event are no event, and bronze has each message as it was sent.
+/// Events of a file. Lines that the settings allow are read whole, since the first bytes of a good event are no event; and so
+/// are those up to [`MAX_LINE`] that are only for bronze, which has messages as they were sent.
 pub(super) fn file(
     path: &Path,
     format: HealthcareFormat,
