@@ -70,8 +70,22 @@ fn encoded_bytes(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::schema;
     use super::*;
-    use arrow_array::StringArray;
+    use arrow_array::{Date32Array, StringArray};
+
+    /// A table from before the years were looked at must be maintained all the same.
+    #[test]
+    fn rows_of_the_year_0_are_not_appended_but_can_move_to_another_file() {
+        let days = Date32Array::from(vec![-719_163]);
+        let batch = RecordBatch::try_from_iter([("day", Arc::new(days) as _)]).unwrap();
+        let file = schema::file_schema("t", &batch.schema()).unwrap();
+        let moved = schema::conform("t", &batch, &file).unwrap();
+        let error = check_years("t", &moved).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRecord, "{error}");
+    }
 
     #[test]
     fn a_text_whose_folder_would_have_too_long_a_name_makes_none() {
