@@ -1,7 +1,10 @@
-//! The calendar that Arrow, its JSON and all of Delta's crates share. It has a first and a last day: what lies beyond is
-//! written by none of them, and a row that has it would be tried again for ever.
+//! Days and times that can be told, and to whom.
+//!
+//! Arrow, its JSON and all of Delta's crates share a calendar that has a first and a last day: what lies beyond is written by
+//! none of them, and a row that has it would be tried again for ever. Others read less of it: a year that has not four digits
+//! is written with a sign in front, which no reader of tables or topics expects, and some know no year 0.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -10,48 +13,62 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_schema::{DataType, TimeUnit};
 
-/// From 1 January -262143 to 31 December 262142.
-const DAYS: RangeInclusive<i64> = -96_465_292..=95_026_236;
 const DAY_SECONDS: i64 = 86_400;
 
-/// Its times, of which there are so many in a second.
-fn times(per_second: i64) -> Range<i64> {
-    let day = DAY_SECONDS * per_second;
-    *DAYS.start() * day..(*DAYS.end() + 1) * day
+/// Consecutive days, counted from the epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calendar {
+    first: i64,
+    last: i64,
 }
 
-/// Whether the calendar has this time, µs since the epoch.
-pub(crate) fn has_micros(micros: i64) -> bool {
-    times(1_000_000).contains(&micros)
-}
+/// What can be written: from 1 January -262143 to 31 December 262142. It holds for rows that a table has already.
+pub(crate) const WRITABLE: Calendar = Calendar { first: -96_465_292, last: 95_026_236 };
 
-/// Whether a column has, at any depth, a day or a time that the calendar has not. Nanoseconds do not reach that far.
-pub(crate) fn has_impossible_time(column: &dyn Array) -> bool {
-    match column.data_type() {
-        DataType::Date32 => {
-            let mut days = column.as_primitive::<Date32Type>().iter().flatten();
-            days.any(|day| !DAYS.contains(&i64::from(day)))
+/// What everybody can read: the years 1 to 9999. It holds for rows that are new.
+pub(crate) const READABLE: Calendar = Calendar { first: -719_162, last: 2_932_896 };
+
+impl Calendar {
+    /// Its times, of which there are so many in a second.
+    fn times(self, per_second: i64) -> Range<i64> {
+        let day = DAY_SECONDS * per_second;
+        self.first * day..(self.last + 1) * day
+    }
+
+    /// Whether it has this time, µs since the epoch.
+    pub(crate) fn has_micros(self, micros: i64) -> bool {
+        self.times(1_000_000).contains(&micros)
+    }
+
+    /// Whether a column has, at any depth, a day or a time that the calendar has not. Nanoseconds do not reach that far.
+    pub(crate) fn lacks_any_of(self, column: &dyn Array) -> bool {
+        let lacks = |time: i64, per_second: i64| !self.times(per_second).contains(&time);
+        match column.data_type() {
+            DataType::Date32 => {
+                let mut days = column.as_primitive::<Date32Type>().iter().flatten();
+                days.any(|day| !(self.first..=self.last).contains(&i64::from(day)))
+            }
+            DataType::Timestamp(TimeUnit::Second, _) => {
+                any::<TimestampSecondType>(column, |time| lacks(time, 1))
+            }
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                any::<TimestampMillisecondType>(column, |time| lacks(time, 1_000))
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                any::<TimestampMicrosecondType>(column, |time| lacks(time, 1_000_000))
+            }
+            DataType::Struct(_) => {
+                column.as_struct().columns().iter().any(|inner| self.lacks_any_of(inner.as_ref()))
+            }
+            DataType::List(_) => {
+                let list = column.as_list::<i32>();
+                // A part of a batch has the values of the whole.
+                let [first, .., last] = list.value_offsets() else { return false };
+                let values = list.values().slice(*first as usize, (last - first) as usize);
+                self.lacks_any_of(values.as_ref())
+            }
+            _ => false,
         }
-        DataType::Timestamp(TimeUnit::Second, _) => {
-            any::<TimestampSecondType>(column, |time| !times(1).contains(&time))
-        }
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            any::<TimestampMillisecondType>(column, |time| !times(1_000).contains(&time))
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            any::<TimestampMicrosecondType>(column, |time| !has_micros(time))
-        }
-        DataType::Struct(_) => {
-            column.as_struct().columns().iter().any(|inner| has_impossible_time(inner.as_ref()))
-        }
-        DataType::List(_) => {
-            let list = column.as_list::<i32>();
-            // A part of a batch has the values of the whole.
-            let [first, .., last] = list.value_offsets() else { return false };
-            let values = list.values().slice(*first as usize, (last - first) as usize);
-            has_impossible_time(values.as_ref())
-        }
-        _ => false,
     }
 }
 
@@ -79,12 +96,22 @@ mod tests {
     }
 
     #[test]
-    fn the_calendars_last_days_pass_and_those_behind_them_do_not() {
-        let (first, last) = (-96_465_292, 95_026_236);
-        assert!(!has_impossible_time(&days([Some(first), None, Some(0), Some(last)])));
-        for day in [first - 1, last + 1, i32::MIN, i32::MAX] {
-            assert!(has_impossible_time(&days([Some(0), Some(day)])), "{day}");
+    fn a_calendars_last_days_pass_and_those_behind_them_do_not() {
+        for calendar in [WRITABLE, READABLE] {
+            let (first, last) = (calendar.first as i32, calendar.last as i32);
+            assert!(!calendar.lacks_any_of(&days([Some(first), None, Some(0), Some(last)])));
+            for day in [first - 1, last + 1, i32::MIN, i32::MAX] {
+                assert!(calendar.lacks_any_of(&days([Some(0), Some(day)])), "{day}");
+            }
         }
+    }
+
+    #[test]
+    fn everybody_reads_the_years_that_have_four_digits() {
+        let seconds = |text: &str| speedate::DateTime::parse_str(text).unwrap().timestamp_tz();
+        let Range { start, end } = READABLE.times(1);
+        assert_eq!(start, seconds("0001-01-01T00:00:00Z"));
+        assert_eq!(end - 1, seconds("9999-12-31T23:59:59Z"));
     }
 
     #[test]
@@ -97,22 +124,23 @@ mod tests {
                 TimeUnit::Nanosecond => Arc::new(TimestampNanosecondArray::from(vec![0, time])),
             }
         };
+        let calendar = READABLE;
         for (unit, per_second) in [
             (TimeUnit::Second, 1),
             (TimeUnit::Millisecond, 1_000),
             (TimeUnit::Microsecond, 1_000_000),
         ] {
-            let Range { start, end } = times(per_second);
+            let Range { start, end } = calendar.times(per_second);
             for time in [start, end - 1] {
-                assert!(!has_impossible_time(&column(unit, time)), "{unit:?} {time}");
+                assert!(!calendar.lacks_any_of(&column(unit, time)), "{unit:?} {time}");
             }
             for time in [i64::MIN, start - 1, end, i64::MAX] {
-                assert!(has_impossible_time(&column(unit, time)), "{unit:?} {time}");
+                assert!(calendar.lacks_any_of(&column(unit, time)), "{unit:?} {time}");
             }
         }
-        assert!(!has_impossible_time(&column(TimeUnit::Nanosecond, i64::MAX)));
+        assert!(!calendar.lacks_any_of(&column(TimeUnit::Nanosecond, i64::MAX)));
         let nothing: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![None, Some(0)]));
-        assert!(!has_impossible_time(&nothing));
+        assert!(!calendar.lacks_any_of(&nothing));
     }
 
     #[test]
@@ -120,17 +148,17 @@ mod tests {
         let field = Arc::new(Field::new("day", DataType::Date32, true));
         let inner = days([Some(0), Some(i32::MAX)]);
         let pair = StructArray::from(vec![(field, inner)]);
-        assert!(has_impossible_time(&pair));
-        assert!(!has_impossible_time(&pair.slice(0, 1)));
+        assert!(READABLE.lacks_any_of(&pair));
+        assert!(!READABLE.lacks_any_of(&pair.slice(0, 1)));
         let numbers = [Some([Some(0)]), Some([Some(i32::MAX)]), Some([Some(1)])];
         let numbers = ListArray::from_iter_primitive::<Int32Type, _, _>(numbers);
         let (_, offsets, values, nulls) = numbers.into_parts();
         let element = Arc::new(Field::new("element", DataType::Date32, true));
         let values = days(values.as_primitive::<Int32Type>().iter());
         let lists: ArrayRef = Arc::new(ListArray::new(element, offsets, values, nulls));
-        assert!(has_impossible_time(&lists));
-        assert!(!has_impossible_time(lists.slice(0, 1).as_ref()));
-        assert!(!has_impossible_time(lists.slice(2, 1).as_ref()));
-        assert!(!has_impossible_time(lists.slice(0, 0).as_ref()));
+        assert!(READABLE.lacks_any_of(&lists));
+        assert!(!READABLE.lacks_any_of(lists.slice(0, 1).as_ref()));
+        assert!(!READABLE.lacks_any_of(lists.slice(2, 1).as_ref()));
+        assert!(!READABLE.lacks_any_of(lists.slice(0, 0).as_ref()));
     }
 }

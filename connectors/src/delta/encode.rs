@@ -67,6 +67,14 @@ impl Recipe {
         let partition_by = partition_by.to_vec();
         Ok(Self { table, shown, storage, data, columns, partition_by, config })
     }
+
+    /// The batch as its files have it. For rows that the table has already this is all: whatever years they are of, they must
+    /// be able to move to another file.
+    pub(super) fn fit(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let batch = schema::conform(&self.table, batch, &self.columns)?;
+        values::check_folders(&self.table, &batch, &self.partition_by)?;
+        Ok(batch)
+    }
 }
 
 impl Stager for Recipe {
@@ -75,8 +83,8 @@ impl Stager for Recipe {
     }
 
     fn conform(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let batch = schema::conform(&self.table, &batch, &self.columns)?;
-        values::check_folders(&self.table, &batch, &self.partition_by)?;
+        let batch = self.fit(&batch)?;
+        values::check_years(&self.table, &batch)?;
         Ok(batch)
     }
 

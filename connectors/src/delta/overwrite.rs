@@ -216,7 +216,7 @@ async fn write(
     let mut files = recipe.begin(CheckpointId(0));
     for batch in rows {
         let batch = align::align(table, batch, columns)?;
-        files.write(&recipe.conform(batch)?).await?;
+        files.write(&recipe.fit(&batch)?).await?;
     }
     let staged = files.close().await?;
     let add = |item| {

@@ -15,7 +15,7 @@ use thalweg_core::sensitivity::sensitivities;
 use thalweg_core::{Error, Result};
 
 use super::values;
-use crate::calendar;
+use crate::calendar::WRITABLE;
 
 /// Delta's name for a list's inner field.
 const ELEMENT: &str = "element";
@@ -131,7 +131,7 @@ pub(super) fn fit(table: &str, column: &ArrayRef, field: &Field) -> Result<Array
         return Err(values::unfit(table, name, "must not be null"));
     }
     // The log's statistics would be asked for its name: some panic, others fail for ever.
-    if calendar::has_impossible_time(column.as_ref()) {
+    if WRITABLE.lacks_any_of(column.as_ref()) {
         return Err(values::unfit(table, name, "has a day or a time that no calendar has"));
     }
     relabel(column, field.data_type()).ok_or_else(|| {

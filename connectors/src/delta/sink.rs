@@ -38,7 +38,7 @@ const BUFFER_BYTES: usize = 64 << 20;
 /// **Time** Rows become visible once per checkpoint, after its manifest was written.
 /// **Errors** [`Sink::target`] refuses columns that Delta cannot hold as they are. A row with a value that its table's log
 /// cannot tell ends the job as [`thalweg_core::ErrorKind::InvalidRecord`]: a null where none may be, a day or a time outside of
-/// the years -262143 to 262142, and in a column that makes folders ([`DeltaSink::partition_by`]) an empty text,
+/// the years 1 to 9999, and in a column that makes folders ([`DeltaSink::partition_by`]) an empty text,
 /// `__HIVE_DEFAULT_PARTITION__`, or one whose folder, `column=text` with most signs as three bytes, has a name of more than 255.
 ///
 /// ```

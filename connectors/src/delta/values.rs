@@ -8,6 +8,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use thalweg_core::{Error, ErrorKind, Result};
 
+use crate::calendar::READABLE;
+
 /// The folder of the rows that have no value.
 const FOLDER_OF_NULLS: &str = "__HIVE_DEFAULT_PARTITION__";
 
@@ -17,6 +19,17 @@ const LONGEST_FOLDER: usize = 255;
 /// A record that cannot be stored. Its value is not told.
 pub(super) fn unfit(table: &str, column: &str, why: &str) -> Error {
     Error::new(ErrorKind::InvalidRecord, format!("column `{column}` of table `{table}` {why}"))
+}
+
+/// Refuses rows with a day or a time that not everybody could read.
+pub(super) fn check_years(table: &str, batch: &RecordBatch) -> Result<()> {
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        if READABLE.lacks_any_of(column.as_ref()) {
+            let why = "has a day or a time outside of the years 1 to 9999";
+            return Err(unfit(table, field.name(), why));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses rows that a reader would find under another value of a column that makes folders, or that have no folder.
@@ -57,8 +70,22 @@ fn encoded_bytes(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::schema;
     use super::*;
-    use arrow_array::StringArray;
+    use arrow_array::{Date32Array, StringArray};
+
+    /// A table from before the years were looked at must be maintained all the same.
+    #[test]
+    fn rows_of_the_year_0_are_not_appended_but_can_move_to_another_file() {
+        let days = Date32Array::from(vec![-719_163]);
+        let batch = RecordBatch::try_from_iter([("day", Arc::new(days) as _)]).unwrap();
+        let file = schema::file_schema("t", &batch.schema()).unwrap();
+        let moved = schema::conform("t", &batch, &file).unwrap();
+        let error = check_years("t", &moved).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRecord, "{error}");
+    }
 
     #[test]
     fn a_text_whose_folder_would_have_too_long_a_name_makes_none() {

@@ -10,6 +10,8 @@ use thalweg_core::connector::source::Split;
 use thalweg_core::error::io as io_error;
 use thalweg_core::{Error, Result};
 
+use super::seals;
+
 /// Bytes at the beginning that identify the file.
 const HEAD: u64 = 64 << 10;
 /// Bytes before a position that must not have changed.
@@ -17,8 +19,6 @@ const BEFORE: u64 = 4 << 10;
 
 /// Property of a split: the file's length when the job began.
 pub(super) const LENGTH: &str = "length";
-/// Property of a split: hash of the bytes before the position.
-const BEFORE_HASH: &str = "before";
 const NAME: &str = "file";
 const HEAD_HASH: &str = "head";
 
@@ -145,7 +145,7 @@ impl Input {
             )));
         }
         for split in splits {
-            let Some(before) = split.properties.get(BEFORE_HASH) else { continue };
+            let Some(before) = split.properties.get(seals::HASH) else { continue };
             let now = hash_before(&mut file, split).map_err(|e| self.broken(e, old_length))?;
             if *before != now {
                 return Err(Error::incompatible(format!(
@@ -157,12 +157,10 @@ impl Input {
         Ok(())
     }
 
-    /// Stores the hash of the bytes before the split's position.
-    pub(super) fn seal(&self, split: &mut Split) -> Result<()> {
+    /// Hash of the bytes before the split's position, as the file has them now.
+    pub(super) fn hash_before(&self, split: &Split) -> Result<String> {
         let (mut file, length) = self.open()?;
-        let before = hash_before(&mut file, split).map_err(|e| self.broken(e, length))?;
-        split.properties.insert(BEFORE_HASH.to_owned(), before);
-        Ok(())
+        hash_before(&mut file, split).map_err(|e| self.broken(e, length))
     }
 }
 

@@ -8,6 +8,7 @@
 mod identity;
 mod lines;
 mod reader;
+mod seals;
 mod source;
 
 pub use source::{JsonLinesSource, MAX_LINE, SPLIT_BYTES};

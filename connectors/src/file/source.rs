@@ -11,6 +11,7 @@ use thalweg_core::{Error, Result};
 
 use super::identity::{Input, LENGTH};
 use super::reader::FileReader;
+use super::seals::Seals;
 use crate::provenance::source_schema;
 
 /// Bytes in a split.
@@ -72,6 +73,7 @@ pub struct JsonLinesSource {
     max_line: usize,
     /// The length that [`Source::identity`] saw, so that the splits end where the identity says.
     length: Mutex<Option<u64>>,
+    seals: Seals,
 }
 
 impl JsonLinesSource {
@@ -83,6 +85,7 @@ impl JsonLinesSource {
             split_bytes: SPLIT_BYTES,
             max_line: MAX_LINE,
             length: Mutex::new(None),
+            seals: Seals::default(),
         }
     }
 
@@ -143,11 +146,12 @@ impl Source for JsonLinesSource {
     }
 
     fn verify(&self, identity: &BTreeMap<String, String>, restored: &[Split]) -> Result<()> {
+        self.seals.forget();
         self.input.verify(identity, restored)
     }
 
     fn seal_position(&self, split: &mut Split) -> Result<()> {
-        self.input.seal(split)
+        self.seals.seal(&self.input, split)
     }
 
     fn reader(&self) -> Result<Box<dyn SourceReader>> {

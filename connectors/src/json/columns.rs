@@ -8,11 +8,9 @@ use arrow_array::builder::{
     TimestampMicrosecondBuilder,
 };
 use arrow_schema::DataType;
-use speedate::{DateTime, MicrosecondsPrecisionOverflowBehavior, TimeConfig};
-use thalweg_core::time::{EventTime, MICROS_PER_SECOND};
 
-use super::is_event_time;
 use super::object::Value;
+use super::{is_event_time, parse_time};
 
 #[derive(Debug)]
 pub(super) enum ColumnBuilder {
@@ -55,7 +53,7 @@ impl ColumnBuilder {
             (Self::Utf8(column), Value::Text(text)) => column.append_value(text),
             (Self::Boolean(column), Value::Bool(is)) => column.append_value(*is),
             (Self::EventTime(column), Value::Text(text)) => {
-                let time = parse(text);
+                let time = parse_time(text);
                 column.append_option(time);
                 return time.is_some();
             }
@@ -89,14 +87,4 @@ impl ColumnBuilder {
             Self::EventTime(column) => Arc::new(column.finish()),
         }
     }
-}
-
-/// The instant that ISO 8601 text names, UTC unless it says otherwise; what is finer than a microsecond is cut off.
-fn parse(text: &str) -> Option<EventTime> {
-    let config = TimeConfig {
-        microseconds_precision_overflow_behavior: MicrosecondsPrecisionOverflowBehavior::Truncate,
-        unix_timestamp_offset: None,
-    };
-    let time = DateTime::parse_bytes_rfc3339_with_config(text.as_bytes(), &config).ok()?;
-    Some(time.timestamp_tz() * MICROS_PER_SECOND + EventTime::from(time.time.microsecond))
 }

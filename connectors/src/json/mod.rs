@@ -7,6 +7,7 @@ mod columns;
 mod object;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use thalweg_core::{Error, Result};
 use crate::provenance::PROVENANCE;
 use columns::ColumnBuilder;
 use object::{Known, Names};
+pub use time::parse_time;
 
 /// The column, if a record has it, that says what could not be decoded.
 pub const DECODE_ERRORS: &str = "decode_errors";
@@ -36,8 +38,8 @@ pub const EMPTY: &str = "message.empty";
 /// **Shape**: the record's columns without those of the provenance, which sources add themselves. Every column must be
 /// optional, since a message may lack it; what is required is for a validating operator to say. Text, integers,
 /// floating point and booleans come from JSON values of that kind, an integer also fills a floating-point column;
-/// [`thalweg_core::record::Micros`] come from ISO 8601 text, UTC unless it says otherwise. Absent is null. Of a field
-/// that occurs twice the last one counts; fields that are not in the record are passed over.
+/// [`thalweg_core::record::Micros`] come from ISO 8601 text, as [`parse_time`] reads it. Absent is null. Of a field that
+/// occurs twice the last one counts; fields that are not in the record are passed over.
 ///
 /// **Errors**: a column [`DECODE_ERRORS`] (`Option<Vec<String>>`) gets `NAME.type` for a field of another kind and
 /// [`MALFORMED`], [`NOT_OBJECT`] or [`EMPTY`] for a message that cannot be read, whose row is null; without that column

@@ -190,7 +190,9 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
-        Ok(Value::Float(value))
+        // The parser makes one of `-0`, too, which is an integer.
+        let is_negative_zero = value.to_bits() == (-0.0_f64).to_bits();
+        Ok(if is_negative_zero { Value::Int(0) } else { Value::Float(value) })
     }
 
     fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Value<'de>, E> {

@@ -77,6 +77,29 @@ fn a_field_of_a_wrong_type_spoils_itself_only() {
 }
 
 #[test]
+fn a_zero_with_a_sign_is_an_integer() {
+    let columns = decode(&[br#"{"id":-0,"small":-0,"ratio":-0}"#, br#"{"id":0.0,"small":-0.5}"#]);
+    assert_eq!(codes(&columns, 0), [""; 0]);
+    assert_eq!(columns[0].as_primitive::<Int64Type>().value(0), 0);
+    assert_eq!(columns[4].as_primitive::<Int32Type>().value(0), 0);
+    assert!(columns[3].as_primitive::<Float64Type>().value(0).is_sign_negative());
+    assert_eq!(codes(&columns, 1), ["id.type", "small.type"]);
+}
+
+#[test]
+fn a_time_of_another_year_than_1_to_9999_is_of_a_wrong_type() {
+    let columns = decode(&[
+        br#"{"time":"9999-12-31T23:59:59-01:00"}"#,
+        br#"{"time":"0000-01-01T00:00:00+01:00"}"#,
+        br#"{"time":"0001-01-01T00:00:00Z"}"#,
+    ]);
+    assert_eq!(codes(&columns, 0), ["time.type"]);
+    assert_eq!(codes(&columns, 1), ["time.type"]);
+    assert_eq!(codes(&columns, 2), [""; 0]);
+    assert_eq!(columns[2].null_count(), 2);
+}
+
+#[test]
 fn a_message_that_cannot_be_read_is_a_row_of_nulls_and_leaves_its_neighbours_alone() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let nested = format!("{{\"id\":3,\"text\":{deep}}}");

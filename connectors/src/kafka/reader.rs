@@ -23,7 +23,7 @@ use super::source::partition_of;
 use super::stall::Stall;
 use super::topic::TopicClient;
 use super::trouble::Health;
-use crate::calendar;
+use crate::calendar::READABLE;
 use crate::clock::{instant, now_micros};
 use crate::provenance::MessageBatcher;
 
@@ -305,11 +305,11 @@ impl KafkaReader {
     }
 }
 
-/// The broker's time in µs, whoever set it. A producer may set any number: one that is no time of the calendar could not be
+/// The broker's time in µs, whoever set it. A producer may set any number: one that is of no year from 1 to 9999 could not be
 /// stored, and counts as none.
 fn micros(timestamp: Timestamp) -> Option<i64> {
     let micros = timestamp.to_millis()?.checked_mul(1_000)?;
-    calendar::has_micros(micros).then_some(micros)
+    READABLE.has_micros(micros).then_some(micros)
 }
 
 #[cfg(test)]
@@ -321,8 +321,8 @@ mod tests {
         assert_eq!(micros(Timestamp::NotAvailable), None);
         assert_eq!(micros(Timestamp::CreateTime(1_500)), Some(1_500_000));
         assert_eq!(micros(Timestamp::LogAppendTime(-1_500)), Some(-1_500_000));
-        // The last millisecond of the calendar, and those that are too many as microseconds.
-        let last = 8_210_266_876_799_999;
+        // The last millisecond of the year 9999, and those that are too many as microseconds.
+        let last = 253_402_300_799_999;
         assert_eq!(micros(Timestamp::CreateTime(last)), Some(last * 1_000));
         for beyond in [last + 1, i64::MAX / 1_000, i64::MAX, i64::MIN] {
             assert_eq!(micros(Timestamp::CreateTime(beyond)), None, "{beyond}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use thalweg_connectors::file::JsonLinesSource;
-use thalweg_core::connector::source::Source;
+use thalweg_core::connector::source::{Source, Split};
 use thalweg_core::testing::NoColumns;
 use thalweg_core::{Error, ErrorKind};
 
@@ -66,6 +66,41 @@ fn every_change_is_refused_with_its_cause_and_the_way_out() {
             "{text}"
         );
     }
+}
+
+/// Not for what the file has there later, and without a look at it.
+#[test]
+fn a_position_is_sealed_once() {
+    let mut text = b"{\"a\":1}\n".repeat(30_000);
+    let (_folder, path) = folder_with("x.jsonl", &text);
+    let first = source(&path);
+    let identity = first.identity().unwrap();
+    let start = first.start_splits().unwrap();
+    // As a reader tells it, which knows of no hash.
+    let at = |position| Split { position, ..start[2].clone() };
+    let sealed = |source: &JsonLinesSource, mut split: Split| {
+        source.seal_position(&mut split).unwrap();
+        split
+    };
+    let stored = sealed(&first, at(120_000));
+    text[119_997] = b'2';
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(sealed(&first, at(120_000)), stored);
+    let restarted = source(&path);
+    assert_eq!(sealed(&restarted, stored.clone()), stored);
+    let error = restarted.verify(&identity, std::slice::from_ref(&stored)).unwrap_err();
+    assert!(error.to_string().contains("has changed since it was read"), "{error}");
+    // What has moved is sealed where it stands, and so is what an older release has stored without a position.
+    let moved = sealed(&first, Split { position: 120_008, ..stored.clone() });
+    assert_ne!(moved.properties["before"], stored.properties["before"]);
+    first.verify(&identity, &[moved]).unwrap();
+    let mut older = stored.clone();
+    older.properties.remove("before_at").unwrap();
+    let again = sealed(&restarted, older);
+    assert_ne!(again.properties["before"], stored.properties["before"]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(sealed(&restarted, stored.clone()), stored);
+    assert_eq!(sealed(&restarted, at(120_000)), again);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::MasterKey;
-use crate::durable::{TEMPORARY_PREFIX, create_folders, sync_folder};
+use crate::durable::{TEMPORARY_PREFIX, create_folders, folder_of, sync_folder};
 use crate::error::io as io_error;
 use crate::{Error, Result};
 
@@ -72,11 +72,38 @@ impl MasterKey {
             Err(error) => return Err(io_error(format!("read key file {}", path.display()), error)),
             Ok(file) => file,
         };
+        #[cfg(unix)]
+        remove_other_names(&file, path);
         let text = read(file, path)?;
         let key = Self::from_base64(&text)
             .map_err(|e| Error::config(format!("key file {}: {e}", path.display())))?;
         Ok(Some((key, KeyOrigin::File)))
     }
+}
+
+/// What a process that died behind its link has left ([`write_new`]): who deletes the key deletes all of it.
+#[cfg(unix)]
+fn remove_other_names(file: &File, path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(key) = file.metadata() else { return };
+    if key.nlink() < 2 {
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(folder_of(path)) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_temporary = name.to_string_lossy().starts_with(&temporary_prefix())
+            && Some(name.as_os_str()) != path.file_name();
+        let is_key =
+            |other: std::fs::Metadata| (other.dev(), other.ino()) == (key.dev(), key.ino());
+        if is_temporary && entry.metadata().is_ok_and(is_key) {
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
+}
+
+fn temporary_prefix() -> String {
+    format!("{TEMPORARY_PREFIX}key-")
 }
 
 fn missing(path: &Path) -> Error {
@@ -118,13 +145,10 @@ fn others_may_read(_metadata: &std::fs::Metadata) -> bool {
 
 /// As [`crate::durable::create_new`], but with a mode that shuts others out from the first byte on.
 fn write_new(path: &Path, key: &MasterKey) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     create_folders(folder)?;
-    let temporary =
-        folder.join(format!("{TEMPORARY_PREFIX}key-{}-{}", std::process::id(), key.key_id()));
+    let name = format!("{}{}-{}", temporary_prefix(), std::process::id(), key.key_id());
+    let temporary = folder.join(name);
     let result = write_private(&temporary, key)
         .and_then(|()| std::fs::hard_link(&temporary, path))
         .and_then(|()| sync_folder(folder));
@@ -165,6 +189,23 @@ mod tests {
         assert_eq!(made.key_id(), found.key_id());
         let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(names, 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_name_that_a_crash_has_left_of_the_key_is_removed_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let (made, _) = MasterKey::load_or_create(None, &path).unwrap();
+        let [left, others, copy] =
+            [".tmp-key-1-a", ".tmp-key-2-b", "copy"].map(|name| folder.path().join(name));
+        fs::hard_link(&path, &left).unwrap();
+        fs::hard_link(&path, &copy).unwrap();
+        // That of a process which is about to link it.
+        fs::write(&others, VALUE).unwrap();
+        let (found, _) = MasterKey::load(None, &path).unwrap();
+        assert_eq!(found.key_id(), made.key_id());
+        assert!(!left.exists());
+        assert!(path.exists() && others.exists() && copy.exists());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn execute(
     mirror.apply(&mut config.mirror);
     let storage = job.checkpoints()?;
     // The sources are not opened by these commands: any will do.
-    let events = input::file(Path::new("unused"), input::format(&config));
+    let events = input::file(Path::new("unused"), input::format(&config), &config);
     let sources = Sources { events, commands: input::unread_commands(&config)? };
     let newest = Manifests(readable.as_ref()).newest()?;
     let act = Act::new(deed(command, newest.as_ref()), &job.data.data_dir, audit_log)?;

@@ -1,5 +1,6 @@
 //! `healthcare decrypt`.
 
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch};
@@ -11,12 +12,13 @@ use thalweg_serving::audit::Action;
 
 use super::audit::Deed;
 use crate::healthcare::decrypt::{
-    DecryptArgs, Opening, Position, SealedRow, SealedRows, Wanted, decrypt,
+    DecryptArgs, Opening, Position, SealedRow, SealedRows, Visible, Wanted, decrypt,
 };
 use crate::healthcare::keys;
 use crate::healthcare::serve::files;
 
-/// Messages go to standard output; the audit log, and a line on standard error, tell which and how many.
+/// Messages go to standard output, made visible where that is a terminal; the audit log, and a line on standard error, tell
+/// which and how many.
 pub(super) fn execute(args: &DecryptArgs) -> Result<()> {
     let (key, _) = keys::load(&args.data_dir, args.key_file.as_deref())?;
     let reader = DeltaReader::at(&args.data_dir, &Access::from_environment())?;
@@ -34,9 +36,12 @@ pub(super) fn execute(args: &DecryptArgs) -> Result<()> {
         tell(&opening.line);
         Ok(())
     };
+    let stdout = std::io::stdout().lock();
+    let mut out: Box<dyn Write> =
+        if stdout.is_terminal() { Box::new(Visible(stdout)) } else { Box::new(stdout) };
     let done = reader.open(table).and_then(|found| {
         let found = Table(found.ok_or_else(missing)?);
-        decrypt(args, &found, &key, &mut std::io::stdout().lock(), &mut begin)
+        decrypt(args, &found, &key, out.as_mut(), &mut begin)
     });
     let rows = deed.ended(&log, done)?;
     if rows == 0 {

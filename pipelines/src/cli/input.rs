@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use thalweg_connectors::delta::DeltaCommitter;
-use thalweg_connectors::file::JsonLinesSource;
+use thalweg_connectors::file::{JsonLinesSource, MAX_LINE};
 use thalweg_connectors::json::JsonFormat;
 use thalweg_connectors::kafka::{KafkaSource, Start};
 use thalweg_core::connector::decode::Format;
@@ -136,9 +136,15 @@ pub(super) fn check(path: &Path) -> Result<()> {
     }
 }
 
-/// Events of a file.
-pub(super) fn file(path: &Path, format: HealthcareFormat) -> Arc<dyn Source> {
-    Arc::new(JsonLinesSource::new(path, Arc::new(format)))
+/// Events of a file. Lines that the settings allow are read whole, since the first bytes of a good event are no event; and so
+/// are those up to [`MAX_LINE`] that are only for bronze, which has messages as they were sent.
+pub(super) fn file(
+    path: &Path,
+    format: HealthcareFormat,
+    config: &HealthcareConfig,
+) -> Arc<dyn Source> {
+    let longest = config.decoding.max_message_bytes.max(MAX_LINE);
+    Arc::new(JsonLinesSource::new(path, Arc::new(format)).max_line(longest))
 }
 
 /// Whether a file is read in one piece. The pieces of a longer one are read side by side, so that a patient's events
@@ -166,7 +172,12 @@ pub(super) fn job(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use arrow_array::Array;
+    use arrow_array::cast::AsArray;
     use clap::Parser;
+    use thalweg_core::connector::source::Polled;
 
     use super::*;
 
@@ -211,5 +222,23 @@ mod tests {
         assert!(refused.contains("name another"), "{refused}");
         config.alerts.enabled = false;
         assert!(commands(&config, false).unwrap().is_none());
+    }
+
+    /// Its first bytes would be no JSON, whatever the settings say.
+    #[test]
+    fn a_long_line_that_the_settings_allow_is_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let line = format!("{{\"name\":\"{}\"}}", "x".repeat(MAX_LINE));
+        std::fs::write(&path, &line).unwrap();
+        let mut config = HealthcareConfig::default();
+        config.decoding.max_message_bytes = line.len();
+        let source = file(&path, format(&config), &config);
+        let mut reader = source.reader().unwrap();
+        reader.assign(source.start_splits().unwrap()).unwrap();
+        let Polled::Rows(rows) = reader.poll(Duration::ZERO).unwrap() else { panic!("no rows") };
+        let column = |name: &str| rows.batch.column_by_name(name).unwrap();
+        assert_eq!(column("payload").as_binary::<i32>().value(0).len(), line.len());
+        assert!(column("decode_errors").is_null(0));
     }
 }

@@ -93,7 +93,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     let decoded = format.counters();
     let source = match &command.input.input {
         Some(path) => {
-            let file = input::file(path, format);
+            let file = input::file(path, format, &config);
             if config.alerts.enabled && !input::is_one_piece(file.as_ref())? {
                 tracing::warn!(
                     "no alerts are raised: a file of more than 16 MiB is read in pieces, side by side; split it, or send it to a topic"

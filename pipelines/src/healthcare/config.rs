@@ -293,8 +293,9 @@ impl HealthcareConfig {
         if self.kafka.discovery_interval.is_zero() {
             return wrong("kafka.discovery_interval must be longer than 0s");
         }
-        if self.decoding.max_message_bytes == 0 {
-            return wrong("decoding.max_message_bytes must be at least 1");
+        // More than a gibibyte is longer than a line of a file may be, and than what a batch could hold.
+        if !(1..=1 << 30).contains(&self.decoding.max_message_bytes) {
+            return wrong("decoding.max_message_bytes must be 1 to 1073741824");
         }
         if self.time.window < Duration::from_millis(1) {
             return wrong("time.window must be at least 1ms");

@@ -1,6 +1,7 @@
 //! `decrypt`: shows messages of bronze or quarantine to somebody who has the key.
 
 mod places;
+mod visible;
 
 use std::fmt;
 use std::io::Write;
@@ -16,6 +17,7 @@ use thalweg_operators::seal::payload_aad;
 
 use super::graph::{BRONZE, QUARANTINE};
 use places::Places;
+pub use visible::Visible;
 
 /// Print messages as they were received, decrypted, one a line
 #[derive(Debug, Clone, Args)]
@@ -154,7 +156,7 @@ impl DecryptArgs {
     }
 }
 
-/// Writes the decrypted messages to `out`, by topic and offset, and tells `audit` what is opened. That comes first, so that
+/// Writes the decrypted messages to `out`, by topic and offset, each byte by byte and a line feed behind it, and tells `audit` what is opened. That comes first, so that
 /// nothing is opened without it: the table is looked through without its payloads, and then read file by file. No more is
 /// held than one file, and what others have that belongs in front of it; of each file, which row is its first, and of the
 /// messages, in which stretches they are.

@@ -12,7 +12,6 @@ mod scalar;
 mod spelling;
 #[cfg(test)]
 mod tests;
-mod time;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +36,7 @@ const FIRST_DECODED: usize = 6;
 /// is missing is for [`super::rules`] to say.
 ///
 /// **Time**: `event_time` in µs, UTC; a timestamp without a zone counts as UTC. It is null when the timestamp cannot
-/// be read or lies too far ahead of the message's arrival, so that such a message does not move a watermark.
+/// be read, lies before 1970, or too far ahead of the message's arrival, so that such a message does not move a watermark.
 ///
 /// ```
 /// use arrow_array::{Array, BinaryArray, TimestampMicrosecondArray};

@@ -24,8 +24,10 @@ pub const EVENT_TYPE_MISSING: &str = "event_type.missing";
 pub const EVENT_TYPE_UNKNOWN: &str = "event_type.unknown";
 /// `timestamp` is absent or null.
 pub const TIMESTAMP_MISSING: &str = "timestamp.missing";
-/// `timestamp` is no date and time in ISO 8601.
+/// `timestamp` is no date and time in ISO 8601, or of no year from 1 to 9999.
 pub const TIMESTAMP_UNPARSABLE: &str = "timestamp.unparsable";
+/// `timestamp` lies before 1970.
+pub const TIMESTAMP_PAST: &str = "timestamp.past";
 /// `timestamp` lies too far ahead of the message's arrival.
 pub const TIMESTAMP_FUTURE: &str = "timestamp.future";
 
@@ -77,7 +79,7 @@ pub const OF_RULES: [&str; 11] = [
 ];
 
 /// Every code there is.
-pub const ALL: [&str; 25] = [
+pub const ALL: [&str; 26] = [
     JSON_MALFORMED,
     JSON_NOT_OBJECT,
     UTF8_INVALID,
@@ -89,6 +91,7 @@ pub const ALL: [&str; 25] = [
     EVENT_TYPE_UNKNOWN,
     TIMESTAMP_MISSING,
     TIMESTAMP_UNPARSABLE,
+    TIMESTAMP_PAST,
     TIMESTAMP_FUTURE,
     HEART_RATE_TYPE,
     HEART_RATE_RANGE,

@@ -12,7 +12,7 @@ use arrow_json::writer::LineDelimited;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thalweg_core::{Error, ErrorKind, Result};
 
-use crate::calendar;
+use crate::calendar::READABLE;
 
 use super::cluster::Message;
 
@@ -77,7 +77,7 @@ impl MessageFormat {
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`] when one is longer than the topic takes,
-    /// [`thalweg_core::ErrorKind::InvalidRecord`] when one has a day or a time that no calendar has.
+    /// [`thalweg_core::ErrorKind::InvalidRecord`] when one has a day or a time outside of the years 1 to 9999.
     pub(super) fn encode(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         self.check_times(rows)?;
         let values = self.values(rows)?;
@@ -111,11 +111,11 @@ impl MessageFormat {
     fn check_times(&self, rows: &RecordBatch) -> Result<()> {
         let columns = rows.schema_ref().fields().iter().zip(rows.columns());
         for (field, column) in columns {
-            if calendar::has_impossible_time(column.as_ref()) {
+            if READABLE.lacks_any_of(column.as_ref()) {
                 return Err(Error::new(
                     ErrorKind::InvalidRecord,
                     format!(
-                        "column `{}` of rows for topic `{}` has a day or a time that no calendar has",
+                        "column `{}` of rows for topic `{}` has a day or a time outside of the years 1 to 9999",
                         field.name(),
                         self.topic
                     ),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_no_calendar_has_is_no_record_to_send_as_value_key_or_time() {
+    fn a_time_of_another_year_than_1_to_9999_is_no_record_to_send_as_value_key_or_time() {
         let times = TimestampMicrosecondArray::from(vec![0, i64::MAX]);
         let rows = RecordBatch::try_from_iter([("at", Arc::new(times) as _)]).unwrap();
         for column in [None, Some("at")] {

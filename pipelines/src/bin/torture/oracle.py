@@ -28,6 +28,8 @@ import pyarrow.parquet
 
 DATA, TOPIC, INPUT, MIRROR, LETTERS, PAGES = sys.argv[1:]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+# Of the years 1 to 9999, in microseconds.
+FIRST, END = -62_135_596_800_000_000, 253_402_300_800_000_000
 OUT_OF_ORDERNESS = 30_000_000
 # A version, a key's number, a salt, a nonce and a tag.
 SEALED_WITH = 1 + 8 + 16 + 12 + 16
@@ -80,7 +82,10 @@ class Number(str):
 def micros(text):
     at = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
     at = at.replace(tzinfo=at.tzinfo or datetime.timezone.utc)
-    return (at - EPOCH) // datetime.timedelta(microseconds=1)
+    micros = (at - EPOCH) // datetime.timedelta(microseconds=1)
+    if not FIRST <= micros < END:
+        raise ValueError("in UTC it has another year")
+    return micros
 
 
 def refuse(constant):
@@ -148,6 +153,9 @@ def event(payload):
     take("patient_id", "patient_id", "patient_id.missing", "patient_id.type", patient)
     take("event_type", "event_type", "event_type.missing", "event_type.unknown", kind)
     take("timestamp", "event_time", "timestamp.missing", "timestamp.unparsable", time)
+    if row["event_time"] is not None and row["event_time"] < 0:
+        row["event_time"] = None
+        codes.append("timestamp.past")
     for name in ("heart_rate", "temperature", "spo2", "respiratory_rate"):
         take(name, name, None, f"{name}.type", number)
     pressure = raw.get("blood_pressure")

@@ -58,7 +58,8 @@ fn a_mistake_is_told_in_one_line_with_its_place() {
         ("[kafka", "line 1: "),
         ("[kafka]\nstart = \"sometime\"", "line 2: "),
         ("[kafka.properties]\nsasl.password = [\"hunter2\"]", "`sasl.password` must be a text"),
-        ("[decoding]\nmax_message_bytes = 0", "decoding.max_message_bytes"),
+        ("[decoding]\nmax_message_bytes = 0", "decoding.max_message_bytes must be 1 to"),
+        ("[decoding]\nmax_message_bytes = 1073741825", "decoding.max_message_bytes must be 1 to"),
         ("[kafka]\ndiscovery_interval = \"0s\"", "kafka.discovery_interval"),
         (
             "[runtime]\ncheckpoint_interval = \"0s\"",

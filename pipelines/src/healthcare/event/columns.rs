@@ -7,11 +7,12 @@ use arrow_array::builder::{
     BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder, StringBuilder,
     TimestampMicrosecondBuilder,
 };
+use thalweg_connectors::json::parse_time;
 use thalweg_core::time::EventTime;
 
 use super::message::{Field, Message};
 use super::scalar::Scalar;
-use super::{spelling, time};
+use super::spelling;
 use crate::healthcare::blood_pressure::BloodPressure;
 use crate::healthcare::{identifiers, reason};
 
@@ -266,11 +267,13 @@ fn event_time(
 ) -> Option<EventTime> {
     let parsed = match value {
         Scalar::Null => return None,
-        Scalar::Text(text) => time::parse(text),
+        Scalar::Text(text) => parse_time(text),
         _ => None,
     };
     match parsed {
         None => refused(reason::TIMESTAMP_UNPARSABLE, codes),
+        // No monitor is as old: a clock that was never set, or the zero of a sender's type.
+        Some(time) if time < 0 => refused(reason::TIMESTAMP_PAST, codes),
         Some(time) if time > latest => refused(reason::TIMESTAMP_FUTURE, codes),
         Some(time) => Some(time),
     }
