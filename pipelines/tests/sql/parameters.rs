@@ -180,13 +180,9 @@ fn going_back_to_a_savepoint_heals_a_transaction() {
     assert_eq!(status(&mut wire, "select no_such_column"), 'E');
     assert_eq!(status(&mut wire, "rollback to savepoint s"), 'T');
     assert_eq!(status(&mut wire, "select no_such_column"), 'E');
-    for (kind, body) in [
-        (b'P', b"\0rollback to s\0\0\0".as_slice()),
-        (b'B', b"\0\0\0\0\0\0\0\0"),
-        (b'E', b"\0\0\0\0\0"),
-    ] {
-        wire.send(Some(kind), body);
-    }
+    wire.send(Some(b'P'), b"\0rollback to s\0\0\0");
+    wire.send(Some(b'B'), b"\0\0\0\0\0\0\0\0");
+    wire.send(Some(b'E'), b"\0\0\0\0\0");
     wire.send(Some(b'S'), b"");
     assert_eq!(wire.until_ready().last().unwrap().body, b"T");
     assert_eq!(status(&mut wire, "commit"), 'I');
