@@ -19,6 +19,7 @@ mod cursors;
 mod golden;
 mod installed;
 mod npgsql;
+mod parameters;
 mod queries;
 mod roles;
 #[path = "../support/mod.rs"]

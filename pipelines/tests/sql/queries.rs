@@ -149,6 +149,15 @@ fn what_would_exhaust_stack_or_memory_is_refused() {
     for call in ["repeat('x', 2000000000)", "array_repeat(1, 2000000000)", "range(0, 2000000000)"] {
         assert_eq!(code(client.query(&format!("select {call}"), &[])), "42883", "{call}");
     }
+    // Forty joins of a table with itself, each of them of the one before.
+    let joins = (1..40).map(|at| format!(", t{at} as (select a.n from t{0} a, t{0} b)", at - 1));
+    let joins = joins.collect::<String>();
+    let chain = format!("with t0 as (select 1 as n){joins} select count(*) from t39");
+    assert_eq!(code(client.simple_query(&chain)), "54001");
+    assert_eq!(code(client.query(&chain, &[])), "54001");
+    let short =
+        "with a as (select 1::bigint as n), b as (select x.n from a x, a y) select b.n from b, a";
+    assert_eq!(count(&mut client, short), 1);
     let long = format!("select 1 from \"gold_kpis@v{}1\"", "0".repeat(100_000));
     assert_eq!(code(client.query(&long, &[])), "42P01");
     assert_eq!(count(&mut client, "select 1::bigint"), 1);

@@ -118,18 +118,18 @@ impl<'a> Asking<'a> {
             }
             Asked::Close(name) => close(store, name.as_deref())?,
             Asked::Show(name) => {
-                Response::Query(shown(name, &session.show(name)?, self.written())?)
+                Response::Query(shown(name, &session.settings.show(name)?, self.written())?)
             }
-            Asked::Set(name, value) => {
-                session.set(name, value)?;
+            Asked::Set(name, value) | Asked::SetLocal(name, value) => {
+                session.settings.set(name, value, matches!(asked, Asked::SetLocal(..)))?;
                 Response::Execution(Tag::new("SET"))
             }
             Asked::Reset => {
-                session.reset();
+                session.settings.reset();
                 Response::Execution(Tag::new("RESET"))
             }
             Asked::Discard => {
-                session.reset();
+                session.settings.reset();
                 session.held.forget(store, None);
                 // Whoever has the connection next is not to meet the cursors of whoever had it before.
                 store.clear_portals();
@@ -139,11 +139,20 @@ impl<'a> Asking<'a> {
                 session.held.forget(store, name.as_deref());
                 Response::Execution(Tag::new("DEALLOCATE"))
             }
-            Asked::Begin => Response::TransactionStart(Tag::new("BEGIN")),
+            Asked::Begin => {
+                session.settings.begin();
+                Response::TransactionStart(Tag::new("BEGIN"))
+            }
+            // Its portals stay: they only read.
+            Asked::Back if self.inside => Response::Execution(Tag::new("ROLLBACK")),
+            Asked::Back => {
+                return Err(Told::new("25P01", "savepoints are of a transaction: BEGIN first"));
+            }
             Asked::End(tag) => {
                 // What has failed is not committed, whatever is asked for.
                 let tag = if self.failed { "ROLLBACK" } else { *tag };
                 session.held.end(store, tag == "COMMIT");
+                session.settings.end(tag == "COMMIT");
                 Response::TransactionEnd(Tag::new(tag))
             }
             Asked::Nothing(tag) => Response::Execution(Tag::new(tag)),

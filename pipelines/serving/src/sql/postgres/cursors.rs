@@ -185,7 +185,7 @@ pub(super) fn declare(
     text: &str,
 ) -> Result<Response, Told> {
     let name = &declared.name;
-    let (schema, plan) = (query.schema(), query.weight());
+    let (schema, plan) = (query.schema(), query.weight);
     let cursor = Cursor {
         schema: Arc::clone(&schema),
         subject: session.engine.parts.audit.digest(text),

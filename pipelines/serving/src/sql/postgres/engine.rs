@@ -34,6 +34,7 @@ use tokio::runtime::Handle;
 use super::SCHEMA;
 use super::booleans::Booleans;
 use super::failure::Told;
+use super::functions::functions;
 use super::information::Information;
 use super::keys::keyless;
 use super::lookups::aggregated;
@@ -41,9 +42,11 @@ use super::names::distinct;
 use super::query::Query;
 use super::roles::RoleInfo;
 use super::session::Session;
+use super::settings::Settings;
 use super::system::{self, System};
 use super::tables::RoleTables;
 use super::tokens::{fetch, time_travel, tokens};
+use super::weight::bearable;
 use crate::access::{Directory, Policy, Role, Roles};
 use crate::audit::{AuditLog, Event};
 use crate::catalog::Catalog;
@@ -153,7 +156,11 @@ impl Engine {
         let text = fetch(&words).unwrap_or_else(|| time_travel(sql, &words));
         let parsed = self.parser.parse(&text);
         let statements = parsed.map_err(|error| Told::new("42601", error.to_string()))?;
-        Ok(statements.into_iter().map(|statement| self.plannable(statement)).collect())
+        let statements = statements.into_iter().map(|statement| {
+            let statement = self.plannable(statement);
+            bearable(&statement).map(|()| statement)
+        });
+        statements.collect()
     }
 
     /// What `PostgreSQL` answers and `DataFusion` would not plan.
@@ -169,8 +176,8 @@ impl Engine {
         statement
     }
 
-    /// What queries of a user begin with.
-    pub(super) fn state_of(&self, user: &str) -> SessionState {
+    /// What queries of a user begin with who has set these.
+    pub(super) fn state_of(&self, user: &str, settings: &Arc<Settings>) -> SessionState {
         SessionStateBuilder::new_from_existing(self.base.clone())
             .with_scalar_functions(
                 self.base
@@ -179,6 +186,7 @@ impl Engine {
                     .filter(|function| !BOUNDLESS.contains(&function.name()))
                     .cloned()
                     .chain([Arc::new(text_function("session_user", &[], Some(user)))])
+                    .chain(functions(settings).map(Arc::new))
                     .collect(),
             )
             .build()
@@ -217,7 +225,7 @@ impl Engine {
             Ok(TreeNodeRecursion::Continue)
         });
         walked.map_err(|error| Told::planning(&error))?;
-        Ok(Query { plan, state, tables })
+        Ok(Query::new(plan, state, tables))
     }
 
     fn state(&self, mut base: SessionState, role: &Role, policy: &Arc<Policy>) -> SessionState {
@@ -244,7 +252,7 @@ impl Engine {
 
     /// For how long a statement of a session may run.
     pub(super) fn timeout(&self, session: &Session) -> Duration {
-        match session.statement_timeout() {
+        match session.settings.statement_timeout() {
             Some(wanted) => wanted.min(self.limits.statement_timeout),
             None => self.limits.statement_timeout,
         }

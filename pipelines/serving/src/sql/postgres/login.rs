@@ -185,6 +185,8 @@ impl Login {
             }
             Next::In(user, last) => {
                 let session = self.session(&user, from)?;
+                let seeded = session.settings.seed(client.metadata());
+                seeded.map_err(|told| refused(told.code, &told.message))?;
                 let (pid, key) = self.keys.generate(client);
                 client.set_pid_and_secret_key(pid, key);
                 let (pid, secret) = client.pid_and_secret_key();

@@ -14,9 +14,9 @@ use pgwire::error::PgWireResult;
 
 use super::answer::{admit, note, session_of, setting_field};
 use super::cursors::Cursor;
+use super::declared::declare;
 use super::failure::Told;
 use super::held::Kept;
-use super::query::Query;
 use super::run::check_format;
 use super::service::Service;
 use super::session::{Session, internal};
@@ -72,13 +72,13 @@ impl QueryParser for Service {
         &self,
         client: &C,
         text: &str,
-        _types: &[Option<Type>],
+        types: &[Option<Type>],
     ) -> PgWireResult<Option<Self::Statement>>
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
         let session = session_of(client)?;
-        match prepare(&session, text).await {
+        match prepare(&session, text, types).await {
             Ok(prepared) => Ok(prepared.map(Arc::new)),
             Err(told) => Err(note(&session, text, told).await.into()),
         }
@@ -108,22 +108,29 @@ impl QueryParser for Service {
     }
 }
 
-async fn prepare(session: &Arc<Session>, text: &str) -> Result<Option<Prepared>, Told> {
+async fn prepare(
+    session: &Arc<Session>,
+    text: &str,
+    types: &[Option<Type>],
+) -> Result<Option<Prepared>, Told> {
     let mut statements = admit(session, text).await?.into_iter();
     let Some(statement) = statements.next() else { return Ok(None) };
     if statements.next().is_some() {
         return Err(Told::new("42601", "a prepared statement is one statement"));
     }
     let asked = asked(&statement);
-    let query = match asked {
-        Asked::Rows | Asked::Declare(_) => Some(session.plan(query_of(statement)).await?),
+    let (parameters, schema) = match asked {
+        Asked::Rows | Asked::Declare(_) => {
+            let mut statement = query_of(statement);
+            declare(&mut statement, types, &[]);
+            session.plan(statement, |query| Ok((query.parameters()?, Some(query.schema())))).await?
+        }
         // Said when it is parsed: clients then do not wait for more.
         Asked::Change => return Err(Told::read_only()),
         Asked::Refused(code, why) => return Err(Told::new(code, why)),
-        _ => None,
+        _ => (Vec::new(), None),
     };
-    let parameters = query.as_ref().map(Query::parameters).transpose()?.unwrap_or_default();
     // A declaration has no rows: its cursor has.
-    let schema = query.as_ref().filter(|_| asked == Asked::Rows).map(Query::schema);
+    let schema = schema.filter(|_| asked == Asked::Rows);
     Ok(Some(Prepared { text: text.to_owned(), asked, schema, parameters, plan: 0, cursor: None }))
 }

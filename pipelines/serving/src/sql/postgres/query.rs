@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::ParamValues;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
@@ -25,9 +25,16 @@ pub(super) struct Query {
     pub(super) state: SessionState,
     /// The tables it reads.
     pub(super) tables: Vec<String>,
+    /// About how many bytes it takes while it is kept.
+    pub(super) weight: usize,
 }
 
 impl Query {
+    pub(super) fn new(plan: LogicalPlan, state: SessionState, tables: Vec<String>) -> Self {
+        let weight = weight(&plan);
+        Self { plan, state, tables, weight }
+    }
+
     /// The types of its parameters, by number; `None` where nothing tells.
     pub(super) fn parameters(&self) -> Result<Vec<Option<DataType>>, Told> {
         let mut found = self.plan.get_parameter_types().map_err(|error| Told::planning(&error))?;
@@ -73,26 +80,25 @@ impl Query {
         Arc::clone(self.plan.schema().inner())
     }
 
-    /// About how many bytes it takes while it is kept.
-    pub(super) fn weight(&self) -> usize {
-        let mut bytes = STATE;
-        let walked = self.plan.apply_with_subqueries(|node| {
-            bytes += COLUMN * node.schema().fields().len();
-            for expression in node.expressions() {
-                expression.apply(|_| {
-                    bytes += size_of::<Expr>();
-                    Ok(TreeNodeRecursion::Continue)
-                })?;
-            }
-            Ok(TreeNodeRecursion::Continue)
-        });
-        walked.map_or(usize::MAX / 2, |_| bytes)
-    }
-
     /// The query with values for its parameters.
-    pub(super) fn with(mut self, values: &ParamValues) -> Result<Self, Told> {
-        self.plan =
-            self.plan.replace_params_with_values(values).map_err(|error| Told::planning(&error))?;
+    pub(super) fn with(mut self, values: Vec<ScalarValue>) -> Result<Self, Told> {
+        let plan = self.plan.replace_params_with_values(&ParamValues::from(values));
+        self.plan = plan.map_err(|error| Told::planning(&error))?;
         Ok(self)
     }
+}
+
+fn weight(plan: &LogicalPlan) -> usize {
+    let mut bytes = STATE;
+    let walked = plan.apply_with_subqueries(|node| {
+        bytes += COLUMN * node.schema().fields().len();
+        for expression in node.expressions() {
+            expression.apply(|_| {
+                bytes += size_of::<Expr>();
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.map_or(usize::MAX / 2, |_| bytes)
 }

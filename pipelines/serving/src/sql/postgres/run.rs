@@ -4,15 +4,16 @@
 //! Nothing leaves before it is written down. A short answer leaves when it is complete, behind one entry that tells how it
 //! ended; of a longer one it is written down that it has begun before its first rows leave, and how it ended before its end.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
+use arrow_pg::datatypes::arrow_schema_to_pg_fields;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::execute_stream;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use pgwire::api::portal::Format;
 use pgwire::api::results::{FieldInfo, QueryResponse};
 use pgwire::error::PgWireResult;
@@ -24,6 +25,7 @@ use super::answer::note_of;
 use super::demand::{Demand, Piece, demand, rows, stopped};
 use super::failure::Told;
 use super::query::Query;
+use super::rows::{encoded, is_writable};
 use super::session::{Session, called_off, internal};
 use crate::audit::{Action, Event, Outcome};
 
@@ -119,9 +121,13 @@ pub(super) fn fields(
     options: FormatOptions,
 ) -> Result<Arc<Vec<FieldInfo>>, Told> {
     check_format(format, schema.fields().len())?;
+    let unsent = || Told::new("0A000", "a column has a type that the protocol cannot carry");
+    if !schema.fields().iter().all(|field| is_writable(field.data_type())) {
+        return Err(unsent());
+    }
     arrow_schema_to_pg_fields(schema, format, Some(Arc::new(options)))
         .map(Arc::new)
-        .map_err(|_| Told::new("0A000", "a column has a type that the protocol cannot carry"))
+        .map_err(|_| unsent())
 }
 
 /// One format for all columns, or one for each.
@@ -157,7 +163,9 @@ enum Ended {
 
 impl Work {
     async fn run(mut self, query: Query, begun: oneshot::Sender<Result<(), Told>>) {
-        match Box::pin(self.begin(query)).await {
+        // Whatever happens, it is written down.
+        let began = AssertUnwindSafe(Box::pin(self.begin(query))).catch_unwind().await;
+        match began.unwrap_or_else(|_| Err(internal())) {
             Err(told) => {
                 let audited = self.end(Some(&told)).await;
                 drop(begun.send(Err(audited.err().unwrap_or(told))));
@@ -165,7 +173,8 @@ impl Work {
             Ok(batches) => {
                 // Whoever does not wait any more is noticed at the first rows.
                 drop(begun.send(Ok(())));
-                let ended = Box::pin(self.stream(batches)).await;
+                let ended = AssertUnwindSafe(Box::pin(self.stream(batches))).catch_unwind().await;
+                let ended = ended.unwrap_or_else(|_| Err(Ended::Failed(internal())));
                 if ended.is_err() && !self.announced {
                     self.event.rows = 0;
                 }
@@ -287,11 +296,11 @@ impl Work {
                 format!("the query has more than {most} rows: add a LIMIT or a condition"),
             )));
         }
-        let mut rows = encode_recordbatch(Arc::clone(&self.demand.fields), batch);
+        let unsent =
+            || Ended::Failed(Told::new("22000", "a value cannot be sent in the format asked for"));
+        let mut rows = encoded(&self.demand.fields, &batch).map_err(|_| unsent())?;
         loop {
-            let piece = piece(&mut rows).map_err(|_| {
-                Ended::Failed(Told::new("22000", "a value cannot be sent in the format asked for"))
-            })?;
+            let piece = piece(&mut rows).map_err(|_| unsent())?;
             if piece.is_empty() {
                 return Ok(());
             }

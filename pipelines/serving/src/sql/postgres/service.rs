@@ -3,9 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow_pg::datatypes::df::deserialize_parameters;
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::DataType;
 use futures::{Sink, SinkExt, stream};
 use pgwire::api::portal::{Portal, PortalExecutionState};
 use pgwire::api::query::{
@@ -20,11 +18,13 @@ use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionS
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::extendedquery::Execute;
-use pgwire::messages::response::EmptyQueryResponse;
+use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use pgwire::messages::simplequery::Query as Text;
 
 use super::answer::{Asking, admit, session_of};
 use super::cursors::described;
-use super::failure::Told;
+use super::declared::declare;
+use super::parameters::values;
 use super::prepared::{Prepared, store_of};
 use super::run::Turn;
 use super::session::internal;
@@ -36,6 +36,24 @@ pub(super) struct Service;
 
 #[async_trait]
 impl SimpleQueryHandler for Service {
+    /// As the library does it. But it keeps a failed transaction failed until its end.
+    async fn on_query<C>(&self, client: &mut C, query: Text) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        if client.transaction_status() == TransactionStatus::Error {
+            let parsed = session_of(client)?.engine.parse(&query.query);
+            let first = parsed.ok().and_then(|statements| statements.first().map(asked));
+            if first == Some(Asked::Back) {
+                client.set_transaction_status(TransactionStatus::Transaction);
+            }
+        }
+        self._on_query(client, query).await
+    }
+
     async fn do_query<C>(&self, client: &mut C, text: &str) -> PgWireResult<Vec<Response>>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -60,14 +78,18 @@ impl SimpleQueryHandler for Service {
             let answer = match asking.unplanned(&asked).await {
                 Ok(Some(answer)) => Ok(answer),
                 Err(told) => Err(told),
-                Ok(None) => match session.plan(query_of(statement)).await {
+                Ok(None) => match session.plan(query_of(statement), Ok).await {
                     Err(told) => Err(asking.note(told).await),
                     Ok(query) => asking.planned(&asked, query).await,
                 },
             };
-            if matches!(asked, Asked::Begin | Asked::End(_)) {
-                asking.inside = asked == Asked::Begin;
-                asking.failed = false;
+            match asked {
+                Asked::Begin | Asked::End(_) => {
+                    asking.inside = asked == Asked::Begin;
+                    asking.failed = false;
+                }
+                Asked::Back => asking.failed = false,
+                _ => {}
             }
             match answer {
                 Ok(answer) => {
@@ -187,14 +209,11 @@ impl ExtendedQueryHandler for Service {
         }
         let bound = async {
             session.still()?;
-            let types: Vec<Option<&DataType>> =
-                prepared.parameters.iter().map(Option::as_ref).collect();
-            // The library quotes what it cannot read.
-            let values = deserialize_parameters(portal, &types).map_err(|_| {
-                Told::new("22P02", "a parameter does not have the form of its type")
-            })?;
+            let values = values(portal, &prepared.parameters)?;
             let statement = session.engine.parse(text)?.into_iter().next().ok_or_else(internal)?;
-            session.plan(query_of(statement)).await?.with(&values)
+            let mut statement = query_of(statement);
+            declare(&mut statement, &portal.statement.parameter_types, &values);
+            session.plan(statement, move |query| query.with(values)).await
         };
         match bound.await {
             Ok(query) => Ok(asking.planned(&prepared.asked, query).await?),
@@ -223,7 +242,12 @@ impl Service {
             let status = client.transaction_status();
             match ExtendedQueryHandler::do_query(self, client, portal, most).await? {
                 Response::Query(rows) => *state = PortalExecutionState::Suspended(rows),
-                Response::Execution(tag) => return send_execution_response(client, tag).await,
+                Response::Execution(tag) => {
+                    if portal.statement.statement.asked == Asked::Back {
+                        client.set_transaction_status(TransactionStatus::Transaction);
+                    }
+                    return send_execution_response(client, tag).await;
+                }
                 Response::TransactionStart(tag) => {
                     send_execution_response(client, tag).await?;
                     client.set_transaction_status(status.to_in_transaction_state());

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CloseCursor, Declare, Expr, FetchDirection, Ident, ObjectName, Query, Reset, Set, SetExpr,
-    Statement, Value, Visit, Visitor,
+    CloseCursor, ContextModifier, Declare, Expr, FetchDirection, Ident, ObjectName, Query, Reset,
+    Set, SetExpr, Statement, Value, Visit, Visitor,
 };
 
 use super::names::folded;
@@ -27,6 +27,8 @@ pub(super) enum Asked {
     Show(String),
     /// Another value for a setting.
     Set(String, String),
+    /// Until the transaction ends.
+    SetLocal(String, String),
     /// The settings as they were in the beginning.
     Reset,
     /// They, and no prepared statements.
@@ -35,6 +37,8 @@ pub(super) enum Asked {
     Deallocate(Option<String>),
     /// A transaction begins. Each query sees the newest versions all the same.
     Begin,
+    /// It goes back to a savepoint: what has failed since then is forgotten.
+    Back,
     /// It ends.
     End(&'static str),
     /// What clients say out of habit; the answer is its tag.
@@ -75,7 +79,7 @@ pub(super) fn asked(statement: &Statement) -> Asked {
         Statement::StartTransaction { .. } => Asked::Begin,
         Statement::Commit { .. } => Asked::End("COMMIT"),
         Statement::Rollback { savepoint: None, .. } => Asked::End("ROLLBACK"),
-        Statement::Rollback { .. } => Asked::Nothing("ROLLBACK"),
+        Statement::Rollback { .. } => Asked::Back,
         Statement::Savepoint { .. } => Asked::Nothing("SAVEPOINT"),
         Statement::ReleaseSavepoint { .. } => Asked::Nothing("RELEASE"),
         Statement::Deallocate { name, .. } => Asked::Deallocate(match name.quote_style {
@@ -155,11 +159,16 @@ fn setting(set: &Set) -> Asked {
         other => other.to_string(),
     };
     match set {
-        Set::SingleAssignment { variable, values, .. } => {
+        Set::SingleAssignment { scope, variable, values, .. } => {
             let values: Vec<String> = values.iter().map(text).collect();
-            Asked::Set(plain(variable), values.join(", "))
+            let is_local = matches!(scope, Some(ContextModifier::Local));
+            let asked = if is_local { Asked::SetLocal } else { Asked::Set };
+            asked(plain(variable), values.join(", "))
         }
-        Set::SetTimeZone { value, .. } => Asked::Set("timezone".to_owned(), text(value)),
+        Set::SetTimeZone { local, value } => {
+            let asked = if *local { Asked::SetLocal } else { Asked::Set };
+            asked("timezone".to_owned(), text(value))
+        }
         Set::SetNames { charset_name, .. } => {
             Asked::Set("client_encoding".to_owned(), charset_name.value.clone())
         }
@@ -250,6 +259,11 @@ mod tests {
             sorted("set extra_float_digits to 3"),
             Asked::Set("extra_float_digits".to_owned(), "3".to_owned())
         );
+        assert_eq!(
+            sorted("set local statement_timeout = 5"),
+            Asked::SetLocal("statement_timeout".to_owned(), "5".to_owned())
+        );
+        assert_eq!(sorted("rollback to savepoint s"), Asked::Back);
         assert_eq!(sorted("discard all"), Asked::Discard);
         assert_eq!(sorted("close C"), Asked::Close(Some("c".to_owned())));
         assert_eq!(sorted("close all"), Asked::Close(None));
