@@ -70,7 +70,7 @@ fn function(
         let are_scalars =
             arguments.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let arguments = ColumnarValue::values_to_arrays(arguments)?;
-        let rows = arguments.first().map_or(0, |array| array.len());
+        let rows = arguments.first().map_or(0, Array::len);
         let values = (0..rows).map(|at| call(Row { arguments: &arguments, at }));
         let values = values.collect::<Result<StringArray, Told>>();
         let values = values.map_err(|told| DataFusionError::External(Box::new(told)))?;
