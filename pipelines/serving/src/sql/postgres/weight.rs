@@ -1,11 +1,13 @@
 //! How much a statement becomes once it is planned. `DataFusion` puts the plan of a common table expression wherever its
-//! name stands, and walks over each of them: a chain of a few joins with themselves is more than any machine can walk.
+//! name stands, and walks over each of them: a chain of a few joins with themselves is more than any machine can walk. In the
+//! same way it puts expressions where a column's name stands, when it moves a condition into the query that has them.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ObjectName, ObjectNamePart, Query, Statement, Visit, Visitor,
+    Expr, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement, Visit, Visitor,
+    visit_expressions,
 };
 
 use super::failure::Told;
@@ -13,19 +15,62 @@ use super::names::folded;
 
 /// Relations and queries in a plan: as many as a text without common table expressions can have words.
 const MOST: u64 = 5_000;
+/// Columns of tables in one expression, once every name stands for what it is. Ten in each of five queries within each other,
+/// which is more than any report has.
+const MOST_COLUMNS: u64 = 100_000;
 
 /// Refuses what would become too large.
 pub(super) fn bearable(statement: &Statement) -> Result<(), Told> {
-    if statement.visit(&mut Weigher::default()).is_continue() {
+    let ControlFlow::Break(beyond) = statement.visit(&mut Weigher::default()) else {
         return Ok(());
-    }
-    Err(Told::new(
-        "54001",
-        format!(
+    };
+    let told = match beyond {
+        Beyond::Relations => format!(
             "common table expressions that use each other stand for more than {MOST} relations: \
              use each of them less often"
         ),
-    ))
+        Beyond::Columns => format!(
+            "expressions of queries within each other stand for more than {MOST_COLUMNS} columns: \
+             name a column less often in each of them"
+        ),
+    };
+    Err(Told::new("54001", told))
+}
+
+/// What there is too much of.
+enum Beyond {
+    Relations,
+    Columns,
+}
+
+/// What a query stands for.
+#[derive(Clone, Copy)]
+struct Weight {
+    relations: u64,
+    /// Of its largest expression.
+    columns: u64,
+}
+
+/// Columns in the largest expression that a query selects, as it is written; 1 where it has none.
+fn columns(body: &SetExpr) -> u64 {
+    match body {
+        SetExpr::Select(select) => {
+            select.projection.iter().map(references).max().unwrap_or(1).max(1)
+        }
+        SetExpr::SetOperation { left, right, .. } => columns(left).max(columns(right)),
+        _ => 1,
+    }
+}
+
+fn references(item: &SelectItem) -> u64 {
+    let mut count = 0;
+    let walk = visit_expressions(item, |expression| {
+        let is_column = matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        count += u64::from(is_column);
+        ControlFlow::<()>::Continue(())
+    });
+    debug_assert!(walk.is_continue(), "nothing breaks it");
+    count
 }
 
 /// Weighs queries from the inside out.
@@ -40,44 +85,59 @@ struct Level {
     /// Its common table expressions that are still to come, the last one first: they come before all else of it.
     names: Vec<String>,
     /// Those that have come, and what each stands for.
-    known: HashMap<String, u64>,
-    weight: u64,
+    known: HashMap<String, Weight>,
+    weight: Weight,
+}
+
+impl Level {
+    fn add(&mut self, part: Weight) {
+        self.weight.relations = self.weight.relations.saturating_add(part.relations);
+        self.weight.columns = self.weight.columns.max(part.columns);
+    }
 }
 
 impl Visitor for Weigher {
-    type Break = ();
+    type Break = Beyond;
 
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Beyond> {
         let tables = query.with.iter().flat_map(|with| &with.cte_tables).rev();
         let names = tables.map(|table| folded(&table.alias.name)).collect();
-        self.around.push(Level { names, known: HashMap::new(), weight: 1 });
+        self.around.push(Level {
+            names,
+            known: HashMap::new(),
+            weight: Weight { relations: 1, columns: 1 },
+        });
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        let Some(Level { weight, .. }) = self.around.pop() else {
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Beyond> {
+        let Some(Level { mut weight, .. }) = self.around.pop() else {
             return ControlFlow::Continue(());
         };
-        if weight > MOST {
-            return ControlFlow::Break(());
+        weight.columns = weight.columns.saturating_mul(columns(&query.body));
+        if weight.relations > MOST {
+            return ControlFlow::Break(Beyond::Relations);
+        }
+        if weight.columns > MOST_COLUMNS {
+            return ControlFlow::Break(Beyond::Columns);
         }
         if let Some(level) = self.around.last_mut() {
             match level.names.pop() {
                 Some(name) => drop(level.known.insert(name, weight)),
-                None => level.weight = level.weight.saturating_add(weight),
+                None => level.add(weight),
             }
         }
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<Beyond> {
         // As the planner looks for it.
         let parts = name.0.iter().filter_map(ObjectNamePart::as_ident).map(folded);
         let name = parts.collect::<Vec<_>>().join(".");
         let known = self.around.iter().rev().find_map(|level| level.known.get(&name));
-        let weight = known.copied().unwrap_or(1);
+        let weight = known.copied().unwrap_or(Weight { relations: 1, columns: 1 });
         if let Some(level) = self.around.last_mut() {
-            level.weight = level.weight.saturating_add(weight);
+            level.add(weight);
         }
         ControlFlow::Continue(())
     }
@@ -119,6 +179,28 @@ mod tests {
         assert!(!is_bearable(&inside));
         let expression = format!("select 1 where exists ({})", chain(40, 2));
         assert!(!is_bearable(&expression));
+    }
+
+    /// Each query has a column of the one within it twice.
+    fn nested(depth: usize) -> String {
+        let within = (0..depth).fold("select a as x from t".to_owned(), |within, _| {
+            format!("select x + x as x, a from ({within}) as within")
+        });
+        format!("select * from ({within}) as within where x > 1")
+    }
+
+    #[test]
+    fn expressions_of_queries_within_each_other_are_weighed_as_they_are_put_together() {
+        assert!(is_bearable(&nested(10)));
+        assert!(!is_bearable(&nested(40)));
+        let mut tables = vec!["t0 as (select a, b from t)".to_owned()];
+        for at in 1..40 {
+            tables.push(format!("t{at} as (select a + b as a, b - a as b from t{})", at - 1));
+        }
+        assert!(!is_bearable(&format!("with {} select a from t39 where a > 1", tables.join(", "))));
+        // One beside the other is no more than they are.
+        let beside = vec!["(select a + b + c as x from t) as u"; 100].join(", ");
+        assert!(is_bearable(&format!("select 1 from {beside}")));
     }
 
     #[test]
