@@ -28,6 +28,10 @@ pub(crate) const WRITABLE: Calendar = Calendar { first: -96_465_292, last: 95_02
 /// What everybody can read: the years 1 to 9999. It holds for rows that are new.
 pub(crate) const READABLE: Calendar = Calendar { first: -719_162, last: 2_932_896 };
 
+/// Times that are read from texts: the years 1 to 9998, so that what is computed from one, the end of a window say, can be
+/// told as well.
+pub(crate) const READ: Calendar = Calendar { last: READABLE.last - 365, ..READABLE };
+
 impl Calendar {
     /// Its times, of which there are so many in a second.
     fn times(self, per_second: i64) -> Range<i64> {

@@ -3,9 +3,9 @@
 use speedate::{DateTime, MicrosecondsPrecisionOverflowBehavior, TimeConfig};
 use thalweg_core::time::{EventTime, MICROS_PER_SECOND};
 
-use crate::calendar::READABLE;
+use crate::calendar::READ;
 
-/// The instant that `text` names, of the years 1 to 9999: `2025-11-24T21:10:17.114316`, with `Z` or an offset (`+01:00`,
+/// The instant that `text` names, of the years 1 to 9998: `2025-11-24T21:10:17.114316`, with `Z` or an offset (`+01:00`,
 /// `-0500`, `+01`), or without, which means UTC. What is finer than a microsecond is cut off. A date alone is no instant, and
 /// neither is a number.
 ///
@@ -24,7 +24,7 @@ pub fn parse_time(text: &str) -> Option<EventTime> {
         instant(&format!("{text}:00"))
     })?;
     // Near the ends an offset may lead to another year.
-    READABLE.has_micros(time).then_some(time)
+    READ.has_micros(time).then_some(time)
 }
 
 fn instant(text: &str) -> Option<EventTime> {
@@ -93,7 +93,8 @@ mod tests {
             "0000-12-31T23:59:59.999999Z",
             "0000-01-01T00:00:00+01:00",
             "0001-01-01T00:00:00+00:01",
-            "9999-12-31T23:59:59-01:00",
+            "9998-12-31T23:59:59-01:00",
+            "9999-12-31T23:59:59Z",
             "+10000-01-01T00:00:00Z",
         ] {
             assert_eq!(parse_time(text), None, "{text}");
@@ -101,7 +102,7 @@ mod tests {
         for (text, micros) in [
             ("0001-01-01T00:00:00Z", -62_135_596_800_000_000),
             ("0000-12-31T23:00:00-01:00", -62_135_596_800_000_000),
-            ("9999-12-31T23:59:59.999999Z", 253_402_300_799_999_999),
+            ("9998-12-31T23:59:59.999999Z", 253_370_764_799_999_999),
         ] {
             assert_eq!(parse_time(text), Some(micros), "{text}");
         }

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use postgres::NoTls;
 use postgres::fallible_iterator::FallibleIterator;
+use postgres::{Client, NoTls, SimpleQueryMessage};
 use thalweg_serving::audit::verify;
 use thalweg_serving::sql::Limits;
 
@@ -207,6 +207,21 @@ fn a_limit_that_a_text_sets_is_that_of_the_statements_behind_it_alone() {
         );
         assert_eq!(code(client.batch_execute(&text)), "57014", "{text}");
     }
+    // Nor does one of a transaction outlive it, where a statement of the same text has ended that.
+    let mut client = world.connect("viewer");
+    let shown = |client: &mut Client| {
+        let shown = client.simple_query("show statement_timeout").unwrap();
+        let rows = shown.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        rows.collect::<Vec<_>>()
+    };
+    let before = shown(&mut client);
+    let text = format!("begin; set local statement_timeout = '150ms'; {ENDLESS}");
+    assert_eq!(code(client.batch_execute(&text)), "57014");
+    client.batch_execute("rollback").unwrap();
+    assert_eq!(shown(&mut client), before);
     assert!(began.elapsed() < SERVERS, "it was the server's limit");
     assert_eq!(count(&mut client, "select 1::bigint"), 1);
 }

@@ -3,8 +3,9 @@
 /// Ctrl-C, and SIGTERM, by which service managers and containers end a process.
 #[derive(Debug)]
 pub struct Signals {
+    /// Of each kind what has come since is kept. Empty where none can be listened for.
     #[cfg(unix)]
-    terminate: Option<tokio::signal::unix::Signal>,
+    streams: Option<[tokio::signal::unix::Signal; 2]>,
 }
 
 impl Signals {
@@ -14,7 +15,10 @@ impl Signals {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
-            Self { terminate: signal(SignalKind::terminate()).ok() }
+            let listen =
+                || Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]);
+            let streams: std::io::Result<_> = listen();
+            Self { streams: streams.ok() }
         }
         #[cfg(not(unix))]
         Self {}
@@ -23,9 +27,9 @@ impl Signals {
     /// Waits for the next one. It may be given up and called again, in a loop of `select!` say.
     pub async fn next(&mut self) {
         #[cfg(unix)]
-        if let Some(terminate) = &mut self.terminate {
+        if let Some([interrupt, terminate]) = &mut self.streams {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
             return;

@@ -28,8 +28,8 @@ import pyarrow.parquet
 
 DATA, TOPIC, INPUT, MIRROR, LETTERS, PAGES = sys.argv[1:]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-# Of the years 1 to 9999, in microseconds.
-FIRST, END = -62_135_596_800_000_000, 253_402_300_800_000_000
+# Of the years 1 to 9998, in microseconds.
+FIRST, END = -62_135_596_800_000_000, 253_370_764_800_000_000
 OUT_OF_ORDERNESS = 30_000_000
 # A version, a key's number, a salt, a nonce and a tag.
 SEALED_WITH = 1 + 8 + 16 + 12 + 16

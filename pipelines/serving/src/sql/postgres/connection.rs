@@ -194,6 +194,7 @@ fn roll_back(socket: &Socket) {
         && let Some(session) = socket.session_extensions().get::<Arc<Session>>()
     {
         session.held.end(socket.portal_store(), false);
+        session.settings.end(false);
     }
 }
 

@@ -96,6 +96,8 @@ impl Engine {
             .with_information_schema(false)
             .with_target_partitions(limits.threads);
         config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
+        // Of `timestamptz`, as the setting of connections says.
+        config.options_mut().execution.time_zone = Some("+00:00".to_owned());
         let mut context = SessionContext::new_with_config_rt(config, environment);
         setup_pg_catalog(&context, database, EmptyContextProvider).map_err(|e| broken(*e))?;
         context.register_udf(text_function("version", &[], Some(VERSION)));

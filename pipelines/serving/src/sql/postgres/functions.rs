@@ -36,8 +36,9 @@ pub(super) fn functions(settings: &Arc<Settings>) -> [ScalarUDF; 2] {
             return Err(Told::new("22004", "set_config needs the name of a setting"));
         };
         let name = name.to_lowercase();
-        changed.set(&name, row.text(1).unwrap_or_default(), row.flag(2))?;
-        Ok(Some(changed.show(&name).unwrap_or_default()))
+        let value = row.text(1).unwrap_or_default();
+        changed.set(&name, value, row.flag(2))?;
+        Ok(Some(value.to_owned()))
     });
     [current, set]
 }

@@ -203,7 +203,8 @@ fn in_options(options: &str) -> Result<Vec<(String, String)>, Told> {
         let setting = match word.strip_prefix("--").or_else(|| word.strip_prefix("-c")) {
             Some("") => words.next().ok_or_else(unread)?,
             Some(setting) => setting.to_owned(),
-            None => return Err(unread()),
+            // What else there is of PostgreSQL's means nothing here.
+            None => continue,
         };
         let (name, value) = setting.split_once('=').ok_or_else(unread)?;
         found.push((name.replace('-', "_"), value.to_owned()));
@@ -211,19 +212,26 @@ fn in_options(options: &str) -> Result<Vec<(String, String)>, Told> {
     Ok(found)
 }
 
+/// As much as `PostgreSQL` takes.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// `PostgreSQL`'s writing: a number of milliseconds, or with a unit.
 fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
-    let number: u64 = number.parse().ok()?;
-    Some(match unit.trim() {
-        "" | "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "min" => Duration::from_secs(number.checked_mul(60)?),
-        "h" => Duration::from_secs(number.checked_mul(3600)?),
+    let number: f64 = number.parse().ok()?;
+    let unit = match unit.trim() {
+        "us" => 1e-6,
+        "" | "ms" => 1e-3,
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
         _ => return None,
-    })
+    };
+    let time = Duration::try_from_secs_f64(number * unit).ok()?;
+    (time <= LONGEST).then_some(time)
 }
 
 #[cfg(test)]
@@ -236,7 +244,15 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_postgres_writes_them() {
-        for (text, millis) in [("250", 250), ("5s", 5000), ("1 min", 60_000), ("2h", 7_200_000)] {
+        for (text, millis) in [
+            ("250", 250),
+            ("5s", 5000),
+            ("1 min", 60_000),
+            ("2h", 7_200_000),
+            ("1d", 86_400_000),
+            ("2.5s", 2_500),
+            ("9000us", 9),
+        ] {
             assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "s", "-1", "1 day", "99999999999999999999"] {
@@ -273,7 +289,7 @@ mod tests {
     fn a_connection_begins_with_settings() {
         let seeded = settings();
         let parameter = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let options = "-c statement_timeout=500  --search-path=a\\ b -cextra_float_digits=3";
+        let options = "-B 7 -c statement_timeout=500  --search-path=a\\ b -cextra_float_digits=3";
         let begun = [
             ("user", "ada"),
             ("TimeZone", "Europe/Berlin"),
@@ -295,7 +311,7 @@ mod tests {
         seeded.set("application_name", "other", false).unwrap();
         seeded.reset();
         assert_eq!(seeded.show("application_name").unwrap(), "tool");
-        for options in ["-c", "-c statement_timeout", "-c statement_timeout=soon", "-B 7"] {
+        for options in ["-c", "-c statement_timeout", "-c statement_timeout=soon"] {
             assert!(settings().seed(&[("options", options)].map(parameter).into()).is_err());
         }
     }
