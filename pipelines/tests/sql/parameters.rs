@@ -92,6 +92,10 @@ fn a_parameter_has_the_type_that_is_declared_whatever_it_is_compared_with() {
         let none = asked(&mut wire, "select $1", &[(of, None)]).unwrap();
         assert_eq!(none, (of, None));
     }
+    let time = (TIMESTAMPTZ, Some("2025-11-24 22:10:17+01"));
+    let (of, told) = asked(&mut wire, "select $1", &[time]).unwrap();
+    assert_eq!(of, TIMESTAMPTZ);
+    assert!(told.unwrap().starts_with("2025-11-24 21:10:17"), "it is another instant");
     assert_eq!(asked(&mut wire, "select $1", &[(INT4, Some("x"))]).unwrap_err(), "22P02");
 }
 
