@@ -126,8 +126,10 @@ fn a_job_that_commits_every_50_ms_is_maintained_beside_it() {
     });
     let data = tried.iter().find(|(data, waits)| maintained_beside(&input, &calm, data, *waits));
     let (data, _) = data.expect("maintenance beside the job merges files");
-    maintain(data).output().unwrap();
-    let output = ends_with(&mut maintain(data), 99);
+    // What was merged may be so many files of one size that they are merged again, but not without end.
+    let mut runs = (0..6).map(|_| maintain(data).output().unwrap());
+    let output =
+        runs.find(|output| output.status.code() == Some(99)).expect("there is always more to do");
     assert_eq!(last_line(&output)["tables"], 10, "the cuts, too");
     calm.assert_same(data);
     verify(data);
