@@ -279,7 +279,7 @@ fn rows_and_memory_are_bounded() {
 }
 
 /// Of silver, as the newest checkpoint tells.
-fn version(client: &mut postgres::Client) -> i64 {
+fn version(client: &mut Client) -> i64 {
     let newest = "select tables, versions from meta_checkpoints order by checkpoint desc limit 1";
     let row = client.query_one(newest, &[]).unwrap();
     let (tables, versions): (Vec<String>, Vec<i64>) = (row.get(0), row.get(1));
