@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn expressions_of_queries_within_each_other_are_weighed_as_they_are_put_together() {
         assert!(is_bearable(&nested(10)));
-        assert!(!is_bearable(&nested(40)));
+        assert!(!is_bearable(&nested(18)));
         let mut tables = vec!["t0 as (select a, b from t)".to_owned()];
         for at in 1..40 {
             tables.push(format!("t{at} as (select a + b as a, b - a as b from t{})", at - 1));
