@@ -56,9 +56,15 @@ impl StreamElement {
         if let Self::Batch(batch) = self { batch.num_rows() } else { 0 }
     }
 
-    /// Bytes that hold them.
-    pub fn bytes(&self) -> usize {
-        if let Self::Batch(batch) = self { bytes_of(batch) } else { 0 }
+    /// How many rows of at most `bytes` it is as large as, at least as many as it carries.
+    pub fn rows_of(&self, bytes: usize) -> usize {
+        let Self::Batch(batch) = self else { return 0 };
+        let rows = batch.num_rows();
+        // What they are in tells most of the time, and costs nothing.
+        if batch.get_array_memory_size() / bytes <= rows {
+            return rows;
+        }
+        rows.max(bytes_of(batch) / bytes)
     }
 }
 

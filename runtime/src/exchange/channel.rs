@@ -52,7 +52,7 @@ impl Sender {
 
     /// Whether the receiver is still there.
     async fn put(&self, element: StreamElement) -> bool {
-        let rows = element.rows().max(element.bytes() / ROW_BYTES);
+        let rows = element.rows_of(ROW_BYTES);
         let rows = u32::try_from(rows).unwrap_or(u32::MAX).min(self.capacity);
         let permit = if rows > 0 {
             let credits = Arc::clone(&self.credits);
