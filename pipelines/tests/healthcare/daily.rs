@@ -215,11 +215,8 @@ fn another_schema_other_ranges_and_rejected_messages_close_it_too() {
     let folder = tempfile::tempdir().unwrap();
     let data = tables(folder.path(), "data", &day(DAY));
     let narrow = folder.path().join("narrow.toml");
-    fs::write(
-        &narrow,
-        "[ranges]\nheart_rate = { min = 20, max = 90 }\n[alerts]\nenabled = false\n",
-    )
-    .unwrap();
+    let ranges = "[ranges]\nheart_rate = { min = 20, max = 90 }\n[alerts]\nenabled = false\n";
+    fs::write(&narrow, ranges).unwrap();
     let output = ends_with(dated("quality", &data, DAY).arg("--config").arg(&narrow), 3);
     assert_eq!(failed(&last_line(&output)), ["validity.ranges"]);
     drop_a_column(&data.join("quarantine/events"), "key_id");
