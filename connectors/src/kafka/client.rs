@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
@@ -149,11 +149,17 @@ pub(super) fn too_long(topic: &str) -> Error {
 pub(super) struct Events {
     eof: AtomicI64,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// Apart, since it is told once and others may ask for the last error in between.
+    refuses_group: AtomicBool,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { eof: AtomicI64::new(-1), last_error: Mutex::new(None) }
+        Self {
+            eof: AtomicI64::new(-1),
+            last_error: Mutex::new(None),
+            refuses_group: AtomicBool::new(false),
+        }
     }
 }
 
@@ -166,6 +172,11 @@ impl Events {
     /// The last error that was not about the end of a partition, once.
     pub(super) fn take_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.last_error.lock().ok().and_then(|mut last| last.take())
+    }
+
+    /// Whether the brokers have refused the group since this was asked last.
+    pub(super) fn take_group_refusal(&self) -> bool {
+        self.refuses_group.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -181,6 +192,9 @@ impl ClientContext for Events {
             }
             Some(code) => {
                 debug!(target: "librdkafka", %code, "{reason}");
+                if code == RDKafkaErrorCode::GroupAuthorizationFailed {
+                    self.refuses_group.store(true, Ordering::Relaxed);
+                }
                 if let Ok(mut last) = self.last_error.lock() {
                     *last = Some((code, one_line(reason)));
                 }

@@ -14,9 +14,11 @@ pub(super) fn error(code: Option<Code>, topic: &str) -> Option<Error> {
             "topic `{topic}` refuses the time of a message: look at this machine's clock, and at the topic's \
              message.timestamp.before.max.ms and message.timestamp.after.max.ms"
         )),
+        // Of several messages with a time that is refused the library says no more.
         Code::InvalidRecord => Error::config(format!(
             "topic `{topic}` refuses a message: where its cleanup.policy is compact, each one needs a key: choose a key column \
-             that is never null, or another policy"
+             that is never null, or another policy; else its time is refused: look at this machine's clock, and at the topic's \
+             message.timestamp.before.max.ms and message.timestamp.after.max.ms"
         )),
         Code::PolicyViolation => Error::config(format!(
             "topic `{topic}` refuses a message by a policy of its brokers: ask who runs them"
@@ -80,6 +82,7 @@ mod tests {
         for (code, says) in [
             (Code::InvalidTimestamp, "message.timestamp.before.max.ms"),
             (Code::InvalidRecord, "cleanup.policy"),
+            (Code::InvalidRecord, "message.timestamp.after.max.ms"),
             (Code::PolicyViolation, "policy of its brokers"),
             (Code::MessageSizeTooLarge, "max.message.bytes"),
             (Code::TopicAuthorizationFailed, "grant WRITE"),

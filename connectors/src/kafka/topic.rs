@@ -246,8 +246,7 @@ impl TopicClient {
             .map_err(|e| self.failed("show positions to lag tools", &e))?;
         // Serves the answers to earlier commits. Where nobody may ask who keeps the group there is none for minutes.
         drop(self.consumer.poll(Duration::ZERO));
-        let said = self.consumer.context().take_error();
-        if said.is_some_and(|(code, _)| code == RDKafkaErrorCode::GroupAuthorizationFailed) {
+        if self.consumer.context().take_group_refusal() {
             warn!(
                 "cannot show positions to lag tools: no permission to use the group of `group_id`, grant READ on it"
             );

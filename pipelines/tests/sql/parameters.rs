@@ -143,16 +143,16 @@ fn what_is_not_a_value_for_the_library_is_one_for_the_client() {
 #[test]
 fn a_connection_begins_with_settings_and_a_transaction_gives_them_back() {
     let mut config = WORLD.config("viewer");
-    config.application_name("tool").options("-c statement_timeout=4321");
+    config.application_name("tool").options("-c statement_timeout=432100");
     let mut client = config.connect(postgres::NoTls).unwrap();
     let mut shown = |before: &str, name: &str| {
         client.batch_execute(before).unwrap();
         client.query_one(&format!("show {name}"), &[]).unwrap().get::<_, String>(0)
     };
     assert_eq!(shown("", "application_name"), "tool");
-    assert_eq!(shown("", "statement_timeout"), "4321");
-    assert_eq!(shown("begin; set local statement_timeout = 7000", "statement_timeout"), "7000");
-    assert_eq!(shown("commit", "statement_timeout"), "4321");
+    assert_eq!(shown("", "statement_timeout"), "432100");
+    assert_eq!(shown("begin; set local statement_timeout = 700000", "statement_timeout"), "700000");
+    assert_eq!(shown("commit", "statement_timeout"), "432100");
     assert_eq!(shown("begin; set application_name = 'x'; rollback", "application_name"), "tool");
     assert_eq!(shown("begin; set application_name = 'y'; commit", "application_name"), "y");
     assert_eq!(shown("discard all", "application_name"), "tool");
