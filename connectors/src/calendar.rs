@@ -32,11 +32,21 @@ pub(crate) const READABLE: Calendar = Calendar { first: -719_162, last: 2_932_89
 /// told as well.
 pub(crate) const READ: Calendar = Calendar { last: READABLE.last - 365, ..READABLE };
 
+/// Times that rows come with: the years 2 to 9998. The first year is a sender's way to say none, and a window that has it may
+/// begin before it.
+pub(crate) const EVENT: Calendar = Calendar { first: READ.first + 365, ..READ };
+
 impl Calendar {
+    /// Its days.
+    fn days(self) -> Range<i64> {
+        self.first..self.last + 1
+    }
+
     /// Its times, of which there are so many in a second.
     fn times(self, per_second: i64) -> Range<i64> {
         let day = DAY_SECONDS * per_second;
-        self.first * day..(self.last + 1) * day
+        let Range { start, end } = self.days();
+        start * day..end * day
     }
 
     /// Whether it has this time, µs since the epoch.
@@ -46,20 +56,16 @@ impl Calendar {
 
     /// Whether a column has, at any depth, a day or a time that the calendar has not. Nanoseconds do not reach that far.
     pub(crate) fn lacks_any_of(self, column: &dyn Array) -> bool {
-        let lacks = |time: i64, per_second: i64| !self.times(per_second).contains(&time);
         match column.data_type() {
-            DataType::Date32 => {
-                let mut days = column.as_primitive::<Date32Type>().iter().flatten();
-                days.any(|day| !(self.first..=self.last).contains(&i64::from(day)))
-            }
+            DataType::Date32 => any_outside::<Date32Type>(column, &self.days()),
             DataType::Timestamp(TimeUnit::Second, _) => {
-                any::<TimestampSecondType>(column, |time| lacks(time, 1))
+                any_outside::<TimestampSecondType>(column, &self.times(1))
             }
             DataType::Timestamp(TimeUnit::Millisecond, _) => {
-                any::<TimestampMillisecondType>(column, |time| lacks(time, 1_000))
+                any_outside::<TimestampMillisecondType>(column, &self.times(1_000))
             }
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                any::<TimestampMicrosecondType>(column, |time| lacks(time, 1_000_000))
+                any_outside::<TimestampMicrosecondType>(column, &self.times(1_000_000))
             }
             DataType::Struct(_) => {
                 column.as_struct().columns().iter().any(|inner| self.lacks_any_of(inner.as_ref()))
@@ -76,11 +82,23 @@ impl Calendar {
     }
 }
 
-fn any<T: ArrowPrimitiveType<Native = i64>>(
-    column: &dyn Array,
-    is_it: impl Fn(i64) -> bool,
-) -> bool {
-    column.as_primitive::<T>().iter().flatten().any(is_it)
+/// Whether a value of a column lies outside of a range.
+fn any_outside<T>(column: &dyn Array, range: &Range<i64>) -> bool
+where
+    T: ArrowPrimitiveType,
+    T::Native: Into<i64>,
+{
+    let column = column.as_primitive::<T>();
+    // One comparison for both ends: what lies before the range is, without a sign, far behind it.
+    let length = range.end.abs_diff(range.start);
+    let is_outside = |value: T::Native| {
+        let value: i64 = value.into();
+        value.wrapping_sub(range.start) as u64 >= length
+    };
+    // Every row of every sink comes by, and hardly ever one that is outside: no branch at each, and none for nulls, whose place
+    // may hold anything. Whether it was one of those is asked behind that.
+    let any = column.values().iter().fold(false, |any, value| any | is_outside(*value));
+    any && column.iter().flatten().any(is_outside)
 }
 
 #[cfg(test)]
@@ -93,6 +111,7 @@ mod tests {
         ArrayRef, Date32Array, ListArray, StructArray, TimestampMicrosecondArray,
         TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
     };
+    use arrow_buffer::NullBuffer;
     use arrow_schema::Field;
 
     fn days(days: impl IntoIterator<Item = Option<i32>>) -> ArrayRef {
@@ -101,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_calendars_last_days_pass_and_those_behind_them_do_not() {
-        for calendar in [WRITABLE, READABLE] {
+        for calendar in [WRITABLE, READABLE, READ, EVENT] {
             let (first, last) = (calendar.first as i32, calendar.last as i32);
             assert!(!calendar.lacks_any_of(&days([Some(first), None, Some(0), Some(last)])));
             for day in [first - 1, last + 1, i32::MIN, i32::MAX] {
@@ -116,6 +135,9 @@ mod tests {
         let Range { start, end } = READABLE.times(1);
         assert_eq!(start, seconds("0001-01-01T00:00:00Z"));
         assert_eq!(end - 1, seconds("9999-12-31T23:59:59Z"));
+        let Range { start, end } = EVENT.times(1);
+        assert_eq!(start, seconds("0002-01-01T00:00:00Z"));
+        assert_eq!(end - 1, seconds("9998-12-31T23:59:59Z"));
     }
 
     #[test]
@@ -145,6 +167,18 @@ mod tests {
         assert!(!calendar.lacks_any_of(&column(TimeUnit::Nanosecond, i64::MAX)));
         let nothing: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![None, Some(0)]));
         assert!(!calendar.lacks_any_of(&nothing));
+    }
+
+    #[test]
+    fn what_is_in_the_place_of_a_null_does_not_count() {
+        let nulls = NullBuffer::from(vec![false, true, true]);
+        let column = |second: i64| {
+            let times = vec![i64::MAX, second, 0];
+            TimestampMicrosecondArray::new(times.into(), Some(nulls.clone()))
+        };
+        assert!(!READABLE.lacks_any_of(&column(0)));
+        assert!(READABLE.lacks_any_of(&column(i64::MIN)));
+        assert!(!READABLE.lacks_any_of(&column(i64::MIN).slice(2, 1)));
     }
 
     #[test]

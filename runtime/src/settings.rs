@@ -41,7 +41,8 @@ pub struct Settings {
     /// Time between checkpoints, at least 1 ms. Default 1 s.
     #[serde(with = "humantime_serde")]
     pub checkpoint_interval: Duration,
-    /// Rows that may wait in one channel, at least 1; one of more than 1 KiB counts as several. Default 32768.
+    /// Rows that may wait in one channel, at least 1, and as many KiB: a batch whose rows have more than 1 KiB on average counts
+    /// as more of them. Default 32768.
     pub channel_rows: u32,
     /// Manifests kept, at least 2. Default 20.
     pub keep_checkpoints: u64,

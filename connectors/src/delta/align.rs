@@ -11,6 +11,7 @@ use arrow_schema::{DataType, Field, SchemaRef};
 use thalweg_core::{Error, Result};
 
 use super::schema;
+use super::values::Rows;
 
 /// `batch` with the columns of `table`, found by their names.
 pub(super) fn align(table: &str, batch: &RecordBatch, columns: &SchemaRef) -> Result<RecordBatch> {
@@ -24,7 +25,7 @@ pub(super) fn align(table: &str, batch: &RecordBatch, columns: &SchemaRef) -> Re
             })?,
             None => new_null_array(field.data_type(), batch.num_rows()),
         };
-        schema::fit(table, &found, field)
+        schema::fit(table, &found, field, Rows::Kept)
     };
     let aligned = columns.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
     RecordBatch::try_new(Arc::clone(columns), aligned)

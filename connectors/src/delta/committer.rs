@@ -42,7 +42,7 @@ pub struct DeltaCommitter {
 pub(crate) struct Slot {
     /// `None` until it is loaded, and again after every error: what is doubtful is read anew.
     pub(crate) table: tokio::sync::Mutex<Option<Table>>,
-    upkeep: Upkeep,
+    pub(crate) upkeep: Upkeep,
     /// Whether somebody was told what the table's statistics may tell: once, not at each attempt.
     warned: AtomicBool,
 }
@@ -158,10 +158,6 @@ impl DeltaCommitter {
         *held = None;
         let table = self.opened(&definition, target, app_id, expected, adopt).await?;
         slot.check_statistics(&definition, &table.0);
-        // The cut that was published before the job went down still names it, or one before.
-        if let Some(version) = expected.version {
-            slot.upkeep.known(version);
-        }
         let status = status(&table.0, table.1);
         *held = Some(table.0);
         Ok(status)
@@ -308,7 +304,15 @@ impl Committer for DeltaCommitter {
         expected: &'a TargetExpectation,
         adopt: bool,
     ) -> BoxFuture<'a, Result<TargetStatus>> {
-        self.open_target(target, app_id, expected, adopt).boxed()
+        async move {
+            let status = self.open_target(target, app_id, expected, adopt).await?;
+            // A cut may name it, whoever has published that.
+            if status.version > 0 || expected.version.is_some() {
+                self.slot(&target.path).upkeep.found();
+            }
+            Ok(status)
+        }
+        .boxed()
     }
 
     fn commit<'a>(

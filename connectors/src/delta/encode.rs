@@ -18,7 +18,8 @@ use thalweg_core::connector::sink::{BoxFuture, Staged};
 use thalweg_core::{CheckpointId, Error, Result};
 
 use super::storage::Storage;
-use super::{entry, failure, schema, values};
+use super::values::{self, Rows};
+use super::{entry, failure, schema};
 use crate::epoch_writer::{OpenEpoch, Stager};
 
 /// Rows handed to the Parquet writer at a time.
@@ -68,10 +69,9 @@ impl Recipe {
         Ok(Self { table, shown, storage, data, columns, partition_by, config })
     }
 
-    /// The batch as its files have it. For rows that the table has already this is all: whatever years they are of, they must
-    /// be able to move to another file.
-    pub(super) fn fit(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let batch = schema::conform(&self.table, batch, &self.columns)?;
+    /// The batch as its files have it.
+    pub(super) fn fit(&self, batch: &RecordBatch, rows: Rows) -> Result<RecordBatch> {
+        let batch = schema::conform(&self.table, batch, &self.columns, rows)?;
         values::check_folders(&self.table, &batch, &self.partition_by)?;
         Ok(batch)
     }
@@ -83,9 +83,7 @@ impl Stager for Recipe {
     }
 
     fn conform(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let batch = self.fit(&batch)?;
-        values::check_years(&self.table, &batch)?;
-        Ok(batch)
+        self.fit(&batch, Rows::New)
     }
 
     fn begin(&self, _checkpoint: CheckpointId) -> Box<dyn OpenEpoch + '_> {

@@ -6,6 +6,8 @@
 //!
 //! The version that the newest published cut names stays, and all that reading it takes, however old its entry is: a table
 //! that was quiet for long is read at it, and the next version is in no cut yet, or, where others have made it, in none ever.
+//! Which one that is a committer knows of the cut that it has published itself: until then it removes nothing from the log of
+//! a table that it found.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,12 +28,16 @@ use crate::background;
 pub(crate) struct Upkeep {
     /// The version of the last log checkpoint that we began.
     begun: AtomicU64,
-    /// The version in the cut that this committer has published last; [`NONE`]: it has published none.
+    /// The version in the cut that this committer has published last; before that [`NONE`], or [`ANY`] for a table that it
+    /// found.
     named: AtomicU64,
     running: Arc<Mutex<()>>,
 }
 
+/// No cut names a version.
 const NONE: u64 = u64::MAX;
+/// Some cut may name any version.
+const ANY: u64 = 0;
 
 impl Default for Upkeep {
     fn default() -> Self {
@@ -72,10 +78,11 @@ impl Upkeep {
         self.named.store(version, Ordering::Relaxed);
     }
 
-    /// Takes note of the version that a checkpoint knew before this committer published anything.
-    pub(crate) fn known(&self, version: u64) {
-        let (relaxed, none) = (Ordering::Relaxed, NONE);
-        self.named.compare_exchange(none, version, relaxed, relaxed).ok();
+    /// Takes note that the table has versions which this committer knows of no cut. Those that a manifest knows may be later
+    /// than what is published: a start looks at the table, and may die before its first cut.
+    pub(crate) fn found(&self) {
+        let relaxed = Ordering::Relaxed;
+        self.named.compare_exchange(NONE, ANY, relaxed, relaxed).ok();
     }
 
     pub(crate) async fn idle(&self) {

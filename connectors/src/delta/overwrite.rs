@@ -25,6 +25,7 @@ use super::replace::{Replaced, Replacer};
 use super::scan::{Wanted, Within, broken};
 use super::storage::Storage;
 use super::table::Table;
+use super::values::Rows;
 use super::{active, align, compact, compatibility, schema};
 use crate::epoch_writer::Stager;
 
@@ -216,7 +217,7 @@ async fn write(
     let mut files = recipe.begin(CheckpointId(0));
     for batch in rows {
         let batch = align::align(table, batch, columns)?;
-        files.write(&recipe.fit(&batch)?).await?;
+        files.write(&recipe.fit(&batch, Rows::Kept)?).await?;
     }
     let staged = files.close().await?;
     let add = |item| {

@@ -26,6 +26,7 @@ use thalweg_core::{Error, Result, failpoint};
 
 use super::plan::DataFile;
 use super::storage::Storage;
+use super::values::Rows;
 use super::{encode, failure, schema};
 
 /// Bytes of a footer that are read at once with the file's end.
@@ -185,7 +186,7 @@ impl Rewriter {
                 .map_err(|e| self.unreadable(&e))?;
             while let Some(batch) = batches.next().await {
                 let batch = batch.map_err(|e| self.unreadable(&e))?;
-                let batch = schema::conform(&self.table, &batch, columns)?;
+                let batch = schema::conform(&self.table, &batch, columns, Rows::Kept)?;
                 rows += batch.num_rows() as u64;
                 let written = writer.write(&batch).await;
                 written.map_err(|e| failure::storage("write a data file", &self.table, &e))?;

@@ -14,8 +14,7 @@ use deltalake::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use thalweg_core::sensitivity::sensitivities;
 use thalweg_core::{Error, Result};
 
-use super::values;
-use crate::calendar::WRITABLE;
+use super::values::{self, Rows};
 
 /// Delta's name for a list's inner field.
 const ELEMENT: &str = "element";
@@ -105,7 +104,12 @@ fn names_inside<'a>(field: &'a Field, names: &mut BTreeSet<&'a str>) {
 }
 
 /// Relabels `batch` to `file`, without copying values.
-pub(crate) fn conform(table: &str, batch: &RecordBatch, file: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn conform(
+    table: &str,
+    batch: &RecordBatch,
+    file: &SchemaRef,
+    rows: Rows,
+) -> Result<RecordBatch> {
     if batch.num_columns() != file.fields().len() {
         return Err(Error::internal(format!(
             "table `{table}` expects {} columns and was handed {}",
@@ -117,7 +121,7 @@ pub(crate) fn conform(table: &str, batch: &RecordBatch, file: &SchemaRef) -> Res
         .columns()
         .iter()
         .zip(file.fields())
-        .map(|(column, field)| fit(table, column, field))
+        .map(|(column, field)| fit(table, column, field, rows))
         .collect::<Result<Vec<_>>>()?;
     RecordBatch::try_new(Arc::clone(file), columns).map_err(|_| {
         Error::internal(format!("a batch for table `{table}` does not fit its columns"))
@@ -125,15 +129,12 @@ pub(crate) fn conform(table: &str, batch: &RecordBatch, file: &SchemaRef) -> Res
 }
 
 /// One column as its files have it.
-pub(super) fn fit(table: &str, column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+pub(super) fn fit(table: &str, column: &ArrayRef, field: &Field, rows: Rows) -> Result<ArrayRef> {
     let name = field.name();
     if !field.is_nullable() && column.null_count() > 0 {
         return Err(values::unfit(table, name, "must not be null"));
     }
-    // The log's statistics would be asked for its name: some panic, others fail for ever.
-    if WRITABLE.lacks_any_of(column.as_ref()) {
-        return Err(values::unfit(table, name, "has a day or a time that no calendar has"));
-    }
+    values::check_times(table, name, column.as_ref(), rows)?;
     relabel(column, field.data_type()).ok_or_else(|| {
         Error::internal(format!(
             "column `{name}` of table `{table}` was handed over with another type"
@@ -267,7 +268,7 @@ mod tests {
         let input = Schema::new(vec![Field::new("l", list.data_type().clone(), true)]);
         let file = file_schema("t", &input).unwrap();
         let batch = RecordBatch::try_new(Arc::new(input), vec![Arc::new(list)]).unwrap();
-        let conformed = conform("t", &batch, &file).unwrap();
+        let conformed = conform("t", &batch, &file, Rows::New).unwrap();
         assert_eq!(conformed.num_rows(), 2);
         assert!(matches!(file.field(0).data_type(), DataType::List(f) if f.name() == ELEMENT));
     }
@@ -278,7 +279,7 @@ mod tests {
         let strict = Arc::new(Schema::new(vec![Field::new("c", DataType::Int32, false)]));
         let column = arrow_array::Int32Array::from(vec![Some(4711), None]);
         let batch = RecordBatch::try_new(open, vec![Arc::new(column)]).unwrap();
-        let error = conform("t", &batch, &strict).unwrap_err();
+        let error = conform("t", &batch, &strict, Rows::New).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidRecord);
         assert!(!error.to_string().contains("4711"));
     }

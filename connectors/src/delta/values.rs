@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use thalweg_core::{Error, ErrorKind, Result};
 
-use crate::calendar::READABLE;
+use crate::calendar::{READABLE, WRITABLE};
 
 /// The folder of the rows that have no value.
 const FOLDER_OF_NULLS: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -21,15 +21,23 @@ pub(super) fn unfit(table: &str, column: &str, why: &str) -> Error {
     Error::new(ErrorKind::InvalidRecord, format!("column `{column}` of table `{table}` {why}"))
 }
 
-/// Refuses rows with a day or a time that not everybody could read.
-pub(super) fn check_years(table: &str, batch: &RecordBatch) -> Result<()> {
-    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        if READABLE.lacks_any_of(column.as_ref()) {
-            let why = "has a day or a time outside of the years 1 to 9999";
-            return Err(unfit(table, field.name(), why));
-        }
-    }
-    Ok(())
+/// Where rows come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rows {
+    /// They are new: everybody must be able to read them.
+    New,
+    /// The table has them already: whatever years they are of, they must be able to move to another file.
+    Kept,
+}
+
+/// Refuses a column with a day or a time that such rows must not have.
+pub(super) fn check_times(table: &str, name: &str, column: &dyn Array, rows: Rows) -> Result<()> {
+    let (calendar, why) = match rows {
+        Rows::New => (READABLE, "has a day or a time outside of the years 1 to 9999"),
+        // The log's statistics would be asked for its name: some panic, others fail for ever.
+        Rows::Kept => (WRITABLE, "has a day or a time that no calendar has"),
+    };
+    if calendar.lacks_any_of(column) { Err(unfit(table, name, why)) } else { Ok(()) }
 }
 
 /// Refuses rows that a reader would find under another value of a column that makes folders, or that have no folder.
@@ -54,7 +62,7 @@ fn no_folder(name: &str, column: &dyn Array) -> Option<&'static str> {
         "" => Some("makes folders: a text must not be empty, readers would find a null"),
         FOLDER_OF_NULLS => Some("makes folders: a text must not be the name of that for nulls"),
         // It would fail as a disk does that may be mended, and be tried again for ever.
-        text if encoded_bytes(text) > longest => Some(
+        text if 3 * text.len() > longest && encoded_bytes(text) > longest => Some(
             "makes folders: a text must not be so long that its folder's name is over 255 bytes",
         ),
         _ => None,
@@ -82,8 +90,8 @@ mod tests {
         let days = Date32Array::from(vec![-719_163]);
         let batch = RecordBatch::try_from_iter([("day", Arc::new(days) as _)]).unwrap();
         let file = schema::file_schema("t", &batch.schema()).unwrap();
-        let moved = schema::conform("t", &batch, &file).unwrap();
-        let error = check_years("t", &moved).unwrap_err();
+        schema::conform("t", &batch, &file, Rows::Kept).unwrap();
+        let error = schema::conform("t", &batch, &file, Rows::New).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidRecord, "{error}");
     }
 

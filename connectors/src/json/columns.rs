@@ -8,13 +8,10 @@ use arrow_array::builder::{
     TimestampMicrosecondBuilder,
 };
 use arrow_schema::DataType;
-use thalweg_core::time::EventTime;
 
 use super::object::Value;
 use super::{is_event_time, parse_time};
-
-/// The beginning of the year 2, µs.
-const SECOND_YEAR: EventTime = -62_104_060_800_000_000;
+use crate::calendar::EVENT;
 
 #[derive(Debug)]
 pub(super) enum ColumnBuilder {
@@ -57,8 +54,7 @@ impl ColumnBuilder {
             (Self::Utf8(column), Value::Text(text)) => column.append_value(text),
             (Self::Boolean(column), Value::Bool(is)) => column.append_value(*is),
             (Self::EventTime(column), Value::Text(text)) => {
-                // The first year is a sender's way to say none, and a window that has it may begin before it.
-                let time = parse_time(text).filter(|time| *time >= SECOND_YEAR);
+                let time = parse_time(text).filter(|time| EVENT.has_micros(*time));
                 column.append_option(time);
                 return time.is_some();
             }

@@ -37,9 +37,10 @@ pub const EMPTY: &str = "message.empty";
 ///
 /// **Shape**: the record's columns without those of the provenance, which sources add themselves. Every column must be
 /// optional, since a message may lack it; what is required is for a validating operator to say. Text, integers,
-/// floating point and booleans come from JSON values of that kind, an integer also fills a floating-point column;
-/// [`thalweg_core::record::Micros`] come from ISO 8601 text, as [`parse_time`] reads it. Absent is null. Of a field that
-/// occurs twice the last one counts; fields that are not in the record are passed over.
+/// floating point and booleans come from JSON values of that kind; an integer also fills a floating-point column, and a zero
+/// with a minus sign one of integers, however it is written (`-0.0`, say);
+/// [`thalweg_core::record::Micros`] come from ISO 8601 text, as [`parse_time`] reads it, of the years 2 to 9998. Absent is
+/// null. Of a field that occurs twice the last one counts; fields that are not in the record are passed over.
 ///
 /// **Errors**: a column [`DECODE_ERRORS`] (`Option<Vec<String>>`) gets `NAME.type` for a field of another kind and
 /// [`MALFORMED`], [`NOT_OBJECT`] or [`EMPTY`] for a message that cannot be read, whose row is null; without that column

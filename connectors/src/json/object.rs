@@ -190,7 +190,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
-        // The parser makes one of `-0`, too, which is an integer.
+        // The parser makes one of `-0`, too, which is an integer, and does not tell how it was written.
         let is_negative_zero = value.to_bits() == (-0.0_f64).to_bits();
         Ok(if is_negative_zero { Value::Int(0) } else { Value::Float(value) })
     }

@@ -78,12 +78,17 @@ fn a_field_of_a_wrong_type_spoils_itself_only() {
 
 #[test]
 fn a_zero_with_a_sign_is_an_integer() {
-    let columns = decode(&[br#"{"id":-0,"small":-0,"ratio":-0}"#, br#"{"id":0.0,"small":-0.5}"#]);
+    let columns = decode(&[
+        br#"{"id":-0,"small":-0,"ratio":-0}"#,
+        br#"{"id":0.0,"small":-0.5}"#,
+        br#"{"id":-0.0,"small":-0e3}"#,
+    ]);
     assert_eq!(codes(&columns, 0), [""; 0]);
     assert_eq!(columns[0].as_primitive::<Int64Type>().value(0), 0);
     assert_eq!(columns[4].as_primitive::<Int32Type>().value(0), 0);
     assert!(columns[3].as_primitive::<Float64Type>().value(0).is_sign_negative());
     assert_eq!(codes(&columns, 1), ["id.type", "small.type"]);
+    assert_eq!(codes(&columns, 2), [""; 0]);
 }
 
 #[test]

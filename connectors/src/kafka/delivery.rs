@@ -1,5 +1,6 @@
 //! Why messages were not delivered, and which of the reasons another attempt would not mend.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -46,19 +47,27 @@ impl Failure {
 /// The failure to tell: the first of those that another attempt would not mend, else the first at all. Messages that went
 /// with one that was refused, or were not sent any more behind it, often come before it and say less.
 #[derive(Debug, Default)]
-pub(super) struct Failures(Mutex<Option<Failure>>);
+pub(super) struct Failures {
+    told: Mutex<Option<Failure>>,
+    /// Whether there is one: each message that is sent asks.
+    any: AtomicBool,
+}
 
 impl Failures {
     pub(super) fn add(&self, error: &KafkaError) {
         let failure = Failure::of(error);
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.as_ref().is_none_or(|told| weight(told.code) < weight(failure.code)) {
             *told = Some(failure);
         }
+        self.any.store(true, Ordering::Release);
     }
 
     pub(super) fn get(&self) -> Option<Failure> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

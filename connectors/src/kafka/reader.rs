@@ -23,7 +23,7 @@ use super::source::partition_of;
 use super::stall::Stall;
 use super::topic::TopicClient;
 use super::trouble::Health;
-use crate::calendar::READABLE;
+use crate::calendar::EVENT;
 use crate::clock::{instant, now_micros};
 use crate::provenance::MessageBatcher;
 
@@ -305,11 +305,11 @@ impl KafkaReader {
     }
 }
 
-/// The broker's time in µs, whoever set it. A producer may set any number: one that is of no year from 1 to 9999 could not be
-/// stored, and counts as none.
+/// The broker's time in µs, whoever set it. A producer may set any number: one of another year than 2 to 9998 counts as none.
+/// It, or a window around it, could not be stored.
 fn micros(timestamp: Timestamp) -> Option<i64> {
     let micros = timestamp.to_millis()?.checked_mul(1_000)?;
-    READABLE.has_micros(micros).then_some(micros)
+    EVENT.has_micros(micros).then_some(micros)
 }
 
 #[cfg(test)]
@@ -321,10 +321,12 @@ mod tests {
         assert_eq!(micros(Timestamp::NotAvailable), None);
         assert_eq!(micros(Timestamp::CreateTime(1_500)), Some(1_500_000));
         assert_eq!(micros(Timestamp::LogAppendTime(-1_500)), Some(-1_500_000));
-        // The last millisecond of the year 9999, and those that are too many as microseconds.
-        let last = 253_402_300_799_999;
-        assert_eq!(micros(Timestamp::CreateTime(last)), Some(last * 1_000));
-        for beyond in [last + 1, i64::MAX / 1_000, i64::MAX, i64::MIN] {
+        // The first millisecond of the year 2 and the last of 9998, and those that are too many as microseconds.
+        let (first, last) = (-62_104_060_800_000, 253_370_764_799_999);
+        for time in [first, last] {
+            assert_eq!(micros(Timestamp::CreateTime(time)), Some(time * 1_000));
+        }
+        for beyond in [first - 1, last + 1, i64::MAX / 1_000, i64::MAX, i64::MIN] {
             assert_eq!(micros(Timestamp::CreateTime(beyond)), None, "{beyond}");
         }
     }

@@ -38,7 +38,7 @@ const LAG_PATIENCE: Duration = Duration::from_secs(1);
 /// each committed message, tombstones (null payload) and empty payloads included. Keys and headers are not read.
 ///
 /// **Time.** `kafka_timestamp` is the broker's, whether set by the producer or at the append; null where a message
-/// has none.
+/// has none, or one of another year than 2 to 9998.
 ///
 /// **Guarded.** The cluster and the topic, by the ids that the checkpoint remembers, at each start: a topic that was
 /// deleted and created again is not gone on with, however long it is. Every position, by the offsets that the broker

@@ -126,6 +126,8 @@ impl Job {
         world.begins(self.store.process, Seen::default());
         let committed = committed?;
         world.audit_commit(pending, committed);
+        // As behind a cut that names it: only then the log is cleaned.
+        self.committer.slot(TABLE).upkeep.published(committed.version);
         Ok(committed.version)
     }
 

@@ -57,9 +57,9 @@ enum Delivery {
 /// **Shape** Value: the row's columns as JSON, nulls included, times as RFC 3339. Key: a column as text, or none.
 /// **Time** Exactly once: visible to readers of committed messages one checkpoint late. At least once: at once.
 /// **Errors** A message longer than the topic allows ends the job before its checkpoint is acknowledged. Exactly once:
-/// brokers that end transactions sooner than [`KafkaSinkConfig::transaction_timeout`], or forget offsets before it has
-/// passed twice, are refused when the job starts; those whose settings may not be read (`DESCRIBE_CONFIGS` on the cluster)
-/// are warned of.
+/// brokers that end transactions sooner than [`KafkaSinkConfig::transaction_timeout`], or forget offsets within a day (within
+/// twice [`KafkaSinkConfig::marker_refresh`] where that is less) or before that timeout has passed twice, are refused when the
+/// job starts; those whose settings may not be read (`DESCRIBE_CONFIGS` on the cluster) are warned of.
 ///
 /// ```
 /// use std::sync::Arc;

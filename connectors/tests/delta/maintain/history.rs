@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use thalweg_connectors::delta::{DeltaReader, DeltaSink};
-use thalweg_core::connector::sink::{Committer, Cut};
+use thalweg_core::connector::sink::{Committer, Cut, TargetExpectation};
 use thalweg_core::{CheckpointId, ErrorKind, Result};
 use thalweg_objects::{Access, Place};
 
 use super::keeper::{NOTHING, at_once, compact, maintenance};
 use crate::support::{Lake, TABLE, decided};
 
+fn keep_none(sink: DeltaSink) -> DeltaSink {
+    sink.configuration("delta.logRetentionDuration", "interval 0 seconds")
+}
+
 /// A table of which every entry is too old at once.
 async fn lake(checkpoint_every: u64) -> Lake {
-    let keep_none =
-        |sink: DeltaSink| sink.configuration("delta.logRetentionDuration", "interval 0 seconds");
     Lake::with(|c| c.checkpoint_every(checkpoint_every), keep_none).await
 }
 
@@ -95,6 +97,25 @@ async fn a_job_that_commits_keeps_what_its_last_cut_names_until_the_next_one() {
     append(&lake, 9..=12).await;
     assert_gone(&lake, 4).await;
     assert_eq!(rows_at(&lake, 8).await.unwrap(), Some(8));
+}
+
+/// What a manifest knows of the table may be later than what is published: a start looks, and may die before its first cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_started_again_removes_nothing_before_its_next_cut() {
+    let lake = lake(4).await;
+    append(&lake, 1..=4).await;
+    publish(&lake, "job", 4).await;
+    append(&lake, 5..=8).await;
+    let started = lake.restarted_with(|c| c.checkpoint_every(4));
+    let (id, txn) = (Some(lake.id.clone()), Some(CheckpointId(8)));
+    let expected = TargetExpectation { id, txn, version: Some(8) };
+    started.open(&keep_none(started.sink()), &expected, false).await.unwrap();
+    append(&started, 9..=12).await;
+    assert_eq!(rows_at(&lake, 4).await.unwrap(), Some(4));
+    publish(&started, "job", 12).await;
+    append(&started, 13..=16).await;
+    assert_gone(&lake, 4).await;
+    assert_eq!(rows_at(&lake, 12).await.unwrap(), Some(12));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,7 +178,7 @@ const SECTIONS: &[Section] = &[
             ),
             entry(
                 "channel_rows",
-                "Rows that may wait in one channel, at least 1; one of more than 1 KiB counts as several.",
+                "Rows that may wait in one channel, at least 1, and as many KiB.",
             ),
             entry("keep_checkpoints", "Manifests kept, at least 2."),
             entry("restart_attempts", "Restarts in a row before giving up; 0: none."),
