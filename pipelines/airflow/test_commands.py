@@ -4,18 +4,12 @@ python -m unittest discover -s pipelines/airflow, where Airflow is installed
 """
 
 import os
-import pathlib
 import subprocess
-import sys
-import tempfile
 import unittest
 
-# Airflow writes its settings when it is loaded.
-HOME = tempfile.TemporaryDirectory()
-os.environ["AIRFLOW_HOME"] = HOME.name
-sys.path.insert(0, str(pathlib.Path(__file__).parent / "dags"))
+import airflow_home  # noqa: F401  pylint: disable=unused-import
 
-from healthcare_commands import command  # noqa: E402  pylint: disable=wrong-import-position
+from healthcare_commands import command
 
 
 class Paths(unittest.TestCase):

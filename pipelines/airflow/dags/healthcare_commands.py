@@ -20,20 +20,31 @@ from functools import cached_property
 
 from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowFailException
 
 WRONG_USAGE = 2
 NOTHING_TO_DO = 99
 
-# Runs of a cron schedule bear the time at which they start, so what they are about is the day before. `date` may be
-# given by hand: airflow dags trigger --conf '{"date": "2025-11-24"}'.
-YESTERDAY = "{{ dag_run.conf.get('date') or macros.ds_add(ds, -1) }}"
-TODAY = "{{ dag_run.conf.get('date') or ds }}"
+# The day that a run bears. One that is triggered without a date has no logical date, nor `ds`: the day is then that of its
+# start. `run_after` alone would not do: it is when a run was asked for where its logical date was given.
+DAY = "(dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d')"
+# What the tasks are about. `date` may be given by hand: airflow dags trigger --conf '{"date": "2025-11-24"}'.
+YESTERDAY = "{{ dag_run.conf.get('date') or macros.ds_add(" + DAY + ", -1) }}"
+TODAY = "{{ dag_run.conf.get('date') or " + DAY + " }}"
 
 WEBHOOK_ATTEMPTS = 3
 WEBHOOK_PAUSE_SECONDS = 0.5
 WEBHOOK_PATIENCE_SECONDS = 10
 LOCAL = [("http", "127.0.0.1"), ("http", "localhost"), ("http", "::1")]
+
+
+def at(cron):
+    """A schedule, UTC, whose runs bear the time at which they start.
+
+    Given as text alone it would be for the setting `create_cron_data_intervals` to say whether they bear the time before.
+    """
+    return CronTriggerTimetable(cron, timezone="UTC")
 
 
 class CommandHook(SubprocessHook):

@@ -5,12 +5,12 @@ The stream itself needs no DAG: `healthcare run` is a service. What is left for 
 
 from airflow.sdk import DAG
 
-from healthcare_commands import SHARED, YESTERDAY, command
+from healthcare_commands import SHARED, YESTERDAY, at, command
 
 with DAG(
     dag_id="healthcare_daily",
     description="Refresh, judge and report the day before; maintain the tables",
-    schedule="20 1 * * *",
+    schedule=at("20 1 * * *"),
     **SHARED,
 ):
     refresh = command("refresh", date=YESTERDAY)
@@ -18,6 +18,6 @@ with DAG(
     quality = command("quality", date=YESTERDAY, reports=True, trigger_rule="none_failed", retries=0)
     report = command("report", date=YESTERDAY, reports=True, trigger_rule="all_done")
     maintain = command("maintain", trigger_rule="all_done")
-    # A run fails when one of its last tasks does, so nothing comes behind the gate.
-    refresh >> quality
-    refresh >> report >> maintain
+    # A run fails when one of its last tasks does, so nothing comes behind what is judged or told. Tables are maintained
+    # whatever becomes of the rest.
+    refresh >> [quality, report, maintain]

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from healthcare_commands import DEFAULTS, SHARED, command
+from healthcare_commands import DEFAULTS, SHARED, at, command
 
 with DAG(
     dag_id="healthcare_monitoring",
     description="Checkpoints, arrivals, gold and lag against their limits",
-    schedule="*/5 * * * *",
+    schedule=at("*/5 * * * *"),
     **SHARED | {"default_args": DEFAULTS | {"execution_timeout": timedelta(minutes=4)}},
 ):
     command("monitor", retries=0)

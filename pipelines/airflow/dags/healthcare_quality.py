@@ -2,12 +2,12 @@
 
 from airflow.sdk import DAG
 
-from healthcare_commands import SHARED, TODAY, command
+from healthcare_commands import SHARED, TODAY, at, command
 
 with DAG(
     dag_id="healthcare_quality",
     description="Judge the day so far",
-    schedule="45 * * * *",
+    schedule=at("45 * * * *"),
     **SHARED,
 ):
     command("quality", date=TODAY, reports=True, retries=0)

@@ -1,5 +1,6 @@
 //! The DAGs of `airflow/dags`, run by a real Airflow on `SQLite` over real tables: what succeeds, and what fails. What
-//! their tasks make of the variables of their workers `airflow/test_commands.py` looks at.
+//! their tasks make of the variables of their workers `airflow/test_commands.py` looks at; which day runs are about and
+//! which failures fail them `airflow/test_runs.py`.
 //!
 //! Airflow comes from `pip`, once per machine. Where that is impossible the test says so and ends, or fails when
 //! `THALWEG_REQUIRE_AIRFLOW=1`.
@@ -214,7 +215,7 @@ fn dags_succeed_over_good_tables_and_fail_and_tell_over_bad_ones() {
 }
 
 #[test]
-fn tasks_are_told_where_things_are_by_paths_that_last_or_say_so_in_one_line() {
+fn tasks_and_runs_pass_the_tests_beside_the_dags() {
     let Some(environment) = environment() else { return };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("airflow");
     let mut python = Command::new(environment.join("bin/python"));

@@ -99,6 +99,8 @@ fn a_usual_day_passes_and_its_reports_hold_no_value() {
     let json = fs::read_to_string(out.join(&names[1])).unwrap();
     let report: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(report["day"]["earlier"], json!([1_440, 1_440, 0, 0, 0, 0, 0]));
+    // The last minute of the day before.
+    assert_eq!(report["day"]["newest_before"], 1_763_942_340_000_000_i64);
     assert_eq!(report["day"]["gold"]["gold/kpis"], 1_440);
     assert_eq!(report["day"]["kinds"], json!({ "medication": 288, "vitals": 1_152 }));
     let html = fs::read_to_string(out.join(&names[0])).unwrap();

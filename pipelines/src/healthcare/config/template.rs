@@ -233,7 +233,10 @@ const SECTIONS: &[Section] = &[
             entry("volume_warn", "How far events may be from it: 0.5 is half or double."),
             entry("volume_fail", "Further fails."),
             entry("fresh_warn", "How long before the day's end, or now, the last event may be."),
-            entry("fresh_fail", "Longer fails."),
+            entry(
+                "fresh_fail",
+                "Longer fails; too little volume does so once a day is older than that.",
+            ),
         ],
     },
     Section {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use thalweg_core::time::{EventTime, MICROS_PER_SECOND, micros};
 
+use super::day::Day;
 use super::limits::QualitySection;
 use super::summary::{DaySummary, Drift, Filled};
 
@@ -48,18 +49,13 @@ pub struct Check {
     pub status: Status,
 }
 
-/// Judges a day. `now`: µs.
-pub fn judge(
-    day: &DaySummary,
-    end: EventTime,
-    now: EventTime,
-    limits: &QualitySection,
-) -> Vec<Check> {
+/// Judges what is known of `date`. `now`: µs.
+pub fn judge(day: &DaySummary, date: Day, now: EventTime, limits: &QualitySection) -> Vec<Check> {
     let mut checks = completeness(day, limits);
     checks.extend(validity(day, limits));
     checks.push(uniqueness(day, limits));
-    checks.push(volume::volume(day, now < end, limits));
-    checks.push(freshness(day, end.min(now), limits));
+    checks.push(volume::volume(day, volume::Progress::of(date, now, limits), limits));
+    checks.push(freshness(day, date.end().min(now), limits));
     checks.extend(schema(day));
     checks.push(privacy(day));
     checks
@@ -149,7 +145,8 @@ fn uniqueness(day: &DaySummary, limits: &QualitySection) -> Check {
 
 fn freshness(day: &DaySummary, until: EventTime, limits: &QualitySection) -> Check {
     let seconds = |d: i64| Duration::from_secs((d.max(0) / MICROS_PER_SECOND).unsigned_abs());
-    let (observed, status) = match day.newest {
+    // Where the day has none yet, silence is as old as the last event of those before.
+    let (observed, status) = match day.newest.or(day.newest_before) {
         None => ("no event".to_owned(), Status::Fail),
         Some(newest) => {
             let age = until - newest;

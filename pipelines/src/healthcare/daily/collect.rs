@@ -149,7 +149,7 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    /// How many events the days before had.
+    /// How many events the days before had, and when the last of them happened.
     fn earlier(
         &self,
         table: &OpenTable<'_>,
@@ -160,6 +160,7 @@ impl<'a> Tables<'a> {
         let before = Some((Silver::EVENT_TIME, self.day.before(limits.volume_days)));
         table.scan(&[Silver::EVENT_TYPE.name()], before, |batch| {
             let times = column_of(&batch, Silver::EVENT_TIME)?.values();
+            summary.newest_before = summary.newest_before.max(times.iter().copied().max());
             count_earlier(self.day, now, times, &mut summary.earlier);
             let kinds = column_of(&batch, Silver::EVENT_TYPE)?;
             let events = times.iter().copied().zip(kinds.iter());

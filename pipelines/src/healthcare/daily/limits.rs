@@ -38,7 +38,7 @@ pub struct QualitySection {
     /// How long before the day's end, or now, the last event may have happened.
     #[serde(with = "humantime_serde")]
     pub fresh_warn: Duration,
-    /// Longer fails.
+    /// Longer fails; too little volume does so once a day is older than that.
     #[serde(with = "humantime_serde")]
     pub fresh_fail: Duration,
 }

@@ -32,7 +32,7 @@ impl Quality {
     pub fn of(place: &Place, config: &HealthcareConfig, day: Day, now: EventTime) -> Result<Self> {
         let reader = DeltaReader::at(place, &Access::from_environment())?;
         let summary = collect(&reader, day, now, &config.quality, &config.ranges)?;
-        let checks = judge(&summary, day.end(), now, &config.quality);
+        let checks = judge(&summary, day, now, &config.quality);
         Ok(Self { status: worst(&checks), checks, day: summary })
     }
 

@@ -1,5 +1,5 @@
 //! What the checks need to know of a day: numbers only, so that judging is a pure function and nothing that a record says
-//! of a person can reach a report. Of a single record there is when the newest one happened.
+//! of a person can reach a report. Of single records there is when the newest of the day and of those before happened.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ pub struct DaySummary {
     pub patients: u64,
     /// When the last of them happened, µs; those that claim a time to come do not count.
     pub newest: Option<EventTime>,
+    /// When the last event of the days before happened, µs; of as many days as `earlier` has.
+    pub newest_before: Option<EventTime>,
     /// Events of them that came too late for gold.
     pub late: u64,
     /// Events that are there again.

@@ -1,9 +1,15 @@
 use super::*;
-use crate::healthcare::daily::Day;
 use crate::healthcare::daily::collect::count_earlier;
 use crate::healthcare::daily::summary::{Drift, Filled};
 
 const END: EventTime = 86_400 * MICROS_PER_SECOND;
+
+const MINUTE: EventTime = 60 * MICROS_PER_SECOND;
+
+/// The day that ends at [`END`].
+fn first() -> Day {
+    "1970-01-01".parse().unwrap()
+}
 
 /// A day like any other.
 fn usual() -> DaySummary {
@@ -23,8 +29,8 @@ fn usual() -> DaySummary {
     }
 }
 
-fn judged(day: &DaySummary, name: &str) -> Status {
-    let checks = judge(day, END, i64::MAX, &QualitySection::default());
+fn judged(day: &DaySummary, now: EventTime, name: &str) -> Status {
+    let checks = judge(day, first(), now, &QualitySection::default());
     checks.iter().find(|c| c.name == name).unwrap().status
 }
 
@@ -32,7 +38,7 @@ fn judged(day: &DaySummary, name: &str) -> Status {
 fn only(change: impl FnOnce(&mut DaySummary), name: &str, status: Status) {
     let mut day = usual();
     change(&mut day);
-    for check in judge(&day, END, i64::MAX, &QualitySection::default()) {
+    for check in judge(&day, first(), i64::MAX, &QualitySection::default()) {
         let expected = if check.name == name { status } else { Status::Pass };
         assert_eq!(check.status, expected, "{check:?}");
     }
@@ -40,7 +46,7 @@ fn only(change: impl FnOnce(&mut DaySummary), name: &str, status: Status) {
 
 #[test]
 fn a_usual_day_passes() {
-    let checks = judge(&usual(), END, i64::MAX, &QualitySection::default());
+    let checks = judge(&usual(), first(), i64::MAX, &QualitySection::default());
     assert_eq!(worst(&checks), Status::Pass, "{checks:?}");
     let mut dimensions: Vec<&str> = checks.iter().map(|c| c.dimension).collect();
     dimensions.dedup();
@@ -82,9 +88,13 @@ fn each_defect_fails_its_own_check_and_no_other() {
 #[test]
 fn a_day_without_events_is_neither_fresh_nor_full() {
     let day = DaySummary::default();
-    assert_eq!(judged(&day, "volume.events"), Status::Fail);
-    assert_eq!(judged(&day, "freshness.events"), Status::Fail);
-    assert_eq!(judged(&day, "completeness.heart_rate"), Status::Pass, "there is nothing to fill");
+    assert_eq!(judged(&day, i64::MAX, "volume.events"), Status::Fail);
+    assert_eq!(judged(&day, i64::MAX, "freshness.events"), Status::Fail);
+    assert_eq!(
+        judged(&day, i64::MAX, "completeness.heart_rate"),
+        Status::Pass,
+        "there is nothing to fill"
+    );
 }
 
 #[test]
@@ -94,7 +104,7 @@ fn where_nothing_is_to_be_filled_nothing_is_judged_full() {
     only(none, "completeness.heart_rate", Status::Pass);
     let mut day = usual();
     none(&mut day);
-    let checks = judge(&day, END, i64::MAX, &QualitySection::default());
+    let checks = judge(&day, first(), i64::MAX, &QualitySection::default());
     let check = checks.iter().find(|c| c.name == "completeness.heart_rate").unwrap();
     assert_eq!(check.observed, "not judged: no event of kind vitals");
 }
@@ -120,7 +130,7 @@ fn a_kind_that_is_missing_closes_the_gate_though_others_go_on() {
     }
     let mut day = usual();
     week_of(usually, 0)(&mut day);
-    let checks = judge(&day, END, i64::MAX, &QualitySection::default());
+    let checks = judge(&day, first(), i64::MAX, &QualitySection::default());
     let check = checks.iter().find(|c| c.name == "volume.events").unwrap();
     assert_eq!(check.observed, "1000 events; 0 of kind vitals where about 800 are usual");
     // Who has none of a kind on most days lacks nothing.
@@ -141,7 +151,7 @@ fn without_history_volume_passes() {
 fn the_median_of_an_even_number_of_days_lies_between_the_two_in_the_middle() {
     let expected = |earlier: Vec<u64>| {
         let day = DaySummary { earlier, ..usual() };
-        let checks = judge(&day, END, i64::MAX, &QualitySection::default());
+        let checks = judge(&day, first(), i64::MAX, &QualitySection::default());
         checks.into_iter().find(|check| check.name == "volume.events").unwrap().expected
     };
     for (earlier, told) in [
@@ -160,13 +170,12 @@ fn the_median_of_an_even_number_of_days_lies_between_the_two_in_the_middle() {
 #[test]
 fn today_is_judged_by_now() {
     let day = DaySummary { newest: Some(1_000), ..usual() };
-    let checks = judge(&day, END, 2_000, &QualitySection::default());
+    let checks = judge(&day, first(), 2_000, &QualitySection::default());
     assert_eq!(worst(&checks), Status::Pass);
 }
 
 #[test]
 fn a_day_so_far_is_compared_with_as_much_of_the_days_before() {
-    const MINUTE: EventTime = 60 * MICROS_PER_SECOND;
     let day: Day = "2025-11-24".parse().unwrap();
     // One event a minute, all week; then something else today.
     let week: Vec<EventTime> = (1..=7 * 1_440).map(|ago| day.start() - ago * MINUTE).collect();
@@ -174,7 +183,7 @@ fn a_day_so_far_is_compared_with_as_much_of_the_days_before() {
         let mut earlier = vec![0; 7];
         count_earlier(day, now, &week, &mut earlier);
         let summary = DaySummary { events, earlier, ..usual() };
-        let checks = judge(&summary, day.end(), now, &QualitySection::default());
+        let checks = judge(&summary, day, now, &QualitySection::default());
         let check = checks.into_iter().find(|check| check.name == "volume.events").unwrap();
         assert_eq!(check.expected.contains("up to this time"), now < day.end(), "{check:?}");
         check.status
@@ -182,12 +191,75 @@ fn a_day_so_far_is_compared_with_as_much_of_the_days_before() {
     let at = |minutes: i64| day.start() + minutes * MINUTE;
     assert_eq!(volume(45, at(45)), Status::Pass);
     assert_eq!(volume(720, at(720)), Status::Pass);
-    assert_eq!(volume(4, at(45)), Status::Fail);
+    assert_eq!(volume(11, at(121)), Status::Fail);
+    // So early it may be on its way.
+    assert_eq!(volume(11, at(120)), Status::Warn);
+    assert_eq!(volume(4, at(45)), Status::Warn);
     // What would be usual for a whole day is far too much by then.
     assert_eq!(volume(1_440, at(45)), Status::Fail);
     // A day that is over, whenever it is judged, is compared with whole days.
     for now in [at(1_440), at(10_000), i64::MAX] {
         assert_eq!(volume(1_440, now), Status::Pass);
         assert_eq!(volume(45, now), Status::Fail);
+    }
+}
+
+/// Minutes from the start of the day; the last event before it, or on it, and when it is looked at.
+#[test]
+fn silence_about_midnight_is_as_old_as_the_last_event_of_whichever_day() {
+    use Status::{Fail, Pass, Warn};
+    for (last, now, fresh, volume) in [
+        (-2_i64, 0_i64, Pass, Warn),
+        (-2, 13, Pass, Warn),
+        (-2, 45, Warn, Warn),
+        (-2, 118, Warn, Warn),
+        (-2, 119, Fail, Warn),
+        (-2, 120, Fail, Warn),
+        (-2, 121, Fail, Fail),
+        // A feed that died before midnight is told of as soon as one that died by day.
+        (-110, 10, Warn, Warn),
+        (-110, 11, Fail, Warn),
+        // What came on the day itself counts, whatever came before.
+        (40, 45, Pass, Pass),
+        (5, 45, Warn, Pass),
+        (5, 126, Fail, Pass),
+        // A day that is over and had none.
+        (-2, 1_440, Fail, Fail),
+        (-2, 10_000, Fail, Fail),
+    ] {
+        let newest = (last >= 0).then_some(last * MINUTE);
+        let day = DaySummary {
+            events: u64::from(newest.is_some()),
+            newest,
+            newest_before: Some(last.min(-1) * MINUTE),
+            earlier: vec![1; 7],
+            ..DaySummary::default()
+        };
+        let found =
+            ["freshness.events", "volume.events"].map(|name| judged(&day, now * MINUTE, name));
+        assert_eq!(found, [fresh, volume], "the last event at {last}, now {now}");
+    }
+    // Where no event is known there is none whose age could be young.
+    assert_eq!(judged(&DaySummary::default(), 45 * MINUTE, "freshness.events"), Fail);
+}
+
+#[test]
+fn where_silence_may_last_for_days_a_day_without_events_is_fresh_but_not_full() {
+    let limits =
+        QualitySection { fresh_fail: Duration::from_hours(36), ..QualitySection::default() };
+    let day = DaySummary { newest_before: Some(-2 * MINUTE), ..DaySummary::default() };
+    for (now, volume) in [(END - 1, Status::Warn), (END, Status::Fail), (i64::MAX, Status::Fail)] {
+        let checks = judge(&day, first(), now, &limits);
+        let status = |name: &str| checks.iter().find(|check| check.name == name).unwrap().status;
+        assert_eq!(["freshness.events", "volume.events"].map(status), [Status::Warn, volume]);
+    }
+}
+
+#[test]
+fn a_kind_that_is_missing_is_waited_for_as_long_as_all_are() {
+    let mut day = usual();
+    week_of([800; 7], 0)(&mut day);
+    for (now, status) in [(45, Status::Warn), (120, Status::Warn), (121, Status::Fail)] {
+        assert_eq!(judged(&day, now * MINUTE, "volume.events"), status, "{now}");
     }
 }

@@ -1,14 +1,45 @@
 //! Whether as much has happened as usual: over all, and of each kind, for one feed may die while others go on.
 
+use thalweg_core::time::{EventTime, micros};
+
 use super::{Check, Status, at_least, rounded, share};
+use crate::healthcare::daily::Day;
 use crate::healthcare::daily::limits::QualitySection;
 use crate::healthcare::daily::summary::DaySummary;
 
 /// How many days before a day was the same day of the week.
 const WEEK: usize = 7;
 
-/// `so_far`: the day goes on.
-pub(super) fn volume(day: &DaySummary, so_far: bool, limits: &QualitySection) -> Check {
+/// How far a day has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// For no longer than `fresh_fail`, for which no event need come: too few of them may be chance, or on their way, and
+    /// that all are silent is for freshness to say, which knows of the day before.
+    Begun,
+    /// For longer.
+    GoesOn,
+    /// To its end.
+    Over,
+}
+
+impl Progress {
+    pub(super) fn of(day: Day, now: EventTime, limits: &QualitySection) -> Self {
+        if now >= day.end() {
+            Self::Over
+        } else if now.saturating_sub(day.start()) <= micros(limits.fresh_fail) {
+            Self::Begun
+        } else {
+            Self::GoesOn
+        }
+    }
+
+    /// How bad it is at most that there is too little.
+    fn too_little(self) -> Status {
+        if self == Self::Begun { Status::Warn } else { Status::Fail }
+    }
+}
+
+pub(super) fn volume(day: &DaySummary, progress: Progress, limits: &QualitySection) -> Check {
     let mut earlier: Vec<u64> = day.earlier.iter().copied().filter(|events| *events > 0).collect();
     earlier.sort_unstable();
     let check = |observed, expected, status| Check {
@@ -20,7 +51,7 @@ pub(super) fn volume(day: &DaySummary, so_far: bool, limits: &QualitySection) ->
     };
     let observed = format!("{} events", day.events);
     if day.events == 0 {
-        return check(observed, "at least one".to_owned(), Status::Fail);
+        return check(observed, "at least one".to_owned(), progress.too_little());
     }
     let Some(median) = median(&earlier) else {
         let expected =
@@ -31,13 +62,13 @@ pub(super) fn volume(day: &DaySummary, so_far: bool, limits: &QualitySection) ->
         "about {median}, the median of {} of the {} days before{}, within a factor of {}; each kind about its own",
         earlier.len(),
         limits.volume_days,
-        if so_far { " up to this time of day" } else { "" },
+        if progress == Progress::Over { "" } else { " up to this time of day" },
         rounded(1.0 / limits.volume_warn)
     );
-    let mut status = alike(day.events, median, limits);
+    let mut status = compared(day.events, median, progress, limits);
     let mut told = vec![observed];
     for (kind, earlier) in &day.earlier_kinds {
-        if let Some((usual, unusual)) = of_kind(day, kind, earlier, limits) {
+        if let Some((usual, unusual)) = of_kind(day, kind, earlier, progress, limits) {
             let found = day.kinds.get(kind).copied().unwrap_or_default();
             told.push(format!("{found} of kind {kind} where about {usual} are usual"));
             status = status.max(unusual);
@@ -51,6 +82,7 @@ fn of_kind(
     day: &DaySummary,
     kind: &str,
     earlier: &[u64],
+    progress: Progress,
     limits: &QualitySection,
 ) -> Option<(u64, Status)> {
     // A day without any event tells nothing; one without this kind does.
@@ -63,7 +95,7 @@ fn of_kind(
         // So few come and go by chance.
         if found == 0 { Status::Warn } else { Status::Pass }
     } else {
-        alike(found, usual, limits)
+        compared(found, usual, progress, limits)
     };
     // What rests on this day of the week closes no gate each week.
     let a_week_before = day.earlier.get(WEEK - 1).filter(|all| **all > 0);
@@ -71,6 +103,11 @@ fn of_kind(
     let rests = a_week_before.is_some_and(|then| alike(found, *then, limits) == Status::Pass);
     let status = if rests { status.min(Status::Warn) } else { status };
     (status > Status::Pass).then_some((usual, status))
+}
+
+fn compared(found: u64, usual: u64, progress: Progress, limits: &QualitySection) -> Status {
+    let status = alike(found, usual, limits);
+    if found < usual { status.min(progress.too_little()) } else { status }
 }
 
 fn alike(found: u64, usual: u64, limits: &QualitySection) -> Status {
