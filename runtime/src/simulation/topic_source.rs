@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow_schema::SchemaRef;
 use thalweg_connectors::kafka::{KafkaConfig, KafkaSource, OnDataLoss};
 use thalweg_core::connector::source::{Polled, Source, SourceReader, Split};
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, Record, Result};
 
 use super::consumer::SourceCluster;
 use super::input::Row;
