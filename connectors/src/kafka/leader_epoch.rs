@@ -11,9 +11,11 @@ use std::ffi::CString;
 
 use rdkafka::bindings as native;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thalweg_core::connector::source::Split;
+
+use super::cluster::Assigned;
 
 /// What a split's properties call the epoch.
 const EPOCH: &str = "leader_epoch";
@@ -36,15 +38,8 @@ pub(super) struct LastRead {
 
 impl LastRead {
     /// `None` where no epoch is known: the message is in a format of before Apache Kafka 0.11.
-    fn new(epoch: i32, end: i64) -> Option<Self> {
+    pub(super) fn new(epoch: i32, end: i64) -> Option<Self> {
         (epoch >= 0 && end > 0).then_some(Self { epoch, end })
-    }
-
-    /// That `message` is the last one.
-    pub(super) fn of(message: &BorrowedMessage<'_>) -> Option<Self> {
-        // SAFETY: a message lives as long as it is borrowed, and librdkafka only reads it.
-        let epoch = unsafe { native::rd_kafka_message_leader_epoch(message.ptr()) };
-        Self::new(epoch, message.offset() + 1)
     }
 
     /// What a checkpoint remembers; `None` from versions that stored no epochs, and where nothing was read yet.
@@ -82,18 +77,27 @@ pub(super) fn seal(split: &mut Split) {
     }
 }
 
-/// Adds a partition to those to assign: to be read from behind the last message, whose epoch is compared, or from
-/// `position` where none is known.
+/// The epoch of the leader that wrote `message`; negative where it is unknown.
+pub(super) fn epoch_of(message: &BorrowedMessage<'_>) -> i32 {
+    // SAFETY: a message lives as long as it is borrowed, and librdkafka only reads it.
+    unsafe { native::rd_kafka_message_leader_epoch(message.ptr()) }
+}
+
+/// A partition to be read from behind the last message, whose epoch is compared, or from `position` where none is known.
+pub(super) fn assigned(partition: i32, position: i64, last: Option<LastRead>) -> Assigned {
+    let from = last.map_or(position, |last| last.end.min(position));
+    Assigned { partition, from, epoch: last.map(|last| last.epoch) }
+}
+
+/// Adds a partition to those to assign.
 pub(super) fn add(
     list: &mut TopicPartitionList,
     topic: &str,
-    partition: i32,
-    position: i64,
-    last: Option<LastRead>,
+    assigned: &Assigned,
 ) -> KafkaResult<()> {
-    let from = last.map_or(position, |last| last.end.min(position));
+    let Assigned { partition, from, epoch } = *assigned;
     list.add_partition_offset(topic, partition, Offset::Offset(from))?;
-    let Some(last) = last else { return Ok(()) };
+    let Some(epoch) = epoch else { return Ok(()) };
     let name = CString::new(topic)?;
     // SAFETY: the list lives and is borrowed by nobody else, and so does its element; the name outlives the call.
     unsafe {
@@ -102,7 +106,7 @@ pub(super) fn add(
         if found.is_null() {
             return Err(KafkaError::SetPartitionOffset(Code::UnknownPartition));
         }
-        native::rd_kafka_topic_partition_set_leader_epoch(found, last.epoch);
+        native::rd_kafka_topic_partition_set_leader_epoch(found, epoch);
     }
     Ok(())
 }
@@ -174,8 +178,8 @@ mod tests {
     #[test]
     fn a_partition_is_assigned_behind_the_last_message_with_its_epoch() {
         let mut list = TopicPartitionList::new();
-        add(&mut list, "t", 0, 12, LastRead::new(3, 10)).unwrap();
-        add(&mut list, "t", 1, 12, None).unwrap();
+        add(&mut list, "t", &assigned(0, 12, LastRead::new(3, 10))).unwrap();
+        add(&mut list, "t", &assigned(1, 12, None)).unwrap();
         for (partition, offset, epoch) in [(0, 10, 3), (1, 12, -1)] {
             let found = list.find_partition("t", partition).map(|found| found.offset());
             assert_eq!(found, Some(Offset::Offset(offset)));

@@ -6,12 +6,24 @@
 
 pub mod admin;
 mod client;
+#[cfg_attr(
+    not(feature = "test-util"),
+    allow(unreachable_pub, reason = "the simulation of a whole job plays them")
+)]
+pub(crate) mod cluster;
 pub mod config;
 mod consumer;
 mod delivery;
 pub mod demo_broker;
+#[cfg_attr(
+    not(feature = "test-util"),
+    allow(unreachable_pub, reason = "the simulation of a whole job plays it")
+)]
+pub(crate) mod fetch;
 mod leader_epoch;
 mod loss;
+#[cfg(feature = "test-util")]
+pub(crate) mod played;
 pub mod producer;
 mod properties;
 mod reader;

@@ -6,25 +6,23 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
-use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Message, Timestamp};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::message::Timestamp;
 use thalweg_core::connector::decode::Decoder;
 use thalweg_core::connector::source::{Polled, SourceReader, Split, SplitBatch};
 use thalweg_core::{Error, Result};
 
 use super::client;
+use super::cluster::{Cluster, Topic};
 use super::config::KafkaConfig;
-use super::consumer::GroupConsumer;
+use super::fetch::{Consumer, Event};
 use super::leader_epoch::{self, LastRead};
 use super::loss::cut_short;
 use super::source::partition_of;
 use super::stall::Stall;
-use super::topic::TopicClient;
 use super::trouble::Health;
 use crate::calendar::EVENT;
-use crate::clock::{instant, now_micros};
+use crate::clock::now_micros;
 use crate::provenance::MessageBatcher;
 
 /// How long the first row of a batch waits for more when the broker has nothing ready.
@@ -32,9 +30,10 @@ const LINGER: Duration = Duration::from_millis(2);
 
 pub(super) struct KafkaReader {
     pub(super) config: Arc<KafkaConfig>,
-    pub(super) consumer: GroupConsumer,
+    pub(super) cluster: Arc<dyn Cluster>,
+    pub(super) consumer: Consumer,
     /// Asks for offsets when the consumer says that a position is gone.
-    pub(super) topic: Option<TopicClient>,
+    pub(super) topic: Option<Arc<dyn Topic>>,
     schema: SchemaRef,
     decoder: Box<dyn Decoder>,
     bounded: bool,
@@ -78,14 +77,15 @@ impl Partition {
 
 impl SourceReader for KafkaReader {
     fn assign(&mut self, splits: Vec<Split>) -> Result<()> {
-        let mut list = TopicPartitionList::with_capacity(splits.len());
+        let now = self.consumer.now();
+        let mut list = Vec::with_capacity(splits.len());
         for split in splits {
             if split.is_finished() {
                 continue;
             }
             let number = partition_of(&split.id)?;
             let last = LastRead::stored_in(&split);
-            self.add(&mut list, number, split.position, last)?;
+            list.push(leader_epoch::assigned(number, split.position, last));
             let partition = Partition {
                 split: split.id,
                 position: split.position,
@@ -93,16 +93,16 @@ impl SourceReader for KafkaReader {
                 told: split.properties,
                 end: split.end,
                 rows: MessageBatcher::new(&self.config.topic, number, Arc::clone(&self.schema)),
-                since: instant(),
+                since: now,
             };
             if self.partitions.insert(number, partition).is_some() {
                 return Err(Error::internal(format!("partition {number} was assigned twice")));
             }
         }
-        if list.count() == 0 {
+        if list.is_empty() {
             return Ok(());
         }
-        self.consumer.incremental_assign(&list).map_err(|e| self.broken("assign partitions", &e))
+        self.consumer.assign(&list).map_err(|e| self.broken("assign partitions", &e))
     }
 
     fn poll(&mut self, max_wait: Duration) -> Result<Polled> {
@@ -113,13 +113,13 @@ impl SourceReader for KafkaReader {
             return Ok(Polled::Exhausted);
         }
         let max_wait = max_wait.min(Duration::from_hours(1));
-        let started = instant();
+        let started = self.consumer.now();
         let oldest = self.partitions.values().filter(|p| p.rows.rows() > 0).map(|p| p.since).min();
         let mut first = oldest;
         let deadline = oldest.unwrap_or(started).min(started) + max_wait;
         let mut asked = false;
         loop {
-            let now = instant();
+            let now = self.consumer.now();
             if (asked && now >= deadline) || !self.ready.is_empty() {
                 break;
             }
@@ -133,7 +133,7 @@ impl SourceReader for KafkaReader {
                     self.nothing_came(now)?;
                     break;
                 }
-                Some(Ok(message)) => {
+                Some(Event::Message(message)) => {
                     let Some(partition) = self.partitions.get_mut(&message.partition()) else {
                         continue;
                     };
@@ -156,7 +156,7 @@ impl SourceReader for KafkaReader {
                             first.get_or_insert(now);
                         }
                         partition.position = offset + 1;
-                        partition.last = LastRead::of(&message);
+                        partition.last = LastRead::new(message.epoch(), offset + 1);
                         let timestamp = micros(message.timestamp());
                         partition.rows.push(offset, offset + 1, timestamp, message.payload());
                         partition.rows.is_full() || partition.is_finished()
@@ -168,11 +168,11 @@ impl SourceReader for KafkaReader {
                         self.hand_out(number, None)?;
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(number))) => {
+                Some(Event::End(number, offset)) => {
                     self.present();
-                    self.at_end(number)?;
+                    self.at_end(number, offset)?;
                 }
-                Some(Err(error)) => self.trouble(&error)?,
+                Some(Event::Trouble(error)) => self.trouble(&error)?,
             }
         }
         self.hand_out_old()?;
@@ -183,14 +183,16 @@ impl SourceReader for KafkaReader {
 impl KafkaReader {
     pub(super) fn new(
         config: Arc<KafkaConfig>,
+        cluster: Arc<dyn Cluster>,
         schema: SchemaRef,
         decoder: Box<dyn Decoder>,
         bounded: bool,
         losses: Arc<AtomicU64>,
     ) -> Result<Self> {
         Ok(Self {
-            consumer: GroupConsumer::new(&config)?,
+            consumer: cluster.consumer()?,
             config,
+            cluster,
             topic: None,
             schema,
             decoder,
@@ -241,7 +243,7 @@ impl KafkaReader {
     /// those that an earlier poll left behind, so that a busy partition cannot hold back a quiet one.
     fn hand_out_old(&mut self) -> Result<()> {
         let all = self.ready.is_empty();
-        let now = instant();
+        let now = self.consumer.now();
         let old: Vec<i32> = self
             .partitions
             .iter()
@@ -257,8 +259,7 @@ impl KafkaReader {
     }
 
     /// The end of a partition, for now: beyond the last message there may be control and aborted records.
-    fn at_end(&mut self, number: i32) -> Result<()> {
-        let reported = self.consumer.context().take_eof_offset();
+    fn at_end(&mut self, number: i32, reported: Option<i64>) -> Result<()> {
         let Some(partition) = self.partitions.get(&number) else {
             return Ok(());
         };
@@ -276,23 +277,8 @@ impl KafkaReader {
         }
     }
 
-    fn let_go(&self, number: i32) -> Result<()> {
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition(&self.config.topic, number);
-        self.consumer
-            .incremental_unassign(&list)
-            .map_err(|e| self.broken("let go of partitions", &e))
-    }
-
-    pub(super) fn add(
-        &self,
-        list: &mut TopicPartitionList,
-        number: i32,
-        position: i64,
-        last: Option<LastRead>,
-    ) -> Result<()> {
-        leader_epoch::add(list, &self.config.topic, number, position, last)
-            .map_err(|e| self.broken("assign partitions", &e))
+    fn let_go(&mut self, number: i32) -> Result<()> {
+        self.consumer.unassign(number).map_err(|e| self.broken("let go of partitions", &e))
     }
 
     pub(super) fn broken(&self, what: &str, error: &KafkaError) -> Error {

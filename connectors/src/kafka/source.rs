@@ -12,12 +12,12 @@ use thalweg_core::{Error, Result};
 use tracing::info;
 
 use super::client;
+use super::cluster::{Ask, Brokers, Cluster, Topic};
 use super::config::{KafkaConfig, Start};
 use super::leader_epoch;
 use super::loss::{Loss, created_again, deleted, no_partition};
 use super::reader::KafkaReader;
-use super::topic::{Ask, PATIENCE, TopicClient};
-use crate::clock::instant;
+use super::topic::{PATIENCE, missing};
 use crate::provenance::source_schema;
 
 /// What the identity calls the cluster's id.
@@ -56,7 +56,8 @@ pub struct KafkaSource {
     format: Arc<dyn Format>,
     schema: SchemaRef,
     bounded: bool,
-    client: Mutex<Option<Arc<TopicClient>>>,
+    cluster: Arc<dyn Cluster>,
+    client: Mutex<Option<Arc<dyn Topic>>>,
     ends: Mutex<Option<(Instant, BTreeMap<i32, i64>)>>,
     losses: Arc<AtomicU64>,
 }
@@ -64,11 +65,28 @@ pub struct KafkaSource {
 impl KafkaSource {
     /// The topic of `config`, its messages decoded by `format`. Nothing is contacted yet.
     pub fn new(config: KafkaConfig, format: Arc<dyn Format>) -> Self {
+        let config = Arc::new(config);
+        let cluster = Arc::new(Brokers(Arc::clone(&config)));
+        Self::over(config, format, cluster)
+    }
+
+    /// The topic of `cluster`, which stands for the one that `config` names.
+    #[cfg(feature = "test-util")]
+    pub fn on_cluster(
+        config: KafkaConfig,
+        format: Arc<dyn Format>,
+        cluster: Arc<dyn Cluster>,
+    ) -> Self {
+        Self::over(Arc::new(config), format, cluster)
+    }
+
+    fn over(config: Arc<KafkaConfig>, format: Arc<dyn Format>, cluster: Arc<dyn Cluster>) -> Self {
         Self {
-            config: Arc::new(config),
+            config,
             schema: source_schema(format.as_ref()),
             format,
             bounded: false,
+            cluster,
             client: Mutex::new(None),
             ends: Mutex::new(None),
             losses: Arc::default(),
@@ -82,19 +100,19 @@ impl KafkaSource {
         self
     }
 
-    fn client(&self) -> Result<Arc<TopicClient>> {
+    fn client(&self) -> Result<Arc<dyn Topic>> {
         let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = kept.as_ref() {
             return Ok(Arc::clone(client));
         }
-        let client = Arc::new(TopicClient::new(&self.config)?);
+        let client = self.cluster.topic()?;
         Ok(Arc::clone(kept.insert(client)))
     }
 
     fn partitions(&self) -> Result<Vec<i32>> {
         let client = self.client()?;
         let partitions = client.partitions().inspect_err(|_| self.forget_client())?;
-        partitions.ok_or_else(|| client.missing())
+        partitions.ok_or_else(|| missing(&self.config.topic, &self.config.bootstrap_servers))
     }
 
     /// It may have forgotten its brokers for good (`stall`): the next question is another client's.
@@ -105,7 +123,7 @@ impl KafkaSource {
     /// Whether the topic is the one that was read, and has what comes next.
     fn compare(
         &self,
-        client: &TopicClient,
+        client: &dyn Topic,
         identity: &BTreeMap<String, String>,
         restored: &[Split],
     ) -> Result<()> {
@@ -154,6 +172,7 @@ impl KafkaSource {
     pub(super) fn kafka_reader(&self) -> Result<KafkaReader> {
         KafkaReader::new(
             Arc::clone(&self.config),
+            Arc::clone(&self.cluster),
             Arc::clone(&self.schema),
             self.format.decoder(),
             self.bounded,
@@ -254,7 +273,7 @@ impl Source for KafkaSource {
 
     fn verify(&self, identity: &BTreeMap<String, String>, restored: &[Split]) -> Result<()> {
         let client = self.client()?;
-        self.compare(&client, identity, restored).inspect_err(|_| self.forget_client())
+        self.compare(client.as_ref(), identity, restored).inspect_err(|_| self.forget_client())
     }
 
     fn reader(&self) -> Result<Box<dyn SourceReader>> {
@@ -280,7 +299,7 @@ impl Source for KafkaSource {
         let partitions: Vec<i32> = splits.iter().flat_map(|s| partition_of(&s.id)).collect();
         // Whoever asks the broker already will know soon; nobody queues up for it.
         let mut ends = self.ends.try_lock().ok()?;
-        let now = instant();
+        let now = self.cluster.now();
         let fresh = ends.as_ref().is_some_and(|(at, ends)| {
             now.saturating_duration_since(*at) < LAG_MEMORY
                 && partitions.iter().all(|partition| ends.contains_key(partition))

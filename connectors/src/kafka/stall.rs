@@ -7,14 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer;
-use rdkafka::topic_partition_list::TopicPartitionList;
 use thalweg_core::Result;
 use tracing::warn;
 
-use super::consumer::GroupConsumer;
+use super::cluster::Ask;
+use super::leader_epoch;
 use super::reader::KafkaReader;
-use super::topic::Ask;
 
 /// For how long nothing may come until it is looked at.
 const QUIET: Duration = Duration::from_secs(10);
@@ -61,14 +59,14 @@ impl KafkaReader {
     }
 
     fn begin_again(&mut self) -> Result<()> {
-        let mut list = TopicPartitionList::with_capacity(self.partitions.len());
-        for (number, partition) in &self.partitions {
-            self.add(&mut list, *number, partition.position, partition.last)?;
-        }
+        let again = self.partitions.iter().map(|(number, partition)| {
+            leader_epoch::assigned(*number, partition.position, partition.last)
+        });
+        let list: Vec<_> = again.collect();
         self.stall = Stall::default();
         self.topic = None;
-        self.consumer = GroupConsumer::new(&self.config)?;
-        self.consumer.incremental_assign(&list).map_err(|e| self.broken("assign partitions", &e))
+        self.consumer = self.cluster.consumer()?;
+        self.consumer.assign(&list).map_err(|e| self.broken("assign partitions", &e))
     }
 }
 

@@ -12,6 +12,7 @@ use thalweg_core::{Error, Result};
 use tracing::warn;
 
 use super::client;
+use super::cluster::Ask;
 use super::config::KafkaConfig;
 use super::consumer::GroupConsumer;
 use super::topic_id::topic_id;
@@ -28,17 +29,6 @@ const LEAST: u32 = 4;
 
 /// Pause between two attempts; spent polling, which also drains librdkafka's events.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// Which offset of a partition to ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ask {
-    /// The first that the broker has.
-    Low,
-    /// The last stable one: up to here readers of committed messages can read.
-    High,
-    /// That of the first message with this timestamp (ms) or a later one; absent if there is none.
-    At(i64),
-}
 
 /// A client for metadata and offsets; never assigned a partition.
 pub(super) struct TopicClient {
@@ -256,10 +246,7 @@ impl TopicClient {
 
     /// The error for a topic that should be there.
     pub(super) fn missing(&self) -> Error {
-        Error::config(format!(
-            "topic `{}` does not exist at {}: create it or pass --topic",
-            self.topic, self.servers
-        ))
+        missing(&self.topic, &self.servers)
     }
 
     /// The error for a topic whose brokers do not even say whether it is there.
@@ -306,6 +293,11 @@ impl TopicClient {
             )),
         }
     }
+}
+
+/// The error for a topic that should be there.
+pub(super) fn missing(topic: &str, servers: &str) -> Error {
+    Error::config(format!("topic `{topic}` does not exist at {servers}: create it or pass --topic"))
 }
 
 /// The error for a topic that we may not read.

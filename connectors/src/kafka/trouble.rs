@@ -1,17 +1,16 @@
 //! What a reader does about events that are not messages.
 
-use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::topic_partition_list::TopicPartitionList;
 use thalweg_core::{Error, Result};
 use tracing::{info, warn};
 
 use super::client;
-use super::consumer::GroupConsumer;
+use super::cluster::{Ask, Topic};
+use super::leader_epoch;
 use super::loss::{Loss, cut_short, deleted, no_partition};
 use super::reader::KafkaReader;
 use super::stall::Stall;
-use super::topic::{Ask, PATIENCE, TopicClient, forbidden};
+use super::topic::{PATIENCE, forbidden};
 
 /// Spurious `offset out of range` answers in a row, without a message between, before they are believed.
 const MAX_DENIALS: u32 = 20;
@@ -66,8 +65,7 @@ impl KafkaReader {
             // Reading needs no group; showing positions does, and says so itself.
             Code::GroupAuthorizationFailed => Ok(()),
             Code::AutoOffsetReset | Code::OffsetOutOfRange => {
-                let said = self.consumer.context().take_error();
-                let is_cut = said.is_some_and(|(_, reason)| client::is_truncation(&reason));
+                let is_cut = self.consumer.was_cut();
                 // A position that is gone has a clearer error.
                 let lost = self.out_of_range(is_cut)?;
                 if is_cut && !lost { cut_short(&self.config, &self.losses) } else { Ok(()) }
@@ -95,7 +93,7 @@ impl KafkaReader {
         let topic = self.topic()?;
         let low = topic.offsets(&numbers, Ask::Low, PATIENCE)?;
         let high = topic.offsets(&numbers, Ask::High, PATIENCE)?;
-        let mut list = TopicPartitionList::new();
+        let mut list = Vec::new();
         let (mut lost, mut behind) = (false, false);
         for &number in &numbers {
             let (Some(&low), Some(&high), Some(partition)) =
@@ -122,7 +120,7 @@ impl KafkaReader {
                 self.hand_out(number, Some(position))?;
             }
             if self.partitions.contains_key(&number) {
-                self.add(&mut list, number, position, last)?;
+                list.push(leader_epoch::assigned(number, position, last));
             }
         }
         let is_explained = lost || is_cut || behind;
@@ -136,12 +134,12 @@ impl KafkaReader {
         if !is_explained {
             warn!(topic = %self.config.topic, "kafka refused an offset that it has: asking again");
         }
-        if list.count() > 0 {
+        if !list.is_empty() {
             // librdkafka has stopped fetching the refused partition, and which it was is not shown: all of them begin
             // again. By another consumer: one that has heard of a leader compares no epochs with it any more, and its
             // events outlive an assignment.
-            self.consumer = GroupConsumer::new(&self.config)?;
-            let assigned = self.consumer.incremental_assign(&list);
+            self.consumer = self.cluster.consumer()?;
+            let assigned = self.consumer.assign(&list);
             assigned.map_err(|e| self.broken("assign partitions", &e))?;
         }
         Ok(lost)
@@ -163,10 +161,10 @@ impl KafkaReader {
         }
     }
 
-    pub(super) fn topic(&mut self) -> Result<&TopicClient> {
+    pub(super) fn topic(&mut self) -> Result<&dyn Topic> {
         if self.topic.is_none() {
-            self.topic = Some(TopicClient::new(&self.config)?);
+            self.topic = Some(self.cluster.topic()?);
         }
-        self.topic.as_ref().ok_or_else(|| Error::internal("a client vanished"))
+        self.topic.as_deref().ok_or_else(|| Error::internal("a client vanished"))
     }
 }

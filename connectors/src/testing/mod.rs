@@ -12,3 +12,5 @@ pub mod kafka_cluster;
     reason = "it waits for another process, with a bound, outside of any job"
 )]
 pub mod kafka_server;
+#[cfg(feature = "kafka")]
+pub mod kafka_topic;

@@ -16,9 +16,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::audit;
+use super::endings::{Endings, is_the_end};
 use super::input::{ROWS, graph};
 use super::lake;
 use super::stores::SimStorage;
+use super::topic::TopicCounters;
 use super::world::{Backing, Counters, Mutation, World};
 use crate::job::{Command, JobBuilder, JobSummary};
 use crate::metrics::JobMetrics;
@@ -86,7 +88,27 @@ pub(super) async fn run(processes: &mut [Process], until: Duration, world: &Worl
 }
 
 pub(super) fn play(seed: u64, mutation: Mutation, backing: Backing) -> Outcome<Counters> {
-    runtime().block_on(direct(seed, mutation, backing))
+    let world = runtime().block_on(direct(seed, mutation, backing));
+    let counters = world.inner().counters;
+    outcome(&world, counters)
+}
+
+/// The same of a job that reads a topic.
+pub(super) fn play_topic(seed: u64, mutation: Mutation) -> Outcome<TopicCounters> {
+    runtime().block_on(async {
+        let world = direct(seed, mutation, Backing::Topic).await;
+        let Counters { kills, zombies, rescales, .. } = world.inner().counters;
+        let (losses, counters) = {
+            let topic = world.topic();
+            (topic.losses(), topic.counters)
+        };
+        outcome(&world, TopicCounters { kills, zombies, rescales, losses, ..counters })
+    })
+}
+
+fn outcome<C>(world: &World, counters: C) -> Outcome<C> {
+    let inner = world.inner();
+    Outcome { violations: inner.violations.clone(), counters, trace: inner.dice.trace }
 }
 
 /// One thread, whose time passes while nobody has anything to do.
@@ -95,8 +117,9 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
     builder.enable_time().start_paused(true).build().unwrap()
 }
 
-async fn direct(seed: u64, mutation: Mutation, backing: Backing) -> Outcome<Counters> {
+async fn direct(seed: u64, mutation: Mutation, backing: Backing) -> Arc<World> {
     let world = World::new(seed, mutation, ROWS, backing);
+    let mut endings = (backing == Backing::Topic).then(|| Endings::new(&world));
     let key = Arc::new(MasterKey::generate().unwrap());
     let mut processes: Vec<Process> = Vec::new();
     let (mut started, mut last, mut finished) = (0, 0, false);
@@ -105,6 +128,9 @@ async fn direct(seed: u64, mutation: Mutation, backing: Backing) -> Outcome<Coun
         let calm = now >= TROUBLE;
         if calm {
             world.inner().dice.faulty = false;
+        }
+        if endings.as_mut().is_some_and(|endings| endings.comes(&world)) {
+            processes.clear();
         }
         let woken = processes.len() > 1;
         for process in &mut processes {
@@ -139,6 +165,9 @@ async fn direct(seed: u64, mutation: Mutation, backing: Backing) -> Outcome<Coun
                 Some(Ok(Err(e))) if e.kind() == ErrorKind::Fenced => {
                     world.count(|c| c.fenced += 1);
                 }
+                Some(Ok(Err(e))) if e.kind() == ErrorKind::DataLoss && endings.is_some() => {
+                    finished |= is_the_end(&world);
+                }
                 Some(Ok(Err(e))) => world.violation(format!("a process failed: {e:?}")),
                 _ => world.violation("a process panicked".to_owned()),
             }
@@ -170,10 +199,5 @@ async fn direct(seed: u64, mutation: Mutation, backing: Backing) -> Outcome<Coun
         lake::read_back(&world);
     }
     audit::end(&world);
-    let inner = world.inner();
-    Outcome {
-        violations: inner.violations.clone(),
-        counters: inner.counters,
-        trace: inner.dice.trace,
-    }
+    world
 }

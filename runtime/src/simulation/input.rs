@@ -27,6 +27,7 @@ use super::cluster;
 use super::lake;
 use super::lines::Lines;
 use super::tables::{Hand, Table};
+use super::topic_source::TopicSource;
 use super::world::{Backing, World};
 
 pub(super) const PARTITIONS: i64 = 5;
@@ -281,6 +282,10 @@ pub(super) fn graph(world: &Arc<World>, process: u64) -> JobGraph {
         Backing::Played => {
             let log = Partitions(Arc::clone(world));
             build(&hand, log, Table("raw", hand.clone()), Table("counts", hand.clone()))
+        }
+        Backing::Topic => {
+            let topic = TopicSource::new(world, process);
+            build(&hand, topic, Table("raw", hand.clone()), Table("counts", hand.clone()))
         }
         Backing::Delta => {
             let tables = lake::committer(world, process);

@@ -1,7 +1,6 @@
 //! The rows of the simulated log in a file, read by the source for files of lines. A line is there once its time has come.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,18 +36,27 @@ struct Line {
 pub(super) fn write(rows: i64) -> NamedTempFile {
     let mut text = String::new();
     for (position, partition) in (0..rows).flat_map(|o| (0..PARTITIONS).map(move |p| (o, p))) {
-        let (key, tenths) = (key_of(partition, position), time_of(partition, position) / 100_000);
-        let (minutes, seconds, tenths) = (tenths / 600, tenths / 10 % 60, tenths % 10);
-        writeln!(
-            text,
-            r#"{{"from":{partition},"position":{position:>5},"key":{key},"at":"1970-01-01T00:{minutes:02}:{seconds:02}.{tenths}Z"}}"#
-        )
-        .unwrap();
+        text.push_str(&line(partition, position));
+        text.push('\n');
     }
     assert_eq!(text.len() as i64, rows * PARTITIONS * LINE, "a line has another length");
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     file
+}
+
+/// One row.
+pub(super) fn line(partition: i64, position: i64) -> String {
+    let (key, tenths) = (key_of(partition, position), time_of(partition, position) / 100_000);
+    let (minutes, seconds, tenths) = (tenths / 600, tenths / 10 % 60, tenths % 10);
+    format!(
+        r#"{{"from":{partition},"position":{position:>5},"key":{key},"at":"1970-01-01T00:{minutes:02}:{seconds:02}.{tenths}Z"}}"#
+    )
+}
+
+/// How rows are read.
+pub(super) fn format() -> Arc<JsonFormat> {
+    Arc::new(JsonFormat::of::<Line>().unwrap())
 }
 
 #[derive(Debug)]
@@ -59,8 +67,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(world: &Arc<World>) -> Self {
-        let format = Arc::new(JsonFormat::of::<Line>().unwrap());
-        let file = JsonLinesSource::new(world.input(), format);
+        let file = JsonLinesSource::new(world.input(), format());
         Self { world: Arc::clone(world), file: file.split_bytes((LINE * LINES_PER_SPLIT) as u64) }
     }
 }
@@ -140,7 +147,7 @@ impl SourceReader for Reader {
 }
 
 /// Without what the source knows of each line.
-fn row(lines: &RecordBatch) -> Result<RecordBatch> {
+pub(super) fn row(lines: &RecordBatch) -> Result<RecordBatch> {
     let column = |name: &str| {
         let column = lines.column_by_name(name).cloned();
         column.ok_or_else(|| Error::internal("a line without a column"))

@@ -2,10 +2,12 @@
 //!
 //! Real: the job with its restarts, deployment, coordinator actor, source loops, exchange, alignment, task loops, keyed
 //! state and timers, watermarks, checkpoint store, recovery, garbage collection, finishing, fences, rows that are staged in
-//! the checkpoint, the sinks to a topic with their committer, which sends those rows in transactions. Played: the partitioned
-//! log, the checkpoint store, the tables' log and the writers that stage for it, the brokers. Once more with Delta tables (`lake`) and a file (`lines`) in the place of
-//! tables and log, by the connectors for them: then only the store of the tables is played. A process is a `LocalSet`: dropping it kills all of it at once, not
-//! polling it is a SIGSTOP. Faults, delays, kills, freezes and the parallelism of each successor come from the seed.
+//! the checkpoint, the sinks to a topic with their committer, which sends those rows in transactions. Played: the
+//! partitioned log, the checkpoint store, the tables' log and the writers that stage for it, the brokers. Once more with
+//! Delta tables (`lake`) and a file (`lines`) in the place of tables and log, by the connectors for them: then only the
+//! store of the tables is played. A third time the real Kafka source reads a topic in the log's place (`topic_source`):
+//! then its brokers are played, and librdkafka. A process is a `LocalSet`: dropping it kills all of it at once, not polling
+//! it is a SIGSTOP. Faults, delays, kills, freezes and the parallelism of each successor come from the seed.
 //!
 //! `checkpoint/simulation/` is the narrower one: it plays subtasks, sources and the coordinator's actor and has no time,
 //! but interleaves processes at *every* touch of the store, and plays a seed in milliseconds. Here a piece of blocking
@@ -15,7 +17,9 @@
 mod audit;
 mod broker;
 mod cluster;
+mod consumer;
 mod director;
+mod endings;
 mod input;
 mod lake;
 mod lines;
@@ -24,16 +28,19 @@ mod stalls;
 mod steps;
 mod stores;
 mod tables;
+mod topic;
+mod topic_source;
 mod world;
 
 use thalweg_core::testing::simulation::{
     assert_exact, assert_noticed, assert_one_in, assert_repeated,
 };
 
-use director::play;
+use director::{play, play_topic};
 use world::{Backing, Mutation};
 
-pub(crate) use world::dawdle;
+pub(crate) use steps::{lives, wait};
+pub(crate) use world::{blocking_readers, dawdle};
 
 #[test]
 fn every_seed_of_a_whole_job_is_exact() {
@@ -85,6 +92,30 @@ fn a_job_over_delta_without_a_fence_is_noticed() {
         outcome.violations.retain(|violation| violation.contains("was decided by nobody"));
         outcome
     });
+}
+
+/// A seed takes longer here: a reader is a thread, which takes turns with the world's.
+#[test]
+fn every_seed_of_a_job_that_reads_a_topic_is_exact() {
+    assert_one_in(10, "-p thalweg-runtime --lib every_seed_of_a_job_that_reads", 100, |seed| {
+        play_topic(seed, Mutation::None)
+    });
+}
+
+#[test]
+fn a_seed_of_a_job_that_reads_a_topic_takes_the_same_steps_again() {
+    let steps = || play_topic(3, Mutation::None).trace;
+    assert_eq!(steps(), steps());
+}
+
+#[test]
+fn a_source_that_goes_on_behind_its_checkpoint_is_noticed() {
+    assert_noticed(0..50, Mutation::ResumesLate, play_topic);
+}
+
+#[test]
+fn a_source_that_goes_on_where_its_group_says_is_noticed() {
+    assert_noticed(0..50, Mutation::ResumesAtGroup, play_topic);
 }
 
 #[test]

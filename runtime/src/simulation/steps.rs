@@ -60,7 +60,7 @@ struct Turn {
 
 /// Lets the world go on for `long`. Whether this thread's process lives afterwards; where it was killed, nothing of the world
 /// may be touched any more.
-pub(super) fn wait(long: Duration) -> bool {
+pub(crate) fn wait(long: Duration) -> bool {
     TURN.with_borrow_mut(|turn| {
         let Some(turn) = turn else { return true };
         turn.lives = turn.lives && turn.waits.send(long).is_ok() && turn.goes_on.recv().is_ok();
@@ -74,7 +74,7 @@ pub(super) fn is_beside() -> bool {
 }
 
 /// Whether this thread's process was not killed.
-pub(super) fn lives() -> bool {
+pub(crate) fn lives() -> bool {
     TURN.with_borrow(|turn| turn.as_ref().is_none_or(|turn| turn.lives))
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use thalweg_connectors::testing::work_in_place;
+use thalweg_connectors::testing::{InPlace, work_in_place};
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::sink::PendingCommit;
 use thalweg_core::testing::simulation::Dice;
@@ -18,6 +18,7 @@ use super::broker::Broker;
 use super::lake::{self, Lake};
 use super::lines;
 use super::steps::{self, Steps};
+use super::topic::Topic;
 
 /// How long a request hangs that does, or a process that is stopped.
 pub(super) const STALL: Duration = Duration::from_secs(30);
@@ -36,6 +37,10 @@ pub(super) enum Mutation {
     TornTransaction,
     /// A new producer does not fence the ones before it.
     NoProducerFence,
+    /// A source begins one message behind the position of its checkpoint.
+    ResumesLate,
+    /// A source begins where its group's offsets say.
+    ResumesAtGroup,
 }
 
 /// What the job reads and writes, beside the topic.
@@ -45,6 +50,8 @@ pub(super) enum Backing {
     Played,
     /// A file of lines and Delta tables, by the connectors for them.
     Delta,
+    /// A topic, by the Kafka source; tables that are played.
+    Topic,
 }
 
 /// What goes wrong with one request.
@@ -125,6 +132,7 @@ pub(super) struct World {
     pub(super) backing: Backing,
     /// With [`Backing::Delta`]: the tables' store and the file.
     real: Option<(Lake, NamedTempFile)>,
+    topic: Mutex<Topic>,
     /// Rows of each partition.
     pub(super) rows: i64,
     start: tokio::time::Instant,
@@ -153,8 +161,8 @@ impl World {
         };
         let start = tokio::time::Instant::now();
         let real = (backing == Backing::Delta).then(|| (Lake::new(), lines::write(rows)));
-        let inner = Mutex::new(inner);
-        let world = Arc::new(Self { inner, mutation, backing, real, rows, start });
+        let (inner, topic) = (Mutex::new(inner), Mutex::new(Topic::new(seed, rows)));
+        let world = Arc::new(Self { inner, mutation, backing, real, topic, rows, start });
         HERE.with(|here| *here.borrow_mut() = Some(Arc::clone(&world)));
         work_in_place(Some(Arc::new(Steps(Arc::clone(&world)))));
         world
@@ -170,6 +178,14 @@ impl World {
 
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The topic that is read, as it is now.
+    pub(super) fn topic(&self) -> MutexGuard<'_, Topic> {
+        let (now, deletes) = (self.monotonic(), self.inner().dice.faulty);
+        let mut topic = self.topic.lock().unwrap_or_else(PoisonError::into_inner);
+        topic.advance(now, deletes);
+        topic
     }
 
     pub(super) fn choose(&self, below: u64) -> u64 {
@@ -298,6 +314,13 @@ pub(crate) async fn dawdle() {
     if let Some(world) = world {
         world.dawdle().await;
     }
+}
+
+/// The steps of this thread's world, if it has readers that block.
+pub(crate) fn blocking_readers() -> Option<Arc<dyn InPlace>> {
+    let world = HERE.with(|here| here.borrow().clone());
+    let world = world.filter(|world| world.backing == Backing::Topic)?;
+    Some(Arc::new(Steps(world)))
 }
 
 impl Clock for World {

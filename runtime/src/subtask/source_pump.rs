@@ -55,7 +55,8 @@ impl Pump {
         Ok((Self { items: receiver, splits: sender, stop }, thread))
     }
 
-    /// Starts a task instead, for a job that has one thread; the reader must not block.
+    /// Starts a task instead, for a job that has one thread; the reader must not block, unless a simulation has a thread for
+    /// it.
     pub(crate) fn start_here(
         mut reader: Box<dyn SourceReader>,
         splits: Vec<Split>,
@@ -65,6 +66,15 @@ impl Pump {
         let (sender, added) = control::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        #[cfg(test)]
+        if let Some(steps) = crate::simulation::blocking_readers() {
+            let work = move || beside::pump(reader.as_mut(), splits, &added, &items, &stopped);
+            tokio::task::spawn_local(async move {
+                steps.beside(Box::new(work)).await;
+                drop(alive);
+            });
+            return Self { items: receiver, splits: sender, stop };
+        }
         tokio::task::spawn_local(async move {
             let read = pump_here(reader.as_mut(), splits, &added, &items, &stopped).await;
             if let Err(error) = read {
@@ -151,4 +161,77 @@ async fn pump_here(
         }
     }
     Ok(())
+}
+
+/// A reader that blocks, on a thread beside that of a simulation, which lets its time pass wherever this one waits.
+#[cfg(test)]
+mod beside {
+    use super::{
+        AtomicBool, MAX_WAIT, Ordering, Polled, Result, SourceReader, Split, control, mpsc,
+    };
+    use crate::simulation::{lives, wait};
+
+    type Items = mpsc::Sender<Result<Polled>>;
+
+    /// As [`super::pump`].
+    pub(super) fn pump(
+        reader: &mut dyn SourceReader,
+        splits: Vec<Split>,
+        added: &control::Receiver<Vec<Split>>,
+        items: &Items,
+        stop: &AtomicBool,
+    ) {
+        let goes_on = || lives() && !stop.load(Ordering::Acquire);
+        if let Err(error) = read(reader, splits, added, items, &goes_on)
+            && let Some(room) = place(items, &goes_on)
+        {
+            room.send(Err(error));
+        }
+    }
+
+    fn read(
+        reader: &mut dyn SourceReader,
+        splits: Vec<Split>,
+        added: &control::Receiver<Vec<Split>>,
+        items: &Items,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        reader.assign(splits)?;
+        let mut exhausted = false;
+        while let Some(room) = place(items, goes_on) {
+            if let Ok(splits) = added.try_recv() {
+                exhausted = false;
+                reader.assign(splits)?;
+            }
+            if exhausted {
+                wait(MAX_WAIT);
+                continue;
+            }
+            match reader.poll(MAX_WAIT)? {
+                Polled::Nothing => {}
+                polled => {
+                    exhausted = matches!(polled, Polled::Exhausted);
+                    room.send(Ok(polled));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A place in the queue, once there is one; `None` when nobody takes anything from it any more.
+    fn place<'a>(
+        items: &'a Items,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Option<mpsc::Permit<'a, Result<Polled>>> {
+        while goes_on() {
+            match items.try_reserve() {
+                Ok(room) => return Some(room),
+                Err(mpsc::error::TrySendError::Full(())) => {
+                    wait(MAX_WAIT);
+                }
+                Err(mpsc::error::TrySendError::Closed(())) => return None,
+            }
+        }
+        None
+    }
 }

@@ -17,10 +17,11 @@ use super::cluster::{
 use super::config::KafkaSinkConfig;
 use super::sessions::locked;
 use crate::clock::{instant, now_micros};
+use crate::kafka::cluster::Ask;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::producer::{self, TopicWriter};
-use crate::kafka::topic::{Ask, TopicClient};
+use crate::kafka::topic::TopicClient;
 use crate::kafka::{DemoBroker, admin, client, delivery, requests};
 
 /// How long one call may wait for a broker before it is called again.

@@ -1,0 +1,182 @@
+//! The real Kafka source over the topic that is played, which comes to an end once nothing more arrives in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow_schema::SchemaRef;
+use thalweg_connectors::kafka::{KafkaConfig, KafkaSource, OnDataLoss};
+use thalweg_core::connector::source::{Polled, Source, SourceReader, Split};
+use thalweg_core::{Error, Record, Result};
+
+use super::consumer::SourceCluster;
+use super::input::Row;
+use super::lines::{format, row};
+use super::steps;
+use super::world::{Mutation, World};
+
+/// Often enough that a partition is found while its first messages are new.
+const DISCOVERY: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+pub(super) struct TopicSource {
+    world: Arc<World>,
+    process: u64,
+    kafka: Arc<KafkaSource>,
+    /// Partitions that some reader of this process has.
+    assigned: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl TopicSource {
+    pub(super) fn new(world: &Arc<World>, process: u64) -> Self {
+        let config = KafkaConfig {
+            group_id: Some("simulated".to_owned()),
+            discovery_interval: DISCOVERY,
+            on_data_loss: if world.topic().resets { OnDataLoss::Reset } else { OnDataLoss::Fail },
+            ..KafkaConfig::new("simulated", "rows")
+        };
+        let cluster = Arc::new(SourceCluster { world: Arc::clone(world), process });
+        let kafka = Arc::new(KafkaSource::on_cluster(config, format(), cluster));
+        Self { world: Arc::clone(world), process, kafka, assigned: Arc::default() }
+    }
+}
+
+/// How many losses the source has counted is the topic's to know.
+fn tell_losses(world: &World, process: u64, kafka: &KafkaSource) {
+    if steps::lives() {
+        let losses = kafka.losses();
+        world.topic().counted.insert(process, losses);
+    }
+}
+
+impl Source for TopicSource {
+    fn describe(&self) -> String {
+        self.kafka.describe()
+    }
+    fn schema(&self) -> SchemaRef {
+        Row::schema()
+    }
+    /// The topic goes on as long as anything may arrive; its splits have no end.
+    fn is_bounded(&self) -> bool {
+        true
+    }
+    fn identity(&self) -> Result<BTreeMap<String, String>> {
+        self.kafka.identity()
+    }
+    fn start_splits(&self) -> Result<Vec<Split>> {
+        self.kafka.start_splits()
+    }
+    fn discover(&self, known: &[Split]) -> Result<Vec<Split>> {
+        let found = self.kafka.discover(known);
+        tell_losses(&self.world, self.process, &self.kafka);
+        let found = found?;
+        self.world.topic().counters.found += found.len() as u64;
+        Ok(found)
+    }
+    fn discovery_interval(&self) -> Option<Duration> {
+        self.kafka.discovery_interval()
+    }
+    fn verify(&self, identity: &BTreeMap<String, String>, restored: &[Split]) -> Result<()> {
+        self.kafka.verify(identity, restored)
+    }
+    fn seal_position(&self, split: &mut Split) -> Result<()> {
+        self.kafka.seal_position(split)
+    }
+    fn reader(&self) -> Result<Box<dyn SourceReader>> {
+        Ok(Box::new(Reader {
+            world: Arc::clone(&self.world),
+            process: self.process,
+            kafka: Arc::clone(&self.kafka),
+            inner: self.kafka.reader()?,
+            positions: BTreeMap::new(),
+            assigned: Arc::clone(&self.assigned),
+        }))
+    }
+    fn committed(&self, splits: &[Split]) -> Result<()> {
+        self.kafka.committed(splits)
+    }
+    fn losses(&self) -> u64 {
+        self.kafka.losses()
+    }
+    fn lag(&self, splits: &[Split]) -> Option<u64> {
+        self.kafka.lag(splits)
+    }
+}
+
+struct Reader {
+    world: Arc<World>,
+    process: u64,
+    kafka: Arc<KafkaSource>,
+    inner: Box<dyn SourceReader>,
+    /// Behind what was handed out of each split.
+    positions: BTreeMap<String, i64>,
+    assigned: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// The partition of a split.
+pub(super) fn partition_of(split: &str) -> i32 {
+    split.trim_start_matches("partition-").parse().unwrap()
+}
+
+impl Reader {
+    fn assigned(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether everything that will ever be there was handed out, and every partition has a reader.
+    fn is_at_end(&self) -> bool {
+        let known = self.assigned().len();
+        let topic = self.world.topic();
+        let at_end = |(split, position): (&String, &i64)| {
+            topic.logs.get(partition_of(split) as usize).is_some_and(|log| *position >= log.end())
+        };
+        topic.is_complete() && known == topic.logs.len() && self.positions.iter().all(at_end)
+    }
+
+    /// What is made wrong on purpose.
+    fn mutate(&self, split: &mut Split) {
+        match self.world.mutation {
+            Mutation::ResumesLate if split.position > 0 => split.position += 1,
+            Mutation::ResumesAtGroup => {
+                let group = self.world.topic().group.get(&partition_of(&split.id)).copied();
+                split.position = group.unwrap_or(split.position);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl SourceReader for Reader {
+    fn assign(&mut self, mut splits: Vec<Split>) -> Result<()> {
+        for split in &mut splits {
+            self.mutate(split);
+            self.positions.insert(split.id.clone(), split.position);
+            self.assigned().insert(split.id.clone());
+        }
+        self.inner.assign(splits)
+    }
+
+    fn poll(&mut self, max_wait: Duration) -> Result<Polled> {
+        if !steps::lives() {
+            return Err(Error::internal("killed"));
+        }
+        if self.is_at_end() {
+            return Ok(Polled::Exhausted);
+        }
+        let polled = self.inner.poll(max_wait);
+        tell_losses(&self.world, self.process, &self.kafka);
+        let mut polled = polled?;
+        match &mut polled {
+            Polled::Rows(rows) => {
+                let position = rows.next_positions.last().copied().unwrap_or_default();
+                self.positions.insert(rows.split.clone(), position);
+                rows.batch = row(&rows.batch)?;
+            }
+            Polled::Advanced { split, position } => {
+                self.positions.insert(split.clone(), *position);
+            }
+            Polled::Properties { .. } | Polled::Nothing | Polled::Exhausted => {}
+        }
+        Ok(polled)
+    }
+}
