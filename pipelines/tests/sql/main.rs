@@ -24,5 +24,6 @@ mod queries;
 mod roles;
 #[path = "../support/mod.rs"]
 mod support;
+mod values;
 mod wire;
 mod world;

@@ -79,7 +79,8 @@ fn number(expr: &Expr) -> Option<usize> {
     name.strip_prefix('$')?.parse().ok()
 }
 
-fn cast(expr: &mut Expr, data_type: DataType) {
+/// Makes a cast of it.
+pub(super) fn cast(expr: &mut Expr, data_type: DataType) {
     let inner = std::mem::replace(expr, Expr::value(Value::Null));
     *expr = Expr::Cast {
         kind: CastKind::DoubleColon,

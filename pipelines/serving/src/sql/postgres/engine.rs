@@ -18,7 +18,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
-use datafusion::logical_expr::{ColumnarValue, LogicalPlan, Volatility, create_udf};
+use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Planned;
 use datafusion::sql::sqlparser::ast::Statement;
@@ -39,14 +39,17 @@ use super::information::Information;
 use super::keys::keyless;
 use super::lookups::aggregated;
 use super::names::distinct;
+use super::operators::{called, like_escape};
 use super::query::Query;
 use super::roles::RoleInfo;
 use super::session::Session;
 use super::settings::Settings;
 use super::system::{self, System};
 use super::tables::RoleTables;
+use super::times::templated;
 use super::tokens::{fetch, time_travel, tokens};
 use super::weight::bearable;
+use super::zones::{TimeZoneOf, UTC};
 use crate::access::{Directory, Policy, Role, Roles};
 use crate::audit::{AuditLog, Event};
 use crate::catalog::Catalog;
@@ -97,12 +100,14 @@ impl Engine {
             .with_target_partitions(limits.threads);
         config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
         // Of `timestamptz`, as the setting of connections says.
-        config.options_mut().execution.time_zone = Some("+00:00".to_owned());
+        config.options_mut().execution.time_zone = Some(UTC.to_owned());
         let mut context = SessionContext::new_with_config_rt(config, environment);
         setup_pg_catalog(&context, database, EmptyContextProvider).map_err(|e| broken(*e))?;
         context.register_udf(text_function("version", &[], Some(VERSION)));
         context.register_udf(text_function("pg_get_function_result", &[DataType::Int64], None));
         context.register_udf(create_has_privilege_udf("has_function_privilege"));
+        context.register_udf(like_escape());
+        context.register_udf(ScalarUDF::from(TimeZoneOf::new()));
         context.register_expr_planner(Arc::new(Booleans)).map_err(broken)?;
         let statics = Arc::new(PgCatalogStaticTables::try_new().map_err(broken)?);
         let types = system::types(&statics).map_err(broken)?;
@@ -189,6 +194,8 @@ impl Engine {
                     .cloned()
                     .chain([Arc::new(text_function("session_user", &[], Some(user)))])
                     .chain(functions(settings).map(Arc::new))
+                    // The library's have other names as well, which bring the first ones along: the last one counts.
+                    .chain(templated(self.base.scalar_functions()))
                     .collect(),
             )
             .build()
@@ -264,6 +271,7 @@ impl Engine {
 fn rewritten(statement: Statement) -> Statement {
     let mut statement = keyless(&statement).unwrap_or(statement);
     aggregated(&mut statement);
+    called(&mut statement);
     distinct(&mut statement);
     statement
 }
@@ -277,11 +285,7 @@ const BOUNDLESS: [&str; 7] =
 const VERSION: &str = concat!("PostgreSQL 16.6 (Thalweg ", env!("CARGO_PKG_VERSION"), ")");
 
 /// A function that says the same thing always, or nothing.
-fn text_function(
-    name: &str,
-    arguments: &[DataType],
-    text: Option<&str>,
-) -> datafusion::logical_expr::ScalarUDF {
+fn text_function(name: &str, arguments: &[DataType], text: Option<&str>) -> ScalarUDF {
     let text = text.map(str::to_owned);
     create_udf(
         name,

@@ -165,6 +165,12 @@ impl From<Told> for PgWireError {
     }
 }
 
+impl From<Told> for DataFusionError {
+    fn from(told: Told) -> Self {
+        Self::External(Box::new(told))
+    }
+}
+
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -44,13 +44,13 @@ pub(super) fn functions(settings: &Arc<Settings>) -> [ScalarUDF; 2] {
 }
 
 /// The arguments of one call.
-struct Row<'a> {
+pub(super) struct Row<'a> {
     arguments: &'a [ArrayRef],
     at: usize,
 }
 
 impl Row<'_> {
-    fn text(&self, place: usize) -> Option<&str> {
+    pub(super) fn text(&self, place: usize) -> Option<&str> {
         let texts = self.arguments.get(place)?.as_string_opt::<i32>()?;
         texts.is_valid(self.at).then(|| texts.value(self.at))
     }
@@ -62,24 +62,29 @@ impl Row<'_> {
 }
 
 /// A function of texts and flags.
-fn function(
+pub(super) fn function(
     name: &str,
     signature: Signature,
     call: impl Fn(Row<'_>) -> Result<Option<String>, Told> + Send + Sync + 'static,
 ) -> ScalarUDF {
-    let call = move |arguments: &[ColumnarValue]| -> datafusion::error::Result<ColumnarValue> {
-        let are_scalars =
-            arguments.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let arguments = ColumnarValue::values_to_arrays(arguments)?;
-        let rows = arguments.first().map_or(0, Array::len);
-        let values = (0..rows).map(|at| call(Row { arguments: &arguments, at }));
-        let values = values.collect::<Result<StringArray, Told>>();
-        let values = values.map_err(|told| DataFusionError::External(Box::new(told)))?;
-        if are_scalars {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?));
-        }
-        Ok(ColumnarValue::Array(Arc::new(values)))
+    let call = move |arguments: &[ColumnarValue]| -> Result<ColumnarValue, DataFusionError> {
+        let arrays = ColumnarValue::values_to_arrays(arguments)?;
+        let rows = arrays.first().map_or(0, Array::len);
+        let values = (0..rows).map(|at| call(Row { arguments: &arrays, at }));
+        let values = values.collect::<Result<StringArray, Told>>()?;
+        like_arguments(arguments, Arc::new(values))
     };
     let utf8 = DataType::Utf8;
     ScalarUDF::from(SimpleScalarUDF::new_with_signature(name, signature, utf8, Arc::new(call)))
+}
+
+/// What a function answers: to values of its own that stand for all rows, one such value.
+pub(super) fn like_arguments(
+    arguments: &[ColumnarValue],
+    values: ArrayRef,
+) -> Result<ColumnarValue, DataFusionError> {
+    if arguments.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_))) {
+        return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?));
+    }
+    Ok(ColumnarValue::Array(values))
 }

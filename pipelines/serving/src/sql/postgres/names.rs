@@ -1,9 +1,14 @@
 //! Two columns of an answer may have one name: `select null, null`. `DataFusion` plans no such query, so the second one is
-//! given another name, that with the column's number behind it.
+//! given another name, that with the column's number behind it. For `DataFusion` a cast has the name of what is cast.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
+use std::mem;
+use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, SelectItem, SetExpr, Statement};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, SelectItem, SetExpr, Statement, Value, visit_expressions_mut,
+};
 
 /// Gives the columns of a query names of their own.
 pub(super) fn distinct(statement: &mut Statement) {
@@ -53,7 +58,7 @@ fn rename(items: &mut [SelectItem]) {
 
 /// What tells an expression from another one, and the name of its column.
 fn named(expr: &Expr) -> (String, String) {
-    match expr {
+    match &uncast(expr) {
         Expr::Identifier(name) => (folded(name), folded(name)),
         Expr::CompoundIdentifier(names) => {
             let parts: Vec<String> = names.iter().map(folded).collect();
@@ -61,6 +66,24 @@ fn named(expr: &Expr) -> (String, String) {
         }
         other => (other.to_string(), other.to_string()),
     }
+}
+
+/// An expression without what has no part in its name.
+fn uncast(expr: &Expr) -> Expr {
+    let mut expr = expr.clone();
+    let ControlFlow::Continue(()): ControlFlow<Infallible> =
+        visit_expressions_mut(&mut expr, |part| {
+            let inside = match part {
+                Expr::Cast { expr, .. } | Expr::Nested(expr) => {
+                    mem::replace(expr.as_mut(), Expr::value(Value::Null))
+                }
+                Expr::TypedString(typed) => Expr::Value(typed.value.clone()),
+                _ => return ControlFlow::Continue(()),
+            };
+            *part = inside;
+            ControlFlow::Continue(())
+        });
+    expr
 }
 
 #[cfg(test)]
@@ -82,6 +105,17 @@ mod tests {
             ),
             ("SELECT a.id, b.id FROM a, b", "SELECT a.id, b.id FROM a, b"),
             ("SELECT 'a', 'A', *", "SELECT 'a', 'A', *"),
+            (
+                "SELECT w, w::DATE, (w) FROM t",
+                "SELECT w, w::DATE AS \"w:2\", (w) AS \"w:3\" FROM t",
+            ),
+            ("SELECT t.W::DATE, t.w", "SELECT t.W::DATE, t.w AS \"w:2\""),
+            (
+                "SELECT max(w::INT), max(CAST(w AS TEXT)), DATE '2026-01-01', '2026-01-01'",
+                "SELECT max(w::INT), max(CAST(w AS TEXT)) AS \"max(w):2\", DATE '2026-01-01', \
+                 '2026-01-01' AS \"'2026-01-01':4\"",
+            ),
+            ("SELECT w::DATE, v::DATE", "SELECT w::DATE, v::DATE"),
         ] {
             let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
             distinct(&mut statements[0]);

@@ -12,8 +12,8 @@ use pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo};
 use pgwire::error::PgWireResult;
 use pgwire::messages::data::DataRow;
 
-/// All zones are told as this one, which is the session's.
-const UTC: &str = "+00:00";
+use super::zones::UTC;
+
 /// So many digits of a number have room in the library's own.
 const DIGITS: u8 = 28;
 
@@ -97,7 +97,7 @@ fn infinite(array: &ArrayRef, row: usize) -> Option<&'static str> {
     Some(if number > 0.0 { "Infinity" } else { "-Infinity" })
 }
 
-/// A column with its times in UTC: the same times.
+/// A column with its times in UTC, which is the session's zone: the same times.
 fn in_utc(field: &FieldRef, array: &ArrayRef) -> Result<(FieldRef, ArrayRef), ArrowError> {
     let Some(data_type) = moved(field.data_type()) else {
         return Ok((Arc::clone(field), Arc::clone(array)));

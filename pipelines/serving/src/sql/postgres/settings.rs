@@ -8,13 +8,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::failure::Told;
+use super::zones::is_utc;
 
 const MOST: usize = 100;
 const LONGEST_VALUE: usize = 1000;
 const TIMEOUT: &str = "statement_timeout";
+const TIME_ZONE: &str = "timezone";
 /// What a connection begins with that is no setting, or one that is here as it is.
 const NOT_SEEDED: [&str; 6] =
-    ["user", "database", "replication", "options", "client_encoding", "timezone"];
+    ["user", "database", "replication", "options", "client_encoding", TIME_ZONE];
 
 type Values = BTreeMap<String, String>;
 
@@ -76,7 +78,7 @@ impl Settings {
             "server_version" => "16.6".to_owned(),
             "server_version_num" => "160006".to_owned(),
             "server_encoding" | "client_encoding" => "UTF8".to_owned(),
-            "timezone" | "time zone" => "UTC".to_owned(),
+            TIME_ZONE | "time zone" => "UTC".to_owned(),
             "datestyle" => "ISO, YMD".to_owned(),
             "intervalstyle" => "postgres".to_owned(),
             "search_path" => super::SCHEMA.to_owned(),
@@ -108,6 +110,9 @@ impl Settings {
             && !["", "utf8", "utf-8", "unicode"].contains(&value.to_lowercase().as_str())
         {
             return Err(Told::new("22023", "client_encoding can only be UTF8"));
+        }
+        if name == TIME_ZONE || name == "time zone" {
+            return time_zone(value);
         }
         let mut state = self.state();
         let State { now, first, begun } = &mut *state;
@@ -166,6 +171,17 @@ impl Settings {
 
 fn is_default(value: &str) -> bool {
     value.is_empty() || value.eq_ignore_ascii_case("default")
+}
+
+/// Whatever it is called, it stays the one that it is.
+fn time_zone(value: &str) -> Result<(), Told> {
+    let value = value.trim_matches('"');
+    if is_default(value) || value.eq_ignore_ascii_case("local") || is_utc(value) {
+        return Ok(());
+    }
+    let told = "the time zone can only be UTC, in which all values are: ask for those of another one \
+                by AT TIME ZONE, as in t AT TIME ZONE 'America/New_York'";
+    Err(Told::new("22023", told))
 }
 
 fn put(values: &mut Values, name: &str, value: Option<String>) {
@@ -283,6 +299,24 @@ mod tests {
         assert_eq!(shown(), "c");
         set("default", false);
         assert_eq!(shown(), "");
+    }
+
+    #[test]
+    fn the_time_zone_is_utc_whatever_it_is_called() {
+        let settings = settings();
+        for name in ["timezone", "time zone"] {
+            for zone in ["UTC", "utc", "\"Etc/UTC\"", "GMT", "0", "+00:00", "LOCAL", "default", ""]
+            {
+                settings.set(name, zone, false).unwrap();
+                assert_eq!(settings.show("timezone").unwrap(), "UTC", "{zone}");
+            }
+            for zone in ["America/New_York", "Europe/London", "EST", "-5", "+01:00", "x"] {
+                let told = settings.set(name, zone, true).unwrap_err();
+                assert_eq!(told.code, "22023", "{zone}");
+                assert!(told.message.contains("AT TIME ZONE"), "{}", told.message);
+            }
+            assert_eq!(settings.show(name).unwrap(), "UTC");
+        }
     }
 
     #[test]

@@ -151,13 +151,6 @@ fn fetch(
 }
 
 fn setting(set: &Set) -> Asked {
-    let text = |value: &Expr| match value {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => text.clone(),
-            other => other.to_string(),
-        },
-        other => other.to_string(),
-    };
     match set {
         Set::SingleAssignment { scope, variable, values, .. } => {
             let values: Vec<String> = values.iter().map(text).collect();
@@ -176,6 +169,18 @@ fn setting(set: &Set) -> Asked {
         // Nobody becomes somebody else.
         Set::SetRole { .. } | Set::SetSessionAuthorization(_) => Asked::Change,
         _ => Asked::Unknown,
+    }
+}
+
+fn text(value: &Expr) -> String {
+    match value {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => text.clone(),
+            other => other.to_string(),
+        },
+        // `SET TIME ZONE INTERVAL '+00:00' HOUR TO MINUTE`.
+        Expr::Interval(interval) => text(&interval.value),
+        other => other.to_string(),
     }
 }
 
@@ -263,6 +268,16 @@ mod tests {
             sorted("set local statement_timeout = 5"),
             Asked::SetLocal("statement_timeout".to_owned(), "5".to_owned())
         );
+        for (sql, zone) in [
+            ("set time zone 'Europe/Berlin'", "Europe/Berlin"),
+            ("set session timezone to 'UTC'", "UTC"),
+            ("set TimeZone = utc", "utc"),
+            ("set time zone -5", "-5"),
+            ("set time zone interval '-08:00' hour to minute", "-08:00"),
+            ("set time zone local", "local"),
+        ] {
+            assert_eq!(sorted(sql), Asked::Set("timezone".to_owned(), zone.to_owned()), "{sql}");
+        }
         assert_eq!(sorted("rollback to savepoint s"), Asked::Back);
         assert_eq!(sorted("discard all"), Asked::Discard);
         assert_eq!(sorted("close C"), Asked::Close(Some("c".to_owned())));
