@@ -33,7 +33,9 @@ use tokio::runtime::Handle;
 
 use super::SCHEMA;
 use super::booleans::Booleans;
+use super::constants::constants;
 use super::failure::Told;
+use super::formats::formats;
 use super::functions::functions;
 use super::information::Information;
 use super::keys::keyless;
@@ -103,6 +105,9 @@ impl Engine {
         context.register_udf(text_function("version", &[], Some(VERSION)));
         context.register_udf(text_function("pg_get_function_result", &[DataType::Int64], None));
         context.register_udf(create_has_privilege_udf("has_function_privilege"));
+        for function in constants().chain(formats()) {
+            context.register_udf(function);
+        }
         context.register_expr_planner(Arc::new(Booleans)).map_err(broken)?;
         let statics = Arc::new(PgCatalogStaticTables::try_new().map_err(broken)?);
         let types = system::types(&statics).map_err(broken)?;
@@ -112,7 +117,8 @@ impl Engine {
             let info = RoleInfo::new(Arc::clone(&parts.catalog), Arc::new(policy), database);
             let schema =
                 PgCatalogSchemaProvider::try_new(info, Arc::clone(&statics), EmptyContextProvider);
-            let schema = System::new(Arc::new(schema.map_err(broken)?), Arc::clone(&types));
+            let schema = Arc::new(schema.map_err(broken)?);
+            let schema = System::new(schema, Arc::clone(&types), database);
             system.insert(role.clone(), Arc::new(schema));
         }
         Ok(Self {
