@@ -179,6 +179,14 @@ class Validate(unittest.TestCase):
         self.replace(BOARD, 'window_start as \\"time\\"', 'window_start as \\"minute\\"')
         self.finds("a time series needs a column time")
 
+    def test_all_values_as_a_list_are_refused_for_it_may_be_empty(self):
+        self.replace(BOARD, '"allValue": "event_type",', "")
+        self.finds("event_type All is a list")
+
+    def test_what_stands_for_all_values_has_to_run(self):
+        self.replace(BOARD, '"allValue": "event_type"', '"allValue": "no_column"')
+        self.finds("panel .*no_column")
+
     def test_a_panel_of_a_data_source_that_is_not_provisioned_is_refused(self):
         self.replace("grafana/provisioning/datasources/thalweg.yaml", "uid: thalweg-sql", "uid: other")
         self.finds("its data source is not provisioned")

@@ -35,6 +35,9 @@ def check(boards, folder):
         ids = [panel["id"] for panel in board["panels"]]
         if len(set(ids)) < len(ids):
             yield f"{name}: two panels share an id"
+        for variable in board["templating"]["list"]:
+            if variable.get("includeAll") and not variable.get("allValue"):
+                yield f"{name}: of {variable['name']} All is a list, which is empty before there are values: no SQL"
         for panel in board["panels"]:
             where = f"{name}: panel {panel.get('title')}"
             if panel["type"] not in KINDS:
@@ -87,8 +90,10 @@ def run(source, boards):
             continue
         for panel in board["panels"]:
             for target in panel["targets"]:
-                where, sql = f"{name}: panel {panel['title']}", expand(target["rawSql"], times, values)
-                yield from source.examine(where, sql, fit(panel["type"]))
+                where = f"{name}: panel {panel['title']}"
+                asked = {expand(target["rawSql"], times, chosen): None for chosen in (values, values | alls(board))}
+                for sql in asked:
+                    yield from source.examine(where, sql, fit(panel["type"]))
 
 
 def variables(source, board):
@@ -98,6 +103,12 @@ def variables(source, board):
         rows = source.query(variable["query"])[1]
         quoted[variable["name"]] = ",".join("'" + str(value).replace("'", "''") + "'" for (value,) in rows)
     return quoted
+
+
+def alls(board):
+    """What stands for all values of a variable, and goes into the SQL as it is."""
+    listed = board["templating"]["list"]
+    return {variable["name"]: variable["allValue"] for variable in listed if variable.get("allValue")}
 
 
 def expand(sql, times, values):

@@ -20,7 +20,7 @@ use super::world::{WORLD, World, count};
 const ODBC: &str = "PostgreSQL Unicode";
 
 /// `None`: it is skipped.
-fn or_skip<T>(found: Result<T, String>) -> Option<T> {
+pub(super) fn or_skip<T>(found: Result<T, String>) -> Option<T> {
     match found {
         Ok(found) => Some(found),
         Err(why) if env::var_os("THALWEG_REQUIRE_CLIENTS").is_some() => panic!("{why}"),
@@ -31,7 +31,12 @@ fn or_skip<T>(found: Result<T, String>) -> Option<T> {
     }
 }
 
-fn psql(world: &World, role: &str, ssl: &str, commands: &[&str]) -> Result<Output, String> {
+pub(super) fn psql(
+    world: &World,
+    role: &str,
+    ssl: &str,
+    commands: &[&str],
+) -> Result<Output, String> {
     let mut psql = Command::new("psql");
     psql.args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", role]);
     psql.args(["-d", "healthcare", "-p"]).arg(world.port().to_string());
@@ -42,7 +47,7 @@ fn psql(world: &World, role: &str, ssl: &str, commands: &[&str]) -> Result<Outpu
     run(&mut psql)
 }
 
-fn said(output: &Output) -> String {
+pub(super) fn said(output: &Output) -> String {
     assert!(output.status.success(), "{}", shown(output));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -76,7 +81,7 @@ fn psql_lists_describes_and_reads() {
 }
 
 /// What a script prints that finds the clinician's connection in `DSN`.
-fn psycopg(python: &Path, world: &World, script: &str) -> String {
+pub(super) fn psycopg(python: &Path, world: &World, script: &str) -> String {
     let (port, token) = (world.port(), world.token("clinician"));
     let dsn =
         format!("host=127.0.0.1 port={port} dbname=healthcare user=clinician password={token}");
@@ -238,11 +243,6 @@ public class Main {
                     m.getIndexInfo(null, "public", "silver_events", false, true) }) {
                 if (r.next()) throw new IllegalStateException("a key");
             }
-            for (ResultSet r : new ResultSet[] {
-                    m.getUDTs(null, null, "%", null),
-                    m.getUDTs(null, "public", "%", new int[] {Types.STRUCT, Types.DISTINCT}) }) {
-                if (r.next()) throw new IllegalStateException("a type that a user has defined");
-            }
             if (m.getDefaultTransactionIsolation() != Connection.TRANSACTION_READ_COMMITTED)
                 throw new IllegalStateException("the isolation of transactions");
             StringBuilder types = new StringBuilder(" ");
@@ -250,6 +250,16 @@ public class Main {
                 while (r.next()) types.append(r.getString("TYPE_NAME")).append('=').append(r.getInt("DATA_TYPE")).append(' ');
             }
             System.out.println(types);
+            // Now the driver knows all types, and asks about each of them.
+            for (ResultSet r : new ResultSet[] {
+                    m.getUDTs(null, null, "%", null),
+                    m.getUDTs(null, "public", "%", new int[] {Types.STRUCT, Types.DISTINCT}) }) {
+                if (r.next()) throw new IllegalStateException("a type that a user has defined");
+            }
+            try (ResultSet r = m.getCatalogs()) {
+                if (!r.next() || !r.getString("TABLE_CAT").equals("healthcare") || r.next())
+                    throw new IllegalStateException("another database than the one that is served");
+            }
             // Who may do what is not told: whoever sees a table may read it. No function lies beside the tables.
             for (ResultSet r : new ResultSet[] {
                     m.getTablePrivileges(null, "public", "silver_events"),

@@ -11,6 +11,8 @@ use super::support::shown;
 const PSYCOPG: &str = "psycopg[binary]==3.3.9";
 const DELTALAKE: &str = "deltalake==1.6.6";
 const PYODBC: &str = "pyodbc==5.5.0";
+const SQLALCHEMY: &str = "sqlalchemy==2.0.58";
+const ASYNCPG: &str = "asyncpg==0.32.0";
 /// How a reason ends that another try would not change.
 const NOT_HERE: &str = "it may not be installed";
 const JDBC: &str = "org.postgresql:postgresql:42.7.14";
@@ -64,11 +66,12 @@ fn installed(name: &str, by: impl Fn(&Path) -> Result<(), String>) -> Result<Pat
 }
 
 pub(crate) fn python() -> Result<PathBuf, String> {
-    let folder = installed("python-4", |folder| {
+    // Another number for other packages: a machine has those of the number that it knows.
+    let folder = installed("python-5", |folder| {
         done(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-        let pip = folder.join("bin/pip");
-        let words = ["install", "-q", "--timeout", "60", PSYCOPG, DELTALAKE, PYODBC];
-        done(Command::new(pip).args(words)).map(drop)
+        let mut pip = Command::new(folder.join("bin/pip"));
+        pip.args(["install", "-q", "--timeout", "60"]);
+        done(pip.args([PSYCOPG, DELTALAKE, PYODBC, SQLALCHEMY, ASYNCPG])).map(drop)
     })?;
     Ok(folder.join("bin/python"))
 }

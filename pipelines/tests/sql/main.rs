@@ -13,11 +13,13 @@
 )]
 
 mod bounds;
+mod catalog;
 mod clients;
 mod command;
 mod cursors;
 mod golden;
 mod installed;
+mod libraries;
 mod npgsql;
 mod parameters;
 mod queries;

@@ -33,7 +33,9 @@ use tokio::runtime::Handle;
 
 use super::SCHEMA;
 use super::booleans::Booleans;
+use super::constants::constants;
 use super::failure::Told;
+use super::formats::formats;
 use super::functions::functions;
 use super::information::Information;
 use super::keys::keyless;
@@ -108,6 +110,9 @@ impl Engine {
         context.register_udf(create_has_privilege_udf("has_function_privilege"));
         context.register_udf(like_escape());
         context.register_udf(ScalarUDF::from(TimeZoneOf::new()));
+        for function in constants().chain(formats()) {
+            context.register_udf(function);
+        }
         context.register_expr_planner(Arc::new(Booleans)).map_err(broken)?;
         let statics = Arc::new(PgCatalogStaticTables::try_new().map_err(broken)?);
         let types = system::types(&statics).map_err(broken)?;
@@ -117,7 +122,8 @@ impl Engine {
             let info = RoleInfo::new(Arc::clone(&parts.catalog), Arc::new(policy), database);
             let schema =
                 PgCatalogSchemaProvider::try_new(info, Arc::clone(&statics), EmptyContextProvider);
-            let schema = System::new(Arc::new(schema.map_err(broken)?), Arc::clone(&types));
+            let schema = Arc::new(schema.map_err(broken)?);
+            let schema = System::new(schema, Arc::clone(&types), database);
             system.insert(role.clone(), Arc::new(schema));
         }
         Ok(Self {

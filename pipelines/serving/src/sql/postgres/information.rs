@@ -133,7 +133,20 @@ impl Information {
             "numeric_precision",
             "numeric_scale",
             "datetime_precision",
+            "udt_catalog",
+            "udt_schema",
             "udt_name",
+            "is_self_referencing",
+            "is_identity",
+            "identity_generation",
+            "identity_start",
+            "identity_increment",
+            "identity_maximum",
+            "identity_minimum",
+            "identity_cycle",
+            "is_generated",
+            "generation_expression",
+            "is_updatable",
         ]);
         for (name, table) in self.tables().await? {
             for (at, field) in table.schema().fields().iter().enumerate() {
@@ -162,7 +175,20 @@ impl Information {
                     &precision,
                     &scale,
                     if time { "6" } else { "" },
+                    database,
+                    "pg_catalog",
                     udt,
+                    "NO",
+                    "NO",
+                    "",
+                    "",
+                    "",
+                    "",
+                    "",
+                    "NO",
+                    "NEVER",
+                    "",
+                    "NO",
                 ]);
             }
         }

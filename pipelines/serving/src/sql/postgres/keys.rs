@@ -1,12 +1,14 @@
 //! What clients ask about keys and indexes by taking arrays of `pg_catalog` apart, and about types that users have defined by
 //! naming what is around a query inside it. Neither can be planned. No table has a key, and nobody defines a type: the answer
-//! has the columns that are asked for and no rows.
+//! has the columns that are asked for and no rows, and takes the parameters that are sent with the question.
 
 use std::iter;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Query, SelectItem, SetExpr, Statement, Visit, Visitor,
+    AccessExpr, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName,
+    ObjectNamePart, Query, SelectItem, SetExpr, Statement, TableFactor, Value, Visit, Visitor,
+    visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -17,6 +19,8 @@ use super::names::folded;
 const ARRAYS: [&str; 3] = ["conkey", "confkey", "indkey"];
 /// Makes a row of each of them.
 const EXPAND: &str = "_pg_expandarray";
+/// Take an array apart, or look for a column in it: the library has made `array_contains` of `= ANY`.
+const TAKE_APART: [&str; 4] = ["array_contains", "array_position", "generate_subscripts", "unnest"];
 
 /// What is asked instead of a question about keys or defined types; `None`: it is not one.
 pub(super) fn keyless(statement: &Statement) -> Option<Statement> {
@@ -45,11 +49,36 @@ impl Visitor for Apart {
                     && iter::once(root.as_ref()).chain(dots).any(is_key)
             }
             Expr::Subquery(query) => is_base(query),
-            Expr::Function(function) => function.name.to_string().to_lowercase().ends_with(EXPAND),
+            Expr::AnyOp { right, .. } => is_key(right),
+            Expr::Function(function) => {
+                let arguments = match &function.args {
+                    FunctionArguments::List(list) => list.args.as_slice(),
+                    FunctionArguments::None | FunctionArguments::Subquery(_) => &[],
+                };
+                function.name.to_string().to_lowercase().ends_with(EXPAND)
+                    || takes_apart(&function.name, arguments)
+            }
             _ => false,
         };
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        let found = match table {
+            TableFactor::UNNEST { array_exprs, .. } => array_exprs.iter().any(is_key),
+            TableFactor::Table { name, args: Some(list), .. } => takes_apart(name, &list.args),
+            TableFactor::Function { name, args, .. } => takes_apart(name, args),
+            _ => false,
+        };
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+fn takes_apart(name: &ObjectName, arguments: &[FunctionArg]) -> bool {
+    let name = name.0.last().and_then(ObjectNamePart::as_ident).map(folded);
+    name.is_some_and(|name| TAKE_APART.contains(&name.as_str()))
+        && matches!(arguments.first(),
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(array))) if is_key(array))
 }
 
 /// JDBC's `(SELECT CASE WHEN t.oid = 16 THEN -7 … END FROM pg_type WHERE oid = t.typbasetype)`.
@@ -91,8 +120,31 @@ fn without_rows(query: &Query) -> Option<Statement> {
         };
         columns.push(format!("CAST(NULL AS TEXT) AS \"{}\"", name.replace('"', "\"\"")));
     }
-    let text = format!("SELECT {} WHERE false", columns.join(", "));
+    let mut text = format!("SELECT {} WHERE false", columns.join(", "));
+    for parameter in parameters(query) {
+        text += &format!(" AND {parameter} IS NULL");
+    }
     Parser::parse_sql(&PostgreSqlDialect {}, &text).ok()?.pop()
+}
+
+/// The parameters of a query, with what they are cast to.
+fn parameters(query: &Query) -> Vec<String> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let walk = visit_expressions(query, |expr| {
+        let inner = match expr {
+            Expr::Cast { expr, .. } => expr.as_ref(),
+            other => other,
+        };
+        if let Expr::Value(value) = inner
+            && let Value::Placeholder(name) = &value.value
+            && !found.iter().any(|(known, _)| known == name)
+        {
+            found.push((name.clone(), expr.to_string()));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    debug_assert!(walk.is_continue(), "nothing breaks it");
+    found.into_iter().map(|(_, text)| text).collect()
 }
 
 #[cfg(test)]
@@ -132,8 +184,24 @@ mod tests {
             let expected = format!("SELECT {first}, {second} WHERE false");
             assert_eq!(asked(sql), Some(expected), "{sql}");
         }
+        // As SQLAlchemy and Metabase ask, and with parameters.
+        for (asks, parameters) in [
+            ("unnest(pg_catalog.pg_index.indkey) as b from pg_index", ""),
+            ("generate_subscripts(i.indkey, $1::INT) as b from pg_index i", " AND $1::INT IS NULL"),
+            ("n.b from pg_index i, unnest(i.indkey) n", ""),
+            ("c.b from pg_constraint c where 7 = any(c.conkey) and c.b = $1", " AND $1 IS NULL"),
+            ("c.b from pg_constraint c where array_contains(c.confkey, 7)", ""),
+        ] {
+            let sql = format!("select a, {asks}");
+            let expected = format!(
+                "SELECT CAST(NULL AS TEXT) AS \"a\", CAST(NULL AS TEXT) AS \"b\" WHERE false{parameters}"
+            );
+            assert_eq!(asked(&sql), Some(expected), "{sql}");
+        }
         for sql in [
             "select indkey from pg_index",
+            "select a, unnest(b) from t",
+            "select a from t where a = any(array['r', 'p'])",
             "select a[1] from t",
             "select * from t where conkey = 'x'",
             "select t.typbasetype, (select c.relkind = 'c' from pg_class c where c.oid = t.typrelid) from pg_type t",

@@ -6,23 +6,40 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableFactor,
-    visit_expressions, visit_expressions_mut,
+    BinaryOperator, Expr, Ident, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement,
+    TableFactor, Value, VisitMut, VisitorMut, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::arrays::collected;
+use super::constants::unasked;
+use super::empty::has_no_rows;
 use super::names::folded;
 
-/// Makes such questions aggregates.
+/// Makes such questions aggregates, and spares those that have no answer.
 pub(super) fn aggregated(statement: &mut Statement) {
-    let ControlFlow::Continue(()): ControlFlow<Infallible> =
-        visit_expressions_mut(statement, |expr| {
-            if let Expr::Subquery(query) = expr {
-                take_first(query);
-            }
-            ControlFlow::Continue(())
-        });
+    let ControlFlow::Continue(()) = statement.visit(&mut Lookups);
+}
+
+struct Lookups;
+
+impl VisitorMut for Lookups {
+    type Break = Infallible;
+
+    /// From the outside in: what is within a question that has no answer need not be planned either.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Infallible> {
+        match expr {
+            Expr::Subquery(query) if has_no_rows(query) => *expr = Expr::value(Value::Null),
+            Expr::Subquery(query) => take_first(query),
+            Expr::Function(function) => match collected(function) {
+                Some(array) => *expr = array,
+                None => unasked(function),
+            },
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 fn take_first(query: &mut Query) {
@@ -36,10 +53,14 @@ fn take_first(query: &mut Query) {
     else {
         return;
     };
-    let TableFactor::Table { name, alias: Some(alias), .. } = &table.relation else { return };
+    let TableFactor::Table { name, alias, .. } = &table.relation else { return };
+    let called = match alias {
+        Some(alias) => Some(&alias.name),
+        None => name.0.last().and_then(ObjectNamePart::as_ident),
+    };
     let is_lookup = table.joins.is_empty()
         && name.to_string().to_lowercase().starts_with("pg_catalog.")
-        && is_by_number(condition, alias);
+        && called.is_some_and(|called| is_by_number(condition, called));
     // It may be an aggregate already.
     let calls = visit_expressions(&*value, |part| match part {
         Expr::Function(_) => ControlFlow::Break(()),
@@ -56,12 +77,12 @@ fn take_first(query: &mut Query) {
     }
 }
 
-/// Whether a condition names the number of the row.
-fn is_by_number(condition: &Expr, alias: &TableAlias) -> bool {
+/// Whether a condition names the number of the row of a table that is called so.
+fn is_by_number(condition: &Expr, called: &Ident) -> bool {
     let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = condition else { return false };
     [left, right].into_iter().any(|side| match side.as_ref() {
         Expr::CompoundIdentifier(names) => match names.as_slice() {
-            [table, column] => folded(table) == folded(&alias.name) && folded(column) == "oid",
+            [.., table, column] => folded(table) == folded(called) && folded(column) == "oid",
             _ => false,
         },
         _ => false,
@@ -85,6 +106,35 @@ mod tests {
             asked(&around(&format!("c.relkind = 'c' {from}"))),
             around(&format!("first_value(c.relkind = 'c') {from}"))
         );
+        // As SQLAlchemy asks, without another name for the table.
+        let from = "FROM pg_catalog.pg_type WHERE pg_catalog.pg_type.oid = t.a";
+        assert_eq!(
+            asked(&around(&format!("pg_catalog.pg_type.typcollation {from}"))),
+            around(&format!("first_value(pg_catalog.pg_type.typcollation) {from}"))
+        );
+        assert_eq!(
+            asked(
+                "SELECT coalesce((SELECT adbin FROM pg_catalog.pg_attrdef WHERE adrelid = t.a), '')"
+            ),
+            "SELECT coalesce(NULL, '')"
+        );
+        assert_eq!(
+            asked(
+                "SELECT ARRAY(SELECT polname || array(SELECT 1) FROM pg_catalog.pg_policy) FROM t"
+            ),
+            "SELECT ARRAY[]::TEXT[] FROM t"
+        );
+        assert_eq!(
+            asked("SELECT ARRAY(SELECT ARRAY(SELECT b FROM u) FROM t)"),
+            "SELECT coalesce((SELECT array_agg(coalesce((SELECT array_agg(b) FROM u), make_array())) FROM t), \
+             make_array())"
+        );
+        assert_eq!(
+            asked(
+                "SELECT col_description(a::REGCLASS, 1), obj_description($1), pg_get_expr(a, 1) FROM t"
+            ),
+            "SELECT col_description(), obj_description($1), pg_get_expr(a, 1) FROM t"
+        );
         for inner in [
             "max(c.relkind) FROM pg_catalog.pg_class c WHERE c.oid = t.a",
             "c.relkind FROM pg_catalog.pg_class c WHERE c.reltype = t.a",
@@ -92,6 +142,7 @@ mod tests {
             "c.relkind FROM pg_catalog.pg_class c WHERE c.oid = t.a ORDER BY 1",
             "c.relkind FROM pg_catalog.pg_class c, b WHERE c.oid = t.a",
             "c.relkind FROM silver_events c WHERE c.oid = t.a",
+            "pg_class.relkind FROM pg_catalog.pg_class WHERE t.oid = 7",
         ] {
             assert_eq!(asked(&around(inner)), around(inner));
         }

@@ -2,7 +2,8 @@
 //! `PostgreSQL` they hold numbers of `pg_proc`: Npgsql finds the arrays by `pg_proc.oid = pg_type.typreceive`. And with
 //! the settings in `pg_settings` that JDBC asks for: without one it asks for no foreign key, without another it cannot tell how
 //! transactions are isolated. What it has no words for is null: who may do
-//! what with a table, which JDBC asks for, and arrays about functions, which the library writes in Python's way.
+//! what with something, which JDBC and psql ask for, how a table is stored, and arrays about functions, which the library
+//! writes in Python's way. And of databases there is the one that is served: the library adds one that nobody can connect to.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,11 +18,12 @@ use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, col, lit};
 use datafusion_pg_catalog::pg_catalog::PgCatalogStaticTables;
 
 const TYPES: &str = "pg_type";
 const SETTINGS: &str = "pg_settings";
+const DATABASES: &str = "pg_database";
 /// Those that it has, and what they are.
 const SET: [(&str, &str); 3] = [
     ("default_transaction_isolation", "read committed"),
@@ -29,19 +31,32 @@ const SET: [(&str, &str); 3] = [
     ("standard_conforming_strings", "on"),
 ];
 const FUNCTIONS: [&str; 4] = ["typinput", "typoutput", "typreceive", "typsend"];
-/// Columns that are null, whether the library's tables have them or not.
-const NULLS: [(&str, &[&str]); 2] =
-    [("pg_class", &["relacl"]), ("pg_proc", &["proallargtypes", "proargmodes", "proargnames"])];
+/// Columns that are null, whether the library's tables have them or not. They are arrays of texts.
+const NULLS: [(&str, &[&str]); 8] = [
+    ("pg_attribute", &["attacl", "attoptions"]),
+    ("pg_class", &["relacl", "reloptions"]),
+    ("pg_db_role_setting", &["setconfig"]),
+    ("pg_default_acl", &["defaclacl"]),
+    ("pg_namespace", &["nspacl"]),
+    ("pg_proc", &["proacl", "proallargtypes", "proargmodes", "proargnames"]),
+    ("pg_tablespace", &["spcacl", "spcoptions"]),
+    ("pg_language", &["lanacl"]),
+];
 
 /// One role's.
 pub(super) struct System {
     library: Arc<dyn SchemaProvider>,
     types: Arc<dyn TableProvider>,
+    database: String,
 }
 
 impl System {
-    pub(super) fn new(library: Arc<dyn SchemaProvider>, types: Arc<dyn TableProvider>) -> Self {
-        Self { library, types }
+    pub(super) fn new(
+        library: Arc<dyn SchemaProvider>,
+        types: Arc<dyn TableProvider>,
+        database: &str,
+    ) -> Self {
+        Self { library, types, database: database.to_owned() }
     }
 }
 
@@ -64,6 +79,9 @@ impl SchemaProvider for System {
         let Some(table) = self.library.table(name).await? else { return Ok(None) };
         if name == SETTINGS {
             return settings(&table).map(Some);
+        }
+        if name == DATABASES {
+            return only(table, &self.database).map(Some);
         }
         match NULLS.iter().find(|(of, _)| *of == name) {
             Some((_, columns)) => with_nulls(name, table, columns).map(Some),
@@ -91,20 +109,31 @@ fn settings(table: &Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
     Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
 }
 
+/// `pg_database` with this one.
+fn only(table: Arc<dyn TableProvider>, database: &str) -> Result<Arc<dyn TableProvider>> {
+    let plan = scan(DATABASES, table)?.filter(col("datname").eq(lit(database)))?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
 /// A table of which these columns are null.
 fn with_nulls(
     name: &str,
     table: Arc<dyn TableProvider>,
     columns: &[&str],
 ) -> Result<Arc<dyn TableProvider>> {
-    let name = TableReference::partial("pg_catalog", name);
-    let scan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
+    let scan = scan(name, table)?;
     let others = scan.schema().columns().into_iter();
     let others = others.filter(|column| !columns.contains(&column.name.as_str()));
     let others: Vec<Expr> = others.map(Expr::Column).collect();
-    let nulls = columns.iter().map(|column| lit(ScalarValue::Utf8(None)).alias(*column));
+    let null = lit(ScalarValue::new_null_list(DataType::Utf8, true, 1));
+    let nulls = columns.iter().map(|column| null.clone().alias(*column));
     let plan = scan.project(others.into_iter().chain(nulls))?.build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+fn scan(name: &str, table: Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder> {
+    let name = TableReference::partial("pg_catalog", name);
+    LogicalPlanBuilder::scan(name, provider_as_source(table), None)
 }
 
 /// `pg_type` with numbers of functions.

@@ -14,6 +14,8 @@ pub(super) const MOVED: &str = "\"@move\"";
 
 /// Words and signs of a text: beyond that a sum of ones is nested so deeply that its end exhausts the stack.
 const MOST_SOLID: usize = 5_000;
+/// `WHEN a THEN b`.
+const SHORTEST_BRANCH: usize = 4;
 /// With spaces and comments, which a parser walks over again and again.
 const MOST: usize = 100_000;
 
@@ -27,7 +29,7 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Told> {
             "the statement has more than 100000 words, signs and spaces",
         ));
     }
-    if tokens.iter().filter(|token| is_solid(&token.token)).count() > MOST_SOLID {
+    if weight(&tokens) > MOST_SOLID {
         return Err(Told::new("54001", "the statement has more than 5000 words and signs"));
     }
     Ok(tokens)
@@ -35,6 +37,44 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Told> {
 
 fn is_solid(token: &Token) -> bool {
     !matches!(token, Token::Whitespace(_))
+}
+
+/// Words and signs, of which a branch of a `CASE` that is `WHEN t.oid = 16 THEN -5` counts as its shortest, `WHEN a THEN b`:
+/// JDBC writes one for each type. That takes nothing from the bound. Branches stand beside each other and are no deeper one by
+/// one, and there are no more of them than before. Nothing else is read so: `when` and `then` may be names, but behind a
+/// literal neither can go on with an expression, and a branch ends where the next one begins, or with `ELSE` or `END`.
+fn weight(tokens: &[TokenWithSpan]) -> usize {
+    let solid = tokens.iter().map(|token| &token.token).filter(|token| is_solid(token));
+    let solid: Vec<&Token> = solid.collect();
+    let (mut weight, mut rest) = (0, solid.as_slice());
+    while let [_, behind @ ..] = rest {
+        (weight, rest) = match plain_branch(rest) {
+            Some(behind) => (weight + SHORTEST_BRANCH, behind),
+            None => (weight + 1, behind),
+        };
+    }
+    weight
+}
+
+/// What stands behind such a branch, if it is one.
+fn plain_branch<'a, 'b>(tokens: &'a [&'b Token]) -> Option<&'a [&'b Token]> {
+    let [when, Token::Word(_), rest @ ..] = tokens else { return None };
+    let mut rest = rest;
+    while let [Token::Period, Token::Word(_), behind @ ..] = rest {
+        rest = behind;
+    }
+    let [Token::Eq, value, then, rest @ ..] = rest else { return None };
+    let (result, rest) = match rest {
+        [Token::Minus, result, rest @ ..] | [result, rest @ ..] => (result, rest),
+        [] => return None,
+    };
+    let is_literal =
+        |token: &Token| matches!(token, Token::Number(..) | Token::SingleQuotedString(_));
+    let ends = rest
+        .first()
+        .is_some_and(|next| ["when", "else", "end"].iter().any(|word| is_word(next, word)));
+    let is_branch = is_word(when, "when") && is_literal(value) && is_word(then, "then");
+    (is_branch && is_literal(result) && ends).then_some(rest)
 }
 
 /// Turns `events VERSION AS OF 12` into the name of that version, which the parser of PostgreSQL's SQL takes. It keeps
@@ -154,6 +194,32 @@ mod tests {
         assert!(tokens(&format!("select{}1", " ".repeat(MOST))).is_err());
         assert!(tokens(&format!("select{}1", " ".repeat(MOST / 2))).is_ok());
         assert!(tokens(&"1,".repeat(MOST_SOLID)).is_err());
+    }
+
+    #[test]
+    fn a_branch_counts_as_its_shortest() {
+        let counted = |sql: &str| weight(&tokens(sql).unwrap());
+        for (branches, expected) in [
+            ("when t.oid = 16 then -5 when a.b.c = 'x' then 7", 8),
+            ("when a then b", 4),
+            // Whatever is nested counts as it is written.
+            ("when a = 1 then 2 + 3", 8),
+            ("when a = 1 then (2)", 8),
+            ("when a = 1 + 2 then 3", 8),
+            ("when a = b then 3", 6),
+        ] {
+            let sql = format!("case {branches} else 1 end");
+            assert_eq!(counted(&sql), expected + 4, "{sql}");
+        }
+        // They are names here.
+        for sql in ["1 + when + then + 1", "when = 1 then", "then = 1 when = 2 then -"] {
+            assert_eq!(counted(sql), sql.split(' ').count(), "{sql}");
+        }
+        let branches =
+            |count| format!("select case{} end", " when t.oid = 16 then -5".repeat(count));
+        assert!(tokens(&branches(1_200)).is_ok());
+        assert!(tokens(&branches(1_300)).is_err());
+        assert!(tokens(&format!("select 1{}", " + when + then".repeat(1_300))).is_err());
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! Tables of `pg_catalog` that have no rows: nobody here makes what they tell of. A subquery over one of them is null, and an
+//! array of it is empty, whatever else it asks for, which may be more than `DataFusion` plans.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, GroupByExpr, JoinOperator, ObjectName,
+    ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
+    visit_expressions,
+};
+
+use super::names::folded;
+
+/// Defaults, values of types, what inherits, who may see which rows, sequences.
+const TABLES: [&str; 5] = ["pg_attrdef", "pg_enum", "pg_inherits", "pg_policy", "pg_sequence"];
+/// An array of each table that is null.
+const OPTIONS: &str = "reloptions";
+/// What a row is made into one by one, beside the functions whose names begin with `pg_`. Of any other function it is not known
+/// that it does not count rows, or so.
+const OF_ONE_ROW: [&str; 4] = ["array", "array_to_string", "json_build_object", "format_type"];
+
+/// The one column of a query that has no rows for certain.
+pub(super) fn has_no_rows(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let ([SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }], None) =
+        (select.projection.as_slice(), &query.with)
+    else {
+        return false;
+    };
+    let counts = visit_expressions(value, |part| match part {
+        Expr::Function(function) if !is_of_one_row(function) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    is_ungrouped(select) && counts.is_continue() && select.from.iter().any(has_none)
+}
+
+/// Whether a query neither groups its rows nor looks at groups.
+pub(super) fn is_ungrouped(select: &Select) -> bool {
+    select.having.is_none()
+        && matches!(&select.group_by,
+            GroupByExpr::Expressions(by, more) if by.is_empty() && more.is_empty())
+}
+
+fn is_of_one_row(function: &Function) -> bool {
+    let name = last(&function.name);
+    name.is_some_and(|name| name.starts_with("pg_") || OF_ONE_ROW.contains(&name.as_str()))
+}
+
+/// Whether a join has no rows since its first table has none.
+fn has_none(table: &TableWithJoins) -> bool {
+    let adds_none = table.joins.iter().all(|join| {
+        matches!(
+            join.join_operator,
+            JoinOperator::Join(_)
+                | JoinOperator::Inner(_)
+                | JoinOperator::Left(_)
+                | JoinOperator::LeftOuter(_)
+                | JoinOperator::CrossJoin(_)
+        )
+    });
+    adds_none && is_empty(&table.relation)
+}
+
+fn is_empty(relation: &TableFactor) -> bool {
+    match relation {
+        TableFactor::Table { name, args: None, .. } => {
+            let parts = name.0.iter().filter_map(ObjectNamePart::as_ident).map(folded);
+            matches!(parts.collect::<Vec<_>>().as_slice(),
+                [schema, table] if schema == "pg_catalog" && TABLES.contains(&table.as_str()))
+        }
+        TableFactor::Table { name, args: Some(args), .. } => {
+            last(name).is_some_and(|name| name == "unnest")
+                && matches!(args.args.as_slice(),
+                    [FunctionArg::Unnamed(FunctionArgExpr::Expr(array))] if is_unset(array))
+        }
+        TableFactor::UNNEST { array_exprs, .. } => array_exprs.iter().all(is_unset),
+        _ => false,
+    }
+}
+
+fn is_unset(array: &Expr) -> bool {
+    match array {
+        Expr::Identifier(name) => folded(name) == OPTIONS,
+        Expr::CompoundIdentifier(names) => names.last().is_some_and(|name| folded(name) == OPTIONS),
+        _ => false,
+    }
+}
+
+fn last(name: &ObjectName) -> Option<String> {
+    name.0.last().and_then(ObjectNamePart::as_ident).map(folded)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    #[test]
+    fn over_a_table_without_rows_there_are_none() {
+        let none = |sql: &str| {
+            let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql);
+            has_no_rows(&parser.and_then(|mut parser| parser.parse_query()).unwrap())
+        };
+        for sql in [
+            "select pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d where d.adrelid = 1",
+            "select polname || array_to_string(array(select rolname from pg_roles), ',') from Pg_Catalog.pg_policy",
+            "select 1 as a from pg_catalog.pg_enum e left join t on e.oid = t.oid, u",
+            "select 'toast.' || x from pg_catalog.unnest(tc.reloptions) x",
+            "select x from unnest(reloptions) x",
+        ] {
+            assert!(none(sql), "{sql}");
+        }
+        for sql in [
+            "select count(*) from pg_catalog.pg_attrdef",
+            "select coalesce(max(adnum), 0) from pg_catalog.pg_attrdef",
+            "select 1 from pg_catalog.pg_attrdef having true",
+            "select 1 from pg_catalog.pg_class",
+            "select 1 from public.pg_enum",
+            "select 1 from pg_catalog.pg_enum e right join t on e.oid = t.oid",
+            "select 1 from t left join pg_catalog.pg_enum e on e.oid = t.oid",
+            "select 1 from pg_catalog.pg_enum union select 2",
+            "select x from unnest(array[1]) x",
+            "select 1",
+        ] {
+            assert!(!none(sql), "{sql}");
+        }
+    }
+}
