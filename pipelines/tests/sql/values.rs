@@ -124,7 +124,7 @@ fn a_cast_has_the_name_of_its_column_and_the_second_one_a_number() {
     let mut client = WORLD.connect("clinician");
     let sql = "select event_time, event_time::date, (event_time)::text from silver_events limit 1";
     let prepared = client.prepare(sql).unwrap();
-    let names: Vec<&str> = prepared.columns().iter().map(|column| column.name()).collect();
+    let names: Vec<&str> = prepared.columns().iter().map(postgres::Column::name).collect();
     assert_eq!(names, ["event_time", "event_time:2", "event_time:3"]);
     assert_eq!(client.query(&prepared, &[]).unwrap().len(), 1);
 }

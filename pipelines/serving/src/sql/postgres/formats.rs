@@ -126,7 +126,7 @@ fn readable(bytes: i64) -> String {
     }
     // Halves of a unit, to be rounded.
     let mut halves = bytes / 512;
-    let rounded = |halves: i64| (halves + halves.signum()) / 2;
+    let rounded = |halves: i64| halves / 2 + halves % 2;
     for unit in ["kB", "MB", "GB", "TB"] {
         if halves.unsigned_abs() < (20 << 10) - 1 {
             return format!("{} {unit}", rounded(halves));

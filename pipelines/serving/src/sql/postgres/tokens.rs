@@ -64,10 +64,7 @@ fn plain_branch<'a, 'b>(tokens: &'a [&'b Token]) -> Option<&'a [&'b Token]> {
         rest = behind;
     }
     let [Token::Eq, value, then, rest @ ..] = rest else { return None };
-    let (result, rest) = match rest {
-        [Token::Minus, result, rest @ ..] | [result, rest @ ..] => (result, rest),
-        [] => return None,
-    };
+    let ([Token::Minus, result, rest @ ..] | [result, rest @ ..]) = rest else { return None };
     let is_literal =
         |token: &Token| matches!(token, Token::Number(..) | Token::SingleQuotedString(_));
     let ends = rest
