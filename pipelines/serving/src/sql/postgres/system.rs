@@ -32,7 +32,7 @@ const SET: [(&str, &str); 3] = [
 ];
 const FUNCTIONS: [&str; 4] = ["typinput", "typoutput", "typreceive", "typsend"];
 /// Columns that are null, whether the library's tables have them or not. They are arrays of texts.
-const NULLS: [(&str, &[&str]); 8] = [
+const NULLS: [(&str, &[&str]); 9] = [
     ("pg_attribute", &["attacl", "attoptions"]),
     ("pg_class", &["relacl", "reloptions"]),
     ("pg_db_role_setting", &["setconfig"]),
@@ -41,6 +41,7 @@ const NULLS: [(&str, &[&str]); 8] = [
     ("pg_proc", &["proacl", "proallargtypes", "proargmodes", "proargnames"]),
     ("pg_tablespace", &["spcacl", "spcoptions"]),
     ("pg_language", &["lanacl"]),
+    (TYPES, &["typacl"]),
 ];
 
 /// One role's.
@@ -73,10 +74,11 @@ impl SchemaProvider for System {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if name == TYPES {
-            return Ok(Some(Arc::clone(&self.types)));
-        }
-        let Some(table) = self.library.table(name).await? else { return Ok(None) };
+        let table = match name {
+            TYPES => Some(Arc::clone(&self.types)),
+            _ => self.library.table(name).await?,
+        };
+        let Some(table) = table else { return Ok(None) };
         if name == SETTINGS {
             return settings(&table).map(Some);
         }
