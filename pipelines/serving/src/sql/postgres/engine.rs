@@ -32,26 +32,18 @@ use thalweg_core::{Error, Result};
 use tokio::runtime::Handle;
 
 use super::SCHEMA;
-use super::booleans::Booleans;
-use super::constants::constants;
+use super::dialect::{self, UTC, rewritten, templated};
 use super::failure::Told;
-use super::formats::formats;
 use super::functions::functions;
 use super::information::Information;
-use super::keys::keyless;
-use super::lookups::aggregated;
-use super::names::distinct;
-use super::operators::{called, like_escape};
 use super::query::Query;
 use super::roles::RoleInfo;
 use super::session::Session;
 use super::settings::Settings;
 use super::system::{self, System};
 use super::tables::RoleTables;
-use super::times::templated;
 use super::tokens::{fetch, time_travel, tokens};
 use super::weight::bearable;
-use super::zones::{TimeZoneOf, UTC};
 use crate::access::{Directory, Policy, Role, Roles};
 use crate::audit::{AuditLog, Event};
 use crate::catalog::Catalog;
@@ -108,12 +100,7 @@ impl Engine {
         context.register_udf(text_function("version", &[], Some(VERSION)));
         context.register_udf(text_function("pg_get_function_result", &[DataType::Int64], None));
         context.register_udf(create_has_privilege_udf("has_function_privilege"));
-        context.register_udf(like_escape());
-        context.register_udf(ScalarUDF::from(TimeZoneOf::new()));
-        for function in constants().chain(formats()) {
-            context.register_udf(function);
-        }
-        context.register_expr_planner(Arc::new(Booleans)).map_err(broken)?;
+        dialect::register(&mut context).map_err(broken)?;
         let statics = Arc::new(PgCatalogStaticTables::try_new().map_err(broken)?);
         let types = system::types(&statics).map_err(broken)?;
         let mut system: BTreeMap<Role, Arc<dyn SchemaProvider>> = BTreeMap::new();
@@ -272,14 +259,6 @@ impl Engine {
             None => self.limits.statement_timeout,
         }
     }
-}
-
-fn rewritten(statement: Statement) -> Statement {
-    let mut statement = keyless(&statement).unwrap_or(statement);
-    aggregated(&mut statement);
-    called(&mut statement);
-    distinct(&mut statement);
-    statement
 }
 
 /// One call of these makes a value of any size, outside of what is counted as memory. As tables

@@ -12,7 +12,7 @@ use pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo};
 use pgwire::error::PgWireResult;
 use pgwire::messages::data::DataRow;
 
-use super::zones::UTC;
+use super::dialect::UTC;
 
 /// So many digits of a number have room in the library's own.
 const DIGITS: u8 = 28;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::dialect::is_utc;
 use super::failure::Told;
-use super::zones::is_utc;
 
 const MOST: usize = 100;
 const LONGEST_VALUE: usize = 1000;

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     Set, SetExpr, Statement, Value, Visit, Visitor,
 };
 
-use super::names::folded;
+use super::dialect::folded;
 use super::tokens::MOVED;
 
 /// What is asked for.

@@ -10,8 +10,8 @@ use datafusion::sql::sqlparser::ast::{
     visit_expressions,
 };
 
+use super::dialect::folded;
 use super::failure::Told;
-use super::names::folded;
 
 /// Relations and queries in a plan: as many as a text without common table expressions can have words.
 const MOST: u64 = 5_000;

@@ -4,7 +4,7 @@
 use chrono::format::{Parsed, StrftimeItems, parse_and_remainder};
 use chrono::{Datelike, NaiveDateTime, Timelike};
 
-use super::failure::Told;
+use super::super::failure::Told;
 
 /// What a pattern stands for.
 #[derive(Debug, Clone, Copy)]

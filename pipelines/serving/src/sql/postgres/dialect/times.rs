@@ -14,13 +14,13 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::failure::Told;
-use super::functions::like_arguments;
+use super::super::failure::Told;
+use super::super::functions::like_arguments;
 use super::templates::{Reader, Template};
 use super::zones::UTC;
 
 /// Those of the library, with `PostgreSQL`'s templates.
-pub(super) fn templated(
+pub(in super::super) fn templated(
     library: &HashMap<String, Arc<ScalarUDF>>,
 ) -> impl Iterator<Item = Arc<ScalarUDF>> {
     let all = [("to_char", To::Text), ("to_date", To::Day), ("to_timestamp", To::Time)];

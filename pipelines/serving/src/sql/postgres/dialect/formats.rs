@@ -8,7 +8,7 @@ use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
 
-use super::failure::Told;
+use super::super::failure::Told;
 
 /// A text that is made by naming another one again and again has an end.
 const LONGEST: usize = 1 << 20;

@@ -12,11 +12,11 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::failure::Told;
-use super::functions::like_arguments;
+use super::super::failure::Told;
+use super::super::functions::like_arguments;
 
 /// That of all values.
-pub(super) const UTC: &str = "+00:00";
+pub(in super::super) const UTC: &str = "+00:00";
 
 /// Names of UTC, in small letters.
 const NAMES: [&str; 14] = [
@@ -37,7 +37,7 @@ const NAMES: [&str; 14] = [
 ];
 
 /// Whether a zone is UTC, by its name or by how far it is from there.
-pub(super) fn is_utc(zone: &str) -> bool {
+pub(in super::super) fn is_utc(zone: &str) -> bool {
     let zone = zone.trim().to_lowercase();
     let distance = zone.strip_prefix(['+', '-']).unwrap_or(&zone);
     NAMES.contains(&zone.as_str()) || ["0", "00", "00:00", "0000"].contains(&distance)

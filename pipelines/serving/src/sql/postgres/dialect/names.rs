@@ -18,7 +18,7 @@ pub(super) fn distinct(statement: &mut Statement) {
 }
 
 /// An identifier as it is compared: in small letters, unless it is quoted.
-pub(super) fn folded(name: &Ident) -> String {
+pub(in super::super) fn folded(name: &Ident) -> String {
     match name.quote_style {
         Some(_) => name.value.clone(),
         None => name.value.to_lowercase(),

@@ -13,9 +13,9 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Ident, ObjectName, Statement, Value, visit_expressions_mut,
 };
 
-use super::declared::cast;
-use super::failure::Told;
-use super::functions::function;
+use super::super::declared::cast;
+use super::super::failure::Told;
+use super::super::functions::function;
 
 const LIKE_ESCAPE: &str = "like_escape";
 
