@@ -69,6 +69,10 @@ pub(crate) struct TortureArgs {
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     rate: u32,
 
+    /// Brokers of the cluster; of several one dies at a time, and the others lead what it led
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    brokers: u8,
+
     /// Keep tables, messages and logs in this folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,

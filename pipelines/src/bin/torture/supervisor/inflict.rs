@@ -60,10 +60,18 @@ impl Torture {
             Fault::Broker => {
                 worker.met.broker = true;
                 let failed = |e| Error::transient(format!("the broker: {e}"));
-                kafka.kill9().map_err(failed)?;
                 self.counts.broker += 1;
-                self.pause(100..2_000);
-                kafka.start_again().map_err(failed)?;
+                if self.args.brokers == 1 {
+                    kafka.kill9().map_err(failed)?;
+                    self.pause(100..2_000);
+                    kafka.start_again().map_err(failed)?;
+                } else {
+                    let node = self.random.random_range(0..usize::from(self.args.brokers));
+                    kafka.kill9_node(node).map_err(failed)?;
+                    // Long enough for the others to find out and to lead.
+                    self.pause(2_000..15_000);
+                    kafka.start_node_again(node).map_err(failed)?;
+                }
                 Ok(worker)
             }
             Fault::Optimize => {
