@@ -54,7 +54,8 @@ impl Torture {
         let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000_000));
         let python = Python::find()?;
         let unavailable = |e: &dyn std::fmt::Display| Error::config(e.to_string());
-        let kafka = Arc::new(KafkaServer::start_own(args.brokers.into()).map_err(|e| unavailable(&e))?);
+        let kafka =
+            Arc::new(KafkaServer::start_own(args.brokers.into()).map_err(|e| unavailable(&e))?);
         let topic = unique_topic("torture");
         // The broker's clock does not jump with the workers'.
         let any_time = [("message.timestamp.after.max.ms", "9223372036854775807")];
