@@ -11,7 +11,9 @@ use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde_json::json;
-use thalweg_core::connector::sink::{Cut, PendingCommit, Staged, Target, TargetExpectation};
+use thalweg_core::connector::sink::{
+    Committed, Cut, PendingCommit, Staged, Target, TargetExpectation,
+};
 use thalweg_core::record::{Column, Timestamp, Utf8};
 use thalweg_core::{CheckpointId, Error, Result};
 
@@ -38,6 +40,11 @@ impl DeltaCommitter {
     /// # Errors
     /// As [`thalweg_core::connector::sink::Committer::commit`].
     pub async fn publish(&self, cut: &Cut) -> Result<u64> {
+        self.put_cut(cut).await.map(|committed| committed.version)
+    }
+
+    /// The same, and whether the cut, or a later one, was in already: then that may name other versions.
+    pub(super) async fn put_cut(&self, cut: &Cut) -> Result<Committed> {
         let app_id = format!("{}/{}/meta", cut.job, cut.chain);
         let target_id = self.cuts_table(&app_id).await?;
         let mut pending = PendingCommit {
@@ -53,13 +60,13 @@ impl DeltaCommitter {
             void: false,
         };
         if let Some(version) = self.published(&pending).await? {
-            return Ok(version);
+            return Ok(Committed { version, replayed: true });
         }
         let row = row(cut)?;
         let staged = self.stage_row(cut.checkpoint, &row).await?;
         pending.rows = staged.rows;
         pending.staged = staged.items;
-        self.commit_pending(&pending).await.map(|committed| committed.version)
+        self.commit_pending(&pending).await
     }
 
     /// The table's id. All jobs below one root share the table, so it is created or joined without asking.

@@ -73,7 +73,7 @@ impl Upkeep {
         background::spawn(runtime, work);
     }
 
-    /// Takes note that a cut was published which names this version.
+    /// Takes note that this committer has published a cut which names this version.
     pub(crate) fn published(&self, version: u64) {
         self.named.store(version, Ordering::Relaxed);
     }

@@ -103,6 +103,15 @@ pub(super) fn no_partition(topic: &str, partition: i32) -> Error {
     ))
 }
 
+/// The error for a partition that one broker does not know, of a topic that is not known to be another one: its partitions never
+/// go, so that broker is behind.
+pub(super) fn fewer_partitions(topic: &str, partition: i32) -> Error {
+    Error::transient(format!(
+        "a broker knows fewer partitions of topic `{topic}` than were found before, not {partition}: it is behind the others, \
+         and is asked again"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -102,3 +102,6 @@ impl Playing {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

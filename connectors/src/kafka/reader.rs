@@ -26,7 +26,7 @@ use crate::clock::now_micros;
 use crate::provenance::MessageBatcher;
 
 /// How long the first row of a batch waits for more when the broker has nothing ready.
-const LINGER: Duration = Duration::from_millis(2);
+pub(super) const LINGER: Duration = Duration::from_millis(2);
 
 pub(super) struct KafkaReader {
     pub(super) config: Arc<KafkaConfig>,

@@ -15,7 +15,7 @@ use super::client;
 use super::cluster::{Ask, Brokers, Cluster, Topic};
 use super::config::{KafkaConfig, Start};
 use super::leader_epoch;
-use super::loss::{Loss, created_again, deleted, no_partition};
+use super::loss::{Loss, created_again, deleted, fewer_partitions, no_partition};
 use super::reader::KafkaReader;
 use super::topic::{PATIENCE, missing};
 use crate::provenance::source_schema;
@@ -148,13 +148,16 @@ impl KafkaSource {
         }
         let partitions: Vec<i32> = positions.keys().copied().collect();
         let existing = existing.ok_or_else(|| deleted(topic))?;
-        if let Some(then) = identity.get(TOPIC_ID)
-            && client.id()?.is_some_and(|now| now != *then)
-        {
+        let then = identity.get(TOPIC_ID);
+        let now = if then.is_some() { client.id()? } else { None };
+        let is_same = then.zip(now.as_ref()).map(|(then, now)| then == now);
+        if is_same == Some(false) {
             created_again(&self.config, &self.losses)?;
         }
-        if let Some(gone) = partitions.iter().find(|p| !existing.contains(p)) {
-            return Err(no_partition(topic, *gone));
+        if let Some(&gone) = partitions.iter().find(|p| !existing.contains(p)) {
+            let is_behind = is_same == Some(true);
+            let error = if is_behind { fewer_partitions } else { no_partition };
+            return Err(error(topic, gone));
         }
         let low = client.offsets(&partitions, Ask::Low, PATIENCE)?;
         let high = client.offsets(&partitions, Ask::High, PATIENCE)?;

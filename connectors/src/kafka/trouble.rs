@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::client;
 use super::cluster::{Ask, Topic};
 use super::leader_epoch;
-use super::loss::{Loss, cut_short, deleted, no_partition};
+use super::loss::{Loss, cut_short, deleted, fewer_partitions};
 use super::reader::KafkaReader;
 use super::stall::Stall;
 use super::topic::{PATIENCE, forbidden};
@@ -145,7 +145,7 @@ impl KafkaReader {
         Ok(lost)
     }
 
-    /// Somebody does not know a partition: gone, or a broker that is not up to date.
+    /// Somebody does not know a partition: a broker that is behind, or the topic is another one. By its id the next start tells.
     fn unknown_partition(&mut self) -> Result<()> {
         let existing = match self.topic()?.partitions() {
             Ok(existing) => existing,
@@ -156,7 +156,7 @@ impl KafkaReader {
         let name = &self.config.topic;
         let existing = existing.ok_or_else(|| deleted(name))?;
         match self.partitions.keys().find(|number| !existing.contains(number)) {
-            Some(&gone) => Err(no_partition(name, gone)),
+            Some(&gone) => Err(fewer_partitions(name, gone)),
             None => Ok(()),
         }
     }

@@ -20,8 +20,14 @@ use super::world::{Fault, World};
 
 /// Two in so many questions go wrong.
 const SIDES: u32 = 200;
-/// Four in so many looks at what has come.
+/// So many looks at what has come.
 const LOOKS: u32 = 3_000;
+/// Of them four find that something goes wrong, and the others what they have found before.
+const ODD: u32 = 24;
+/// One in so many looks at a partition meets a broker that does not know it, where some do not.
+const UNKNOWN: u32 = 300;
+/// What a message is in the trace, together with its partition.
+const MESSAGE: u64 = 32;
 
 #[derive(Debug, Clone)]
 pub(super) struct SourceCluster {
@@ -78,7 +84,13 @@ impl Cluster for SourceCluster {
 
 impl Topic for SourceCluster {
     fn partitions(&self) -> Result<Option<Vec<i32>>> {
-        self.ask(16, |topic| Some((0..topic.logs.len() as i32).collect()))
+        self.ask(16, |topic| {
+            let all = topic.logs.len();
+            // Whoever is asked may be behind.
+            let known = if self.world.choose(2) == 0 { topic.known_late() } else { all };
+            topic.counters.behind += u64::from(known < all);
+            Some((0..known as i32).collect())
+        })
     }
 
     fn offsets(&self, partitions: &[i32], ask: Ask, _: Duration) -> Result<BTreeMap<i32, i64>> {
@@ -118,6 +130,8 @@ struct Fetch {
     leader: Option<i32>,
     /// The end that was told.
     told: Option<i64>,
+    /// The message that came last.
+    last: Option<PlayedMessage>,
     /// Refused, and asked for no more.
     stopped: bool,
 }
@@ -139,7 +153,8 @@ impl Player for Fetcher {
     fn assign(&mut self, partitions: &[Assigned]) {
         for assigned in partitions {
             let Assigned { partition, from, epoch } = *assigned;
-            let fetch = Fetch { next: from, epoch, leader: None, told: None, stopped: false };
+            let fetch =
+                Fetch { next: from, epoch, leader: None, told: None, last: None, stopped: false };
             self.fetches.insert(partition, fetch);
             self.turns.push_back(partition);
         }
@@ -170,7 +185,7 @@ impl Fetcher {
         if !steps::lives() || self.is_deaf || world.monotonic() < self.away_until {
             return None;
         }
-        let thrown = world.inner().dice.fault(LOOKS).filter(|thrown| *thrown < 4);
+        let thrown = world.inner().dice.fault(LOOKS).filter(|thrown| *thrown < ODD);
         if let Some(thrown) = thrown {
             return self.trouble(thrown, &world);
         }
@@ -179,6 +194,10 @@ impl Fetcher {
             self.turns.push_back(turn);
             let fetch = self.fetches.get_mut(&turn)?;
             if let Some(found) = fetch.look(turn, &world) {
+                if let Played::Message(PlayedMessage { partition, offset, .. }) = &found {
+                    let (what, which) = (MESSAGE + *partition as u64, *offset as u64);
+                    world.inner().dice.note(world.monotonic(), self.cluster.process, what, which);
+                }
                 if found == Played::Refused(PlayedError::NoLeader) {
                     self.away_until =
                         world.monotonic() + Duration::from_millis(world.choose(3_000));
@@ -189,7 +208,7 @@ impl Fetcher {
         None
     }
 
-    /// Something goes wrong, which may be that nothing comes.
+    /// Something goes wrong, which may be that nothing comes, or a message once more.
     fn trouble(&mut self, thrown: u32, world: &World) -> Option<Played> {
         world.inner().dice.note(world.monotonic(), self.cluster.process, 20, thrown.into());
         match thrown {
@@ -204,10 +223,15 @@ impl Fetcher {
                 world.topic().counters.denials += 1;
                 Some(Played::Refused(PlayedError::OutOfRange))
             }
-            _ => {
+            3 => {
                 self.is_deaf = true;
                 world.topic().counters.deaf += 1;
                 None
+            }
+            _ => {
+                let again = self.fetches.get(self.turns.front()?)?.last.clone()?;
+                world.topic().counters.repeats += 1;
+                Some(Played::Message(again))
             }
         }
     }
@@ -222,6 +246,10 @@ impl Fetch {
         let Some(log) = topic.logs.get(partition as usize) else {
             return Some(Played::Refused(PlayedError::Unknown));
         };
+        let is_unknown = partition as usize >= topic.known_late();
+        if is_unknown && world.inner().dice.fault(UNKNOWN) == Some(0) {
+            return Some(Played::Refused(PlayedError::Unknown));
+        }
         if self.epoch.take().is_some_and(|epoch| log.end_of_epoch(epoch) < self.next) {
             self.stopped = true;
             return Some(Played::Refused(PlayedError::CutShort));
@@ -245,6 +273,7 @@ impl Fetch {
                 let payload = Some(line(i64::from(partition), tick).into_bytes());
                 let timestamp_ms = world.now_micros() / 1_000;
                 let message = PlayedMessage { partition, offset, epoch, timestamp_ms, payload };
+                self.last = Some(message.clone());
                 Some(Played::Message(message))
             }
             Found::End(end) if end >= self.next && self.told != Some(end) => {

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::audit;
-use super::endings::{Endings, is_the_end};
+use super::endings::Endings;
 use super::input::{ROWS, graph};
 use super::lake;
 use super::stores::SimStorage;
@@ -165,10 +165,12 @@ async fn direct(seed: u64, mutation: Mutation, backing: Backing) -> Arc<World> {
                 Some(Ok(Err(e))) if e.kind() == ErrorKind::Fenced => {
                     world.count(|c| c.fenced += 1);
                 }
-                Some(Ok(Err(e))) if e.kind() == ErrorKind::DataLoss && endings.is_some() => {
-                    finished |= is_the_end(&world);
+                Some(Ok(Err(e))) => {
+                    match endings.as_ref().and_then(|endings| endings.is_the_end(&world, &e)) {
+                        Some(is_the_end) => finished |= is_the_end,
+                        None => world.violation(format!("a process failed: {e:?}")),
+                    }
                 }
-                Some(Ok(Err(e))) => world.violation(format!("a process failed: {e:?}")),
                 _ => world.violation("a process panicked".to_owned()),
             }
         }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use thalweg_core::checkpoint::Manifest;
 use thalweg_core::connector::source::Split;
+use thalweg_core::error::chain;
 use thalweg_core::time::Clock;
+use thalweg_core::{Error, ErrorKind};
 
 use super::topic::Log;
-use super::topic_source::partition_of;
+use super::topic_source::{TOPIC, partition_of};
 use super::world::World;
 
 /// What happens to the topic while nobody reads it.
@@ -20,29 +22,69 @@ enum Ending {
     CutShort,
 }
 
-/// When it happens, in the seeds in which it does.
+/// What happens, in the seeds in which something does.
 #[derive(Debug)]
-pub(super) struct Endings(Option<(Duration, Ending)>);
+pub(super) struct Endings {
+    /// And when.
+    planned: Option<(Duration, Ending)>,
+    /// It has happened.
+    came: Option<Ending>,
+}
 
 impl Endings {
     pub(super) fn new(world: &World) -> Self {
         let ending = match world.choose(6) {
             0 => Ending::CreatedAgain,
             1 => Ending::CutShort,
-            _ => return Self(None),
+            _ => return Self { planned: None, came: None },
         };
-        Self(Some((Duration::from_millis(20_000 + world.choose(60_000)), ending)))
+        let at = Duration::from_millis(20_000 + world.choose(60_000));
+        Self { planned: Some((at, ending)), came: None }
     }
 
     /// Whether the topic is another one from now on: whoever reads it must be gone by then. Where that would be no news to
     /// a source, it stays what it is.
     pub(super) fn comes(&mut self, world: &World) -> bool {
-        let due = self.0.take_if(|(at, _)| *at <= world.monotonic());
-        due.is_some_and(|(_, ending)| ending.come(world).is_some())
+        let due = self.planned.take_if(|(at, _)| *at <= world.monotonic());
+        let Some((_, ending)) = due.filter(|(_, ending)| ending.come(world).is_some()) else {
+            return false;
+        };
+        self.came = Some(ending);
+        true
+    }
+
+    /// A process has failed. Whether that is the end of the job: else its successors go on behind what is lost, as somebody
+    /// sets them to. `None` where the source has not told that messages are lost, or it is not so.
+    pub(super) fn is_the_end(&self, world: &World, error: &Error) -> Option<bool> {
+        let told = chain(error);
+        if error.kind() != ErrorKind::DataLoss || !told.contains(&format!("topic `{TOPIC}`")) {
+            return None;
+        }
+        let mut topic = world.topic();
+        if self.came.is_some_and(|ending| told.contains(ending.told())) {
+            topic.counters.endings += 1;
+            return Some(true);
+        }
+        // Of a log that was cut short beside, nobody has heard yet.
+        let may_be = self.came != Some(Ending::CreatedAgain) && topic.has_deleted();
+        if !may_be || !told.contains("were deleted before they were read") {
+            return None;
+        }
+        topic.counters.losses += 1;
+        topic.resets = self.came.is_none();
+        Some(self.came.is_some())
     }
 }
 
 impl Ending {
+    /// What a source says of it.
+    fn told(self) -> &'static str {
+        match self {
+            Self::CreatedAgain => "was deleted and created again",
+            Self::CutShort => "was cut short",
+        }
+    }
+
     fn come(self, world: &World) -> Option<()> {
         let newest = world.newest();
         let bytes = world.inner().created.get(&newest)?.last()?.clone();
@@ -84,20 +126,4 @@ fn last_read(split: &Split) -> Option<(usize, i64)> {
         None => split.position,
     };
     Some((partition_of(&split.id) as usize, behind.min(split.position)))
-}
-
-/// A process says that messages are lost. Whether that is the end of it: else its successors go on behind what is lost, as
-/// somebody sets them to.
-pub(super) fn is_the_end(world: &World) -> bool {
-    let mut topic = world.topic();
-    if topic.is_another() {
-        topic.counters.endings += 1;
-        return true;
-    }
-    topic.counters.losses += 1;
-    topic.resets = true;
-    if !topic.has_deleted() {
-        world.violation("a loss was told although nothing is lost".to_owned());
-    }
-    false
 }

@@ -104,13 +104,18 @@ fn every_seed_of_a_job_that_reads_a_topic_is_exact() {
 
 #[test]
 fn a_seed_of_a_job_that_reads_a_topic_takes_the_same_steps_again() {
-    let steps = || play_topic(3, Mutation::None).trace;
-    assert_eq!(steps(), steps());
+    assert_repeated(|seed| play_topic(seed, Mutation::None));
 }
 
 #[test]
 fn a_source_that_goes_on_behind_its_checkpoint_is_noticed() {
     assert_noticed(0..50, Mutation::ResumesLate, play_topic);
+}
+
+/// By what it skips: in the end it is deleted.
+#[test]
+fn a_source_that_passes_over_lost_messages_and_does_not_tell_is_noticed() {
+    assert_noticed(0..50, Mutation::ResumesSilently, play_topic);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The topic that the real Kafka source reads: what its partitions hold at a time, by the seed alone.
 //!
 //! At each tick every partition gets one message, or the end of a transaction. Transactions stay open for a while, with
-//! messages of nobody's between theirs; leaders change; partitions are added; what is old is deleted, in some seeds before
-//! everybody has read it.
+//! messages of nobody's between theirs; leaders change; partitions are added, of which in some seeds not every broker knows
+//! for a while; what is old is deleted, in some seeds before everybody has read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use thalweg_core::counters;
@@ -21,6 +22,8 @@ const SILENCE: i64 = 50;
 const SEGMENT: usize = 16;
 /// How many ticks old they are then.
 const RETENTIONS: [Option<i64>; 3] = [None, Some(60), Some(150)];
+/// For how many ticks some broker does not know a partition that was added.
+const LAGS: [i64; 2] = [0, 100];
 
 counters! {
     pub(super) struct TopicCounters {
@@ -33,6 +36,10 @@ counters! {
         losses,
         /// Offsets that were refused although they are there.
         denials,
+        /// Messages that came once more.
+        repeats,
+        /// Answers of brokers that did not know a partition.
+        behind,
         /// Consumers that got nothing any more.
         deaf,
         /// Changes of a leader that a consumer met.
@@ -130,6 +137,13 @@ impl Log {
         Found::End(stable)
     }
 
+    /// The committed messages among `offsets`.
+    fn committed(&self, offsets: Range<i64>) -> Vec<i64> {
+        let there = offsets.start.max(0)..offsets.end.min(self.end());
+        let is_committed = |offset: &i64| self.entries[*offset as usize].fate == Fate::Committed;
+        there.filter(is_committed).collect()
+    }
+
     /// Where the messages of an epoch end, as its leader of today knows.
     pub(super) fn end_of_epoch(&self, epoch: i32) -> i64 {
         self.entries.partition_point(|entry| entry.epoch <= epoch) as i64
@@ -188,6 +202,7 @@ pub(super) struct Topic {
     rows: i64,
     births: Vec<i64>,
     retention: Option<i64>,
+    lag: i64,
     /// Tells it from one that is created later.
     pub(super) id: u64,
     pub(super) logs: Vec<Log>,
@@ -199,6 +214,10 @@ pub(super) struct Topic {
     pub(super) resets: bool,
     /// How many losses the source of each process has counted.
     pub(super) counted: BTreeMap<u64, u64>,
+    /// How often each process has gone on behind messages that are lost.
+    skips: BTreeMap<u64, u64>,
+    /// Their partitions and offsets.
+    skipped: BTreeSet<(i64, i64)>,
     pub(super) counters: TopicCounters,
 }
 
@@ -212,18 +231,22 @@ impl Topic {
             births.push(last + 40 + dice.choose(rows as u64 / 4) as i64);
         }
         let retention = RETENTIONS[dice.choose(RETENTIONS.len() as u64) as usize];
+        let lag = LAGS[dice.choose(LAGS.len() as u64) as usize];
         Self {
             dice,
             ticks: 0,
             rows,
             births,
             retention,
+            lag,
             id: 1,
             logs: Vec::new(),
             was: None,
             group: BTreeMap::new(),
             resets: false,
             counted: BTreeMap::new(),
+            skips: BTreeMap::new(),
+            skipped: BTreeSet::new(),
             counters: TopicCounters::default(),
         }
     }
@@ -255,6 +278,46 @@ impl Topic {
     /// Nothing comes any more.
     pub(super) fn is_complete(&self) -> bool {
         self.ticks == self.rows
+    }
+
+    /// How many partitions a broker knows that is behind.
+    pub(super) fn known_late(&self) -> usize {
+        if self.is_another() {
+            return self.logs.len();
+        }
+        let known = |birth: &&i64| **birth == 0 || **birth + self.lag <= self.ticks;
+        self.births.iter().filter(known).count().min(self.logs.len())
+    }
+
+    /// A process goes on behind `offsets` and has read none of them. Messages among them must be gone by now, and for each
+    /// time that some are it must have told a loss: it has `told` so many.
+    pub(super) fn skip(
+        &mut self,
+        process: u64,
+        partition: i32,
+        offsets: Range<i64>,
+        told: u64,
+    ) -> Result<(), String> {
+        let Some(log) = self.logs.get(partition as usize) else { return Ok(()) };
+        let (skipped, low) = (log.committed(offsets), log.low());
+        let Some(last) = skipped.last() else { return Ok(()) };
+        if *last >= low {
+            return Err(format!(
+                "message {last} of partition {partition} was skipped, and is there"
+            ));
+        }
+        self.skipped.extend(skipped.iter().map(|offset| (i64::from(partition), *offset)));
+        let skips = self.skips.entry(process).or_default();
+        *skips += 1;
+        if *skips > told {
+            return Err(format!("{skips} times messages were lost, and {told} losses were told"));
+        }
+        Ok(())
+    }
+
+    /// Whether somebody has gone on behind the message, as behind one that is lost.
+    pub(super) fn was_skipped(&self, sent: &Sent) -> bool {
+        self.skipped.contains(&(sent.partition, sent.offset))
     }
 
     pub(super) fn has_deleted(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The real Kafka source over the topic that is played, which comes to an end once nothing more arrives in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +14,11 @@ use super::consumer::SourceCluster;
 use super::input::Row;
 use super::lines::{format, row};
 use super::steps;
+use super::topic::Log;
 use super::world::{Mutation, World};
 
+/// What the source calls the topic: no sink sends to one of this name.
+pub(super) const TOPIC: &str = "input";
 /// Often enough that a partition is found while its first messages are new.
 const DISCOVERY: Duration = Duration::from_secs(3);
 
@@ -33,7 +37,7 @@ impl TopicSource {
             group_id: Some("simulated".to_owned()),
             discovery_interval: DISCOVERY,
             on_data_loss: if world.topic().resets { OnDataLoss::Reset } else { OnDataLoss::Fail },
-            ..KafkaConfig::new("simulated", "rows")
+            ..KafkaConfig::new("simulated", TOPIC)
         };
         let cluster = Arc::new(SourceCluster { world: Arc::clone(world), process });
         let kafka = Arc::new(KafkaSource::on_cluster(config, format(), cluster));
@@ -46,6 +50,14 @@ fn tell_losses(world: &World, process: u64, kafka: &KafkaSource) {
     if steps::lives() {
         let losses = kafka.losses();
         world.topic().counted.insert(process, losses);
+    }
+}
+
+/// The source goes on behind `offsets` of a split and has read none of them.
+fn audit_skip(world: &World, process: u64, kafka: &KafkaSource, split: &str, offsets: Range<i64>) {
+    let skipped = world.topic().skip(process, partition_of(split), offsets, kafka.losses());
+    if let Err(what) = skipped {
+        world.violation(what);
     }
 }
 
@@ -70,6 +82,10 @@ impl Source for TopicSource {
         let found = self.kafka.discover(known);
         tell_losses(&self.world, self.process, &self.kafka);
         let found = found?;
+        for split in &found {
+            let before = 0..split.position;
+            audit_skip(&self.world, self.process, &self.kafka, &split.id, before);
+        }
         self.world.topic().counters.found += found.len() as u64;
         Ok(found)
     }
@@ -133,10 +149,28 @@ impl Reader {
         topic.is_complete() && known == topic.logs.len() && self.positions.iter().all(at_end)
     }
 
+    /// The position of a split becomes `position`; what lies between the one before and `read` was not read.
+    fn go_on(&mut self, split: &str, read: i64, position: i64) {
+        let before = self.positions.insert(split.to_owned(), position).unwrap_or_default();
+        if !steps::lives() {
+            return;
+        }
+        if read < before {
+            self.world.violation(format!("{split} goes back to {read}"));
+        } else if before < read {
+            audit_skip(&self.world, self.process, &self.kafka, split, before..read);
+        }
+    }
+
     /// What is made wrong on purpose.
     fn mutate(&self, split: &mut Split) {
         match self.world.mutation {
             Mutation::ResumesLate if split.position > 0 => split.position += 1,
+            Mutation::ResumesSilently => {
+                let topic = self.world.topic();
+                let low = topic.logs.get(partition_of(&split.id) as usize).map(Log::low);
+                split.position = split.position.max(low.unwrap_or_default());
+            }
             Mutation::ResumesAtGroup => {
                 let group = self.world.topic().group.get(&partition_of(&split.id)).copied();
                 split.position = group.unwrap_or(split.position);
@@ -149,8 +183,8 @@ impl Reader {
 impl SourceReader for Reader {
     fn assign(&mut self, mut splits: Vec<Split>) -> Result<()> {
         for split in &mut splits {
-            self.mutate(split);
             self.positions.insert(split.id.clone(), split.position);
+            self.mutate(split);
             self.assigned().insert(split.id.clone());
         }
         self.inner.assign(splits)
@@ -168,13 +202,12 @@ impl SourceReader for Reader {
         let mut polled = polled?;
         match &mut polled {
             Polled::Rows(rows) => {
-                let position = rows.next_positions.last().copied().unwrap_or_default();
-                self.positions.insert(rows.split.clone(), position);
+                for position in &rows.next_positions {
+                    self.go_on(&rows.split, position - 1, *position);
+                }
                 rows.batch = row(&rows.batch)?;
             }
-            Polled::Advanced { split, position } => {
-                self.positions.insert(split.clone(), *position);
-            }
+            Polled::Advanced { split, position } => self.go_on(split, *position, *position),
             Polled::Properties { .. } | Polled::Nothing | Polled::Exhausted => {}
         }
         Ok(polled)

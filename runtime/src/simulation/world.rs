@@ -39,6 +39,8 @@ pub(super) enum Mutation {
     NoProducerFence,
     /// A source begins one message behind the position of its checkpoint.
     ResumesLate,
+    /// A source that begins before the first message that is there begins at that one, and says nothing.
+    ResumesSilently,
     /// A source begins where its group's offsets say.
     ResumesAtGroup,
 }

@@ -31,10 +31,15 @@ async fn append(lake: &Lake, versions: std::ops::RangeInclusive<u64>) {
 
 /// A published cut that names this version of the table.
 async fn publish(lake: &Lake, job: &str, version: u64) {
+    publish_at(lake, job, version, version).await;
+}
+
+/// The cut of a checkpoint that finds the table at this version.
+async fn publish_at(lake: &Lake, job: &str, checkpoint: u64, version: u64) {
     let cut = Cut {
         job: job.to_owned(),
         chain: "chain".to_owned(),
-        checkpoint: CheckpointId(version),
+        checkpoint: CheckpointId(checkpoint),
         created_at: 1_000,
         versions: BTreeMap::from([(TABLE.to_owned(), version)]),
     };
@@ -110,6 +115,8 @@ async fn a_job_that_is_started_again_removes_nothing_before_its_next_cut() {
     let (id, txn) = (Some(lake.id.clone()), Some(CheckpointId(8)));
     let expected = TargetExpectation { id, txn, version: Some(8) };
     started.open(&keep_none(started.sink()), &expected, false).await.unwrap();
+    // It makes up for the newest cut, which is there, and finds what was committed behind it.
+    publish_at(&started, "job", 4, 8).await;
     append(&started, 9..=12).await;
     assert_eq!(rows_at(&lake, 4).await.unwrap(), Some(4));
     publish(&started, "job", 12).await;
