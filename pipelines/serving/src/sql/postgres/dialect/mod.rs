@@ -45,7 +45,7 @@ pub(super) fn register(context: &mut SessionContext) -> Result<()> {
     let zones = ScalarUDF::from(zones::TimeZoneOf::new());
     let functions = constants::constants().chain(formats::formats());
     for function in functions.chain([operators::like_escape(), zones]) {
-        context.register_udf(function);
+        SessionContext::register_udf(context, function);
     }
     context.register_expr_planner(Arc::new(booleans::Booleans))
 }
