@@ -19,6 +19,7 @@ mod dialect;
 mod engine;
 mod failure;
 mod functions;
+mod growth;
 mod held;
 mod information;
 mod login;
