@@ -258,6 +258,44 @@ fn the_bytes_of_statements_and_parameters_have_an_end() {
 }
 
 #[test]
+fn a_text_that_functions_make_longer_has_an_end() {
+    let world = World::empty("grown", Limits { memory: 64 << 20, ..Limits::default() });
+    let mut client = world.connect("viewer");
+    let page = "a".repeat(2000);
+    let once = format!("replace('{page}', 'a', '{page}')");
+    let ones = vec!["1"; 600].join(", ");
+    let doubled =
+        (0..30).fold("'aaaa'".to_owned(), |text, _| format!("encode({text}::bytea, 'hex')"));
+    for sql in [
+        &once,
+        &format!("replace({once}, 'a', '{page}')"),
+        &format!("regexp_replace('{page}', 'a', '{page}', 'g')"),
+        &format!("concat_ws('{page}', {ones})"),
+        &format!("array_to_string(array[{ones}], '{page}')"),
+        &format!("format('{}', '{page}')", "%1$s".repeat(600)),
+        &doubled,
+    ] {
+        let (shown, _) = sql.split_at(20);
+        assert_eq!(refusal(client.simple_query(&format!("select {sql}"))), "54000", "{shown}");
+    }
+    let rows = "from generate_series(1, 1000)";
+    let longest = |made: &str| format!("select max(length({made}))::bigint {rows}");
+    let all = longest(&format!("replace(value::text || '{page}', 'a', '{page}')"));
+    assert_eq!(refusal(client.simple_query(&all)), "53200");
+    let template = format!("to_char(now(), '\"{page}\"')");
+    assert_eq!(refusal(client.simple_query(&longest(&template))), "54000");
+    for made in [
+        format!("replace(value::text || '{page}', 'a', 'bb')"),
+        format!("regexp_replace(value::text || '{page}', 'a', 'bb', 'g')"),
+        format!("concat(value, '{page}', '{page}')"),
+        format!("format('%2$s%1$s%1$s', '{page}', value)"),
+    ] {
+        let (shown, _) = made.split_at(20);
+        assert_eq!(count(&mut client, &longest(&made)), 4004, "{shown}");
+    }
+}
+
+#[test]
 fn refused_clients_are_counted_when_they_are_too_many_for_the_audit_log() {
     const ATTEMPTS: u64 = 400;
     // However long they take, they are no fewer at once.

@@ -32,7 +32,7 @@ fn no_other_time_zone_than_utc_is_set() {
         .batch_execute(
             "set time zone 'utc'; set session timezone to 'Etc/UTC'; set time zone 0; \
              set time zone interval '+00:00' hour to minute; set time zone local; \
-             set timezone to default; reset timezone; select set_config('TimeZone', 'UTC', false)",
+             set timezone to default; reset timezone; set timezone = 'Etc/GMT+0'; select set_config('TimeZone', 'UTC', false)",
         )
         .unwrap();
     for sql in ["show timezone", "show time zone", "select current_setting('TimeZone')"] {
@@ -62,6 +62,11 @@ fn clocks_of_other_zones_are_asked_for_by_at_time_zone() {
             "2025-11-24 05:00:00",
         ),
         (format!("select to_char({evening}, 'HH24:MI')"), "text", "16:00"),
+        (
+            "select '2150-07-01T12:00:00Z'::timestamptz at time zone 'America/New_York'".to_owned(),
+            "timestamp",
+            "2150-07-01 08:00:00",
+        ),
     ] {
         assert_eq!(client.prepare(&sql).unwrap().columns()[0].type_().name(), of, "{sql}");
         let told = told(&mut client, &sql);
@@ -98,6 +103,9 @@ fn templates_are_those_of_postgres() {
         ),
         ("select to_char(date '2026-03-08', 'FMDD Mon YYYY, Q')", "8 Mar 2026, 1"),
         ("select to_date('08.03.2026', 'DD.MM.YYYY')", "2026-03-08"),
+        ("select to_date('08.03.2026', 'DD.MM.YY')", "2026-03-08"),
+        ("select to_timestamp('2026 00:00:09.5', 'YYYY HH24:MI:SS.MS')", "2026-01-01 00:00:09.5"),
+        ("select to_char('2026-03-08T15:04:09.007'::timestamp, 'SS.FMMS')", "09.007"),
         ("select to_date(s, 'YYYY') from (values ('2026')) as t(s)", "2026-01-01"),
         ("select to_timestamp('2026-03-08 15:04', 'YYYY-MM-DD HH24:MI')", "2026-03-08 15:04:00"),
         ("select to_timestamp(0)", "1970-01-01 00:00:00"),
@@ -112,11 +120,27 @@ fn templates_are_those_of_postgres() {
         ("select to_char(now(), '%H:%M')", "0A000"),
         ("select to_date('2026', 'IYYY')", "0A000"),
         ("select to_date('soon', 'YYYY-MM-DD')", "22007"),
+        ("select to_timestamp('2026 12:00:60', 'YYYY HH24:MI:SS')", "22007"),
         ("select to_timestamp('9999-01-01', 'YYYY-MM-DD')", "22008"),
     ] {
         assert_eq!(code(client.simple_query(sql)), expected, "{sql}");
         assert_eq!(code(client.query(sql, &[])), expected, "{sql}");
     }
+}
+
+#[test]
+fn format_writes_values_and_names_as_postgres_does() {
+    let mut client = WORLD.connect("viewer");
+    for (sql, expected) in [
+        ("select format('%I %I', 'order', 'name')", "\"order\" name"),
+        ("select format('%s %L %s', 1 = 1, false, 7)", "t 'f' 7"),
+        ("select format('%s', value = 2) from generate_series(1, 1)", "f"),
+        ("select format('%s|%L', null, null)", "|NULL"),
+    ] {
+        assert_eq!(told(&mut client, sql), expected, "{sql}");
+    }
+    let row = client.query_one("select format('%s-%I', $1, $2)", &[&"a", &"Order"]).unwrap();
+    assert_eq!(row.get::<_, String>(0), "a-\"Order\"");
 }
 
 #[test]

@@ -35,6 +35,7 @@ use super::SCHEMA;
 use super::dialect::{self, UTC, rewritten, templated};
 use super::failure::Told;
 use super::functions::functions;
+use super::growth::counted;
 use super::information::Information;
 use super::query::Query;
 use super::roles::RoleInfo;
@@ -178,6 +179,7 @@ impl Engine {
 
     /// What queries of a user begin with who has set these.
     pub(super) fn state_of(&self, user: &str, settings: &Arc<Settings>) -> SessionState {
+        let pool = &self.base.runtime_env().memory_pool;
         SessionStateBuilder::new_from_existing(self.base.clone())
             .with_scalar_functions(
                 self.base
@@ -189,6 +191,7 @@ impl Engine {
                     .chain(functions(settings).map(Arc::new))
                     // The library's have other names as well, which bring the first ones along: the last one counts.
                     .chain(templated(self.base.scalar_functions()))
+                    .map(|function| counted(function, pool))
                     .collect(),
             )
             .build()
@@ -262,9 +265,19 @@ impl Engine {
 }
 
 /// One call of these makes a value of any size, outside of what is counted as memory. As tables
-/// `generate_series` and `range` make rows one batch after another, and stay.
-const BOUNDLESS: [&str; 7] =
-    ["array_repeat", "array_resize", "generate_series", "lpad", "range", "repeat", "rpad"];
+/// `generate_series` and `range` make rows one batch after another, and stay. Those that clients of `PostgreSQL` need are
+/// counted instead (`growth.rs`).
+const BOUNDLESS: [&str; 9] = [
+    "array_repeat",
+    "array_replace_all",
+    "array_replace_n",
+    "array_resize",
+    "generate_series",
+    "lpad",
+    "range",
+    "repeat",
+    "rpad",
+];
 
 /// Clients look for `PostgreSQL` and a number.
 const VERSION: &str = concat!("PostgreSQL 16.6 (Thalweg ", env!("CARGO_PKG_VERSION"), ")");

@@ -6,9 +6,9 @@
 //! plannable where clients expect more than `DataFusion` plans, or something else (`dialect/`), weighed (`weight.rs`),
 //! sorted (`statement.rs`), given its parameters (`declared.rs`, `parameters.rs`), planned over the newest versions of
 //! the tables that the role may see (`engine.rs`, `query.rs`, `tables.rs`), and run within bounds of time, rows and
-//! memory on threads of its own (`run.rs`, `rows.rs`), for as many rows as are asked for (`demand.rs`), at once or by a
-//! cursor (`cursors.rs`). The two ways of asking (`service.rs`) have one answer (`answer.rs`). What does not only read
-//! is refused.
+//! memory (`growth.rs`) on threads of its own (`run.rs`, `rows.rs`), for as many rows as are asked for (`demand.rs`),
+//! at once or by a cursor (`cursors.rs`). The two ways of asking (`service.rs`) have one answer (`answer.rs`). What
+//! does not only read is refused.
 
 mod answer;
 mod connection;
@@ -19,6 +19,7 @@ mod dialect;
 mod engine;
 mod failure;
 mod functions;
+mod growth;
 mod held;
 mod information;
 mod login;

@@ -305,7 +305,8 @@ mod tests {
     fn the_time_zone_is_utc_whatever_it_is_called() {
         let settings = settings();
         for name in ["timezone", "time zone"] {
-            for zone in ["UTC", "utc", "\"Etc/UTC\"", "GMT", "0", "+00:00", "LOCAL", "default", ""]
+            for zone in
+                ["UTC", "\"Etc/UTC\"", "Etc/GMT+0", "UCT0", "0", "+00:00", "LOCAL", "default", ""]
             {
                 settings.set(name, zone, false).unwrap();
                 assert_eq!(settings.show("timezone").unwrap(), "UTC", "{zone}");

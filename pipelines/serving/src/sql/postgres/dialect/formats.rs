@@ -3,23 +3,22 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
 
 use super::super::failure::Told;
-
-/// A text that is made by naming another one again and again has an end.
-const LONGEST: usize = 1 << 20;
+use super::keywords::is_keyword;
 
 /// Both of them.
 pub(super) fn formats() -> [ScalarUDF; 2] {
-    let text = Signature::variadic(vec![DataType::Utf8], Volatility::Immutable);
+    let values = Signature::variadic_any(Volatility::Immutable);
     let size = Signature::exact(vec![DataType::Int64], Volatility::Immutable);
     [
-        function("format", text, formatted),
-        function("pg_size_pretty", size, |arguments, row| Ok(pretty(arguments, row))),
+        function("format", values, texts, formatted),
+        function("pg_size_pretty", size, same, |arguments, row| Ok(pretty(arguments, row))),
     ]
 }
 
@@ -27,11 +26,13 @@ pub(super) fn formats() -> [ScalarUDF; 2] {
 fn function(
     name: &str,
     signature: Signature,
+    prepare: fn(&ArrayRef) -> Result<ArrayRef>,
     call: fn(&[ArrayRef], usize) -> Result<Option<String>, Told>,
 ) -> ScalarUDF {
     let call = move |arguments: &[ColumnarValue]| -> Result<ColumnarValue> {
         let is_one = arguments.iter().all(|one| matches!(one, ColumnarValue::Scalar(_)));
         let arguments = ColumnarValue::values_to_arrays(arguments)?;
+        let arguments = arguments.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let rows = arguments.first().map_or(0, Array::len);
         let texts = (0..rows).map(|row| call(&arguments, row));
         let texts = texts.collect::<Result<StringArray, Told>>();
@@ -44,6 +45,17 @@ fn function(
     };
     let text = DataType::Utf8;
     ScalarUDF::from(SimpleScalarUDF::new_with_signature(name, signature, text, Arc::new(call)))
+}
+
+fn same(values: &ArrayRef) -> Result<ArrayRef> {
+    Ok(Arc::clone(values))
+}
+
+/// Values as texts, booleans as `PostgreSQL` writes them.
+fn texts(values: &ArrayRef) -> Result<ArrayRef> {
+    let Some(booleans) = values.as_boolean_opt() else { return Ok(cast(values, &DataType::Utf8)?) };
+    let texts = booleans.iter().map(|one| one.map(|is_true| if is_true { "t" } else { "f" }));
+    Ok(Arc::new(texts.collect::<StringArray>()))
 }
 
 fn formatted(arguments: &[ArrayRef], row: usize) -> Result<Option<String>, Told> {
@@ -85,9 +97,6 @@ fn format_text(pattern: &str, values: &[Option<String>]) -> Result<String, Told>
             (Some('L'), None) => text.push_str("NULL"),
             _ => return Err(Told::new("22023", "format only knows %s, %I, %L, %% and %1$s")),
         }
-        if text.len() > LONGEST {
-            return Err(Told::new("54000", "format would make more than 1 MiB"));
-        }
     }
     text.push_str(rest);
     Ok(text)
@@ -103,6 +112,7 @@ fn identifier(name: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_lowercase() || letter == '_';
     if name.starts_with(is_plain)
         && name.chars().all(|letter| is_plain(letter) || letter.is_ascii_digit())
+        && !is_keyword(name)
     {
         return name.to_owned();
     }
@@ -138,6 +148,8 @@ fn readable(bytes: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::{BooleanArray, Int64Array, NullArray};
+
     use super::*;
 
     #[test]
@@ -150,6 +162,7 @@ mod tests {
             ("%I.%I", vec!["public", "A \"b\""], "public.\"A \"\"b\"\"\""),
             ("100%% of %L", vec!["it's \\"], "100% of E'it''s \\\\'"),
             ("%2$s %s %1$s", vec!["a", "b", "c"], "b c a"),
+            ("%I %I %I", vec!["order", "name", "Order"], "\"order\" name \"Order\""),
             ("plain", vec![], "plain"),
         ] {
             assert_eq!(format_text(pattern, &texts(&values)).unwrap(), expected, "{pattern}");
@@ -162,8 +175,19 @@ mod tests {
         }
         assert_eq!(format_text("%I", &[None]).unwrap_err().code, "22004");
         assert_eq!(format_text("%x", &texts(&["a"])).unwrap_err().code, "22023");
-        let long = texts(&["x".repeat(1000).as_str()]);
-        assert_eq!(format_text(&"%1$s".repeat(1100), &long).unwrap_err().code, "54000");
+    }
+
+    #[test]
+    fn values_are_texts_as_postgres_writes_them() {
+        let written = |values: ArrayRef| {
+            let texts = texts(&values).unwrap();
+            texts.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let booleans = BooleanArray::from(vec![Some(true), None, Some(false)]);
+        let expected = [Some("t".to_owned()), None, Some("f".to_owned())];
+        assert_eq!(written(Arc::new(booleans)), expected);
+        assert_eq!(written(Arc::new(Int64Array::from(vec![7]))), [Some("7".to_owned())]);
+        assert_eq!(written(Arc::new(NullArray::new(1))), [None]);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! or in tables without any (`empty.rs`), arrays of queries (`arrays.rs`), operators that are calls of functions
 //! (`operators.rs`), names that come twice (`names.rs`). While it is planned, texts become booleans where they stand beside
 //! some (`booleans.rs`). And it finds the functions that the library lacks: those that have one answer (`constants.rs`), make
-//! texts (`formats.rs`), know time zones (`zones.rs`), or templates of times (`times.rs`, `templates.rs`).
+//! texts (`formats.rs`, `keywords.rs`), know time zones (`zones.rs`), or templates of times (`times.rs`, `templates.rs`,
+//! `readers.rs`).
 
 use std::sync::Arc;
 
@@ -20,9 +21,11 @@ mod constants;
 mod empty;
 mod formats;
 mod keys;
+mod keywords;
 mod lookups;
 mod names;
 mod operators;
+mod readers;
 mod templates;
 mod times;
 mod zones;

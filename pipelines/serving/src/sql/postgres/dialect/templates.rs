@@ -1,10 +1,10 @@
 //! Templates of times as `PostgreSQL` has them: `YYYY-MM-DD HH24:MI`. Letters that it would copy, or that stand for what is
 //! not known here, are refused: a template with them says something else than whoever wrote it meant.
 
-use chrono::format::{Parsed, StrftimeItems, parse_and_remainder};
 use chrono::{Datelike, NaiveDateTime, Timelike};
 
 use super::super::failure::Told;
+use super::readers::{Part, Reader};
 
 /// What a pattern stands for.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,12 @@ enum Means {
     Number(&'static str),
     /// A name, by its name for `strftime`; it has so many letters at least.
     Name(&'static str, usize),
+    /// A part of a second in so many digits, by its name for `strftime`.
+    Fraction(&'static str, usize),
+    /// So many digits of the year.
+    Year(usize),
+    /// So many digits of the year that the week belongs to.
+    IsoYear(usize),
     /// A number that has so many digits at least.
     Computed(usize, fn(&NaiveDateTime) -> i64),
     /// The name of the zone.
@@ -26,13 +32,13 @@ enum Means {
 /// Where one begins with another one, the longer one comes first.
 const PATTERNS: [(&str, Means); 40] = [
     ("Y,YYY", Means::Nothing),
-    ("YYYY", Means::Number("%Y")),
-    ("YYY", Means::Computed(3, |time| i64::from(time.year().rem_euclid(1_000)))),
-    ("YY", Means::Number("%y")),
-    ("Y", Means::Computed(1, |time| i64::from(time.year().rem_euclid(10)))),
-    ("IYYY", Means::Number("%G")),
+    ("YYYY", Means::Year(4)),
+    ("YYY", Means::Year(3)),
+    ("YY", Means::Year(2)),
+    ("Y", Means::Year(1)),
+    ("IYYY", Means::IsoYear(4)),
     ("IYY", Means::Nothing),
-    ("IY", Means::Number("%g")),
+    ("IY", Means::IsoYear(2)),
     ("IW", Means::Number("%V")),
     ("IDDD", Means::Nothing),
     ("ID", Means::Number("%u")),
@@ -42,7 +48,7 @@ const PATTERNS: [(&str, Means); 40] = [
     ("MON", Means::Name("%b", 3)),
     ("MM", Means::Number("%m")),
     ("MI", Means::Number("%M")),
-    ("MS", Means::Number("%3f")),
+    ("MS", Means::Fraction("%3f", 3)),
     ("WW", Means::Computed(2, |time| i64::from(time.ordinal0() / 7 + 1))),
     ("W", Means::Computed(1, |time| i64::from(time.day0() / 7 + 1))),
     ("DDD", Means::Number("%j")),
@@ -56,9 +62,9 @@ const PATTERNS: [(&str, Means); 40] = [
     ("SSSSS", Means::Computed(1, |time| i64::from(time.num_seconds_from_midnight()))),
     ("SSSS", Means::Computed(1, |time| i64::from(time.num_seconds_from_midnight()))),
     ("SS", Means::Number("%S")),
-    ("US", Means::Number("%6f")),
-    ("FF3", Means::Number("%3f")),
-    ("FF6", Means::Number("%6f")),
+    ("US", Means::Fraction("%6f", 6)),
+    ("FF3", Means::Fraction("%3f", 3)),
+    ("FF6", Means::Fraction("%6f", 6)),
     ("AM", Means::Name("%p", 2)),
     ("PM", Means::Name("%p", 2)),
     ("TZH", Means::Nothing),
@@ -68,8 +74,10 @@ const PATTERNS: [(&str, Means); 40] = [
 ];
 
 /// Those of `strftime` that a text is read by: they tell a day and a time of day.
-const READ: [&str; 14] =
-    ["%Y", "%y", "%m", "%B", "%b", "%d", "%j", "%H", "%I", "%p", "%M", "%S", "%3f", "%6f"];
+const READ: [&str; 10] = ["%m", "%B", "%b", "%d", "%j", "%H", "%I", "%p", "%M", "%S"];
+
+/// Letters of a template. What is made of it can be far longer.
+const LONGEST: usize = 1000;
 
 /// A template that has been taken apart.
 #[derive(Debug)]
@@ -100,11 +108,16 @@ enum Letters {
 
 impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, Told> {
+        if text.len() > LONGEST {
+            return Err(Told::new("54000", "a template of times has no more than 1000 letters"));
+        }
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(letter) = rest.chars().next() {
             if let Some(inside) = rest.strip_prefix('"') {
-                let (copied, after) = inside.split_once('"').ok_or_else(unknown)?;
+                // A backslash would be left out, or let a quote be copied.
+                let quoted = inside.split_once('"').filter(|(copied, _)| !copied.contains('\\'));
+                let (copied, after) = quoted.ok_or_else(unknown)?;
                 pieces.push(Piece::Text(copied.to_owned()));
                 rest = after;
                 continue;
@@ -146,56 +159,24 @@ impl Template {
 
     /// What texts are read by.
     pub(super) fn reader(&self) -> Result<Reader, Told> {
-        let mut names = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(copied) => names.push_str(&copied.replace('%', "%%")),
-                Piece::Field(Field {
-                    means: Means::Number(name) | Means::Name(name, _), ..
-                }) if READ.contains(name) => {
-                    names.push_str(name);
+        let parts = self.0.iter().map(|piece| match piece {
+            Piece::Text(copied) => Ok(Part::Text(copied.clone())),
+            Piece::Field(Field { means, short, .. }) => match *means {
+                Means::Year(4) => Ok(Part::Year { short: *short }),
+                Means::Year(2) => Ok(Part::ShortYear { short: *short }),
+                Means::Number(name) if READ.contains(&name) => {
+                    Ok(Part::Number { name, short: *short })
                 }
-                Piece::Field(_) => {
+                Means::Name(name, _) if READ.contains(&name) => Ok(Part::Name(name)),
+                Means::Fraction(_, digits) => Ok(Part::Fraction { digits, short: *short }),
+                _ => {
                     let told = "texts are read by year, month, day, hours, minutes, seconds, MS, US \
                                 and AM: the template has another pattern";
-                    return Err(Told::new("0A000", told));
+                    Err(Told::new("0A000", told))
                 }
-            }
-        }
-        Ok(Reader(names))
-    }
-}
-
-/// Reads texts that are as a template says.
-#[derive(Debug)]
-pub(super) struct Reader(String);
-
-impl Reader {
-    /// The time that a text tells, whatever comes behind it. What the template leaves out is the first that there is.
-    pub(super) fn read(&self, text: &str) -> Option<NaiveDateTime> {
-        let mut parsed = Parsed::new();
-        parse_and_remainder(&mut parsed, text.trim_start(), StrftimeItems::new(&self.0)).ok()?;
-        if parsed.ordinal().is_none() {
-            if parsed.month().is_none() {
-                parsed.set_month(1).ok()?;
-            }
-            if parsed.day().is_none() {
-                parsed.set_day(1).ok()?;
-            }
-        }
-        if parsed.hour_mod_12().is_none() {
-            parsed.set_hour(0).ok()?;
-        }
-        if parsed.hour_div_12().is_none() {
-            parsed.set_ampm(false).ok()?;
-        }
-        if parsed.minute().is_none() {
-            parsed.set_minute(0).ok()?;
-        }
-        if parsed.second().is_none() {
-            parsed.set_second(0).ok()?;
-        }
-        Some(parsed.to_naive_date().ok()?.and_time(parsed.to_naive_time().ok()?))
+            },
+        });
+        Ok(Reader::new(parts.collect::<Result<_, Told>>()?))
     }
 }
 
@@ -207,6 +188,10 @@ impl Field {
                 let digits = time.format(name).to_string();
                 if self.short { without_zeros(&digits).to_owned() } else { digits }
             }
+            // They are digits behind a point.
+            Means::Fraction(name, _) => time.format(name).to_string(),
+            Means::Year(digits) => year(time.year(), digits, at_least(digits)),
+            Means::IsoYear(digits) => year(time.iso_week().year(), digits, at_least(digits)),
             Means::Name(name, width) => {
                 let name = self.letters.spell(&time.format(name).to_string());
                 format!("{name:width$}", width = at_least(width))
@@ -247,6 +232,18 @@ fn after<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
     text.split_at_checked(name.len()).filter(|(written, _)| written.eq_ignore_ascii_case(name))
 }
 
+/// The last digits of a year, all of them of four; before the year 1 is the year 1 again, that before Christ.
+fn year(year: i32, digits: usize, width: usize) -> String {
+    let year = if year > 0 { i64::from(year) } else { 1 - i64::from(year) };
+    let told = match digits {
+        1 => year % 10,
+        2 => year % 100,
+        3 => year % 1000,
+        _ => year,
+    };
+    format!("{told:0width$}")
+}
+
 fn without_zeros(digits: &str) -> &str {
     match digits.trim_start_matches('0') {
         "" => "0",
@@ -278,7 +275,7 @@ mod tests {
             ("yyyy-mm-dd\"T\"hh24:mi:ss.us\"Z\"", "2026-03-08T15:04:09.070042Z"),
             ("YYYYMMDD", "20260308"),
             ("HH12:MI AM, HH:MI pm, FMHH", "03:04 PM, 03:04 pm, 3"),
-            ("FMDD.FMMM.YY FMMS", "8.3.26 70"),
+            ("FMDD.FMMM.YY FMMS FMUS FMFF3", "8.3.26 070 070042 070"),
             ("Month|MONTH|month|FMMonth", "March    |MARCH    |march    |March"),
             ("Day|FMDAY|Dy DY dy|Mon MON", "Sunday   |SUNDAY|Sun SUN sun|Mar MAR"),
             ("D ID DDD FMDDD", "1 7 067 67"),
@@ -294,6 +291,21 @@ mod tests {
             assert_eq!(written, expected, "{template}");
         }
         assert_eq!(Template::parse("DD TZ").unwrap().write(time(), false), "08 ");
+    }
+
+    #[test]
+    fn years_are_written_as_postgres_writes_them() {
+        let template = Template::parse("YYYY FMYYYY YYY YY FMYY Y IYYY IY").unwrap();
+        for (year, expected) in [
+            (20_260, "20260 20260 260 60 60 0 20260 60"),
+            (5, "0005 5 005 05 5 5 0005 05"),
+            (0, "0001 1 001 01 1 1 0001 01"),
+            (-43, "0044 44 044 44 44 4 0044 44"),
+        ] {
+            let day = NaiveDate::from_ymd_opt(year, 3, 15).unwrap();
+            let written = template.write(day.and_hms_opt(0, 0, 0).unwrap(), false);
+            assert_eq!(written, expected, "{year}");
+        }
     }
 
     #[test]
@@ -313,36 +325,13 @@ mod tests {
             "\"open",
             "DD\\",
             "DDé h",
+            "\"a\\b\"",
+            "\"a\\\"",
         ] {
             let refused = Template::parse(template).err().map(|told| told.code);
             assert_eq!(refused, Some("0A000"), "{template}");
         }
-    }
-
-    #[test]
-    fn times_are_read_as_postgres_reads_them() {
-        let read = |template: &str, text: &str| {
-            Template::parse(template).unwrap().reader().unwrap().read(text).map(|t| t.to_string())
-        };
-        for (template, text, expected) in [
-            ("YYYY-MM-DD", "2026-03-08", "2026-03-08 00:00:00"),
-            ("YYYY-MM-DD", " 2026-3-8 15:04", "2026-03-08 00:00:00"),
-            ("YYYYMMDD HH24MISS", "20260308 150409", "2026-03-08 15:04:09"),
-            ("DD Mon YY HH12:MI pm", "08 MAR 26 03:04 PM", "2026-03-08 15:04:00"),
-            ("HH:MI DD.MM.YYYY", "03:04 08.03.2026", "2026-03-08 03:04:00"),
-            ("FMMonth DD, YYYY", "March 8, 2026", "2026-03-08 00:00:00"),
-            ("YYYY-MM-DD\"T\"HH24:MI:SS.MS", "2026-03-08T15:04:09.070", "2026-03-08 15:04:09.070"),
-            ("YYYY-DDD HH24", "2026-067 15", "2026-03-08 15:00:00"),
-            ("YYYY", "2026", "2026-01-01 00:00:00"),
-        ] {
-            assert_eq!(read(template, text).as_deref(), Some(expected), "{template}");
-        }
-        for text in ["", "soon", "2026-13-01", "2026-02-30", "08.03.2026"] {
-            assert_eq!(read("YYYY-MM-DD", text), None, "{text}");
-        }
-        for template in ["IYYY-IW", "YYYY Q", "YYYY-MM-DD TZ", "YYYY-MM-DD Day"] {
-            let refused = Template::parse(template).unwrap().reader().err();
-            assert_eq!(refused.map(|told| told.code), Some("0A000"), "{template}");
-        }
+        let long = Template::parse(&"D".repeat(1001)).err();
+        assert_eq!(long.map(|told| told.code), Some("54000"));
     }
 }

@@ -16,7 +16,8 @@ use datafusion::logical_expr::{
 
 use super::super::failure::Told;
 use super::super::functions::like_arguments;
-use super::templates::{Reader, Template};
+use super::readers::Reader;
+use super::templates::Template;
 use super::zones::UTC;
 
 /// Those of the library, with `PostgreSQL`'s templates.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Days, Offset, TimeZone};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, Offset, TimeZone};
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
@@ -19,7 +19,7 @@ use super::super::functions::like_arguments;
 pub(in super::super) const UTC: &str = "+00:00";
 
 /// Names of UTC, in small letters.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 13] = [
     "utc",
     "etc/utc",
     "gmt",
@@ -32,15 +32,18 @@ const NAMES: [&str; 14] = [
     "etc/universal",
     "greenwich",
     "etc/greenwich",
-    "gmt0",
     "z",
 ];
 
-/// Whether a zone is UTC, by its name or by how far it is from there.
+/// Whether a zone is UTC, by its name, by how far it is from there, or both: `Etc/GMT+0`.
 pub(in super::super) fn is_utc(zone: &str) -> bool {
     let zone = zone.trim().to_lowercase();
-    let distance = zone.strip_prefix(['+', '-']).unwrap_or(&zone);
-    NAMES.contains(&zone.as_str()) || ["0", "00", "00:00", "0000"].contains(&distance)
+    let (name, distance) = zone.split_at(zone.find(['+', '-', '0']).unwrap_or(zone.len()));
+    let is_name = NAMES.contains(&name);
+    match distance.strip_prefix(['+', '-']).unwrap_or(distance) {
+        "0" | "00" | "00:00" | "0000" => is_name || name.is_empty(),
+        _ => is_name && distance.is_empty(),
+    }
 }
 
 /// A zone by its name. A distance is none: where `PostgreSQL` looks for a name, it counts distances to the west.
@@ -53,16 +56,35 @@ fn zone(name: &str) -> Result<Tz, Told> {
     })
 }
 
+/// With this year the library's zones end, and so do their summers.
+const LAST: i32 = 2099;
+
+/// A time that a zone knows. One of a later year is taken for that of the last year that has the same days, for clocks are
+/// moved by the day of the week.
+fn known(time: NaiveDateTime) -> Option<NaiveDateTime> {
+    if time.year() <= LAST {
+        return Some(time);
+    }
+    let days = |year: i32| {
+        let first = NaiveDate::from_yo_opt(year, 1)?;
+        Some((first.weekday(), first.leap_year()))
+    };
+    let wanted = days(time.year())?;
+    // After 28 years the days come again.
+    let year = (LAST - 27..=LAST).rev().find(|&year| days(year) == Some(wanted))?;
+    time.with_year(year)
+}
+
 /// What the clocks of a zone show, in µs as if they were in UTC.
 fn shown(zone: Tz, time: i64) -> Option<i64> {
     let utc = DateTime::from_timestamp_micros(time)?.naive_utc();
-    time.checked_add(micros(&zone.offset_from_utc_datetime(&utc)))
+    time.checked_add(micros(&zone.offset_from_utc_datetime(&known(utc)?)))
 }
 
 /// When the clocks of a zone show it. Of two times it is the later one; where clocks were put forward, they are taken for
 /// those that were not.
 fn when(zone: Tz, shown: i64) -> Option<i64> {
-    let local = DateTime::from_timestamp_micros(shown)?.naive_utc();
+    let local = known(DateTime::from_timestamp_micros(shown)?.naive_utc())?;
     let offset = match zone.offset_from_local_datetime(&local).latest() {
         Some(offset) => offset,
         None => zone.offset_from_local_datetime(&local.checked_sub_days(Days::new(1))?).latest()?,
@@ -160,12 +182,28 @@ mod tests {
 
     #[test]
     fn utc_has_many_names() {
-        for name in ["UTC", "utc", "Etc/UTC", "GMT", " Zulu ", "0", "+0", "+00", "+00:00", "-00:00"]
-        {
+        for name in [
+            "UTC",
+            "utc",
+            "Etc/UTC",
+            "GMT",
+            " Zulu ",
+            "0",
+            "+0",
+            "+00",
+            "+00:00",
+            "-00:00",
+            "GMT0",
+            "UCT0",
+            "Etc/GMT+0",
+            "Etc/GMT-0",
+            "UTC+00:00",
+        ] {
             assert!(is_utc(name), "{name}");
             assert!(zone(name).is_ok(), "{name}");
         }
-        for name in ["", "1", "+01:00", "-5", "Europe/London", "utc+1", "EST"] {
+        for name in ["", "1", "+01:00", "-5", "Europe/London", "utc+1", "utc+", "+", "EST", "EST0"]
+        {
             assert!(!is_utc(name), "{name}");
         }
     }
@@ -190,6 +228,13 @@ mod tests {
             ("2025-03-09 06:59", "2025-03-09 01:59"),
             ("2025-03-09 07:00", "2025-03-09 03:00"),
             ("2025-11-02 06:30", "2025-11-02 01:30"),
+            // No zone of the library's knows these years.
+            ("2100-07-01 12:00", "2100-07-01 08:00"),
+            ("2100-03-14 06:59", "2100-03-14 01:59"),
+            ("2100-03-14 07:00", "2100-03-14 03:00"),
+            ("2104-02-29 12:00", "2104-02-29 07:00"),
+            ("2150-07-01 12:00", "2150-07-01 08:00"),
+            ("9999-12-31 12:00", "9999-12-31 07:00"),
         ] {
             assert_eq!(shown(york, at(time)), Some(at(clocks)), "{time}");
             assert_eq!(when(york, at(clocks)), Some(at(time)), "{clocks}");
