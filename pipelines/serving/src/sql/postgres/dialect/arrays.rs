@@ -79,7 +79,7 @@ fn ordered(by: Vec<OrderByExpr>, value: &Expr, name: Option<&Ident>) -> Option<S
 fn means_value(by: &Expr, name: Option<&Ident>) -> Option<bool> {
     match by {
         Expr::Value(value) => match &value.value {
-            Value::Number(number, _) => (number.to_string() == "1").then_some(true),
+            Value::Number(number, _) => (number == "1").then_some(true),
             _ => Some(false),
         },
         Expr::Identifier(by) => Some(name.is_some_and(|name| folded(name) == folded(by))),

@@ -49,12 +49,15 @@ impl Library {
         let mut written = written.into_iter();
         // The questions that they know are not told: theirs is another one if its rules do not make it of what is written.
         let ours = theirs.into_iter().map(|theirs| match written.next() {
-            Some(written) if self.parser.rewrite(written.clone()) == theirs => {
-                self.rewrite(written)
-            }
+            Some(written) if self.is_made_of(&theirs, &written) => self.rewrite(written),
             _ => theirs,
         });
         Ok(ours.collect())
+    }
+
+    /// Their texts are compared: the comparison of two trees goes deeper into the stack.
+    fn is_made_of(&self, theirs: &Statement, written: &Statement) -> bool {
+        self.parser.rewrite(written.clone()).to_string() == theirs.to_string()
     }
 
     /// A statement by the rules.
