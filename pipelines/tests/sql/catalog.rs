@@ -111,6 +111,29 @@ fn arrays_of_queries_and_texts_are_made() {
     assert_eq!(row.get::<_, Option<&str>>(4), None);
     assert!(row.get::<_, bool>(5) && row.get::<_, bool>(6));
     assert_eq!(code(client.query("select format('%x', 1)", &[])), "22023");
+    // The order is that of the column, and one value has none.
+    let ordered = "select array(select -value as value from generate_series(1, 3) order by value), \
+                   array(select value from generate_series(1, 3) order by value desc), \
+                   array(select 1::bigint order by 1), array(select 7 order by 1)";
+    let row = client.query_one(ordered, &[]).unwrap();
+    assert_eq!(row.get::<_, Vec<i64>>(0), [-3, -2, -1]);
+    assert_eq!(row.get::<_, Vec<i64>>(1), [3, 2, 1]);
+    assert_eq!(row.get::<_, Vec<i64>>(2), [1]);
+    assert_eq!(row.get::<_, Vec<i64>>(3), [7]);
+    for asks in ["distinct value from generate_series(1, 3)", "7 as v order by v, 1"] {
+        let sql = format!("select array(select {asks})");
+        assert_eq!(code(client.query(&sql, &[])), "0A000", "{sql}");
+    }
+}
+
+#[test]
+fn what_has_no_rows_takes_its_parameters() {
+    let mut client = WORLD.connect("clinician");
+    let sql = "select (select d.adbin from pg_catalog.pg_attrdef d where d.adrelid = $1), \
+               array(select e.enumlabel from pg_catalog.pg_enum e where e.enumtypid = $1 and e.oid = $2)";
+    let row = client.query_one(sql, &[&"1", &"2"]).unwrap();
+    assert_eq!(row.get::<_, Option<&str>>(0), None);
+    assert!(row.get::<_, Vec<String>>(1).is_empty());
 }
 
 #[test]

@@ -114,6 +114,61 @@ fn what_postgres_takes_is_taken() {
 }
 
 #[test]
+fn a_subquery_for_a_value_has_one_or_is_refused() {
+    let mut client = WORLD.connect("clinician");
+    let highest = count(&mut client, "select max(patient_id) from silver_events");
+    let sql = "select (select max(silver_events.patient_id) from silver_events)";
+    assert_eq!(count(&mut client, sql), highest);
+    let all = count(&mut client, "select count(*) from silver_events");
+    let sql = "select (select count(*) from silver_events where patient_id > $1)";
+    assert_eq!(client.query_one(sql, &[&0_i64]).unwrap().get::<_, i64>(0), all);
+    let sql = "select k.events, (select sum(g.events) from gold_kpis g where g.window_start = k.window_start) \
+               from gold_kpis k";
+    let rows = client.query(sql, &[]).unwrap();
+    assert!(!rows.is_empty());
+    for row in rows {
+        assert!(row.get::<_, i64>(1) >= row.get::<_, i64>(0));
+    }
+    for (sql, expected) in [
+        ("select (select patient_id from silver_events)", "21000"),
+        (
+            "select (select count(*) from gold_kpis g where g.events > k.events) from gold_kpis k",
+            "0A000",
+        ),
+        (
+            "select (select g.events from gold_kpis g where g.window_start = k.window_start) from gold_kpis k",
+            "42000",
+        ),
+    ] {
+        assert_eq!(code(client.simple_query(sql)), expected, "{sql}");
+        assert_eq!(code(client.query(sql, &[])), expected, "{sql}");
+    }
+}
+
+#[test]
+fn a_limit_counts_though_no_column_is_read() {
+    // Some see all columns of the table, others do not.
+    for (role, table) in [("clinician", "silver_events"), ("steward", "quarantine_events")] {
+        let mut client = WORLD.connect(role);
+        let all = count(&mut client, &format!("select count(*) from {table}"));
+        assert!(all > 3, "{table}: {all}");
+        for (end, expected) in [
+            ("limit 1", 1),
+            ("limit 2 offset 1", 2),
+            ("offset 2", all - 2),
+            ("limit 0", 0),
+            ("", all),
+        ] {
+            let sql = format!("select 1 from {table} {end}");
+            let rows = client.query(&sql, &[]).unwrap().len();
+            assert_eq!(i64::try_from(rows).unwrap(), expected, "{sql}");
+            let counted = format!("select count(*) from ({sql}) a");
+            assert_eq!(count(&mut client, &counted), expected, "{counted}");
+        }
+    }
+}
+
+#[test]
 fn what_does_not_fit_together_is_told_as_that() {
     let mut client = WORLD.connect("clinician");
     // A type is wrong, and a value of a column, while its file is read.
@@ -149,6 +204,14 @@ fn what_would_exhaust_stack_or_memory_is_refused() {
     for call in ["repeat('x', 2000000000)", "array_repeat(1, 2000000000)", "range(0, 2000000000)"] {
         assert_eq!(code(client.query(&format!("select {call}"), &[])), "42883", "{call}");
     }
+    // Each would be in the one around it as often as that one names it, and once more.
+    let within = (0..12).fold("select 1 as v".to_owned(), |inner, _| {
+        format!("select array({inner} order by 1, 1, 1, 1) as v")
+    });
+    assert_eq!(code(client.simple_query(&within)), "0A000");
+    assert_eq!(code(client.query(&within, &[])), "0A000");
+    let values = format!("select '{{{}1}}'::bigint[]", "1,".repeat(200_000));
+    assert_eq!(code(client.simple_query(&values)), "54001");
     // Forty joins of a table with itself, each of them of the one before.
     let joins = (1..40).map(|at| format!(", t{at} as (select a.n from t{0} a, t{0} b)", at - 1));
     let joins = joins.collect::<String>();

@@ -26,13 +26,12 @@ use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::has_privilege_udf::create_has_privilege_udf;
 use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
 use datafusion_pg_catalog::setup_pg_catalog;
-use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use thalweg_core::time::Clock;
 use thalweg_core::{Error, Result};
 use tokio::runtime::Handle;
 
 use super::SCHEMA;
-use super::dialect::{self, UTC, rewritten, templated};
+use super::dialect::{self, Library, UTC, rewritten, templated};
 use super::failure::Told;
 use super::functions::functions;
 use super::growth::counted;
@@ -66,7 +65,7 @@ pub(super) struct Engine {
     pub(super) limits: Limits,
     /// Where queries run: never on the thread that serves connections.
     pub(super) queries: Handle,
-    parser: PostgresCompatibilityParser,
+    parser: Library,
     base: SessionState,
     /// `pg_catalog` per role: object ids stay the same from one statement to the next.
     system: BTreeMap<Role, Arc<dyn SchemaProvider>>,
@@ -116,7 +115,7 @@ impl Engine {
         }
         Ok(Self {
             base: context.state(),
-            parser: PostgresCompatibilityParser::new(),
+            parser: Library::new(),
             database: Arc::from(database),
             parts,
             limits,

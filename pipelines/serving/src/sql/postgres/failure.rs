@@ -51,6 +51,13 @@ impl Told {
             | DataFusionError::ParquetError(_)
             | DataFusionError::External(_) => return Self::execution(error),
             _ if text.contains("not found") && text.contains("table") => "42P01",
+            _ if text.contains("Invalid function 'array'") => {
+                return Self::new(
+                    "0A000",
+                    "ARRAY(SELECT …) takes a plain SELECT of one column, in whose ORDER BY the column stands once at most, and \
+                     not if there is a query in it",
+                );
+            }
             _ if text.contains("Invalid function") => "42883",
             _ => "42000",
         };
@@ -78,6 +85,9 @@ impl Told {
             return told;
         }
         match root {
+            DataFusionError::Execution(text) if text.starts_with(MORE_ROWS) => {
+                Self::new("21000", "a subquery that stands for a value has more than one row")
+            }
             DataFusionError::ResourcesExhausted(_) => Self::new(
                 "53200",
                 "the query needs more memory than this server gives: select fewer rows or columns",
@@ -134,6 +144,9 @@ impl Told {
 
 /// How `DataFusion` begins to tell of it.
 const CONDITION: &str = "Error evaluating filter predicate";
+
+/// And of a subquery that has no one value.
+const MORE_ROWS: &str = "Scalar subquery returned more than one row";
 
 /// The first line that says something.
 fn one_line(text: &str) -> String {
@@ -205,6 +218,12 @@ mod tests {
         ] {
             assert!(!Told::execution(&error.context(secret)).message.contains("Quimby"));
         }
+    }
+
+    #[test]
+    fn a_subquery_of_many_rows_is_no_value() {
+        let error = DataFusionError::Execution(MORE_ROWS.to_owned()).context("x");
+        assert_eq!(Told::execution(&error).code, "21000");
     }
 
     #[test]

@@ -150,14 +150,12 @@ impl ScalarUDFImpl for Growing {
 impl Growing {
     fn reserve(&self, bytes: usize) -> Result<MemoryReservation> {
         let memory = MemoryConsumer::new(self.name()).register(&self.pool);
-        match memory.try_grow(bytes) {
-            Ok(()) => Ok(memory),
-            Err(_) => {
-                let told = "the query needs more memory than this server gives: a function makes \
-                            too long texts of its values";
-                Err(Told::new("53200", told).into())
-            }
+        if memory.try_grow(bytes).is_err() {
+            let told = "the query needs more memory than this server gives: a function makes \
+                        too long texts of its values";
+            return Err(Told::new("53200", told).into());
         }
+        Ok(memory)
     }
 
     fn constant(&self, args: ScalarFunctionArgs, of: &[usize]) -> Result<ColumnarValue> {

@@ -5,7 +5,7 @@
 //! `functions.rs`) and keeps statements (`held.rs`, `prepared.rs`). Each statement is taken apart (`tokens.rs`), made
 //! plannable where clients expect more than `DataFusion` plans, or something else (`dialect/`), weighed (`weight.rs`),
 //! sorted (`statement.rs`), given its parameters (`declared.rs`, `parameters.rs`), planned over the newest versions of
-//! the tables that the role may see (`engine.rs`, `query.rs`, `tables.rs`), and run within bounds of time, rows and
+//! the tables that the role may see (`engine.rs`, `query.rs`, `tables.rs`, `limited.rs`), and run within bounds of time, rows and
 //! memory (`growth.rs`) on threads of its own (`run.rs`, `rows.rs`), for as many rows as are asked for (`demand.rs`),
 //! at once or by a cursor (`cursors.rs`). The two ways of asking (`service.rs`) have one answer (`answer.rs`). What
 //! does not only read is refused.
@@ -22,6 +22,7 @@ mod functions;
 mod growth;
 mod held;
 mod information;
+mod limited;
 mod login;
 mod outside;
 mod parameters;

@@ -12,6 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use tokio::sync::Mutex;
 
 use super::failure::Told;
+use super::limited::Limited;
 use super::tokens::AT_VERSION;
 use crate::access::{Columns, Policy};
 use crate::catalog::Catalog;
@@ -103,9 +104,6 @@ impl Seen {
             .filter(|(_, field)| columns.allow(field.name()))
             .map(|(at, _)| at)
             .collect();
-        if at.len() == whole.fields().len() {
-            return Ok(rows);
-        }
         let schema = Arc::new(whole.project(&at)?);
         Ok(Arc::new(Self { rows, schema, at }))
     }
@@ -141,6 +139,6 @@ impl TableProvider for Seen {
             }
             None => self.at.clone(),
         };
-        self.rows.scan(session, Some(&at), filters, limit).await
+        self.rows.scan(session, Some(&at), filters, limit).await.map(Limited::above)
     }
 }

@@ -19,6 +19,10 @@ const SHORTEST_BRANCH: usize = 4;
 /// With spaces and comments, which a parser walks over again and again.
 const MOST: usize = 100_000;
 
+/// What may stand between the values of arrays, each of which is one word: `'{1,2,3}'`. The parser makes an expression of each
+/// value.
+const MOST_COMMAS: usize = 100_000;
+
 /// What a text is made of.
 pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Told> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location();
@@ -28,6 +32,9 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Told> {
             "54001",
             "the statement has more than 100000 words, signs and spaces",
         ));
+    }
+    if sql.matches(',').count() > MOST_COMMAS {
+        return Err(Told::new("54001", "the statement has more than 100000 commas"));
     }
     if weight(&tokens) > MOST_SOLID {
         return Err(Told::new("54001", "the statement has more than 5000 words and signs"));
@@ -191,6 +198,9 @@ mod tests {
         assert!(tokens(&format!("select{}1", " ".repeat(MOST))).is_err());
         assert!(tokens(&format!("select{}1", " ".repeat(MOST / 2))).is_ok());
         assert!(tokens(&"1,".repeat(MOST_SOLID)).is_err());
+        let array = |commas| format!("select '{{{}1}}'::int[]", "1,".repeat(commas));
+        assert!(tokens(&array(MOST_COMMAS)).is_ok());
+        assert!(tokens(&array(MOST_COMMAS + 1)).is_err());
     }
 
     #[test]

@@ -18,6 +18,9 @@ const MOST: u64 = 5_000;
 /// Columns of tables in one expression, once every name stands for what it is. Ten in each of five queries within each other,
 /// which is more than any report has.
 const MOST_COLUMNS: u64 = 100_000;
+/// Expressions of a statement as it is planned. The text has fewer words, but a literal may be an array of many, and
+/// `'t'::regclass` is a query.
+const MOST_EXPRESSIONS: u64 = 100_000;
 
 /// Refuses what would become too large.
 pub(super) fn bearable(statement: &Statement) -> Result<(), Told> {
@@ -29,6 +32,9 @@ pub(super) fn bearable(statement: &Statement) -> Result<(), Told> {
             "common table expressions that use each other stand for more than {MOST} relations: \
              use each of them less often"
         ),
+        Beyond::Expressions => {
+            format!("the statement stands for more than {MOST_EXPRESSIONS} expressions and values")
+        }
         Beyond::Columns => format!(
             "expressions of queries within each other stand for more than {MOST_COLUMNS} columns: \
              name a column less often in each of them"
@@ -41,6 +47,7 @@ pub(super) fn bearable(statement: &Statement) -> Result<(), Told> {
 enum Beyond {
     Relations,
     Columns,
+    Expressions,
 }
 
 /// What a query stands for.
@@ -78,6 +85,7 @@ fn references(item: &SelectItem) -> u64 {
 struct Weigher {
     /// The queries around the place that is looked at.
     around: Vec<Level>,
+    expressions: u64,
 }
 
 /// A query that is being weighed.
@@ -126,6 +134,14 @@ impl Visitor for Weigher {
                 Some(name) => drop(level.known.insert(name, weight)),
                 None => level.add(weight),
             }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<Beyond> {
+        self.expressions += 1;
+        if self.expressions > MOST_EXPRESSIONS {
+            return ControlFlow::Break(Beyond::Expressions);
         }
         ControlFlow::Continue(())
     }
@@ -201,6 +217,13 @@ mod tests {
         // One beside the other is no more than they are.
         let beside = vec!["(select a + b + c as x from t) as u"; 100].join(", ");
         assert!(is_bearable(&format!("select 1 from {beside}")));
+    }
+
+    #[test]
+    fn all_expressions_of_a_statement_are_weighed() {
+        let values = |times: usize| format!("select array[{}]", vec!["1"; times].join(", "));
+        assert!(is_bearable(&values(90_000)));
+        assert!(!is_bearable(&values(100_000)));
     }
 
     #[test]

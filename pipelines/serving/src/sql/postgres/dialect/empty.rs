@@ -1,18 +1,23 @@
 //! Tables of `pg_catalog` that have no rows: nobody here makes what they tell of. A subquery over one of them is null, and an
-//! array of it is empty, whatever else it asks for, which may be more than `DataFusion` plans.
+//! array of it is empty, whatever else it asks for, which may be more than `DataFusion` plans. So it is with what asks for a
+//! collation that is not that of the type.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, GroupByExpr, JoinOperator, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, GroupByExpr, JoinOperator,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
     visit_expressions,
 };
 
+use super::keys::parameters;
 use super::names::folded;
+use super::parsed;
 
 /// Defaults, values of types, what inherits, who may see which rows, sequences.
 const TABLES: [&str; 5] = ["pg_attrdef", "pg_enum", "pg_inherits", "pg_policy", "pg_sequence"];
+/// Of a column and of a type, or of a domain and of what it is made of: they are the same here.
+const COLLATIONS: [&str; 2] = ["attcollation", "typcollation"];
 /// An array of each table that is null.
 const OPTIONS: &str = "reloptions";
 /// What a row is made into one by one, beside the functions whose names begin with `pg_`. Of any other function it is not known
@@ -32,7 +37,32 @@ pub(super) fn has_no_rows(query: &Query) -> bool {
         Expr::Function(function) if !is_of_one_row(function) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
-    is_ungrouped(select) && counts.is_continue() && select.from.iter().any(has_none)
+    let is_never = || select.selection.as_ref().is_some_and(differs_in_collation);
+    is_ungrouped(select) && counts.is_continue() && (select.from.iter().any(has_none) || is_never())
+}
+
+/// What stands for a query without rows: `nothing`, beside its parameters, for the client sends their values.
+pub(super) fn instead(query: &Query, nothing: &str) -> Option<Expr> {
+    let parameters = parameters(query);
+    if parameters.is_empty() {
+        return parsed(nothing);
+    }
+    let parameters = parameters.join(" IS NULL AND ");
+    parsed(&format!("CASE WHEN {parameters} IS NULL THEN {nothing} ELSE {nothing} END"))
+}
+
+fn differs_in_collation(condition: &Expr) -> bool {
+    let is_collation =
+        |expr: &Expr| column(expr).is_some_and(|name| COLLATIONS.contains(&name.as_str()));
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            differs_in_collation(left) || differs_in_collation(right)
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::NotEq, right } => {
+            is_collation(left) && is_collation(right)
+        }
+        _ => false,
+    }
 }
 
 /// Whether a query neither groups its rows nor looks at groups.
@@ -80,10 +110,15 @@ fn is_empty(relation: &TableFactor) -> bool {
 }
 
 fn is_unset(array: &Expr) -> bool {
-    match array {
-        Expr::Identifier(name) => folded(name) == OPTIONS,
-        Expr::CompoundIdentifier(names) => names.last().is_some_and(|name| folded(name) == OPTIONS),
-        _ => false,
+    column(array).is_some_and(|name| name == OPTIONS)
+}
+
+/// The name of a column.
+fn column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(folded(name)),
+        Expr::CompoundIdentifier(names) => names.last().map(folded),
+        _ => None,
     }
 }
 
@@ -119,6 +154,9 @@ mod tests {
             "select 1 from pg_catalog.pg_attrdef having true",
             "select 1 from pg_catalog.pg_class",
             "select 1 from public.pg_enum",
+            "select 1 from pg_catalog.pg_collation c where c.oid = a.attcollation",
+            "select 1 from pg_catalog.pg_type t where t.typcollation <> 0 and t.typcollation = a.attcollation",
+            "select count(*) from pg_catalog.pg_type t where t.typcollation <> a.attcollation",
             "select 1 from pg_catalog.pg_enum e right join t on e.oid = t.oid",
             "select 1 from t left join pg_catalog.pg_enum e on e.oid = t.oid",
             "select 1 from pg_catalog.pg_enum union select 2",

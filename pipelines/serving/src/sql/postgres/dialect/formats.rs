@@ -18,7 +18,12 @@ pub(super) fn formats() -> [ScalarUDF; 2] {
     let size = Signature::exact(vec![DataType::Int64], Volatility::Immutable);
     [
         function("format", values, texts, formatted),
-        function("pg_size_pretty", size, same, |arguments, row| Ok(pretty(arguments, row))),
+        function(
+            "pg_size_pretty",
+            size,
+            |values| Ok(Arc::clone(values)),
+            |arguments, row| Ok(pretty(arguments, row)),
+        ),
     ]
 }
 
@@ -45,10 +50,6 @@ fn function(
     };
     let text = DataType::Utf8;
     ScalarUDF::from(SimpleScalarUDF::new_with_signature(name, signature, text, Arc::new(call)))
-}
-
-fn same(values: &ArrayRef) -> Result<ArrayRef> {
-    Ok(Arc::clone(values))
 }
 
 /// Values as texts, booleans as `PostgreSQL` writes them.

@@ -128,7 +128,7 @@ fn without_rows(query: &Query) -> Option<Statement> {
 }
 
 /// The parameters of a query, with what they are cast to.
-fn parameters(query: &Query) -> Vec<String> {
+pub(super) fn parameters(query: &Query) -> Vec<String> {
     let mut found: Vec<(String, String)> = Vec::new();
     let walk = visit_expressions(query, |expr| {
         let inner = match expr {

@@ -1,6 +1,6 @@
 //! `PostgreSQL`'s SQL, of which `DataFusion` plans less, or something else.
 //!
-//! A statement is rewritten before it is planned: questions about keys (`keys.rs`), rows looked up by number (`lookups.rs`)
+//! A text is parsed by the library (`library.rs`). A statement is rewritten before it is planned: questions about keys (`keys.rs`), rows looked up by number (`lookups.rs`)
 //! or in tables without any (`empty.rs`), arrays of queries (`arrays.rs`), operators that are calls of functions
 //! (`operators.rs`), names that come twice (`names.rs`). While it is planned, texts become booleans where they stand beside
 //! some (`booleans.rs`). And it finds the functions that the library lacks: those that have one answer (`constants.rs`), make
@@ -13,7 +13,9 @@ use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::ast::{Expr, Statement};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 
 mod arrays;
 mod booleans;
@@ -22,6 +24,7 @@ mod empty;
 mod formats;
 mod keys;
 mod keywords;
+mod library;
 mod lookups;
 mod names;
 mod operators;
@@ -30,6 +33,7 @@ mod templates;
 mod times;
 mod zones;
 
+pub(super) use library::Library;
 pub(super) use names::folded;
 pub(super) use times::templated;
 pub(super) use zones::{UTC, is_utc};
@@ -41,6 +45,12 @@ pub(super) fn rewritten(statement: Statement) -> Statement {
     operators::called(&mut statement);
     names::distinct(&mut statement);
     statement
+}
+
+/// An expression as it is written.
+fn parsed(sql: &str) -> Option<Expr> {
+    let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql);
+    parser.and_then(|mut parser| parser.parse_expr()).ok()
 }
 
 /// Makes known what the library lacks.

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> i64 {
-        let time = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").unwrap();
+        let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").unwrap();
         time.and_utc().timestamp_micros()
     }
 
