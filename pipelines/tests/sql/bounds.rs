@@ -263,7 +263,7 @@ fn a_text_that_functions_make_longer_has_an_end() {
     let mut client = world.connect("viewer");
     let page = "a".repeat(2000);
     let once = format!("replace('{page}', 'a', '{page}')");
-    let ones = vec!["1"; 600].join(", ");
+    let ones = vec!["'1'"; 600].join(", ");
     let doubled =
         (0..30).fold("'aaaa'".to_owned(), |text, _| format!("encode({text}::bytea, 'hex')"));
     for sql in [
