@@ -154,9 +154,7 @@ impl Engine {
     pub(super) fn parse(&self, sql: &str) -> Result<Vec<Statement>, Told> {
         let words = tokens(sql)?;
         let text = fetch(&words).unwrap_or_else(|| time_travel(sql, &words));
-        let parsed = self.parser.parse(&text);
-        let statements = parsed.map_err(|error| Told::new("42601", error.to_string()))?;
-        let statements = statements.into_iter().map(|statement| {
+        let statements = self.parser.parse(&text)?.into_iter().map(|statement| {
             let statement = self.plannable(statement);
             bearable(&statement).map(|()| statement)
         });

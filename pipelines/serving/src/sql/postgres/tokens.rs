@@ -2,7 +2,7 @@
 //! leaves words out, and `MOVE`.
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_TABLE_ALIAS};
+use datafusion::sql::sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::failure::Told;
@@ -18,37 +18,6 @@ const MOST_SOLID: usize = 5_000;
 const SHORTEST_BRANCH: usize = 4;
 /// With spaces and comments, which a parser walks over again and again.
 const MOST: usize = 100_000;
-
-/// How many times the parser reads a word or a sign, all in all, which takes it a second or so: it reads what is within a call
-/// or a query twice, and so on.
-const MOST_READ: usize = 200_000;
-/// What stands before a parenthesis within which it reads once.
-const ONCE: [Keyword; 24] = [
-    Keyword::AND,
-    Keyword::BETWEEN,
-    Keyword::BY,
-    Keyword::CASE,
-    Keyword::DISTINCT,
-    Keyword::ELSE,
-    Keyword::EXCEPT,
-    Keyword::FROM,
-    Keyword::HAVING,
-    Keyword::IN,
-    Keyword::INTERSECT,
-    Keyword::IS,
-    Keyword::JOIN,
-    Keyword::LATERAL,
-    Keyword::LIKE,
-    Keyword::NOT,
-    Keyword::ON,
-    Keyword::OR,
-    Keyword::OVER,
-    Keyword::SELECT,
-    Keyword::THEN,
-    Keyword::UNION,
-    Keyword::WHEN,
-    Keyword::WHERE,
-];
 
 /// What may stand between the values of arrays, each of which is one word: `'{1,2,3}'`. The parser makes an expression of each
 /// value.
@@ -69,9 +38,6 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Told> {
     }
     if weight(&tokens) > MOST_SOLID {
         return Err(Told::new("54001", "the statement has more than 5000 words and signs"));
-    }
-    if readings(&tokens) > MOST_READ {
-        return Err(Told::new("54001", "the statement has calls or queries nested too deeply"));
     }
     Ok(tokens)
 }
@@ -95,40 +61,6 @@ fn weight(tokens: &[TokenWithSpan]) -> usize {
         };
     }
     weight
-}
-
-fn readings(tokens: &[TokenWithSpan]) -> usize {
-    let solid = tokens.iter().map(|token| &token.token).filter(|token| is_solid(token));
-    let mut solid = solid.peekable();
-    let (mut sum, mut times, mut open) = (0_usize, 1_usize, Vec::new());
-    let mut before = None;
-    while let Some(token) = solid.next() {
-        sum = sum.saturating_add(times);
-        match token {
-            Token::LParen => {
-                open.push(times);
-                if is_read_twice(before, solid.peek().copied()) {
-                    times = times.saturating_mul(2);
-                }
-            }
-            Token::RParen => times = open.pop().unwrap_or(1),
-            _ => {}
-        }
-        before = Some(token);
-    }
-    sum
-}
-
-/// What is within a parenthesis, by what stands on both sides of it.
-fn is_read_twice(before: Option<&Token>, behind: Option<&Token>) -> bool {
-    let is_query = behind.is_some_and(|word| is_word(word, "select") || is_word(word, "with"));
-    match before {
-        Some(Token::Word(word)) if word.quote_style.is_none() && ONCE.contains(&word.keyword) => {
-            is_query && !matches!(word.keyword, Keyword::FROM | Keyword::IN | Keyword::JOIN)
-        }
-        Some(Token::Word(_)) => true,
-        _ => is_query,
-    }
 }
 
 /// What stands behind such a branch, if it is one.
@@ -269,30 +201,6 @@ mod tests {
         let array = |commas| format!("select '{{{}1}}'::int[]", "1,".repeat(commas));
         assert!(tokens(&array(MOST_COMMAS)).is_ok());
         assert!(tokens(&array(MOST_COMMAS + 1)).is_err());
-    }
-
-    #[test]
-    fn calls_and_queries_are_read_twice_in_each_other() {
-        let read = |sql: &str| readings(&tokens(sql).unwrap());
-        for (sql, expected) in [
-            ("select 1", 2),
-            ("select f(1)", 7),
-            ("select f(g(1))", 17),
-            ("select (1), ((2))", 10),
-            ("select (select 1), 2", 10),
-            ("select 1 from (select 2) a where (b) in (select c)", 17),
-            ("select 1 where exists (select 1) and (true)", 15),
-        ] {
-            assert_eq!(read(sql), expected, "{sql}");
-        }
-        let nested = |name: &str, depth| {
-            format!("select {}1{}", format!("{name}(").repeat(depth), ")".repeat(depth))
-        };
-        assert!(tokens(&nested("", 100)).is_ok());
-        for name in ["upper", "row", "any", "\"from\"", "1 = (select "] {
-            assert!(tokens(&nested(name, 12)).is_ok(), "{name}");
-            assert!(tokens(&nested(name, 18)).is_err(), "{name}");
-        }
     }
 
     #[test]

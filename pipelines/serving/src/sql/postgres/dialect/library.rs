@@ -4,8 +4,6 @@
 //! (`lookups.rs`, `empty.rs`), and what else cannot be planned is refused.
 
 use datafusion::sql::sqlparser::ast::Statement;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_pg_catalog::sql::rules::{
     AliasDuplicatedProjectionRewrite, CurrentUserVariableToSessionUserFunctionCall,
@@ -13,6 +11,9 @@ use datafusion_pg_catalog::sql::rules::{
     ResolveUnqualifiedIdentifier, RewriteArrayAnyAllOperation, RewritePgCatalogOperator,
     RewriteRegCastToSubquery, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
 };
+
+use super::super::failure::Told;
+use super::reading::written;
 
 /// The library's parser, and the rules that are kept of it.
 pub(in super::super) struct Library {
@@ -42,13 +43,13 @@ impl Library {
     }
 
     /// The statements in a text.
-    pub(in super::super) fn parse(&self, text: &str) -> Result<Vec<Statement>, ParserError> {
-        let theirs = self.parser.parse(text)?;
-        // Not so: `ABORT`, which their parser makes a word that is known.
-        let written = Parser::parse_sql(&PostgreSqlDialect {}, text).unwrap_or_default();
-        let mut written = written.into_iter();
+    pub(in super::super) fn parse(&self, text: &str) -> Result<Vec<Statement>, Told> {
+        // First, for it is bounded.
+        let mut written = written(text)?.into_iter();
+        let theirs = self.parser.parse(text);
+        let theirs = theirs.map_err(|error| Told::new("42601", error.to_string()))?;
         // The questions that they know are not told: theirs is another one if its rules do not make it of what is written.
-        let ours = theirs.into_iter().map(|theirs| match written.next() {
+        let ours = theirs.into_iter().map(|theirs| match written.next().flatten() {
             Some(written) if self.is_made_of(&theirs, &written) => self.rewrite(written),
             _ => theirs,
         });
@@ -104,6 +105,10 @@ mod tests {
             ),
             ("select 'a' operator(pg_catalog.~) 'b'", "SELECT 'a' ~ 'b'"),
             ("abort", "ROLLBACK"),
+            (
+                "abort; select (select a from t where a > $1)",
+                "ROLLBACK; SELECT (SELECT a FROM t WHERE a > $1)",
+            ),
         ] {
             assert_eq!(parsed(sql), expected);
         }

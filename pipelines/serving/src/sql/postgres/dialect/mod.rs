@@ -1,8 +1,9 @@
 //! `PostgreSQL`'s SQL, of which `DataFusion` plans less, or something else.
 //!
-//! A text is parsed by the library (`library.rs`). A statement is rewritten before it is planned: questions about keys (`keys.rs`), rows looked up by number (`lookups.rs`)
-//! or in tables without any (`empty.rs`), arrays of queries (`arrays.rs`), operators that are calls of functions
-//! (`operators.rs`), names that come twice (`names.rs`). While it is planned, texts become booleans where they stand beside
+//! A text is read, for no longer than it should take (`reading.rs`), and parsed by the library (`library.rs`). A statement is
+//! rewritten before it is planned: questions about keys (`keys.rs`), rows looked up by number (`lookups.rs`) or in tables
+//! without any (`empty.rs`), arrays of queries (`arrays.rs`), operators that are calls of functions (`operators.rs`), names
+//! that come twice (`names.rs`). While it is planned, texts become booleans where they stand beside
 //! some (`booleans.rs`). And it finds the functions that the library lacks: those that have one answer (`constants.rs`), make
 //! texts (`formats.rs`, `keywords.rs`), know time zones (`zones.rs`), or templates of times (`times.rs`, `templates.rs`,
 //! `readers.rs`).
@@ -29,6 +30,7 @@ mod lookups;
 mod names;
 mod operators;
 mod readers;
+mod reading;
 mod templates;
 mod times;
 mod zones;
