@@ -21,6 +21,8 @@ const MOST_COLUMNS: u64 = 100_000;
 /// Expressions of a statement as it is planned. The text has fewer words, but a literal may be an array of many, and
 /// `'t'::regclass` is a query.
 const MOST_EXPRESSIONS: u64 = 100_000;
+/// Subqueries in the expressions of each other, each of which is planned twice as often as the one around it.
+const DEEPEST: usize = 10;
 
 /// Refuses what would become too large.
 pub(super) fn bearable(statement: &Statement) -> Result<(), Told> {
@@ -35,6 +37,9 @@ pub(super) fn bearable(statement: &Statement) -> Result<(), Told> {
         Beyond::Expressions => {
             format!("the statement stands for more than {MOST_EXPRESSIONS} expressions and values")
         }
+        Beyond::Depth => {
+            format!("subqueries stand in expressions of each other more than {DEEPEST} deep")
+        }
         Beyond::Columns => format!(
             "expressions of queries within each other stand for more than {MOST_COLUMNS} columns: \
              name a column less often in each of them"
@@ -48,6 +53,7 @@ enum Beyond {
     Relations,
     Columns,
     Expressions,
+    Depth,
 }
 
 /// What a query stands for.
@@ -69,6 +75,10 @@ fn columns(body: &SetExpr) -> u64 {
     }
 }
 
+fn is_query(expression: &Expr) -> bool {
+    matches!(expression, Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. })
+}
+
 fn references(item: &SelectItem) -> u64 {
     let mut count = 0;
     let walk = visit_expressions(item, |expression| {
@@ -86,6 +96,8 @@ struct Weigher {
     /// The queries around the place that is looked at.
     around: Vec<Level>,
     expressions: u64,
+    /// Subqueries of expressions around the place that is looked at.
+    deep: usize,
 }
 
 /// A query that is being weighed.
@@ -138,11 +150,20 @@ impl Visitor for Weigher {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<Beyond> {
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<Beyond> {
         self.expressions += 1;
         if self.expressions > MOST_EXPRESSIONS {
             return ControlFlow::Break(Beyond::Expressions);
         }
+        self.deep += usize::from(is_query(expression));
+        if self.deep > DEEPEST {
+            return ControlFlow::Break(Beyond::Depth);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expression: &Expr) -> ControlFlow<Beyond> {
+        self.deep -= usize::from(is_query(expression));
         ControlFlow::Continue(())
     }
 
@@ -195,6 +216,21 @@ mod tests {
         assert!(!is_bearable(&inside));
         let expression = format!("select 1 where exists ({})", chain(40, 2));
         assert!(!is_bearable(&expression));
+    }
+
+    #[test]
+    fn subqueries_in_expressions_of_each_other_have_a_depth() {
+        for (begin, end) in
+            [("(select ", ")"), ("exists(select 1 where ", ")"), ("1 in (select ", ")")]
+        {
+            let nested = |depth| format!("select {}1{}", begin.repeat(depth), end.repeat(depth));
+            assert!(is_bearable(&nested(DEEPEST)), "{begin}");
+            assert!(!is_bearable(&nested(DEEPEST + 1)), "{begin}");
+        }
+        let beside = format!("select {}", vec!["(select 1)"; 100].join(", "));
+        assert!(is_bearable(&beside));
+        let from = format!("select * from {}t{}", "(select * from ".repeat(20), ") a".repeat(20));
+        assert!(is_bearable(&from));
     }
 
     /// Each query has a column of the one within it twice.

@@ -14,8 +14,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::super::failure::Told;
 
-/// Values, read once or again: some tenths of a second. What clients ask has a few thousand.
-const MOST: usize = 50_000;
+/// Values, read once or again: a tenth of a second. What clients ask has a few thousand at most.
+const MOST: usize = 20_000;
 
 /// The statements of a text, `None` for those that only the library reads.
 pub(super) fn written(text: &str) -> Result<Vec<Option<Statement>>, Told> {
@@ -157,18 +157,16 @@ mod tests {
             ("interval ", ""),
             ("(with a as (select 1) select ", ")"),
         ] {
-            // As it should be, cut off, and with what is none: each ends, most of them here.
-            for value in ["1", "", "1 1", "a."] {
-                drop(written(&nested(begin, value, end, 22)));
-                drop(written(&nested(begin, value, "", 22)));
-            }
+            // As it should be, and cut off: each ends, most of them here.
+            drop(written(&nested(begin, "1", end, 22)));
+            drop(written(&nested(begin, "", "", 22)));
             // Nobody's statement is so deep.
             assert!(written(&nested(begin, "a", end, 5)).is_ok(), "{begin}");
         }
         let many = "select 1; ".repeat(100);
-        for (begin, value, end) in [("upper(", "1", ")"), ("a.", "", ""), ("(select ", "1", ")")] {
+        for (begin, value, end) in [("upper(", "1", ")"), ("a.", "", ""), ("not(", "", "")] {
             let sql = many.clone() + &nested(begin, value, end, 22);
-            assert_eq!(written(&sql).map_err(|told| told.code).unwrap_err(), "54001", "{begin}");
+            assert_eq!(written(&sql).err().map(|told| told.code), Some("54001"), "{begin}");
         }
         // Long is not deep.
         assert!(written(&format!("select {}1", "upper(a) || ".repeat(1_000))).is_ok());
