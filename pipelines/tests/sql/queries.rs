@@ -212,7 +212,7 @@ fn what_would_exhaust_stack_or_memory_is_refused() {
     assert_eq!(code(client.query(&within, &[])), "0A000");
     // Each would be read twice as often as the one around it.
     for (begin, end) in [("upper(", ")"), ("(select ", ")"), ("a.", "")] {
-        let deep = format!("select 1 + {}{}", begin.repeat(24), end.repeat(24));
+        let deep = format!("select 1 + {}{}", begin.repeat(20), end.repeat(20));
         assert_eq!(code(client.simple_query(&deep)), "54001", "{begin}");
     }
     let values = format!("select '{{{}1}}'::bigint[]", "1,".repeat(200_000));
