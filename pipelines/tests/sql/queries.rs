@@ -211,8 +211,9 @@ fn what_would_exhaust_stack_or_memory_is_refused() {
     assert_eq!(code(client.simple_query(&within)), "0A000");
     assert_eq!(code(client.query(&within, &[])), "0A000");
     // Each would be read twice as often as the one around it.
-    for (begin, end) in [("upper(", ")"), ("(select ", ")"), ("a.", "")] {
-        let deep = format!("select 1 + {}{}", begin.repeat(20), end.repeat(20));
+    for (begin, end, depth) in [("upper(", ")", 20), ("(select ", ")", 11), ("a.", "", 20)] {
+        let value = if end.is_empty() { "" } else { "1" };
+        let deep = format!("select 1 + {}{value}{}", begin.repeat(depth), end.repeat(depth));
         assert_eq!(code(client.simple_query(&deep)), "54001", "{begin}");
     }
     let values = format!("select '{{{}1}}'::bigint[]", "1,".repeat(200_000));
