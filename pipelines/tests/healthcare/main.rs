@@ -22,6 +22,7 @@ mod power_cut;
 mod privacy;
 mod produce;
 mod rights;
+mod schedule;
 mod stall;
 #[path = "../support/mod.rs"]
 mod support;

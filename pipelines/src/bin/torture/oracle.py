@@ -466,7 +466,10 @@ class Log:
                     files[action["add"]["path"]] = json.loads(action["add"]["stats"])["numRecords"]
                     rows += files[action["add"]["path"]]
                 elif "remove" in action:
-                    rows -= files.pop(action["remove"]["path"])
+                    # What is removed twice was merged twice.
+                    removed = files.pop(action["remove"]["path"], None)
+                    self.repeated += removed is None
+                    rows -= removed or 0
             self.rows.append(rows)
 
     def at(self, version):

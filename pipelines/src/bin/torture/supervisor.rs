@@ -205,6 +205,7 @@ impl Torture {
             parallelism: self.random.random_range(1..4),
             full_every: None,
             clock_jumps: None,
+            keep_files: false,
         }
     }
 

@@ -75,6 +75,9 @@ pub(crate) struct WorkerArgs {
     /// The clock jumps to and fro by this many seconds
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) clock_jumps: Option<i64>,
+    /// Small files are another writer's to merge
+    #[arg(long)]
+    pub(crate) keep_files: bool,
 }
 
 impl WorkerArgs {
@@ -96,6 +99,7 @@ impl WorkerArgs {
         for (name, value) in optional {
             args.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
         }
+        args.extend(self.keep_files.then(|| "--keep-files".to_owned()));
         args
     }
 }
@@ -153,7 +157,7 @@ fn maintain(args: &WorkerArgs) -> Result<Option<Schedule>> {
         interval: MAINTENANCE_INTERVAL,
         merge_interval: MERGE_INTERVAL,
         retention: RETENTION,
-        min_files: MIN_FILES,
+        min_files: if args.keep_files { usize::MAX } else { MIN_FILES },
     };
     Schedule::start(&data, &settings, |done: &Maintained| {
         for (happened, line) in [

@@ -12,6 +12,7 @@ use crate::ends::End;
 use crate::faults::Fault;
 use crate::process::{News, Worker};
 use crate::told::note;
+use crate::worker::WorkerArgs;
 
 /// Tables that another writer changes.
 const DISTURBED: [&str; 4] =
@@ -75,6 +76,12 @@ impl Torture {
                 Ok(worker)
             }
             Fault::Optimize => {
+                // Of two compactions that meet Python's `deltalake` lets the later one remove what the earlier one has removed, and
+                // the rows stand twice: <https://github.com/delta-io/delta-rs/pull/3982>.
+                self.kill(&mut worker)?;
+                let arguments = WorkerArgs { keep_files: true, ..self.arguments(kafka) };
+                let worker = self.spawn(&arguments)?;
+                self.pause(1_000..4_000);
                 let table = DISTURBED[self.random.random_range(0..DISTURBED.len())];
                 if self.disturb(table, "optimize") {
                     self.counts.optimize += 1;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::NaiveDateTime;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, StringArray, TimestampNanosecondArray,
 };
@@ -105,30 +106,32 @@ fn written(times: &ArrayRef, templates: &StringArray, has_zone: bool) -> Result<
 }
 
 fn days(texts: &ArrayRef, templates: &StringArray) -> Result<ArrayRef> {
-    let texts = texts.as_string_opt::<i32>().ok_or_else(no_time)?;
-    let days = each(
-        templates,
-        |text| Template::parse(text)?.reader(),
-        |row, reader: &Reader| {
-            let time = texts.is_valid(row).then(|| reader.read(texts.value(row)).ok_or_else(other));
-            Ok(time.transpose()?.map(|time| Date32Type::from_naive_date(time.date())))
-        },
-    )?;
+    let days = read(texts, templates, |time| Ok(Date32Type::from_naive_date(time.date())))?;
     Ok(Arc::new(Date32Array::from(days)))
 }
 
 fn times(texts: &ArrayRef, templates: &StringArray) -> Result<TimestampNanosecondArray> {
+    let nanos = |time: NaiveDateTime| time.and_utc().timestamp_nanos_opt().ok_or_else(too_far);
+    let times = read(texts, templates, nanos)?;
+    Ok(TimestampNanosecondArray::from(times).with_timezone(UTC))
+}
+
+/// What `make` makes of the time that each text says.
+fn read<V>(
+    texts: &ArrayRef,
+    templates: &StringArray,
+    make: impl Fn(NaiveDateTime) -> Result<V, Told>,
+) -> Result<Vec<Option<V>>> {
     let texts = texts.as_string_opt::<i32>().ok_or_else(no_time)?;
-    let times = each(
+    let values = each(
         templates,
         |text| Template::parse(text)?.reader(),
         |row, reader: &Reader| {
             let time = texts.is_valid(row).then(|| reader.read(texts.value(row)).ok_or_else(other));
-            let Some(time) = time.transpose()? else { return Ok(None) };
-            time.and_utc().timestamp_nanos_opt().map(Some).ok_or_else(too_far)
+            time.transpose()?.map(&make).transpose()
         },
-    )?;
-    Ok(TimestampNanosecondArray::from(times).with_timezone(UTC))
+    );
+    Ok(values?)
 }
 
 /// Makes a value for each row, by its template, which is taken apart once while it stays the same.
