@@ -107,7 +107,7 @@ fn a_clock_that_is_set_back_does_not_let_the_marker_of_a_quiet_sink_expire() {
     set_clock(-30);
     let written = (0..50).any(|_| {
         std::thread::park_timeout(refresh);
-        job.publish(7, &job.decided());
+        job.refresh(&job.decided());
         job.copy().open(&known(1)).is_ok()
     });
     assert!(written, "the marker waits for the clock to be where it was");

@@ -41,6 +41,10 @@ pub struct Settings {
     /// Time between checkpoints, at least 1 ms. Default 1 s.
     #[serde(with = "humantime_serde")]
     pub checkpoint_interval: Duration,
+    /// Time from one checkpoint to the next while nothing happens, at least `checkpoint_interval`: sinks then write again
+    /// what their targets would forget of the job. Default 1 h.
+    #[serde(with = "humantime_serde")]
+    pub idle_checkpoint_interval: Duration,
     /// Rows that may wait in one channel, at least 1, and as many KiB: a batch whose rows have more than 1 KiB on average counts
     /// as more of them. Default 32768.
     pub channel_rows: u32,
@@ -73,6 +77,7 @@ impl Default for Settings {
         Self {
             parallelism: u32::try_from(cores).unwrap_or(1).min(32),
             checkpoint_interval: Duration::from_secs(1),
+            idle_checkpoint_interval: Duration::from_hours(1),
             channel_rows: 32_768,
             keep_checkpoints: 20,
             restart_attempts: 10,

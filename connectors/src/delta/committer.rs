@@ -345,11 +345,7 @@ impl Committer for DeltaCommitter {
         count::rows(&self.storage, path).boxed()
     }
 
-    fn publish_cut<'a>(
-        &'a self,
-        cut: &'a Cut,
-        _checkpoint: &'a Arc<dyn DecidedCheckpoint>,
-    ) -> BoxFuture<'a, Result<()>> {
+    fn publish_cut<'a>(&'a self, cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
         async move {
             // The versions of a cut that is made up for are those of today: the one that is in may name earlier ones.
             if !self.put_cut(cut).await?.replayed {

@@ -86,11 +86,7 @@ impl Committer for MemoryCommitter {
         Box::pin(async move { self.with(|inner| Ok(Some(table(inner, path)?.rows()))) })
     }
 
-    fn publish_cut<'a>(
-        &'a self,
-        cut: &'a Cut,
-        _checkpoint: &'a Arc<dyn DecidedCheckpoint>,
-    ) -> BoxFuture<'a, Result<()>> {
+    fn publish_cut<'a>(&'a self, cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.with(|inner| {
                 let same = |c: &Cut| c.chain == cut.chain && c.checkpoint == cut.checkpoint;

@@ -99,6 +99,12 @@ impl Clients {
             .map_err(|cause| failed(&what, cause))
     }
 
+    pub(super) fn delete_group(&self, group: &str) -> Result<(), KafkaServerError> {
+        ask(&format!("delete group {group}"), || {
+            each(block_on(self.admin().delete_groups(&[group], &options())))
+        })
+    }
+
     /// The offset of the first record that is left and the offset that the next record will get.
     pub(super) fn watermarks(
         &self,

@@ -277,6 +277,11 @@ impl KafkaServer {
         kafka_consumer::group_positions(&self.bootstrap_servers, group, topic)
     }
 
+    /// Deletes what brokers keep of a consumer group, as they do by themselves behind `offsets.retention.minutes`.
+    pub fn delete_group(&self, group: &str) -> Result<(), KafkaServerError> {
+        self.clients.delete_group(group)
+    }
+
     /// Aborts the transaction that began at offset `from` of a partition and has not ended there, as an operator does.
     pub fn abort_transaction(
         &self,

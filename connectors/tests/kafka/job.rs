@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use thalweg_connectors::kafka::{KafkaCommitter, KafkaSink, KafkaSinkConfig};
 use thalweg_connectors::testing::kafka_server::{KafkaServer, unique_topic, wait_for_ends};
 use thalweg_core::connector::sink::{
-    Committed, Committer, Cut, IoHandle, PendingCommit, Sink, SinkWriter, Staged, Target,
+    Committed, Committer, IoHandle, PendingCommit, Sink, SinkWriter, Staged, Target,
     TargetExpectation, TargetStatus, WriterContext,
 };
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
@@ -179,16 +179,9 @@ impl Job {
         failed
     }
 
-    /// Tells its committer that checkpoint `n` is finished, of whose rows none need be this sink's.
-    pub(crate) fn publish(&self, n: u64, checkpoint: &Arc<dyn DecidedCheckpoint>) {
-        let cut = Cut {
-            job: "job".to_owned(),
-            chain: "chain".to_owned(),
-            checkpoint: CheckpointId(n),
-            created_at: 0,
-            versions: BTreeMap::new(),
-        };
-        self.runtime.block_on(self.cluster.publish_cut(&cut, checkpoint)).unwrap();
+    /// Tells its committer that `checkpoint` is finished, of whose rows none need be this sink's.
+    pub(crate) fn refresh(&self, checkpoint: &Arc<dyn DecidedCheckpoint>) {
+        self.runtime.block_on(self.cluster.refresh(checkpoint));
     }
 
     /// What it staged, as a committer asks for it.

@@ -29,7 +29,7 @@ fn the_marker_of_a_quiet_sink_is_written_again_beside_the_commits_of_others() {
     job.commit(&job.stage(1, 0..10)).unwrap();
     job.forget_marker();
     assert!(is_gone(&job));
-    job.publish(7, &job.decided());
+    job.refresh(&job.decided());
     assert_eq!(next_start(&job, 1).unwrap(), Some(CheckpointId(1)));
     assert_eq!(job.read("read_committed"), all(0..10));
     // And the session still commits.
@@ -51,13 +51,13 @@ fn the_marker_of_a_sink_that_was_quiet_since_a_restart_is_written_again_once_a_d
     for next in [&replayed, &looked] {
         job.forget_marker();
         assert!(is_gone(&job));
-        next.publish(7, &next.decided());
+        next.refresh(&next.decided());
         assert_eq!(next_start(&job, 1).unwrap(), Some(CheckpointId(1)));
     }
     assert_eq!(job.read("read_committed"), all(0..10));
     // It has been written just now.
     job.forget_marker();
-    looked.publish(8, &looked.decided());
+    looked.refresh(&looked.decided());
     assert!(is_gone(&job));
     assert!(!looked.commit(&job.stage(9, 10..20)).unwrap().replayed);
     assert_eq!(job.read("read_committed"), all(0..20));
@@ -89,14 +89,14 @@ fn a_refresh_that_fails_is_made_up_for() {
     // Another instance has begun a session and is gone: the one that is here is refused.
     assert!(job.copy().commit(&first).unwrap().replayed);
     job.forget_marker();
-    job.publish(7, &job.decided());
+    job.refresh(&job.decided());
     assert!(is_gone(&job), "it did not fail");
     // Nor does the next one succeed, of a session that would have to be begun.
     let silent = Silent(Arc::clone(&job.staging), AtomicBool::new(false));
     let silent: Arc<dyn DecidedCheckpoint> = Arc::new(silent);
-    job.publish(8, &silent);
+    job.refresh(&silent);
     assert!(is_gone(&job), "it did not ask");
-    job.publish(9, &silent);
+    job.refresh(&silent);
     assert_eq!(next_start(&job, 1).unwrap(), Some(CheckpointId(1)));
     assert!(!job.commit(&job.stage(10, 10..20)).unwrap().replayed);
     assert_eq!(job.read("read_committed"), all(0..20));
@@ -113,11 +113,11 @@ fn a_copy_that_wakes_up_late_refreshes_nothing() {
     owner.commit(&owner.stage(2, 10..20)).unwrap();
     // Its manifest is not the newest: it begins no session, so the owner's goes on. A new one of the owner's would ask.
     owner.staging.supersede();
-    zombie.publish(1, &zombie.decided());
+    zombie.refresh(&zombie.decided());
     owner.commit(&owner.stage(3, 20..30)).unwrap();
     // One that believes its manifest the newest fences the owner, who begins again, and moves no marker back.
     let newest: Arc<dyn DecidedCheckpoint> = Arc::new(Believed(Arc::clone(&owner.staging)));
-    believer.publish(1, &newest);
+    believer.refresh(&newest);
     assert_eq!(next_start(&owner, 3).unwrap(), Some(CheckpointId(3)));
     let staged = owner.stage(4, 30..40);
     let committed = owner.runtime.block_on(owner.cluster.commit(&staged, &newest)).unwrap();

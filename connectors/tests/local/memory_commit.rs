@@ -273,7 +273,7 @@ fn a_cut_is_published_once() {
         created_at: 0,
         versions: [("gold".to_owned(), 2)].into(),
     };
-    now(committer.publish_cut(&cut, &decided())).unwrap();
-    now(committer.publish_cut(&cut, &decided())).unwrap();
+    now(committer.publish_cut(&cut)).unwrap();
+    now(committer.publish_cut(&cut)).unwrap();
     assert_eq!(store.cuts(), [cut]);
 }

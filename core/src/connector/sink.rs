@@ -160,15 +160,18 @@ pub trait Committer: Send + Sync + Debug {
     }
 
     /// Tells readers which versions of all targets belong to one instant; after every commit of the checkpoint.
-    /// Publishing a cut again does nothing. `checkpoint` is the one that was finished, for who has to know whether it
-    /// still is the newest.
-    fn publish_cut<'a>(
-        &'a self,
-        cut: &'a Cut,
-        checkpoint: &'a Arc<dyn DecidedCheckpoint>,
-    ) -> BoxFuture<'a, Result<()>> {
-        let _ = (cut, checkpoint);
+    /// Publishing a cut again does nothing.
+    fn publish_cut<'a>(&'a self, cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
+        let _ = cut;
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Writes down again what targets would forget of this job by themselves, when it is time. Called behind each finished
+    /// checkpoint of a running job, with commits or without; a job in which nothing happens takes one now and then.
+    /// `checkpoint` is that one. What fails is tried again at a later one.
+    fn refresh<'a>(&'a self, checkpoint: &'a Arc<dyn DecidedCheckpoint>) -> BoxFuture<'a, ()> {
+        let _ = checkpoint;
+        Box::pin(std::future::ready(()))
     }
 
     /// Waits until nothing goes on that it began by itself beside commits. Asked for when a job has ended, before its

@@ -15,6 +15,7 @@ mod idleness;
 mod jobs;
 mod late_manifest;
 mod leader_epochs;
+mod quiet_markers;
 mod union;
 #[path = "../support/wards.rs"]
 mod wards;

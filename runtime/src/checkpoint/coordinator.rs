@@ -15,7 +15,7 @@ use thalweg_core::{Attempt, Barrier, BarrierKind, CheckpointId, OperatorUid, Res
 use tokio::sync::{oneshot, watch};
 
 use super::assemble::{Parts, assemble};
-use super::finish::finish;
+use super::finish::{finish, refresh};
 use super::recover::{JobContext, Restored};
 use super::staging::staged;
 use super::store::{collect_garbage, losses, store, tell_sources};
@@ -97,7 +97,7 @@ pub(crate) struct Coordinator {
     memory: Option<MemoryWatch>,
     /// Whether somebody is looking at the disk.
     looking: bool,
-    /// When the newest barrier was injected, and when that of the checkpoint was that is being finished: the one behind it
+    /// When the newest barrier was injected, at first when the attempt began, and when that of the checkpoint was that is being finished: the one behind it
     /// may be on its way already.
     barrier_at: Duration,
     stored_barrier_at: Duration,
@@ -128,6 +128,7 @@ enum IoDone {
 impl Coordinator {
     pub(crate) fn new(plan: CoordinatorPlan) -> Self {
         let Restored { manifest, digest, mut discovered, .. } = plan.restored;
+        let begun = plan.context.clock.monotonic();
         // What is deployed: what the checkpoint knows, and behind it what was found at this start.
         let deployed = |s: &SourceSnapshot| {
             let found = discovered.remove(&s.uid).unwrap_or_default();
@@ -158,7 +159,7 @@ impl Coordinator {
             spent: staged(&manifest),
             parent: manifest,
             parent_digest: digest,
-            barrier_at: Duration::ZERO,
+            barrier_at: begun,
             stored_barrier_at: Duration::ZERO,
             paused: false,
             warned: false,
@@ -205,6 +206,15 @@ impl Coordinator {
         }
     }
 
+    /// Whether an interval that has passed asks for a checkpoint: something has happened since the newest barrier, or nothing
+    /// for so long that sinks should see to what their targets would forget.
+    fn is_due(&self) -> bool {
+        let activity = self.activity.load(Ordering::Acquire);
+        let idle_for = self.context.clock.monotonic().saturating_sub(self.barrier_at);
+        (activity > 0 && self.injected_activity != Some(activity))
+            || idle_for >= self.settings.idle_checkpoint_interval
+    }
+
     #[expect(clippy::disallowed_methods, reason = "control plane: one per checkpoint and source")]
     fn inject(&mut self, barrier: Barrier) {
         self.barrier_at = self.context.clock.monotonic();
@@ -244,6 +254,9 @@ impl Coordinator {
         let (digest, address) = (self.parent_digest.clone(), context.address());
         self.io.spawn(async move {
             let result = finish(&job, &manifest, &digest).await;
+            if result.is_ok() {
+                refresh(&job, &manifest, &digest).await;
+            }
             tell(&address, IoDone::Finished(id, result));
         });
     }
@@ -373,8 +386,7 @@ impl Handler<Begin> for Coordinator {
                 return;
             }
             actor.look_at_disk(context);
-            let activity = actor.activity.load(Ordering::Acquire);
-            if actor.injected_activity != Some(activity) && activity > 0 {
+            if actor.is_due() {
                 actor.fact(Fact::IntervalPassed, context);
             }
         });

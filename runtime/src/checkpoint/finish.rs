@@ -73,10 +73,19 @@ pub(crate) async fn finish(
     }
     if !manifest.pending.is_empty() {
         failpoint::hit("cut.before")?;
-        publish(committers, manifest, decided, &versions).await?;
+        publish(committers, manifest, &versions).await?;
         failpoint::hit("cut.after")?;
     }
     Ok(versions)
+}
+
+/// Behind a finished checkpoint of a running job: lets committers write down again what targets would forget. Not part of
+/// [`finish`]: a start that is about to find out whether the job is its own leaves that to whoever owns it.
+pub(crate) async fn refresh(job: &JobContext, manifest: &Manifest, digest: &str) {
+    let decided: Arc<dyn DecidedCheckpoint> = Arc::new(Decided::new(job, manifest, digest));
+    for committer in job.committers.0.values() {
+        committer.refresh(&decided).await;
+    }
 }
 
 /// Commits side by side. Whoever fails, the others come to their ends first: what blocks a thread cannot be called off,
@@ -132,7 +141,6 @@ async fn commit(
 async fn publish(
     committers: &Committers,
     manifest: &Manifest,
-    decided: &Arc<dyn DecidedCheckpoint>,
     committed: &BTreeMap<String, u64>,
 ) -> Result<()> {
     for (kind, committer) in &committers.0 {
@@ -153,7 +161,7 @@ async fn publish(
             created_at: manifest.created_at,
             versions,
         };
-        committer.publish_cut(&cut, decided).await?;
+        committer.publish_cut(&cut).await?;
     }
     Ok(())
 }

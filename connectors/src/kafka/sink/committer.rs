@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use rdkafka::config::ClientConfig;
 use thalweg_core::connector::sink::{
-    BoxFuture, Committed, Committer, Cut, PendingCommit, Target, TargetExpectation, TargetStatus,
+    BoxFuture, Committed, Committer, PendingCommit, Target, TargetExpectation, TargetStatus,
 };
 use thalweg_core::connector::staging::{DecidedCheckpoint, StagedBytes};
 use thalweg_core::connector::standing::{Standing, standing};
@@ -267,15 +267,16 @@ impl Committer for KafkaCommitter {
         std::future::ready(Ok(0)).boxed()
     }
 
-    fn publish_cut<'a>(
-        &'a self,
-        _cut: &'a Cut,
-        checkpoint: &'a Arc<dyn DecidedCheckpoint>,
-    ) -> BoxFuture<'a, Result<()>> {
+    fn refresh<'a>(&'a self, checkpoint: &'a Arc<dyn DecidedCheckpoint>) -> BoxFuture<'a, ()> {
         let checkpoint = Arc::clone(checkpoint);
         self.blocking(move |shared| {
             shared.refresh(checkpoint.as_ref());
             Ok(())
+        })
+        .map(|done| {
+            if let Err(error) = done {
+                tracing::warn!(%error, "markers were not refreshed");
+            }
         })
         .boxed()
     }

@@ -39,9 +39,10 @@ pub struct KafkaSinkConfig {
     /// died while committing and is not started again, and how long sending one checkpoint may take: one that was cut
     /// off is sent again, from its beginning. No more than the brokers' `transaction.max.timeout.ms`, 15 minutes by default.
     pub transaction_timeout: Duration,
-    /// After how long a sink's marker is written again although the sink had no rows, beside a commit of the job; a day by
-    /// default, or half of the brokers' `offsets.retention.minutes`, a week by default, where that is less and they tell. Behind
-    /// a start the job's first commit does, behind an error one after a 24th of this time.
+    /// After how long a sink's marker is written again although the sink had no rows, behind a checkpoint of the job, which
+    /// takes one an hour when nothing happens; a day by default, or half of the brokers' `offsets.retention.minutes`, a week by
+    /// default, where that is less and they tell. Behind a start the first checkpoint does, behind an error one after a 24th of
+    /// this time.
     pub marker_refresh: Duration,
     /// Whether each checkpoint is sent by a producer of its own; not by default. The broker then refuses whatever the
     /// network still holds of the transaction before, at the price of a few more round trips, and of waiting at each

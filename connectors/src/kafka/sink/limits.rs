@@ -16,11 +16,10 @@ const TRANSACTION: &str = "transaction.max.timeout.ms";
 /// After how long without being written an offset is forgotten, and a marker is one.
 const RETENTION: &str = "offsets.retention.minutes";
 
-/// How often a marker comes due while brokers remember it: it is written beside a commit of the job, which may be late, and
-/// a write that failed is made up for.
+/// How often a marker comes due while brokers remember it: it is written behind a checkpoint of the job, which may be late,
+/// and a write that failed is made up for.
 const WRITES: u32 = 2;
-/// What brokers remember at least for, unless a sink asks for less by its `marker_refresh`: a job that has no rows commits
-/// nothing.
+/// What brokers remember at least for, unless a sink asks for less by its `marker_refresh`: a job may be down for a while.
 const NIGHT: Duration = Duration::from_hours(24);
 
 impl BrokerLimits {
@@ -54,8 +53,7 @@ impl BrokerLimits {
                 most.as_millis()
             )));
         }
-        // A marker that is due waits for a commit of the job, which may take as long as a transaction, or a night without
-        // rows.
+        // A marker that is due waits for a checkpoint of the job, which may take as long as a transaction.
         let least = config.marker_refresh.saturating_mul(WRITES).min(NIGHT);
         let least = least.max(config.transaction_timeout.saturating_mul(WRITES));
         if let Some(kept) = self.retention
@@ -63,7 +61,7 @@ impl BrokerLimits {
         {
             return Err(Error::config(format!(
                 "{RETENTION} of kafka at {servers} is {}, too short for a kafka sink, whose marker is an offset that is \
-                 written again beside commits of the job: raise it to at least {}, or lower marker_refresh and \
+                 written again behind checkpoints of the job: raise it to at least {}, or lower marker_refresh and \
                  transaction_timeout",
                 kept.as_secs() / 60,
                 least.as_millis().div_ceil(60_000)

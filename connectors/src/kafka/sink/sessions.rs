@@ -118,7 +118,7 @@ impl Sessions {
         }
     }
 
-    /// Writes markers again that would expire. What fails is tried again, though not at every commit of the job: each try
+    /// Writes markers again that would expire. What fails is tried again, though not at every checkpoint of the job: each try
     /// may wait for a broker.
     pub(super) fn refresh(&self, checkpoint: &dyn DecidedCheckpoint) {
         let now = self.cluster.now();

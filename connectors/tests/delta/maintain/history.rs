@@ -9,7 +9,7 @@ use thalweg_core::{CheckpointId, ErrorKind, Result};
 use thalweg_objects::{Access, Place};
 
 use super::keeper::{NOTHING, at_once, compact, maintenance};
-use crate::support::{Lake, TABLE, decided};
+use crate::support::{Lake, TABLE};
 
 fn keep_none(sink: DeltaSink) -> DeltaSink {
     sink.configuration("delta.logRetentionDuration", "interval 0 seconds")
@@ -43,7 +43,7 @@ async fn publish_at(lake: &Lake, job: &str, checkpoint: u64, version: u64) {
         created_at: 1_000,
         versions: BTreeMap::from([(TABLE.to_owned(), version)]),
     };
-    lake.committer.publish_cut(&cut, &decided()).await.unwrap();
+    lake.committer.publish_cut(&cut).await.unwrap();
 }
 
 /// How many rows a reader finds who opens the table at a version.

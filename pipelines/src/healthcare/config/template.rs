@@ -180,6 +180,10 @@ const SECTIONS: &[Section] = &[
                 "channel_rows",
                 "Rows that may wait in one channel, at least 1, and as many KiB.",
             ),
+            entry(
+                "idle_checkpoint_interval",
+                "Time from one checkpoint to the next while nothing happens.",
+            ),
             entry("keep_checkpoints", "Manifests kept, at least 2."),
             entry("restart_attempts", "Restarts in a row before giving up; 0: none."),
             entry("restart_delay", "First pause before a restart; doubles each time up to 30s."),

@@ -220,11 +220,7 @@ impl Committer for SimCommitter {
         })
     }
 
-    fn publish_cut<'a>(
-        &'a self,
-        cut: &'a Cut,
-        _checkpoint: &'a Arc<dyn DecidedCheckpoint>,
-    ) -> BoxFuture<'a, Result<()>> {
+    fn publish_cut<'a>(&'a self, cut: &'a Cut) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.hand.touch()?;
             super::audit::cut(&self.hand.world, cut);
