@@ -81,13 +81,13 @@ pub(crate) fn measure(
         producer.join().map_err(|_| "the producer panicked".to_owned())?
     })?;
     let mut events = histogram()?;
-    let mut last = silver.next;
-    // The last events are still on their way.
+    let mut read = None;
+    // The last events may still be on their way.
     while events.len() < schedule.events() * 4 / 5 && !schedule.is_over() {
         silver.look(schedule);
         gold.look(schedule);
-        if silver.next > last {
-            last = silver.next;
+        if read != Some(silver.next) {
+            read = Some(silver.next);
             events = events_of(&silver, schedule)?;
         }
         std::thread::park_timeout(LOOK);
