@@ -134,6 +134,8 @@ class Containers(unittest.TestCase):
         ((port, tls),) = re.findall(r"listen (\d+)( ssl)?;", conf)
         self.assertTrue(tls)
         self.assertRegex(conf, r"(?m)^    http2 on;$")
+        # Numbers of patients and tokens of links are in what is asked for.
+        self.assertEqual(re.findall(r"(?m)^ *(access_log|error_log) ([^;]+);", conf), [("access_log", "off"), ("error_log", "stderr crit")])
         self.assertEqual([published.rsplit(":", 1)[1] for published in proxy["ports"]], [port])
         self.assertEqual(set(re.findall(r"/run/secrets/([\w-]+);", conf)), set(proxy["secrets"]))
         self.assertEqual(proxy["profiles"], ["dashboards"])

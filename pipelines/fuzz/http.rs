@@ -17,11 +17,10 @@ use libfuzzer_sys::fuzz_target;
 use support::Hurried;
 use tempfile::TempDir;
 use thalweg_connectors::delta::DeltaFollower;
-use thalweg_core::Result;
 use thalweg_core::time::Clock;
 use thalweg_objects::{Access, Place};
 use thalweg_pipelines::healthcare::alerts::command::Command;
-use thalweg_pipelines::healthcare::commands::CommandSink;
+use thalweg_pipelines::healthcare::commands::{CommandSink, Undelivered};
 use thalweg_pipelines::healthcare::dashboard::{Answers, Desk, Observed, site};
 use thalweg_serving::audit::AuditLog;
 use thalweg_serving::http::{Board, Doorkeeper, Gate, HttpServer, Journal, Limits, Visitor};
@@ -64,7 +63,7 @@ impl Doorkeeper for Door {
 struct Taken;
 
 impl CommandSink for Taken {
-    fn send(&self, _: &Command, _: Duration) -> Result<()> {
+    fn send(&self, _: &Command, _: Duration) -> Result<(), Undelivered> {
         Ok(())
     }
 }

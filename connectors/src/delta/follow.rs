@@ -195,7 +195,8 @@ impl DeltaFollower {
         Ok(files.map(|files| (newest, files)))
     }
 
-    /// All files of `table` at `version`; none when there is no such table.
+    /// All files of `table` at `version`, the oldest first, as [`DeltaFollower::added`] tells them; none when there is no such
+    /// table.
     ///
     /// # Errors
     /// The log cannot be read, or no longer reaches back to that version.
@@ -207,8 +208,13 @@ impl DeltaFollower {
             return Err(Error::incompatible(why));
         }
         let files = state.log_data();
-        let files = files.iter();
-        Ok(files.map(|f| TableFile::new(f.object_store_path(), f.stats().as_deref())).collect())
+        let files = files.iter().map(|f| {
+            let file = TableFile::new(f.object_store_path(), f.stats().as_deref());
+            (f.modification_time(), file)
+        });
+        let mut files: Vec<(i64, TableFile)> = files.collect();
+        files.sort_by(|(at, file), (other, behind)| (at, &file.path).cmp(&(other, &behind.path)));
+        Ok(files.into_iter().map(|(_, file)| file).collect())
     }
 
     /// The files with new rows in the versions behind `after` up to `to`; `None` when the log does not tell: it was

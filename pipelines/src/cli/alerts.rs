@@ -13,7 +13,9 @@ use thalweg_serving::audit::{Action as Audited, AuditLog};
 use super::audit::{AuditArgs, Deed};
 use super::outcome::Failure;
 use crate::healthcare::alerts::command::{Action, Command};
-use crate::healthcare::commands::{CommandSink, CommandTopic, DEFAULT_COMMANDS_TOPIC};
+use crate::healthcare::commands::{
+    CommandSink, CommandTopic, DEFAULT_COMMANDS_TOPIC, Undelivered, outcome,
+};
 use crate::healthcare::config::HealthcareConfig;
 use crate::healthcare::serve::files;
 
@@ -93,8 +95,9 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<(), Failure> {
     // The alert's name has a patient's number in it.
     deed.event.subject = log.digest(&command.alert_id);
     deed.begun(&log)?;
-    let sent = topic.check().and_then(|()| topic.send(&command, FLUSH));
-    deed.ended(&log, sent).map_err(Failure::Other)
+    let sent = topic.check().map_err(Undelivered::from);
+    let sent = sent.and_then(|()| topic.send(&command, FLUSH));
+    deed.ended_as(outcome(&sent), &log, sent.map_err(Error::from)).map_err(Failure::Other)
 }
 
 /// Beside the data folder, or where it was named: the command itself needs no folder, the job may be on another machine.

@@ -77,8 +77,19 @@ impl Deed {
     }
 
     /// Writes down how it ended and how long it took, and passes on what came of it.
-    pub(super) fn ended<T>(mut self, log: &AuditLog, done: Result<T>) -> Result<T> {
-        self.event.outcome = if done.is_ok() { Outcome::Done } else { Outcome::Failed };
+    pub(super) fn ended<T>(self, log: &AuditLog, done: Result<T>) -> Result<T> {
+        let outcome = if done.is_ok() { Outcome::Done } else { Outcome::Failed };
+        self.ended_as(outcome, log, done)
+    }
+
+    /// The same, where more is known of how it ended.
+    pub(super) fn ended_as<T>(
+        mut self,
+        outcome: Outcome,
+        log: &AuditLog,
+        done: Result<T>,
+    ) -> Result<T> {
+        self.event.outcome = outcome;
         self.event.millis = self.clock.monotonic().saturating_sub(self.since).as_millis() as u64;
         if let Err(error) = &done {
             self.event.reason = outcome::kind(error);

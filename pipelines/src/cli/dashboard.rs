@@ -167,10 +167,12 @@ impl At {
 /// Who can read the program's output may see all that the dashboards show. The link is for the person who started the
 /// program, not for a log; where nobody listens any more it is lost.
 fn print_link(address: SocketAddr, gate: &Gate) {
-    let secret = gate.link(Visitor::new("operator", OPERATOR, |_| true));
+    let secret = gate.link(Visitor::new(LINKED, OPERATOR, |_| true));
     drop(writeln!(io::stderr(), "dashboard: http://{address}/?token={secret}"));
 }
 
+/// The name of whoever follows the link. No user can be called so: they are told apart where looks and streams are counted.
+const LINKED: &str = "(operator)";
 /// The role of whoever follows the link: it is in no users file.
 const OPERATOR: &str = "";
 
@@ -262,6 +264,7 @@ impl Doorkeeper for Users {
 #[cfg(test)]
 mod tests {
     use thalweg_serving::access::{self, Policy};
+    use thalweg_serving::audit::{Action, Event, Outcome};
 
     use super::*;
 
@@ -298,7 +301,13 @@ mod tests {
         assert!(!door.still(&visitor));
         assert!(door.admit(token.reveal(), here).is_none());
         assert!(door.still(&door.admit(next.reveal(), here).unwrap()));
-        assert!(door.still(&Visitor::new("operator", OPERATOR, |_| true)), "by the link");
+        assert!(door.still(&Visitor::new(LINKED, OPERATOR, |_| true)), "by the link");
+    }
+
+    #[test]
+    fn who_follows_the_link_has_nobody_s_name_and_is_written_down_with_it() {
+        assert!(access::Users::default().add(LINKED, Role::new("viewer")).is_err());
+        assert_eq!(Event::new(LINKED, Action::Login, Outcome::Done).actor, LINKED);
     }
 
     #[test]

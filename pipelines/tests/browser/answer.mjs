@@ -1,7 +1,7 @@
 // usage: answer.mjs LINK TOKEN
 // Signs in with the token of a clinician, acknowledges the alert of patient 7 by keyboard and snoozes that of patient 9, and
 // waits until the job has written it down; the one of patient 8 waits, and has no buttons. A tab that is out of sight
-// meanwhile is told of it later. Then looks at the patient. Axe looks at the alerts with their menu open, at what became of
+// meanwhile is told of it later. The first time the broker does not acknowledge it. Then looks at the patient. Axe looks at the alerts with their menu open, at what became of
 // them, and at the patient.
 //
 // With THALWEG_SHOTS=FOLDER it takes README's picture of the alerts, dashboard-alerts.png.
@@ -63,6 +63,9 @@ await judge(browser, async () => {
   check(await page.evaluate(() => document.activeElement.matches(".snooze:not([open]) summary")), "the menu does not close, or takes the focus with it");
   await unseen.locator("#status[data-status=paused]", { hasText: "Paused" }).waitFor();
   await page.keyboard.press("Shift+Tab");
+  await page.route("**/api/alerts/commands", (route) => route.fulfill({ status: 504 }), { times: 1 });
+  await page.keyboard.press("Enter");
+  await page.locator(".said[role=status][data-state=unknown]", { hasText: "may still take effect" }).waitFor();
   await page.keyboard.press("Enter");
   await page.locator(".said[role=status][data-state=sent]", { hasText: "sent; shows when the job took it" }).waitFor();
   await page.locator("[data-alert^='7/heart-rate-high/'][data-state=acknowledged]", { hasText: "by nurse" }).waitFor();
@@ -97,5 +100,7 @@ await judge(browser, async () => {
   await isRead();
   await page.locator(".who-is", { hasText: /^Patient 7 / }).waitFor();
   await page.locator(".alert a").waitFor();
-  check(wrong.length === 0, wrong.join("; "));
+  // The browser calls an answer that this script made up an error.
+  const others = wrong.filter((text) => !/ status of 504 /.test(text));
+  check(others.length === 0, others.join("; "));
 });

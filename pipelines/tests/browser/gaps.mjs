@@ -2,10 +2,12 @@
 // For the pages of one patient and of two: the first request for each patient breaks off, the second one is answered by 503,
 // the third one with what was committed a minute before. Nothing is committed meanwhile, and no minute runs: all the same
 // every point has to come. Then minutes are missing, and no line may be drawn over them, nor a small one of the key figures.
-// In between, in played time, a page to which nothing is told asks on, and a stream on which nothing is heard is made anew.
+// In between, in played time, a page to which nothing is told asks on, and what `store.mjs` tries. Before all of it somebody
+// follows the link from another site, at last tables cannot be read, and a search is not answered.
 // Prints `ok`, or what is wrong.
 import { readFileSync } from "node:fs";
-import { PATIENCE, check, judge, open, visit } from "./browser.mjs";
+import { PATIENCE, accessible, check, judge, open, visit } from "./browser.mjs";
+import { connections } from "./store.mjs";
 
 const [link, file] = process.argv.slice(2);
 const { minute, courses } = JSON.parse(readFileSync(file, "utf8"));
@@ -167,81 +169,6 @@ async function renewed() {
   }
 }
 
-/**
- * A connection that tells nothing, not even the time, is called lost and made anew: by one answer, which may take as long as it
- * takes while there are pieces of it, and a stream from there; time is played.
- */
-async function silent() {
-  const file = new URL("../../src/healthcare/dashboard/web/store.js", import.meta.url);
-  const { Store } = await import(`data:text/javascript,${encodeURIComponent(readFileSync(file, "utf8"))}`);
-  const [real, streams] = [{ fetch: globalThis.fetch, EventSource: globalThis.EventSource }, []];
-  let seconds = 0;
-  Object.defineProperty(performance, "now", { configurable: true, value: () => seconds * 1000 });
-  const state = (id) => JSON.stringify({ id, reset: true, sections: {} });
-  let answer = () => new Response(state("a-1"));
-  const requests = [];
-  globalThis.fetch = async (path, { signal }) => {
-    if (path === "/api/me") return new Response(JSON.stringify({ sections: [] }));
-    requests.push(signal);
-    return answer();
-  };
-  globalThis.EventSource = class extends EventTarget {
-    constructor(path) {
-      super();
-      streams.push(Object.assign(this, { path, close: () => { this.closed = true; } }));
-    }
-  };
-  try {
-    const store = new Store();
-    await store.start();
-    streams[0].onopen();
-    // What is promised is kept before the next second.
-    const kept = () => new Promise((resolve) => setImmediate(resolve));
-    const wait = async (more) => {
-      for (const until = seconds + more; seconds < until; seconds += 1) {
-        store.tick();
-        for (let turn = 0; turn < 10; turn += 1) await kept();
-      }
-    };
-    const time = (ahead) => streams.at(-1).dispatchEvent(Object.assign(new Event("time"), { data: `${Date.now() + ahead}` }));
-    for (let n = 0; n < 5; n += 1) {
-      await wait(15);
-      time(3_600_000);
-    }
-    check(streams.length === 1 && store.status === "live", `a connection that tells the time is ${store.status}, and was opened ${streams.length} times`);
-    check(Math.abs(store.now - Date.now() - 3_600_000) < 60_000, "the server's clock is not that of the server");
-    answer = () => new Response(state("a-2"));
-    await wait(45);
-    check(store.status === "lost" && streams[0].closed, `a connection that is silent is ${store.status}`);
-    check(streams.length === 2 && streams[1].path === "/api/live?since=a-2", `after silence ${streams.at(-1).path} is asked for`);
-    streams[1].onopen();
-    check(store.status === "live", `a connection that is made anew is ${store.status}`);
-    // The link is slow: the answer comes in pieces, over longer than a silence may be.
-    let slow;
-    answer = () => new Response(new ReadableStream({ start: (stream) => { slow = stream; } }));
-    await wait(45);
-    const [bytes, times] = [new TextEncoder().encode(state("a-3")), requests.length];
-    for (const byte of bytes.slice(0, 4)) {
-      slow.enqueue(Uint8Array.of(byte));
-      await wait(30);
-    }
-    check(requests.length === times && streams.length === 2, `an answer that is slow was asked for ${requests.length - times} times more`);
-    // Then it is silent, and is given up.
-    await wait(45);
-    check(requests.length === times + 1 && requests[times - 1].aborted, "an answer that is silent is waited for");
-    slow.enqueue(bytes);
-    slow.close();
-    await wait(1);
-    check(streams.length === 3 && streams[2].path === "/api/live?since=a-3", `after a slow answer ${streams.at(-1).path} is asked for`);
-    store.pause();
-    await wait(100);
-    check(streams.length === 3 && streams[2].closed, "who is paused listens");
-  } finally {
-    delete performance.now;
-    Object.assign(globalThis, real);
-  }
-}
-
 /** Another span is shown at once, though nothing new is heard of the patients. */
 async function spans(page) {
   const chart = page.locator(".page.compare [data-vital=hr] .canvas");
@@ -262,13 +189,79 @@ async function spans(page) {
   });
 }
 
+/** Follows the link in a mail that is read on another site. */
+async function mailed(page) {
+  const mail = "http://mail.example/";
+  await page.route(mail, (route) => route.fulfill({ contentType: "text/html", body: `<a href="${link}">the dashboards</a>` }));
+  await page.goto(mail);
+  await page.click("a");
+  await page.locator("#status[data-status=live]").waitFor();
+  check(page.url() === `${origin}/`, `who follows a link in a mail is at ${page.url()}`);
+}
+
+/** Who looks for a patient hears whether there is none, or the server does not answer, and of which time it speaks. */
+async function searched(page) {
+  const from = Date.UTC(2025, 10, 24, 21, 40);
+  const answers = [
+    [{ status: 503 }, "The server cannot answer just now."],
+    [{ status: 200, body: "{" }, "The server cannot answer just now."],
+    [{ json: { patients: [], from: null } }, "No such patient in the last hour."],
+    [{ json: { patients: [], from } }, "No such patient since 21:40"],
+  ];
+  await page.goto(`${origin}/#/patient`);
+  for (const [answer, text] of answers) {
+    await page.route("**/api/patients*", (route) => route.fulfill(answer));
+    await page.fill("#find", "");
+    await page.fill("#find", "7");
+    await page.locator(".found .hint", { hasText: text }).waitFor();
+    await page.unroute("**/api/patients*");
+  }
+}
+
+/** What pages say before the tables were read, while they cannot be, and once they are; the stream is played. */
+async function unread(page) {
+  await page.addInitScript(() => {
+    window.EventSource = class extends EventTarget {
+      constructor() {
+        super();
+        window.stream = this;
+      }
+
+      close() {}
+    };
+  });
+  await page.route("**/api/state", (route) => route.fulfill({ status: 503 }));
+  await page.goto(`${origin}/#/alerts`);
+  await page.reload();
+  await page.waitForFunction(() => window.stream?.onopen);
+  const says = async (status, main, stale, when) => {
+    await page.locator(`#status[data-status=${status}]`).waitFor();
+    const shown = page.locator("main", { hasText: main });
+    await shown.waitFor();
+    check((await shown.locator(".stale:visible").count()) === (stale ? 1 : 0), `${when} the page says ${await shown.innerText()}`);
+    check(main === "No alert is open." || !(await shown.innerText()).includes("No alert"), `${when} the page says that there is no alert`);
+  };
+  const tell = (stale) => page.evaluate((stale) => window.stream.onmessage({ data: JSON.stringify({ id: "a-1", reset: true, stale, sections: {} }) }), stale);
+  await page.evaluate(() => window.stream.onopen());
+  await says("reading", "Reading the tables…", false, "before the first message");
+  await tell(true);
+  await says("stale", "Reading the tables…", true, "while the tables cannot be read");
+  await tell(false);
+  await says("live", "No alert is open.", false, "once the tables are read");
+  await tell(true);
+  await says("stale", "No alert is open.", true, "when the tables cannot be read any more");
+  await page.setViewportSize({ width: 390, height: 844 });
+  await accessible(page, "a page whose tables cannot be read");
+}
+
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "UTC" });
 const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
 await judge(browser, async () => {
   const { page, wrong } = await visit(browser, origin, {});
-  await page.goto(link);
-  await page.locator("#status[data-status=live]").waitFor();
+  await mailed(page);
+  // The mail is elsewhere.
+  wrong.length = 0;
   await page.route("**/api/patient/*", trouble);
   const [id] = ids;
   check(courses[id].length > 2, `${courses[id].length} minutes of the patient`);
@@ -287,13 +280,15 @@ await judge(browser, async () => {
     return JSON.stringify(found) === JSON.stringify(newest);
   }, newest);
   await renewed();
-  await silent();
+  await connections();
   await page.unroute("**/api/patient/*");
   await page.route("**/api/patient/*", sparse);
   await missing(page, `patient/${id}`);
   await missing(page, `compare/${id}`);
   await spans(page);
+  await searched(page);
   await small(page);
+  await unread(page);
   // Requests failed because this script had them fail.
   const others = wrong.filter((text) => !text.startsWith("console: Failed to load resource"));
   check(others.length === 0, others.join("; "));

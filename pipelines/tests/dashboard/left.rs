@@ -1,4 +1,5 @@
-//! What was left in the tables and is so no more: alerts of an earlier chain, and windows of clocks that were ahead.
+//! What was left in the tables and is so no more: alerts and minutes of an earlier chain, and windows of clocks that were
+//! ahead.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,25 @@ fn what_a_chain_left_open_is_over_with_the_next_one() {
         row("2", 5, "firing", ""),
     ];
     assert_eq!(shown(), expected);
+}
+
+#[test]
+fn of_a_minute_that_two_chains_have_written_the_later_one_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let events = |row: &Value| (row["t"].as_i64().unwrap(), row["n"].as_i64().unwrap());
+    // Each is read anew by a server of its own, and both have to be right.
+    for (name, patients, expected) in [
+        ("first.jsonl", &[(1, 0), (2, 0), (3, 0)][..], 6),
+        ("second.jsonl", &[(1, 0)][..], 2),
+        ("third.jsonl", &[(1, 0), (2, 0)][..], 4),
+    ] {
+        run_anew(folder.path(), name, patients);
+        let [state] = answers(&data, ["/api/state"]);
+        let shown: Vec<_> =
+            state["sections"]["kpis"].as_array().unwrap().iter().map(events).collect();
+        assert_eq!(shown, [(START, expected)], "{name}");
+    }
 }
 
 /// Reads so many events of a topic, and closes their windows.

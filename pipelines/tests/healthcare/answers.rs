@@ -14,11 +14,11 @@ use arrow_array::cast::AsArray;
 use serde_json::{Value, json};
 use thalweg_connectors::delta::DeltaFollower;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
-use thalweg_core::{Error, Result};
+use thalweg_core::Error;
 use thalweg_objects::testing::Browser;
 use thalweg_objects::{Access, Place};
 use thalweg_pipelines::healthcare::alerts::command::{Action, Command};
-use thalweg_pipelines::healthcare::commands::CommandSink;
+use thalweg_pipelines::healthcare::commands::{CommandSink, Undelivered};
 use thalweg_pipelines::healthcare::dashboard::{Answers, Desk, Observed, site};
 use thalweg_runtime::SystemClock;
 use thalweg_serving::audit::{AuditLog, verify};
@@ -34,13 +34,13 @@ const ALERT: &str = "7/heart-rate-high/1764018010000000";
 #[derive(Debug, Default)]
 struct Taken {
     commands: Mutex<Vec<Command>>,
-    is_away: bool,
+    fails: Option<fn(Error) -> Undelivered>,
 }
 
 impl CommandSink for Taken {
-    fn send(&self, command: &Command, _: Duration) -> Result<()> {
-        if self.is_away {
-            return Err(Error::transient("the broker is away"));
+    fn send(&self, command: &Command, _: Duration) -> Result<(), Undelivered> {
+        if let Some(fails) = self.fails {
+            return Err(fails(Error::transient("the broker is away")));
         }
         self.commands.lock().unwrap().push(command.clone());
         Ok(())
@@ -269,13 +269,20 @@ fn the_simulated_hospital_hears_answers_without_a_word_in_the_settings() {
 }
 
 #[test]
-fn a_command_that_the_broker_does_not_take_has_failed() {
-    let site = Site::start(Some(Arc::new(Taken { is_away: true, ..Taken::default() })));
-    let (status, answer) = site.send(&site.sign_in("clinician"), "", &acknowledge());
-    assert_eq!(status, 503);
-    assert!(answer.ends_with("the broker did not take the command: try again\n"), "{answer}");
-    let outcomes: Vec<Value> = site.audited().iter().map(|e| e["outcome"].clone()).collect();
-    assert_eq!(outcomes, [json!("begun"), json!("failed")]);
+fn a_command_that_the_broker_does_not_take_has_failed_and_of_one_that_may_be_taken_nobody_knows() {
+    let cases: [(fn(Error) -> Undelivered, u16, &str, &str); 2] = [
+        (Undelivered::Refused, 503, "did not take the command: try again\n", "failed"),
+        (Undelivered::Unacknowledged, 504, "it may still take effect\n", "unknown"),
+    ];
+    for (fails, code, text, outcome) in cases {
+        let sink = Taken { fails: Some(fails), ..Taken::default() };
+        let site = Site::start(Some(Arc::new(sink)));
+        let (status, answer) = site.send(&site.sign_in("clinician"), "", &acknowledge());
+        assert_eq!(status, code);
+        assert!(answer.ends_with(text), "{answer}");
+        let outcomes: Vec<Value> = site.audited().iter().map(|e| e["outcome"].clone()).collect();
+        assert_eq!(outcomes, [json!("begun"), json!(outcome)]);
+    }
 }
 
 #[test]

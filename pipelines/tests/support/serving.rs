@@ -154,7 +154,7 @@ pub(crate) fn sign_in(address: SocketAddr, token: &str) -> String {
 }
 
 fn session((status, head): (u16, String)) -> String {
-    assert_eq!(status, 303, "{head}");
+    assert_eq!(status, 200, "{head}");
     let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
     format!("Cookie: {}\r\n", cookie.split(';').next().unwrap())
 }

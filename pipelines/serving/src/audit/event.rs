@@ -40,6 +40,8 @@ pub enum Outcome {
     Refused,
     /// It failed.
     Failed,
+    /// It was sent and nobody acknowledged it in time: it may still be done.
+    Unknown,
     /// Who asked called it off, or went away.
     Cancelled,
     /// It hit a limit: time, rows or memory.

@@ -31,6 +31,7 @@ struct Rows {
     version: u64,
     /// A client with an older version must forget all that it has.
     cleared: u64,
+    stale: bool,
     sections: BTreeMap<&'static str, BTreeMap<String, Row>>,
     /// Messages of the current version: many clients want the same one.
     made: HashMap<(u64, Vec<&'static str>), Arc<str>>,
@@ -153,7 +154,7 @@ impl Board {
         self.readers.subscribe()
     }
 
-    /// Says whether the board shows what there is; a first look waits for that.
+    /// Says whether the board shows what there is, or that it cannot; a first look waits for that.
     pub fn set_ready(&self, ready: bool) {
         self.ready.send_if_modified(|was| std::mem::replace(was, ready) != ready);
     }
@@ -163,6 +164,11 @@ impl Board {
         self.ready.subscribe()
     }
 
+    /// What was said last by [`Edit::set_stale`].
+    pub fn is_stale(&self) -> bool {
+        self.rows().stale
+    }
+
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,7 +176,8 @@ impl Board {
 
 impl Rows {
     fn compose(&self, here: Position, since: u64, reset: bool, sections: &[&str]) -> String {
-        let mut text = format!(r#"{{"id":"{here}","reset":{reset},"sections":{{"#);
+        let stale = self.stale;
+        let mut text = format!(r#"{{"id":"{here}","reset":{reset},"stale":{stale},"sections":{{"#);
         let mut first = true;
         for (name, rows) in &self.sections {
             if !sections.contains(name) {
@@ -207,6 +214,11 @@ impl Edit<'_> {
         }
         rows.insert(key, Row { version: self.rows.version, value });
         self.changed = true;
+    }
+
+    /// Says whether rows cannot be brought up to date just now. Clients are told with what they get next.
+    pub fn set_stale(&mut self, stale: bool) {
+        self.changed |= std::mem::replace(&mut self.rows.stale, stale) != stale;
     }
 
     /// Forgets rows whose key is less than `key`. Clients forget them on their own, by the same rule.
@@ -306,6 +318,20 @@ mod tests {
         let (message, _) = board.message(Some(old), ALL);
         assert!(message.contains(r#""reset":true"#), "{message}");
         assert_eq!(sections(&message), serde_json::json!({"b": [20]}));
+    }
+
+    #[test]
+    fn clients_hear_once_that_rows_cannot_be_brought_up_to_date() {
+        let board = Board::default();
+        put(&board, "a", "1", 10);
+        let known = board.position();
+        for (stale, told) in [(true, r#""stale":true"#), (false, r#""stale":false"#)] {
+            board.update(|edit| edit.set_stale(stale));
+            let (message, here) = board.message(Some(known), ALL);
+            assert!(message.contains(told) && sections(&message) == serde_json::json!({}));
+            board.update(|edit| edit.set_stale(stale));
+            assert_eq!(board.position(), here, "the same again is no change");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! use. Tokens are slow to check on purpose, so wrong ones are few a second, fewer from one address than altogether, and
 //! right ones are remembered a while (`tokens.rs`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 use axum::http::{Extensions, Method, StatusCode, Uri};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use futures::FutureExt;
 use thalweg_core::error;
 use thalweg_core::time::Clock;
@@ -174,6 +175,7 @@ impl Gate {
         headers: &HeaderMap,
         method: &Method,
         from: IpAddr,
+        is_counted: bool,
     ) -> Result<Visitor, Refusal> {
         if let Some(token) = bearer(headers) {
             // A program shows its token with every request: the first time is its sign-in.
@@ -183,7 +185,7 @@ impl Gate {
         if *method != Method::GET && is_foreign(headers) {
             return Err(Refusal::Foreign);
         }
-        let found = self.held().sessions.find(secret, self.now());
+        let found = self.held().sessions.find(secret, self.now(), is_counted);
         let visitor = found.ok_or(Refusal::Unknown)?.map_err(Refusal::Wait)?;
         if self.0.doorkeeper.still(&visitor) {
             return Ok(visitor);
@@ -293,7 +295,7 @@ impl Gate {
         if let Some(secret) = self.cookie(headers) {
             self.held().sessions.close(&hash(secret));
         }
-        redirect(&format!("{}=; {}; Max-Age=0", self.0.cookie, self.0.attributes))
+        setting(redirect_home(), &format!("{}=; {}; Max-Age=0", self.0.cookie, self.0.attributes))
     }
 
     async fn follow(&self, headers: &HeaderMap, secret: &str) -> Response {
@@ -319,10 +321,12 @@ impl Gate {
         }
     }
 
-    /// Opens a session and leads to the first page, so that the secret leaves the address bar.
+    /// Opens a session and leads to the first page, so that the secret leaves the address bar. By a page of our own: who
+    /// followed a link of another site, in a mail say, would be redirected without the cookie.
     fn welcome(&self, visitor: Visitor) -> Response {
         let secret = self.held().sessions.open(visitor, self.now());
-        redirect(&format!("{}={secret}; {}", self.0.cookie, self.0.attributes))
+        let page = Html(include_str!("welcome.html")).into_response();
+        setting(page, &format!("{}={secret}; {}", self.0.cookie, self.0.attributes))
     }
 
     fn cookie<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
@@ -334,15 +338,27 @@ impl Gate {
     }
 }
 
+/// The gate as it stands before routes, and the paths among them that are not counted among a session's requests.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    pub(super) gate: Gate,
+    pub(super) files: Arc<BTreeSet<String>>,
+}
+
 /// Stands before every route.
-pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(Guard { gate, files }): State<Guard>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     if method == Method::POST && uri.path() == SESSION {
         // The way in; it checks for itself.
         return next.run(request).await;
     }
     let from = gate.origin(request.extensions(), request.headers());
-    let identified = gate.identify(request.headers(), &method, from).await;
+    let is_counted = !files.contains(uri.path());
+    let identified = gate.identify(request.headers(), &method, from, is_counted).await;
     match identified {
         Ok(_) if link(&method, &uri).is_some() => redirect_home(),
         Ok(visitor) => {
@@ -378,8 +394,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
 }
 
-fn redirect(cookie: &str) -> Response {
-    let mut response = redirect_home();
+fn setting(mut response: Response, cookie: &str) -> Response {
     if let Ok(cookie) = HeaderValue::from_str(cookie) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }

@@ -1,7 +1,8 @@
 //! `GET /api/state`: everything, once. `GET /api/live`: the same, and then whatever changes.
 //!
-//! Both answer with messages of one form: `{"id": "…", "reset": true, "sections": {"NAME": [row, …], …}}`. A message
-//! with `reset` replaces all that a client has, another one adds rows to it or replaces rows of the same key. A client
+//! Both answer with messages of one form: `{"id": "…", "reset": true, "stale": false, "sections": {"NAME": [row, …], …}}`.
+//! A message with `reset` replaces all that a client has, another one adds rows to it or replaces rows of the same key. While
+//! it is `stale` the tables cannot be read: a stream says so and shows what it has, and there is no first look. A client
 //! says what it has by `?since=ID` or, as browsers do when a connection broke, by `Last-Event-ID`.
 //!
 //! Behind the first message of a stream, and every 15 seconds from then on, comes an event called `time`, whose data is the
@@ -71,6 +72,10 @@ pub async fn state(State(shown): State<Shown>, Extension(visitor): Extension<Vis
     let waited = tokio::time::timeout(PATIENCE, ready.wait_for(|ready| *ready)).await;
     if waited.is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the tables are still being read\n")
+            .into_response();
+    }
+    if shown.board.is_stale() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the tables cannot be read just now\n")
             .into_response();
     }
     let (message, _) = shown.board.message(None, &shown.visible(&visitor));

@@ -1,5 +1,7 @@
 //! Routes, all of them behind the gate.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -13,7 +15,7 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 
 use super::door::Visitor;
-use super::gate::{Gate, guard};
+use super::gate::{Gate, Guard, guard};
 use super::headers::secure;
 
 /// Where a session is opened (`POST`, a form with a field `token`) and closed (`DELETE`).
@@ -29,6 +31,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Routes {
     router: Router,
     listed: Vec<(Method, String)>,
+    files: BTreeSet<String>,
 }
 
 impl Routes {
@@ -40,6 +43,17 @@ impl Routes {
         T: 'static,
     {
         self.add(Method::GET, path, get(handler))
+    }
+
+    /// The same for a file of a page: there are many to a page, and they are not counted among a session's requests.
+    #[must_use]
+    pub fn file<H, T>(mut self, path: &str, handler: H) -> Self
+    where
+        H: Handler<T, ()>,
+        T: 'static,
+    {
+        self.files.insert(path.to_owned());
+        self.get(path, handler)
     }
 
     /// Answers `POST path` by `handler`, which gets who asks and what they sent. That is JSON by its own word: a form
@@ -77,10 +91,11 @@ impl Routes {
     /// The application: the routes and the way in, behind `gate`.
     pub fn behind(self, gate: &Gate) -> Router {
         let session = post(sign_in).delete(sign_out).with_state(gate.clone());
+        let guarding = Guard { gate: gate.clone(), files: Arc::new(self.files) };
         self.router
             .route(SESSION, session)
             .fallback(async || StatusCode::NOT_FOUND)
-            .layer(from_fn_with_state(gate.clone(), guard))
+            .layer(from_fn_with_state(guarding, guard))
             .layer(DefaultBodyLimit::max(LARGEST_BODY))
             .layer(from_fn(secure))
     }

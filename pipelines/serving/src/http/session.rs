@@ -14,7 +14,7 @@ use crate::rate::Bucket;
 const IDLE: Duration = Duration::from_hours(8);
 /// More sessions than that at once are no people.
 const MOST: usize = 1_000;
-/// Requests of one session: a page asks for some twenty files, then for one a click.
+/// Requests of one session, but for files of pages: a page asks for some twenty of those.
 const PER_SECOND: f64 = 20.0;
 const BURST: f64 = 200.0;
 
@@ -77,11 +77,12 @@ impl Sessions {
         secret
     }
 
-    /// Who uses this session: the visitor, or how long to wait.
+    /// Who uses this session: the visitor, or how long to wait. What is not counted does not wait.
     pub(super) fn find(
         &mut self,
         secret: &str,
         now: Duration,
+        is_counted: bool,
     ) -> Option<Result<Visitor, Duration>> {
         let id = hash(secret);
         let session = self.open.get_mut(&id)?;
@@ -90,7 +91,8 @@ impl Sessions {
             return None;
         }
         session.used = now;
-        Some(session.requests.take(now).map(|()| session.visitor.clone()))
+        let turn = if is_counted { session.requests.take(now) } else { Ok(()) };
+        Some(turn.map(|()| session.visitor.clone()))
     }
 
     /// Who uses this session. What goes on by itself, a stream say, keeps it in use and is no request.
@@ -135,21 +137,22 @@ mod tests {
     fn a_session_ends_when_it_is_closed_or_idle() {
         let (mut sessions, start) = (Sessions::default(), Duration::from_secs(9));
         let (one, two) = (sessions.open(visitor(), start), sessions.open(visitor(), start));
-        assert!(sessions.find(&one, start).is_some());
+        assert!(sessions.find(&one, start, true).is_some());
         sessions.close(&hash(&one));
-        assert!(sessions.find(&one, start).is_none());
+        assert!(sessions.find(&one, start, true).is_none());
         assert!(sessions.keep(&hash(&one), start).is_none());
         assert!(sessions.keep(&hash(&two), start).is_some());
         let almost = start + IDLE.saturating_sub(Duration::from_secs(1));
-        assert!(sessions.find(&two, almost).is_some());
-        assert!(sessions.find(&two, almost + IDLE).is_none());
+        assert!(sessions.find(&two, almost, true).is_some());
+        assert!(sessions.find(&two, almost + IDLE, true).is_none());
     }
 
     #[test]
     fn a_session_that_asks_too_often_is_told_to_wait() {
         let (mut sessions, start) = (Sessions::default(), Duration::from_secs(9));
         let one = sessions.open(visitor(), start);
-        let refused = (0..1_000).filter(|_| sessions.find(&one, start).unwrap().is_err()).count();
+        let refused =
+            (0..1_000).filter(|_| sessions.find(&one, start, true).unwrap().is_err()).count();
         assert_eq!(refused, 1_000 - BURST as usize);
     }
 }

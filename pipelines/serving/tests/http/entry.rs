@@ -50,7 +50,10 @@ fn a_link_opens_a_session_once_and_leaves_the_address_bar() {
     let site = Site::start();
     let link = site.gate.link(visitor());
     let answer = site.ask(&format!("GET /?token={link}"));
-    assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
+    // A redirect that another site has begun is followed without the cookie.
+    assert_eq!((answer.status, answer.header("location")), (200, None));
+    let goes_on = r#"<meta http-equiv="refresh" content="0; url=/">"#;
+    assert!(answer.body.contains(goes_on) && !answer.body.contains(&link), "{}", answer.body);
     let cookie = answer.header("set-cookie").unwrap();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
     let cookie = cookie.split(';').next().unwrap();
@@ -80,7 +83,7 @@ fn a_token_in_the_form_opens_a_session_and_a_wrong_one_does_not() {
         let length = form.len();
         site.ask(&format!("POST /session\r\nContent-Length: {length}\r\n\r\n{form}"))
     };
-    assert_eq!(post("token=nurse.secret").status, 303);
+    assert_eq!(post("token=nurse.secret").status, 200);
     assert_eq!(post("token=guess").status, 401);
 }
 
@@ -98,7 +101,7 @@ fn a_used_link_has_a_few_new_ones_printed_and_no_more() {
     let link = format!("GET /?token={}", gate.link(visitor()));
     let statuses: Vec<u16> = (0..6).map(|_| ask(server.address(), &link).status).collect();
     // The clock of this server stands still.
-    assert_eq!(statuses, [303, 401, 401, 401, 429, 429]);
+    assert_eq!(statuses, [200, 401, 401, 401, 429, 429]);
     assert_eq!(printed.load(std::sync::atomic::Ordering::SeqCst), 3);
 }
 
@@ -134,6 +137,21 @@ fn who_guesses_or_asks_too_often_is_told_to_wait() {
     let refused: Vec<Answer> = guesses.filter(|answer| answer.status == 429).collect();
     assert_eq!(refused.len(), 30);
     assert!(refused.first().unwrap().header("retry-after").is_some());
+}
+
+#[test]
+fn the_files_of_pages_are_not_counted_among_the_requests_of_a_session() {
+    let site = Site::start();
+    let cookie = site.sign_in();
+    // The clock of this server stands still.
+    let refused = |path: &str| {
+        let statuses =
+            (0..250).map(|_| site.ask(&format!("GET {path}\r\nCookie: {cookie}\r\n")).status);
+        statuses.filter(|status| *status == 429).count()
+    };
+    assert_eq!(refused("/app.js"), 0);
+    assert_eq!(refused("/"), 50);
+    assert_eq!(site.ask("GET /app.js").status, 401);
 }
 
 /// A connection from another address of this machine.

@@ -74,6 +74,7 @@ impl Site {
         let (first, stream) = (shown.clone(), shown);
         let routes = Routes::default()
             .get("/", async || "page")
+            .file("/app.js", async || "script")
             .get(STATE, async move |visitor| state(State(first), visitor).await)
             .get(LIVE, async move |visitor, request| live(State(stream), visitor, request).await)
             .post("/say", async |visitor: Visitor, body: Body| {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read};
 use std::time::{Duration, Instant};
 
-use thalweg_serving::http::{Journal, LIVE, Limits, Visitor};
+use thalweg_serving::http::{Journal, LIVE, Limits, STATE, Visitor};
 
 use crate::site::{BEARER, CLIENTS, PATIENCE, Site, read_until, seen, visitor};
 
@@ -161,6 +161,22 @@ fn a_client_hears_what_time_it_is_here_though_nothing_changes() {
     };
     // The clock of this server stands still.
     assert_eq!((next().as_str(), next().as_str()), ("event: time", "data: 0"));
+}
+
+#[test]
+fn a_client_hears_that_the_tables_cannot_be_read_and_a_first_look_is_refused_meanwhile() {
+    let site = Site::start();
+    site.put("seen", 1);
+    let mut client = site.listen("");
+    read_until(&mut client, |data| data.contains(r#""stale":false"#) && seen(1)(data));
+    site.board.update(|edit| edit.set_stale(true));
+    read_until(&mut client, |data| data.contains(r#""stale":true"#));
+    let refused = site.ask(&format!("GET {STATE}\r\n{BEARER}"));
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    read_until(&mut site.listen(""), |data| data.contains(r#""stale":true"#) && seen(1)(data));
+    site.board.update(|edit| edit.set_stale(false));
+    read_until(&mut client, |data| data.contains(r#""stale":false"#));
+    assert_eq!(site.ask(&format!("GET {STATE}\r\n{BEARER}")).status, 200);
 }
 
 #[test]

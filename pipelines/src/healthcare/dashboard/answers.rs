@@ -14,7 +14,7 @@ use thalweg_serving::http::{Body, Journal, Visitor};
 use tokio::sync::Semaphore;
 
 use crate::healthcare::alerts::command::{Action, Command};
-use crate::healthcare::commands::CommandSink;
+use crate::healthcare::commands::{CommandSink, Undelivered, outcome};
 use crate::healthcare::serve::ANSWERING;
 
 /// Where commands are sent to.
@@ -76,7 +76,7 @@ impl Answers {
         let answered = tokio::spawn(async move { self.answer(&journal, &visitor, command).await });
         match answered.await {
             Ok(Ok(())) => (StatusCode::ACCEPTED, "sent\n").into_response(),
-            Ok(Err(text)) => (StatusCode::SERVICE_UNAVAILABLE, text).into_response(),
+            Ok(Err(refusal)) => refusal.into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
@@ -112,14 +112,15 @@ impl Answers {
         journal: &Journal,
         visitor: &Visitor,
         command: Command,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), (StatusCode, &'static str)> {
         let mut event = entry(journal, visitor, &command, Outcome::Begun);
         journal.note(event.clone()).await.map_err(|problem| {
             tracing::warn!(error = error::chain(&problem), "a command about an alert is not sent");
-            "the audit log cannot be written: nothing was sent\n"
+            let text = "the audit log cannot be written: nothing was sent\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text)
         })?;
         let sent = self.send(command).await;
-        event.outcome = if sent.is_ok() { Outcome::Done } else { Outcome::Failed };
+        event.outcome = outcome(&sent);
         if let Err(problem) = journal.note(event).await {
             // That it was begun is written down, and what is sent is sent.
             tracing::warn!(
@@ -127,16 +128,28 @@ impl Answers {
                 "the end of a command is not written down"
             );
         }
-        sent.map_err(|problem| {
-            tracing::warn!(error = error::chain(&problem), "a command about an alert is not sent");
-            "the broker did not take the command: try again\n"
+        sent.map_err(|undelivered| {
+            let (status, text) = match &undelivered {
+                Undelivered::Refused(_) => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the broker did not take the command: try again\n",
+                ),
+                Undelivered::Unacknowledged(_) => (
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "the broker did not acknowledge the command: it may still take effect\n",
+                ),
+            };
+            let problem = error::chain(&Error::from(undelivered));
+            tracing::warn!(error = problem, "a command about an alert is not known to be sent");
+            (status, text)
         })
     }
 
-    async fn send(&self, command: Command) -> Result<()> {
+    async fn send(&self, command: Command) -> Result<(), Undelivered> {
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
-            return Err(Error::transient("the commands before it still wait for the broker"));
+            let text = "the commands before it still wait for the broker";
+            return Err(Undelivered::Refused(Error::transient(text)));
         };
         let sink = Arc::clone(&self.sink);
         let sent = tokio::task::spawn_blocking(move || {
@@ -144,7 +157,9 @@ impl Answers {
             drop(turn);
             sent
         });
-        sent.await.map_err(|_| Error::internal("sending a command panicked"))?
+        let panicked =
+            |_| Undelivered::Unacknowledged(Error::internal("sending a command panicked"));
+        sent.await.map_err(panicked)?
     }
 }
 
@@ -168,7 +183,7 @@ mod tests {
     struct Nowhere;
 
     impl CommandSink for Nowhere {
-        fn send(&self, _: &Command, _: Duration) -> Result<()> {
+        fn send(&self, _: &Command, _: Duration) -> Result<(), Undelivered> {
             Ok(())
         }
     }

@@ -46,7 +46,7 @@ assets! {
 /// Adds a route for each file.
 pub(super) fn add(routes: Routes) -> Routes {
     ASSETS.iter().fold(routes, |routes, &(path, kind, bytes)| {
-        routes.get(path, async move |headers: HeaderMap| answer(&headers, kind, bytes))
+        routes.file(path, async move |headers: HeaderMap| answer(&headers, kind, bytes))
     })
 }
 

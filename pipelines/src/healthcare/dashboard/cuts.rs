@@ -15,7 +15,7 @@ pub(super) const CHECKPOINTS: usize = 30;
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) version: TableVersion,
-    /// By the clock, oldest first, but for chains before, whose cuts come first.
+    /// Chain by chain, those before first, and by number in each: a clock may have been set back.
     pub(super) cuts: Vec<Cut>,
 }
 
@@ -61,7 +61,9 @@ async fn read(follower: &DeltaFollower, files: &[TableFile]) -> Result<Vec<Cut>>
         cuts.extend(follower.cuts(file).await?);
     }
     cuts.retain(|cut| cut.job == JOB);
-    cuts.sort_by_key(|cut| (cut.created_at, cut.checkpoint));
+    let ends: Vec<Cut> = newest_cuts(&cuts).into_iter().cloned().collect();
+    let chain = |cut: &Cut| ends.iter().position(|end| end.chain == cut.chain);
+    cuts.sort_by_key(|cut| (chain(cut), cut.checkpoint));
     Ok(cuts)
 }
 

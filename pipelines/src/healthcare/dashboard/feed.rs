@@ -80,7 +80,7 @@ pub async fn feed(board: Arc<Board>, follower: DeltaFollower, job: Observed, rem
     );
 }
 
-/// Keeps what is committed on the board: looks for it `every` so often, more seldom while it cannot be read.
+/// Keeps what is committed on the board: looks for it `every` so often, more seldom while it cannot be read, which it says.
 async fn keep(
     board: &Board,
     mut tables: Tables,
@@ -98,6 +98,7 @@ async fn keep(
                     told.clear();
                     retry = every;
                     if is_read {
+                        board.update(|edit| edit.set_stale(false));
                         board.set_ready(true);
                     }
                     every
@@ -110,6 +111,8 @@ async fn keep(
                         told = problem;
                     }
                     tables.forget(job);
+                    board.update(|edit| edit.set_stale(true));
+                    board.set_ready(true);
                     let wait = retry;
                     retry = (retry * 2).min(SLOWEST);
                     wait
@@ -143,6 +146,8 @@ struct Tables {
     /// Version of the table of cuts.
     cuts: Option<TableVersion>,
     newest: Option<Cut>,
+    /// How many cuts were put on the board: it lists them in the order in which they came.
+    listed: u64,
     /// Versions by table.
     shown: BTreeMap<&'static str, u64>,
     /// Start of the newest minute that is committed, ms.
@@ -174,6 +179,7 @@ impl Tables {
             filled: false,
             cuts: None,
             newest: None,
+            listed: 0,
             shown: BTreeMap::new(),
             committed: None,
             hidden: None,
@@ -242,8 +248,10 @@ impl Tables {
                     edit.forget_before(shown.section, &time_key(from));
                 }
             }
-            for cut in cuts.iter().rev().take(CHECKPOINTS) {
-                edit.put("checkpoints", checkpoint_key(cut), &pipeline::checkpoint(cut));
+            for cut in cuts.iter().skip(cuts.len().saturating_sub(CHECKPOINTS)) {
+                self.listed += 1;
+                let key = format!("{:020}", self.listed);
+                edit.put("checkpoints", key, &pipeline::checkpoint(cut));
             }
             edit.keep_last("checkpoints", KEPT);
             self.alerts.forget(edit, from);
@@ -389,10 +397,6 @@ pub(super) const WINDOW: &str = "window_start";
 
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn checkpoint_key(cut: &Cut) -> String {
-    format!("{}|{:020}", time_key(cut.created_at / 1_000), cut.checkpoint.0)
 }
 
 fn known((table, version): (&String, &u64)) -> Option<(&'static str, u64)> {

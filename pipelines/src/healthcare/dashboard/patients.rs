@@ -37,6 +37,8 @@ struct Held {
     version: Option<TableVersion>,
     looked: Option<Instant>,
     newest: i64,
+    /// Where the first windows begin that were not forgotten for want of room, ms.
+    whole: Option<i64>,
     /// Windows behind that are of clocks that are ahead, ms; as far as messages had arrived at the last look.
     until: i64,
     /// By patient, then start of the window (ms). An answer costs what it holds, not what is held: one thread answers
@@ -44,6 +46,15 @@ struct Held {
     rows: BTreeMap<(i64, i64), Row>,
     /// The same windows, oldest first.
     by_time: BTreeSet<(i64, i64)>,
+}
+
+/// How far what is held reaches, ms.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Reach {
+    /// Start of the newest committed minute of all patients.
+    pub(super) committed: i64,
+    /// Start of the oldest minute of which everything is held, unless that is so of the whole hour.
+    pub(super) from: Option<i64>,
 }
 
 /// A patient in a list, as in the newest window.
@@ -59,14 +70,15 @@ impl Patients {
     }
 
     /// Those whose number begins with `begins`, by number.
-    pub(super) async fn list(&self, begins: &str) -> Result<Vec<Listed>> {
-        Ok(self.followed().await?.list(begins))
+    pub(super) async fn list(&self, begins: &str) -> Result<(Vec<Listed>, Reach)> {
+        let held = self.followed().await?;
+        Ok((held.list(begins), held.reach()))
     }
 
-    /// The windows of one patient, oldest first, and the start of the newest window of all (ms).
-    pub(super) async fn rows(&self, patient: i64) -> Result<(Vec<Row>, i64)> {
+    /// The windows of one patient, oldest first.
+    pub(super) async fn rows(&self, patient: i64) -> Result<(Vec<Row>, Reach)> {
         let held = self.followed().await?;
-        Ok((held.of(patient).cloned().collect(), held.newest))
+        Ok((held.of(patient).cloned().collect(), held.reach()))
     }
 
     /// What is held, as it is now. Who hangs up leaves behind what was begun: reading a log blocks a thread to its end, of
@@ -148,6 +160,12 @@ impl Held {
         self.rows.insert((patient, row.t), row);
     }
 
+    fn reach(&self) -> Reach {
+        // What was forgotten before the hour is missed by nobody.
+        let from = self.whole.filter(|whole| *whole > self.newest - millis(SPAN));
+        Reach { committed: self.newest, from }
+    }
+
     /// The windows of one patient, oldest first.
     fn of(&self, patient: i64) -> impl DoubleEndedIterator<Item = &Row> {
         self.rows.range((patient, i64::MIN)..=(patient, i64::MAX)).map(|(_, row)| row)
@@ -177,7 +195,8 @@ impl Held {
             && (t < from || self.by_time.len() > MOST)
         {
             self.by_time.pop_first();
-            self.rows.remove(&(patient, t));
+            let forgotten = self.rows.remove(&(patient, t)).filter(|_| t >= from);
+            self.whole = self.whole.max(forgotten.map(|row| row.t + row.w));
         }
     }
 }
@@ -257,12 +276,17 @@ mod tests {
         held.trim();
         assert_eq!(listed(&held, ""), [2]);
         assert_eq!((held.rows.len(), held.by_time.len()), (1, 1));
+        assert_eq!(held.reach().from, None, "all of the hour is held");
         for id in 0..MOST as i64 {
             held.put(id + 10, row(millis(SPAN) + 2));
         }
         held.trim();
+        assert_eq!(held.reach().from, Some(millis(SPAN) + 60_001));
         assert_eq!((held.rows.len(), held.by_time.len()), (MOST, MOST));
         assert!(listed(&held, "2").iter().all(|id| *id != 2), "the oldest window");
+        held.put(2, row(2 * millis(SPAN) + 60_001));
+        held.trim();
+        assert_eq!(held.reach().from, None, "what was forgotten is older than the hour");
     }
 
     #[test]

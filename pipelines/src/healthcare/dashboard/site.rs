@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::answers::{Answers, COMMANDS};
 use super::looks::{Looks, Sight};
-use super::patients::Patients;
+use super::patients::{Patients, Reach};
 use super::pipeline::Observed;
 use super::row::{PatientId, Row};
 use super::{assets, metrics};
@@ -135,12 +135,12 @@ async fn list(site: Site, visitor: Extension<Visitor>, Query(search): Query<Sear
         site.looks.note_refusal(&visitor, Sight::Patients).await;
         return forbidden();
     }
-    let patients = match site.patients.list(&search.begins).await {
-        Ok(patients) => patients,
+    let (patients, reach) = match site.patients.list(&search.begins).await {
+        Ok(read) => read,
         Err(problem) => return unreadable(&problem),
     };
     match site.looks.note(&visitor, Sight::Patients, patients.len()).await {
-        Ok(()) => Json(json!({ "patients": patients })).into_response(),
+        Ok(()) => Json(json!({ "patients": patients, "from": reach.from })).into_response(),
         Err(problem) => unwritten(&problem),
     }
 }
@@ -150,8 +150,8 @@ async fn list(site: Site, visitor: Extension<Visitor>, Query(search): Query<Sear
 struct Course {
     id: PatientId,
     rows: Vec<Row>,
-    /// Start of the newest committed minute of all patients, ms: the rows reach that far.
-    committed: i64,
+    #[serde(flatten)]
+    reach: Reach,
 }
 
 async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) -> Response {
@@ -160,15 +160,15 @@ async fn one(site: Site, visitor: Extension<Visitor>, Path(patient): Path<i64>) 
         site.looks.note_refusal(&visitor, sight).await;
         return forbidden();
     }
-    let (mut rows, committed) = match site.patients.rows(patient).await {
+    let (mut rows, reach) = match site.patients.rows(patient).await {
         Ok(read) => read,
         Err(problem) => return unreadable(&problem),
     };
     if let Some(tap) = site.job.tap() {
-        rows.extend(tap.patient(patient, committed, Instant::now()));
+        rows.extend(tap.patient(patient, reach.committed, Instant::now()));
     }
     match site.looks.note(&visitor, sight, rows.len()).await {
-        Ok(()) => Json(Course { id: PatientId(patient), rows, committed }).into_response(),
+        Ok(()) => Json(Course { id: PatientId(patient), rows, reach }).into_response(),
         Err(problem) => unwritten(&problem),
     }
 }

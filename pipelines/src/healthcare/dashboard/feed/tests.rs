@@ -13,7 +13,7 @@ use crate::healthcare::graph::JOB;
 /// A board over published cuts of no tables.
 struct World {
     folder: TempDir,
-    board: Board,
+    board: Arc<Board>,
     tables: Tables,
     committed: Committed,
 }
@@ -25,7 +25,7 @@ impl World {
         let follower = DeltaFollower::at(&place, &Access::from_environment()).unwrap();
         Self {
             folder,
-            board: Board::default(),
+            board: Arc::default(),
             tables: Tables::new(follower, &Observed::default()),
             committed: Committed::default(),
         }
@@ -146,11 +146,39 @@ async fn the_board_is_at_the_last_checkpoint_of_its_own_job_whatever_a_clock_did
     world.publish_at("other", [(900, 900_000_000)]).await;
     // It is read from the beginning, and then followed.
     let listed = world.look().await;
-    assert!(listed.contains(&40) && !listed.contains(&900), "{listed:?}");
+    assert_eq!(listed, (12..=41).collect::<Vec<_>>());
     assert_eq!(newest(&world), Some(41));
     world.publish_at("other", [(901, 901_000_000)]).await;
     world.publish_at(JOB, [(42, 200_000)]).await;
     let listed = world.look().await;
-    assert!(listed.contains(&42) && !listed.contains(&901), "{listed:?}");
+    assert_eq!(listed, (12..=42).collect::<Vec<_>>());
     assert_eq!(newest(&world), Some(42));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_tables_cannot_be_read_is_said_until_they_can() {
+    let World { folder, board, tables, committed } = World::new();
+    let log = folder.path().join(CUTS).join("_delta_log");
+    fs::create_dir_all(&log).unwrap();
+    fs::write(log.join("00000000000000000000.json"), "{").unwrap();
+    let (reading, keeping) = (board.read(), Arc::clone(&board));
+    let kept = tokio::spawn(async move {
+        let job = Observed::default();
+        Box::pin(keep(&keeping, tables, &job, &committed, Duration::from_millis(10))).await;
+    });
+    let told = async |stale: bool| {
+        let mut changes = board.changes();
+        let wanted = format!("\"stale\":{stale}");
+        while !board.message(None, &[]).0.contains(&wanted) {
+            changes.changed().await.unwrap();
+        }
+    };
+    let within = Duration::from_mins(3);
+    assert!(tokio::time::timeout(within, told(true)).await.is_ok(), "nothing is said");
+    assert!(tokio::time::timeout(within, board.ready().wait_for(|ready| *ready)).await.is_ok());
+    // There is nothing to be read.
+    fs::remove_dir_all(folder.path().join(CUTS)).unwrap();
+    assert!(tokio::time::timeout(within, told(false)).await.is_ok(), "it is said for ever");
+    kept.abort();
+    drop(reading);
 }

@@ -20,6 +20,8 @@ const TITLES = {
 const store = new Store();
 const main = document.getElementById("main");
 const span = document.getElementById("span");
+const stale = el("p", { class: "stale", hidden: true }, "The tables cannot be read just now: they may hold more than what is shown.");
+main.prepend(stale);
 let page = null;
 
 function route() {
@@ -28,11 +30,13 @@ function route() {
 }
 
 function show(moveFocus) {
+  // What is not known is not there: no page says that there is nothing before the tables were read.
+  if (!store.known) return;
   const { name, argument } = route();
   page?.close?.();
   const heading = el("h1", {}, TITLES[name]);
   const body = el("div", { class: `page ${name}` });
-  main.replaceChildren(heading, body);
+  main.replaceChildren(stale, heading, body);
   document.title = `${TITLES[name]} · Thalweg`;
   for (const link of document.querySelectorAll("nav.pages a")) {
     const current = link.getAttribute("href") === `#/${name}`;
@@ -62,13 +66,16 @@ function update() {
 function status() {
   const element = document.getElementById("status");
   element.dataset.status = store.status;
-  const texts = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…", paused: "Paused" };
+  const texts = {
+    connecting: "Connecting…", reading: "Reading…", live: "Live", stale: "Not up to date", lost: "Reconnecting…", paused: "Paused",
+  };
   say(document.getElementById("status-text"), texts[store.status]);
+  stale.hidden = store.status !== "stale";
 }
 
 function age() {
-  const newest = store.rows("checkpoints").reduce((at, row) => Math.max(at, row.at), 0);
-  say(document.getElementById("age"), newest ? `Committed ${ago(newest, store.now)}` : "");
+  const newest = store.rows("checkpoints").at(-1);
+  say(document.getElementById("age"), newest ? `Committed ${ago(newest.at, store.now)}` : "");
 }
 
 const themes = ["auto", "light", "dark"];
@@ -118,7 +125,10 @@ function seen() {
 
 span.addEventListener("change", update);
 addEventListener("hashchange", () => show(true));
-store.addEventListener("change", update);
+store.addEventListener("change", () => {
+  if (!page) show(false);
+  update();
+});
 store.addEventListener("status", status);
 setInterval(() => {
   age();
@@ -129,7 +139,6 @@ nameTheme();
 
 try {
   await store.start();
-  show(false);
   age();
   document.addEventListener("visibilitychange", seen);
   seen();

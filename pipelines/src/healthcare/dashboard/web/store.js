@@ -8,12 +8,14 @@ const SPAN = 60 * 60_000;
 const RATE_SPAN = 5000, SILENCE = 1000;
 /** The server tells the time every 15 seconds: from whom nothing is heard for so long the connection is broken, ms. */
 const BROKEN = 40_000;
+/** After how long is asked again who is signed in, or a refused stream, ms. */
+const RETRY = 2000;
 const CHECKPOINTS = 100;
 const ALERTS = 1000;
 
 const KEYS = {
   alerts: (row) => row.id,
-  checkpoints: (row) => `${row.at}|${row.n}`,
+  checkpoints: (row) => `${row.chain}|${row.n}`,
   graph: () => "graph",
   job: () => "job",
 };
@@ -23,7 +25,13 @@ export class Store extends EventTarget {
   #rates = [];
   #stream = null;
   me = null;
+  /**
+   * What is shown: `connecting`, `reading` (nothing was told yet by a connection that is open), `live`, `stale` (the tables cannot
+   * be read), `lost`, `paused`.
+   */
   status = "connecting";
+  /** Whether the tables were ever read: before that nothing is known of what they hold. */
+  known = false;
   /** Start of the newest committed minute, ms. */
   committed = null;
   /** When anything was heard of the server, by a clock that nobody sets. */
@@ -37,7 +45,7 @@ export class Store extends EventTarget {
   }
 
   async start() {
-    const [me, state] = await Promise.all([this.#ask("/api/me"), this.#ask("/api/state")]);
+    const [me, state] = await Promise.all([this.#who(), this.#ask("/api/state")]);
     this.me = me;
     if (state) this.#apply(state);
     this.#listen(state?.id);
@@ -60,7 +68,7 @@ export class Store extends EventTarget {
     this.#again();
   }
 
-  /** Rows of a section, oldest first where they have a time. */
+  /** Rows of a section: checkpoints in the order in which they came, the others oldest first where they have a time. */
   rows(section) {
     return [...this.#rows[section].values()];
   }
@@ -123,7 +131,7 @@ export class Store extends EventTarget {
       this.#anew();
     }
     const last = this.#rates.at(-1);
-    if (!last || this.status !== "live" || Date.now() - last.at < SILENCE) return;
+    if (!last || !["live", "stale"].includes(this.status) || Date.now() - last.at < SILENCE) return;
     const stood = this.#rates.length > 1 && this.#rates[0].nodes === last.nodes;
     this.#count(Date.now(), last.nodes);
     if (!stood) this.dispatchEvent(new Event("change"));
@@ -143,6 +151,15 @@ export class Store extends EventTarget {
       out.enqueue(piece);
     };
     return new Response(response.body.pipeThrough(new TransformStream({ transform: hear }))).json();
+  }
+
+  /** Who is signed in: without that no page knows what it may show. */
+  async #who() {
+    for (;;) {
+      const me = await this.#ask("/api/me");
+      if (me) return me;
+      await new Promise((resolve) => setTimeout(resolve, RETRY));
+    }
   }
 
   /**
@@ -165,29 +182,32 @@ export class Store extends EventTarget {
     const stream = new EventSource(since ? `/api/live?since=${since}` : "/api/live");
     this.#stream = stream;
     this.#told = performance.now();
-    const hear = () => {
+    // Nothing is live that is from before this connection: the first message comes once the tables were looked at.
+    stream.onopen = () => {
       this.#told = performance.now();
-      this.#become("live");
+      this.#become("reading");
     };
-    stream.onopen = hear;
     stream.onmessage = (event) => {
-      hear();
-      this.#apply(JSON.parse(event.data));
+      this.#told = performance.now();
+      const message = JSON.parse(event.data);
+      this.#apply(message);
+      this.#become(message.stale ? "stale" : "live");
     };
     stream.addEventListener("time", (event) => {
-      hear();
+      this.#told = performance.now();
       this.#ahead = Number(event.data) - Date.now();
     });
     stream.onerror = () => {
       this.#become("lost");
       // A broken connection is mended by the browser, which says where it was. A refusal is not.
-      if (stream.readyState === EventSource.CLOSED) setTimeout(() => this.#again(this.id), 2000);
+      if (stream.readyState === EventSource.CLOSED) setTimeout(() => this.#again(this.id), RETRY);
     };
   }
 
   async #again(since) {
     // Signed out meanwhile, or the server is starting: `#ask` leads to the sign-in page.
-    await this.#ask("/api/me").catch(() => null);
+    const me = await this.#ask("/api/me").catch(() => null);
+    if (me) this.me = me;
     if (this.status !== "paused") this.#listen(since);
   }
 
@@ -205,6 +225,7 @@ export class Store extends EventTarget {
   #apply(message) {
     if (message.reset) this.#clear();
     this.id = message.id;
+    if (!message.stale) this.known = true;
     for (const [section, rows] of Object.entries(message.sections)) {
       const known = this.#rows[section];
       if (!known) continue;
@@ -220,17 +241,15 @@ export class Store extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** Of these rows the newest `most` stay. */
+  /** Of these rows the last `most` stay. */
   #trim(section, rows, most) {
-    if (rows.length <= most) return;
-    rows.sort((a, b) => a.at - b.at || (a.n ?? 0) - (b.n ?? 0));
-    for (const row of rows.slice(0, rows.length - most)) this.#rows[section].delete(KEYS[section](row));
+    for (const row of rows.slice(0, Math.max(0, rows.length - most))) this.#rows[section].delete(KEYS[section](row));
   }
 
   /** What is committed stands; what was provisional in those minutes goes, and so does what is old. */
   #forget() {
     this.#trim("checkpoints", this.rows("checkpoints"), CHECKPOINTS);
-    const over = this.rows("alerts").filter((alert) => alert.state === "resolved");
+    const over = this.rows("alerts").filter((alert) => alert.state === "resolved").sort((a, b) => a.at - b.at);
     this.#trim("alerts", over, Math.max(0, ALERTS - this.#rows.alerts.size + over.length));
     if (this.committed === null) return;
     for (const alert of over) if (alert.at < this.committed - SPAN) this.#rows.alerts.delete(alert.id);

@@ -5,15 +5,19 @@ import { label } from "../format.js";
 
 const lasting = (minutes) => (minutes % 60 === 0 ? `${minutes / 60} h` : `${minutes} min`);
 
-/** Null when the command was sent, else what to say. */
+/** How it went with a command: whether it was sent, and what to say. */
 async function send(command) {
   const response = await fetch("/api/alerts/commands", {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(command),
   }).catch(() => null);
-  if (response?.ok) return null;
+  if (response?.ok) return { state: "sent", text: "sent; shows when the job took it." };
   if (response?.status === 401) location.reload();
-  const why = response ? (await response.text().catch(() => "")).trim() : "";
-  return why || "the server does not answer: try again";
+  // Whoever does not answer, or fails on the way, may have sent it all the same.
+  if (!response || (response.status >= 500 && response.status !== 503)) {
+    return { state: "unknown", text: "not acknowledged; it may still take effect, and shows then." };
+  }
+  const why = (await response.text().catch(() => "")).trim();
+  return { state: "failed", text: `not sent: ${why || "try again"}` };
 }
 
 /**
@@ -67,18 +71,18 @@ export class Answers {
     const buttons = [...root.querySelectorAll("button")];
     for (const button of buttons) button.disabled = true;
     this.#tell("sending", `${name}: sending…`);
-    const why = await send(command);
+    const { state, text } = await send(command);
     for (const button of buttons) button.disabled = false;
     const menu = root.querySelector("details");
     // A button that is disabled loses the focus: it, or what the menu leaves of it, gets it back.
     const lost = document.activeElement === document.body && root.isConnected;
-    if (why === null && menu?.contains(pressed)) {
+    if (state === "sent" && menu?.contains(pressed)) {
       menu.open = false;
       if (lost) menu.querySelector("summary").focus();
     } else if (lost) {
       pressed.focus();
     }
-    this.#tell(why === null ? "sent" : "failed", why === null ? `${name}: sent; shows when the job took it.` : `${name}: not sent: ${why}`);
+    this.#tell(state, `${name}: ${text}`);
   }
 
   #tell(state, text) {

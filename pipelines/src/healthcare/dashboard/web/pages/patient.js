@@ -4,7 +4,21 @@ import { trend } from "../charts.js";
 import { courses } from "../courses.js";
 import { card, el, hint, say } from "../dom.js";
 import { number, patientId, time, VITALS } from "../format.js";
+
+/** Of which time a server tells that holds everything behind `from`, or all of the hour. */
+const lately = (from) => (from ? `since ${time(from)}, from when on the server holds all` : "in the last hour");
 import { alertList, inOrder } from "./alerts.js";
+
+/** The patients whose number begins so, and from when on all are held; null when the server does not answer, or breaks off. */
+async function search(begins) {
+  try {
+    const response = await fetch(`/api/patients?begins=${encodeURIComponent(begins)}`);
+    if (response.status === 401) location.reload();
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}
 
 /** A field that finds patients by the beginning of their number and hands one to `choose`. */
 export function finder(choose, text = "Find a patient by number") {
@@ -13,14 +27,15 @@ export function finder(choose, text = "Find a patient by number") {
   let asked = 0;
   async function look() {
     const mine = (asked += 1);
-    const response = await fetch(`/api/patients?begins=${encodeURIComponent(input.value.trim())}`).catch(() => null);
+    const found = await search(input.value.trim());
     if (mine !== asked) return;
-    const patients = response?.ok ? (await response.json()).patients : [];
+    const patients = found?.patients ?? [];
     list.replaceChildren(...patients.slice(0, 24).map((one) => el("li", {},
       el("button", { type: "button", onclick: () => choose(one.id) },
         el("strong", {}, one.id),
         el("span", { class: "note" }, ` ${number(one.newest.hr?.[0])} bpm · ${number(one.newest.temp?.[0], 1)} °F`)))));
-    if (patients.length === 0) list.replaceChildren(el("li", {}, hint("No such patient in the last hour.")));
+    const nobody = found ? `No such patient ${lately(found.from)}.` : "The server cannot answer just now.";
+    if (patients.length === 0) list.replaceChildren(el("li", {}, hint(nobody)));
   }
   input.addEventListener("input", look);
   look();
@@ -46,14 +61,16 @@ export function patient({ store, body, argument, minutes }) {
       el("a", { href: "#/patient" }, "Another patient"), " ", el("a", { href: `#/compare/${id}` }, "Compare")),
     lead, about, el("div", { class: "grid two" }, charts.map((chart) => chart.root)));
   let rows = null;
+  let from = null;
   let before = "";
   function draw() {
     if (!rows) return;
     // Running minutes may be ahead; what is shown is measured from what is committed.
-    const from = ((rows.findLast((row) => !row.live) ?? rows.at(-1))?.t ?? 0) - minutes() * 60_000;
-    for (const chart of charts) chart.update(rows.filter((row) => row.t > from));
+    const first = ((rows.findLast((row) => !row.live) ?? rows.at(-1))?.t ?? 0) - minutes() * 60_000;
+    for (const chart of charts) chart.update(rows.filter((row) => row.t > first));
     const last = rows.at(-1);
-    say(lead, last ? `Last seen in the minute from ${time(last.t)}; ${rows.length} minutes with events in the last hour.` : "Nothing of this patient in the last hour.");
+    const seen = rows.filter((row) => !from || row.t >= from).length;
+    say(lead, last ? `Last seen in the minute from ${time(last.t)}; ${seen} minutes with events ${lately(from)}.` : `Nothing of this patient ${lately(from)}.`);
     const own = inOrder(store.rows("alerts").filter((alert) => alert.patient === id && alert.state !== "resolved"));
     // Made anew its link would lose the focus.
     const now = JSON.stringify(own);
@@ -62,7 +79,7 @@ export function patient({ store, body, argument, minutes }) {
     about.replaceChildren(...(own.length ? [card("Alerts", "", alertList(own))] : []));
   }
   const following = courses(store, [id], ([course]) => {
-    rows = course.rows;
+    [rows, from] = [course.rows, course.from];
     draw();
   });
   return {

@@ -35,7 +35,7 @@ export function pipeline({ store, body }) {
         picture.replaceChildren(drawn.root);
       }
       say(running, job ? "The job runs in this process." : "The job runs elsewhere or has ended: its tables are shown, its counters are not.");
-      const cuts = store.rows("checkpoints").sort((a, b) => b.at - a.at || b.n - a.n);
+      const cuts = store.rows("checkpoints").reverse();
       const source = graph?.nodes.find((node) => node.kind === "source")?.id;
       const rate = job && source ? store.rate(source) : null;
       const texts = [
