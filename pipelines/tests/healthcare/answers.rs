@@ -30,11 +30,14 @@ use crate::support::{batches, ends_with, fail, healthcare, operator, succeed};
 const COMMANDS: &str = "/api/alerts/commands";
 const ALERT: &str = "7/heart-rate-high/1764018010000000";
 
+/// How sending a command fails.
+type Fails = fn(Error) -> Undelivered;
+
 /// A broker that takes commands, or none.
 #[derive(Debug, Default)]
 struct Taken {
     commands: Mutex<Vec<Command>>,
-    fails: Option<fn(Error) -> Undelivered>,
+    fails: Option<Fails>,
 }
 
 impl CommandSink for Taken {
@@ -270,8 +273,8 @@ fn the_simulated_hospital_hears_answers_without_a_word_in_the_settings() {
 
 #[test]
 fn a_command_that_the_broker_does_not_take_has_failed_and_of_one_that_may_be_taken_nobody_knows() {
-    let cases: [(fn(Error) -> Undelivered, u16, &str, &str); 2] = [
-        (Undelivered::Refused, 503, "did not take the command: try again\n", "failed"),
+    let cases = [
+        (Undelivered::Refused as Fails, 503, "did not take the command: try again\n", "failed"),
         (Undelivered::Unacknowledged, 504, "it may still take effect\n", "unknown"),
     ];
     for (fails, code, text, outcome) in cases {
