@@ -21,6 +21,21 @@ pub const BATCH_ROWS: usize = 4096;
 /// Payload bytes after which a reader hands a batch on, however few the rows.
 pub const BATCH_BYTES: usize = 8 << 20;
 
+/// When a reader hands a batch on: at so many rows or so many payload bytes, whichever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// [`BATCH_ROWS`] by default.
+    pub rows: usize,
+    /// [`BATCH_BYTES`] by default.
+    pub bytes: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { rows: BATCH_ROWS, bytes: BATCH_BYTES }
+    }
+}
+
 /// Event-time columns are microseconds in UTC everywhere.
 pub fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -50,6 +65,7 @@ pub struct MessageBatcher {
     payloads: BinaryBuilder,
     payload_bytes: usize,
     next_positions: Vec<i64>,
+    limits: BatchLimits,
 }
 
 impl std::fmt::Debug for MessageBatcher {
@@ -70,7 +86,15 @@ impl MessageBatcher {
             payloads: BinaryBuilder::new(),
             payload_bytes: 0,
             next_positions: Vec::new(),
+            limits: BatchLimits::default(),
         }
+    }
+
+    /// One whose batches are full at `limits`.
+    #[must_use]
+    pub fn with_limits(mut self, limits: BatchLimits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Adds a message. `timestamp` is the broker's, in µs; `next_position` is where reading goes on behind it.
@@ -95,7 +119,7 @@ impl MessageBatcher {
 
     /// Whether it is time to hand the batch on.
     pub fn is_full(&self) -> bool {
-        self.rows() >= BATCH_ROWS || self.payload_bytes >= BATCH_BYTES
+        self.rows() >= self.limits.rows || self.payload_bytes >= self.limits.bytes
     }
 
     /// The batch and the position behind each row; leaves the batcher empty. `now` is the time of reading, in µs.

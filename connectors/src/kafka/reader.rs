@@ -23,7 +23,7 @@ use super::stall::Stall;
 use super::trouble::Health;
 use crate::calendar::EVENT;
 use crate::clock::now_micros;
-use crate::provenance::MessageBatcher;
+use crate::provenance::{BatchLimits, MessageBatcher};
 
 /// How long the first row of a batch waits for more when the broker has nothing ready.
 pub(super) const LINGER: Duration = Duration::from_millis(2);
@@ -37,6 +37,7 @@ pub(super) struct KafkaReader {
     schema: SchemaRef,
     decoder: Box<dyn Decoder>,
     bounded: bool,
+    limits: BatchLimits,
     pub(super) losses: Arc<AtomicU64>,
     pub(super) partitions: BTreeMap<i32, Partition>,
     /// Decided but not yet handed out, at most a batch for each partition.
@@ -86,13 +87,14 @@ impl SourceReader for KafkaReader {
             let number = partition_of(&split.id)?;
             let last = LastRead::stored_in(&split);
             list.push(leader_epoch::assigned(number, split.position, last));
+            let rows = MessageBatcher::new(&self.config.topic, number, Arc::clone(&self.schema));
             let partition = Partition {
                 split: split.id,
                 position: split.position,
                 last,
                 told: split.properties,
                 end: split.end,
-                rows: MessageBatcher::new(&self.config.topic, number, Arc::clone(&self.schema)),
+                rows: rows.with_limits(self.limits),
                 since: now,
             };
             if self.partitions.insert(number, partition).is_some() {
@@ -187,6 +189,7 @@ impl KafkaReader {
         schema: SchemaRef,
         decoder: Box<dyn Decoder>,
         bounded: bool,
+        limits: BatchLimits,
         losses: Arc<AtomicU64>,
     ) -> Result<Self> {
         Ok(Self {
@@ -197,6 +200,7 @@ impl KafkaReader {
             schema,
             decoder,
             bounded,
+            limits,
             losses,
             partitions: BTreeMap::new(),
             ready: VecDeque::new(),

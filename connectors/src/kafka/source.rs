@@ -18,7 +18,7 @@ use super::leader_epoch;
 use super::loss::{Loss, created_again, deleted, fewer_partitions, no_partition};
 use super::reader::KafkaReader;
 use super::topic::{PATIENCE, missing};
-use crate::provenance::source_schema;
+use crate::provenance::{BatchLimits, source_schema};
 
 /// What the identity calls the cluster's id.
 pub(super) const CLUSTER: &str = "cluster";
@@ -56,6 +56,7 @@ pub struct KafkaSource {
     format: Arc<dyn Format>,
     schema: SchemaRef,
     bounded: bool,
+    limits: BatchLimits,
     cluster: Arc<dyn Cluster>,
     client: Mutex<Option<Arc<dyn Topic>>>,
     ends: Mutex<Option<(Instant, BTreeMap<i32, i64>)>>,
@@ -86,6 +87,7 @@ impl KafkaSource {
             schema: source_schema(format.as_ref()),
             format,
             bounded: false,
+            limits: BatchLimits::default(),
             cluster,
             client: Mutex::new(None),
             ends: Mutex::new(None),
@@ -97,6 +99,14 @@ impl KafkaSource {
     #[must_use]
     pub fn bounded(mut self) -> Self {
         self.bounded = true;
+        self
+    }
+
+    /// Its batches are full at `limits`.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn in_batches(mut self, limits: BatchLimits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -179,6 +189,7 @@ impl KafkaSource {
             Arc::clone(&self.schema),
             self.format.decoder(),
             self.bounded,
+            self.limits,
             Arc::clone(&self.losses),
         )
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thalweg_core::CheckpointId;
 use thalweg_core::checkpoint::Manifest;
+use thalweg_core::connector::source::Split;
 
 use super::input::{EARLY, PARTITIONS, key_of, window_of};
 use super::topic_source::partition_of;
@@ -70,28 +71,36 @@ pub(super) fn end(world: &World) {
     world.inner().violations.extend(wrong);
 }
 
-/// What must be there of a topic: every committed message that it still has; of those that are deleted the ones that were
-/// read. The others are lost, and somebody must have gone on behind each of them and told that (`Topic::skip`), unless they
-/// were gone when the chain began. Where the topic has become another one, only what was read.
+/// What must be there of a topic: every committed message that the chain is to read and the topic still has; of those that
+/// are deleted the ones that were read. The others are lost, and somebody must have gone on behind each of them and told that
+/// (`Topic::skip`). To be read is what lies between start and end of the first manifest (`Topic::begin` has looked at it), and
+/// all of a partition that is not in it, unless the job has an end. Where the topic has become another one, only what was read.
 fn due(world: &World, raw: &[Vec<i64>], wrong: &mut Vec<String>) -> Vec<(i64, i64)> {
-    let begun = world.manifests(CheckpointId::GENESIS);
-    let begun: BTreeMap<i64, i64> = begun
+    // Others than the first were made where it was cleaned up.
+    let begun = world.manifests(CheckpointId::GENESIS).into_iter().next();
+    let begun: BTreeMap<i64, Split> = begun
         .iter()
         .flat_map(|manifest| &manifest.sources[0].splits)
-        .map(|s| (i64::from(partition_of(&s.split.id)), s.split.position))
+        .map(|s| (i64::from(partition_of(&s.split.id)), s.split.clone()))
         .collect();
     let read: BTreeSet<(i64, i64)> = raw.iter().map(|row| (row[0], row[1])).collect();
     let topic = world.topic();
     let (mut due, mut missed) = (Vec::new(), 0);
     for sent in topic.committed() {
+        let is_asked_for = match begun.get(&sent.partition) {
+            Some(Split { position, end, .. }) => {
+                sent.offset >= *position && end.is_none_or(|end| sent.offset < end)
+            }
+            None => !topic.extent.bounded,
+        };
+        if !is_asked_for {
+            continue;
+        }
         let row = (sent.partition, sent.position);
         let is_gone = sent.deleted || topic.is_another();
         if read.contains(&row) || !is_gone {
             due.push(row);
-        } else if begun.get(&sent.partition).is_none_or(|from| sent.offset >= *from)
-            && !topic.is_another()
-            && !topic.was_skipped(&sent)
-        {
+        } else if !topic.is_another() && !topic.was_skipped(&sent) {
             missed += 1;
         }
     }

@@ -15,7 +15,7 @@ use thalweg_core::{Error, Result};
 
 use super::lines::line;
 use super::steps;
-use super::topic::{self, Found};
+use super::topic::{self, Found, sent_at};
 use super::world::{Fault, World};
 
 /// Two in so many questions go wrong.
@@ -26,6 +26,8 @@ const LOOKS: u32 = 3_000;
 const ODD: u32 = 24;
 /// One in so many looks at a partition meets a broker that does not know it, where some do not.
 const UNKNOWN: u32 = 300;
+/// One in so many messages is the last of a burst, where they come in bursts.
+const BURST: u64 = 16;
 /// What a message is in the trace, together with its partition.
 const MESSAGE: u64 = 32;
 
@@ -33,6 +35,9 @@ const MESSAGE: u64 = 32;
 pub(super) struct SourceCluster {
     pub(super) world: Arc<World>,
     pub(super) process: u64,
+    /// Whether brokers give a consumer a burst at a time, and then nothing for up to a second: what is there already would be
+    /// read at once else, and nobody killed meanwhile.
+    pub(super) bursts: bool,
 }
 
 fn now() -> Instant {
@@ -100,7 +105,7 @@ impl Topic for SourceCluster {
                 match ask {
                     Ask::Low => Some((partition, log.low())),
                     Ask::High => Some((partition, log.stable())),
-                    Ask::At(_) => None,
+                    Ask::At(millis) => Some((partition, log.since(millis * 1_000)?)),
                 }
             };
             partitions.iter().filter_map(|partition| offset(*partition)).collect()
@@ -197,6 +202,10 @@ impl Fetcher {
                 if let Played::Message(PlayedMessage { partition, offset, .. }) = &found {
                     let (what, which) = (MESSAGE + *partition as u64, *offset as u64);
                     world.inner().dice.note(world.monotonic(), self.cluster.process, what, which);
+                    if self.cluster.bursts && world.choose(BURST) == 0 {
+                        let pause = Duration::from_millis(world.choose(1_000));
+                        self.away_until = world.monotonic() + pause;
+                    }
                 }
                 if found == Played::Refused(PlayedError::NoLeader) {
                     self.away_until =
@@ -271,7 +280,7 @@ impl Fetch {
                     world.violation("a message of another log was read".to_owned());
                 }
                 let payload = Some(line(i64::from(partition), tick).into_bytes());
-                let timestamp_ms = world.now_micros() / 1_000;
+                let timestamp_ms = sent_at(tick) / 1_000;
                 let message = PlayedMessage { partition, offset, epoch, timestamp_ms, payload };
                 self.last = Some(message.clone());
                 Some(Played::Message(message))

@@ -120,6 +120,10 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 async fn direct(seed: u64, mutation: Mutation, backing: Backing) -> Arc<World> {
     let world = World::new(seed, mutation, ROWS, backing);
     let mut endings = (backing == Backing::Topic).then(|| Endings::new(&world));
+    if backing == Backing::Topic {
+        let begins = world.topic().extent.begins;
+        tokio::time::sleep(begins).await;
+    }
     let key = Arc::new(MasterKey::generate().unwrap());
     let mut processes: Vec<Process> = Vec::new();
     let (mut started, mut last, mut finished) = (0, 0, false);

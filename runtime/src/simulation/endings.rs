@@ -38,7 +38,10 @@ impl Endings {
             1 => Ending::CutShort,
             _ => return Self { planned: None, came: None },
         };
-        let at = Duration::from_millis(20_000 + world.choose(60_000));
+        let extent = world.topic().extent;
+        // What has an end is read soon.
+        let (soonest, within) = if extent.bounded { (1_000, 10_000) } else { (20_000, 60_000) };
+        let at = extent.begins + Duration::from_millis(soonest + world.choose(within));
         Self { planned: Some((at, ending)), came: None }
     }
 
@@ -104,7 +107,8 @@ impl Ending {
                 }
             }
             Self::CutShort => {
-                let mut read = splits.iter().filter_map(|snapshot| last_read(&snapshot.split));
+                let unread = splits.iter().filter(|snapshot| !snapshot.split.is_finished());
+                let mut read = unread.filter_map(|snapshot| last_read(&snapshot.split));
                 let (partition, behind) = read.find(|(partition, behind)| {
                     others.get(*partition).is_some_and(|log| log.low() < *behind)
                 })?;
@@ -119,7 +123,7 @@ impl Ending {
 }
 
 /// The partition of a split of which a message was read, and the offset behind the last one, as a checkpoint has them.
-fn last_read(split: &Split) -> Option<(usize, i64)> {
+pub(super) fn last_read(split: &Split) -> Option<(usize, i64)> {
     split.properties.get("leader_epoch")?;
     let behind = match split.properties.get("leader_epoch_end") {
         Some(end) => end.parse::<i64>().ok()?,

@@ -17,8 +17,8 @@ use thalweg_core::{Error, Record, Result};
 use super::input::{PACE, PARTITIONS, Row, key_of, time_of};
 use super::world::World;
 
-/// Bytes of every line.
-const LINE: i64 = 66;
+/// Bytes of every line, with its end.
+pub(super) const LINE: i64 = 66;
 /// Where a split's end is kept from the job.
 const END: &str = "end";
 const LINES_PER_SPLIT: i64 = 20;

@@ -20,6 +20,7 @@ mod cluster;
 mod consumer;
 mod director;
 mod endings;
+mod extent;
 mod input;
 mod lake;
 mod lines;
@@ -94,7 +95,8 @@ fn a_job_over_delta_without_a_fence_is_noticed() {
     });
 }
 
-/// A seed takes longer here: a reader is a thread, which takes turns with the world's.
+/// A seed takes longer here: a reader is a thread, which takes turns with the world's. What a job reads of the topic is the
+/// seed's, too (`extent`).
 #[test]
 fn every_seed_of_a_job_that_reads_a_topic_is_exact() {
     assert_one_in(10, "-p thalweg-runtime --lib every_seed_of_a_job_that_reads", 100, |seed| {
@@ -121,6 +123,11 @@ fn a_source_that_passes_over_lost_messages_and_does_not_tell_is_noticed() {
 #[test]
 fn a_source_that_goes_on_where_its_group_says_is_noticed() {
     assert_noticed(0..50, Mutation::ResumesAtGroup, play_topic);
+}
+
+#[test]
+fn a_bounded_source_that_asks_for_its_ends_again_is_noticed() {
+    assert_noticed(0..50, Mutation::EndsAnew, play_topic);
 }
 
 #[test]

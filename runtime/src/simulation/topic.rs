@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
+use thalweg_core::connector::source::Split;
 use thalweg_core::counters;
 use thalweg_core::testing::simulation::Dice;
 
+use super::extent::Extent;
 use super::input::{PACE, PARTITIONS};
+use super::topic_source::partition_of;
 
 /// Partitions that are there from the beginning.
 const FIRST: usize = 3;
@@ -46,6 +49,12 @@ counters! {
         led,
         /// Topics that became another one, or were cut short, and that was told.
         endings,
+        /// Partitions that were begun behind their first message, as the job is set to.
+        begun_later,
+        /// Partitions with an end that were gone on with before it.
+        bounded,
+        /// Batches that were full.
+        full,
     }
 }
 
@@ -109,6 +118,11 @@ pub(super) enum Found {
     End(i64),
 }
 
+/// By the producers' clock, in µs, which begins with the topic.
+pub(super) fn sent_at(tick: i64) -> i64 {
+    tick * PACE.as_micros() as i64
+}
+
 impl Log {
     pub(super) fn low(&self) -> i64 {
         self.low as i64
@@ -135,6 +149,12 @@ impl Log {
             }
         }
         Found::End(stable)
+    }
+
+    /// The first record with this time or a later one, where readers of committed messages may come to it.
+    pub(super) fn since(&self, micros: i64) -> Option<i64> {
+        let place = self.entries.partition_point(|entry| sent_at(entry.tick) < micros) as i64;
+        Some(place.max(self.low())).filter(|place| *place < self.stable())
     }
 
     /// The committed messages among `offsets`.
@@ -208,6 +228,8 @@ pub(super) struct Topic {
     pub(super) logs: Vec<Log>,
     /// What the logs were before they became others.
     was: Option<Vec<Log>>,
+    /// What the job reads of it.
+    pub(super) extent: Extent,
     /// Where group offsets stand.
     pub(super) group: BTreeMap<i32, i64>,
     /// Whether sources are set to go on behind what is lost.
@@ -242,6 +264,7 @@ impl Topic {
             id: 1,
             logs: Vec::new(),
             was: None,
+            extent: Extent::new(seed, rows),
             group: BTreeMap::new(),
             resets: false,
             counted: BTreeMap::new(),
@@ -287,6 +310,24 @@ impl Topic {
         }
         let known = |birth: &&i64| **birth == 0 || **birth + self.lag <= self.ticks;
         self.births.iter().filter(known).count().min(self.logs.len())
+    }
+
+    /// A chain begins with `splits`, which must be what the job is set to read.
+    pub(super) fn begin(&mut self, splits: &[Split]) -> Result<(), String> {
+        for split in splits {
+            let Some(log) = self.logs.get(partition_of(&split.id) as usize) else {
+                return Err(format!("{} is of no partition", split.id));
+            };
+            let (from, end) = self.extent.of(log);
+            if (split.position, split.end) != (from, end) {
+                let Split { id, position, end: given, .. } = split;
+                return Err(format!(
+                    "{id} begins with {position} to {given:?} where {from} to {end:?} was asked for"
+                ));
+            }
+            self.counters.begun_later += u64::from(from > log.low());
+        }
+        Ok(())
     }
 
     /// A process goes on behind `offsets` and has read none of them. Messages among them must be gone by now, and for each

@@ -1,4 +1,4 @@
-//! The real Kafka source over the topic that is played, which comes to an end once nothing more arrives in it.
+//! The real Kafka source over the topic that is played. A job that reads on and on comes to an end once nothing more arrives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -11,6 +11,7 @@ use thalweg_core::connector::source::{Polled, Source, SourceReader, Split};
 use thalweg_core::{Error, Record, Result};
 
 use super::consumer::SourceCluster;
+use super::endings::last_read;
 use super::input::Row;
 use super::lines::{format, row};
 use super::steps;
@@ -33,14 +34,21 @@ pub(super) struct TopicSource {
 
 impl TopicSource {
     pub(super) fn new(world: &Arc<World>, process: u64) -> Self {
+        let (extent, resets) = {
+            let topic = world.topic();
+            (topic.extent, topic.resets)
+        };
         let config = KafkaConfig {
             group_id: Some("simulated".to_owned()),
+            start: extent.start,
             discovery_interval: DISCOVERY,
-            on_data_loss: if world.topic().resets { OnDataLoss::Reset } else { OnDataLoss::Fail },
+            on_data_loss: if resets { OnDataLoss::Reset } else { OnDataLoss::Fail },
             ..KafkaConfig::new("simulated", TOPIC)
         };
-        let cluster = Arc::new(SourceCluster { world: Arc::clone(world), process });
-        let kafka = Arc::new(KafkaSource::on_cluster(config, format(), cluster));
+        let cluster = SourceCluster { world: Arc::clone(world), process, bursts: extent.bounded };
+        let kafka = KafkaSource::on_cluster(config, format(), Arc::new(cluster));
+        let kafka = kafka.in_batches(extent.limits);
+        let kafka = Arc::new(if extent.bounded { kafka.bounded() } else { kafka });
         Self { world: Arc::clone(world), process, kafka, assigned: Arc::default() }
     }
 }
@@ -68,7 +76,7 @@ impl Source for TopicSource {
     fn schema(&self) -> SchemaRef {
         Row::schema()
     }
-    /// The topic goes on as long as anything may arrive; its splits have no end.
+    /// Where its splits have no end, the topic goes on as long as anything may arrive.
     fn is_bounded(&self) -> bool {
         true
     }
@@ -76,7 +84,12 @@ impl Source for TopicSource {
         self.kafka.identity()
     }
     fn start_splits(&self) -> Result<Vec<Split>> {
-        self.kafka.start_splits()
+        let splits = self.kafka.start_splits()?;
+        let begun = self.world.topic().begin(&splits);
+        if let Err(what) = begun {
+            self.world.violation(what);
+        }
+        Ok(splits)
     }
     fn discover(&self, known: &[Split]) -> Result<Vec<Split>> {
         let found = self.kafka.discover(known);
@@ -139,14 +152,16 @@ impl Reader {
         self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether everything that will ever be there was handed out, and every partition has a reader.
+    /// Whether everything that will ever be there was handed out, and every partition has a reader. A source that has an end
+    /// knows it by itself.
     fn is_at_end(&self) -> bool {
         let known = self.assigned().len();
         let topic = self.world.topic();
         let at_end = |(split, position): (&String, &i64)| {
             topic.logs.get(partition_of(split) as usize).is_some_and(|log| *position >= log.end())
         };
-        topic.is_complete() && known == topic.logs.len() && self.positions.iter().all(at_end)
+        let is_complete = topic.is_complete() && !topic.extent.bounded;
+        is_complete && known == topic.logs.len() && self.positions.iter().all(at_end)
     }
 
     /// The position of a split becomes `position`; what lies between the one before and `read` was not read.
@@ -159,6 +174,22 @@ impl Reader {
             self.world.violation(format!("{split} goes back to {read}"));
         } else if before < read {
             audit_skip(&self.world, self.process, &self.kafka, split, before..read);
+        }
+    }
+
+    /// A batch has so many rows.
+    fn weigh(&self, rows: usize) {
+        if !steps::lives() {
+            return;
+        }
+        let most = {
+            let mut topic = self.world.topic();
+            let most = topic.extent.most_rows();
+            topic.counters.full += u64::from(rows == most);
+            most
+        };
+        if rows > most {
+            self.world.violation(format!("a batch has {rows} rows and is full at {most}"));
         }
     }
 
@@ -175,6 +206,11 @@ impl Reader {
                 let group = self.world.topic().group.get(&partition_of(&split.id)).copied();
                 split.position = group.unwrap_or(split.position);
             }
+            Mutation::EndsAnew => {
+                let topic = self.world.topic();
+                let now = topic.logs.get(partition_of(&split.id) as usize).map(Log::stable);
+                split.end = split.end.and(now);
+            }
             _ => {}
         }
     }
@@ -184,6 +220,8 @@ impl SourceReader for Reader {
     fn assign(&mut self, mut splits: Vec<Split>) -> Result<()> {
         for split in &mut splits {
             self.positions.insert(split.id.clone(), split.position);
+            let goes_on = split.end.is_some() && !split.is_finished() && last_read(split).is_some();
+            self.world.topic().counters.bounded += u64::from(goes_on);
             self.mutate(split);
             self.assigned().insert(split.id.clone());
         }
@@ -205,6 +243,7 @@ impl SourceReader for Reader {
                 for position in &rows.next_positions {
                     self.go_on(&rows.split, position - 1, *position);
                 }
+                self.weigh(rows.batch.num_rows());
                 rows.batch = row(&rows.batch)?;
             }
             Polled::Advanced { split, position } => self.go_on(split, *position, *position),

@@ -43,6 +43,8 @@ pub(super) enum Mutation {
     ResumesSilently,
     /// A source begins where its group's offsets say.
     ResumesAtGroup,
+    /// A source that has an end asks for it again whenever it begins.
+    EndsAnew,
 }
 
 /// What the job reads and writes, beside the topic.
