@@ -143,7 +143,7 @@ pub(crate) async fn roll_forward(
     manifest.sinks = manifest.expectations(&versions);
     for sink in &mut manifest.sinks {
         let Some(status) = opened.get(sink.uid.as_str()) else { continue };
-        know(context, sink, status.id.clone()).await?;
+        know(context, sink, status).await?;
     }
     Ok((manifest, digest))
 }
@@ -176,7 +176,10 @@ async fn open_targets(
             continue;
         }
         let committer = context.committers.get(&sink.target.kind)?;
-        let found = committer.open(&sink.target, &sink.app_id, &sink.expected, context.adopt).await;
+        let mut expected = sink.expected.clone();
+        // Where nothing was ever committed nothing is lost with what the target remembers of the chain's beginning.
+        expected.txn = expected.txn.filter(|txn| waits || *txn > CheckpointId::GENESIS);
+        let found = committer.open(&sink.target, &sink.app_id, &expected, context.adopt).await;
         let found = found.and_then(|status| match status.txn {
             Some(txn) if txn > manifest.number => Err(ahead(&sink, txn, manifest.number)),
             _ => Ok(status),
@@ -230,11 +233,12 @@ fn ahead(sink: &SinkSnapshot, txn: CheckpointId, newest: CheckpointId) -> Error 
 /// From here on the sink's target has this identity. One that no manifest knew before may hold rows, when it was adopted:
 /// they are counted now and counted on from (P19). Until a manifest knows the target this chain commits nothing to it, so
 /// that whoever dies in between counts the same again.
-async fn know(context: &JobContext, sink: &mut SinkSnapshot, id: String) -> Result<()> {
+async fn know(context: &JobContext, sink: &mut SinkSnapshot, found: &TargetStatus) -> Result<()> {
     if sink.expected.id.is_none() {
         count(context, sink).await?;
     }
-    sink.expected.id = Some(id);
+    sink.expected.id = Some(found.id.clone());
+    sink.expected.txn = sink.expected.txn.or(found.txn);
     Ok(())
 }
 
@@ -434,7 +438,7 @@ async fn add_new_sinks(context: &JobContext, manifest: &mut Manifest) -> Result<
             .open(&snapshot.target, &snapshot.app_id, &snapshot.expected, context.adopt)
             .await
             .map_err(|e| e.at(format!("sink `{}`", node.uid)))?;
-        know(context, &mut snapshot, status.id).await?;
+        know(context, &mut snapshot, &status).await?;
         snapshot.expected.version = Some(status.version);
         sinks.push(snapshot);
     }

@@ -18,7 +18,7 @@ use super::KIND;
 use super::brokers::Brokers;
 use super::cluster::{Cluster, Reading, TRIES};
 use super::config::KafkaSinkConfig;
-use super::decide::{check_kept, check_marker, fenced};
+use super::decide::{check_kept, check_marker, fenced, not_kept};
 use super::limits::AskedLimits;
 use super::messages::messages;
 use super::sessions::{Sessions, locked};
@@ -135,6 +135,10 @@ impl Shared {
             self.allowed.check(&self.config, || self.cluster.broker_limits(topic, &found))?;
         }
         let txn = if exactly_once { self.marker(topic, app_id, expected)? } else { None };
+        let txn = match txn {
+            None if exactly_once && expected.txn.is_none() => self.first_marker(topic, app_id)?,
+            txn => txn,
+        };
         if let Some(marker) = txn {
             self.sessions.found(topic, app_id, marker);
         }
@@ -155,6 +159,21 @@ impl Shared {
         let marker = self.cluster.marker(topic, app_id, Reading::Settled)?;
         check_marker(topic, app_id, marker, expected)?;
         Ok(marker)
+    }
+
+    /// Writes that nothing was sent, where nothing is written: a marker that is gone behind a chain's first commit would else be
+    /// taken for one that was not there yet, and the commit be made again.
+    fn first_marker(&self, topic: &str, app_id: &str) -> Result<Option<CheckpointId>> {
+        let (mut session, found) = self.sessions.begin(topic, app_id, None)?;
+        let marker = found.unwrap_or(CheckpointId::GENESIS);
+        if found.is_none() {
+            session.commit(marker, |_| Ok(()))?;
+            if session.marker()?.is_none() {
+                return Err(not_kept(&self.config.bootstrap_servers));
+            }
+        }
+        self.sessions.keep(topic, app_id, session, marker);
+        Ok(Some(marker))
     }
 
     /// `checkpoint` is `None` when the messages are given up.

@@ -32,10 +32,14 @@ pub(super) fn check_kept(
     match standing(marker, pending.checkpoint) {
         Standing::Done => Ok(()),
         Standing::Fenced => Err(fenced(pending)),
-        Standing::Missing => Err(Error::config(format!(
-            "kafka at {servers} takes transactions but does not keep them: it cannot serve an exactly-once sink"
-        ))),
+        Standing::Missing => Err(not_kept(servers)),
     }
+}
+
+pub(super) fn not_kept(servers: &str) -> Error {
+    Error::config(format!(
+        "kafka at {servers} takes transactions but does not keep them: it cannot serve an exactly-once sink"
+    ))
 }
 
 pub(super) fn fenced(pending: &PendingCommit) -> Error {
