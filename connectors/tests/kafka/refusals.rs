@@ -130,8 +130,7 @@ fn a_message_that_the_topic_never_takes_ends_the_job_with_and_without_transactio
 fn a_broker_without_transactions_is_refused() {
     let broker = DemoBroker::start("mirror", 1).unwrap();
     let job = Job::at(broker.bootstrap_servers(), "mirror");
-    job.open(&TargetExpectation::default()).unwrap();
-    let error = job.commit(&job.stage(1, 0..3)).unwrap_err();
+    let error = job.open(&TargetExpectation::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
 }
 

@@ -337,7 +337,7 @@ mod tests {
         }
 
         fn marker(&self, _: &str, _: &str, _: Reading) -> Result<Option<CheckpointId>> {
-            Ok(None)
+            Ok(Some(CheckpointId::GENESIS))
         }
 
         fn now(&self) -> Instant {
