@@ -367,6 +367,8 @@ impl Deployment<'_> {
         };
         let work = SourceWork {
             uid: node.uid.clone(),
+            promised: Promised::new([(None, Arc::clone(&node.input_schema))]),
+            grows: !source.source.is_bounded() && source.source.discovery_interval().is_some(),
             pump,
             orders,
             watermarks,

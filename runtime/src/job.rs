@@ -151,11 +151,24 @@ impl JobBuilder {
         let metrics = Arc::clone(&self.metrics);
         let (command, commands) = watch::channel(Command::Run);
         let shared = Arc::clone(&metrics);
+        let awaited = Arc::new(());
+        let is_awaited = Arc::downgrade(&awaited);
+        let run = move || {
+            let ended = self.run(&shared, commands);
+            if let Err(error) = &ended
+                && is_awaited.strong_count() == 0
+            {
+                let text = error::chain(error);
+                tracing::error!(error = text, "the job has ended, and its handle was dropped");
+            }
+            ended
+        };
         let thread = std::thread::Builder::new()
             .name("thalweg-job".to_owned())
-            .spawn(move || self.run(&shared, commands))
+            .spawn(run)
             .map_err(|e| error::io("start the job's thread", e))?;
-        Ok(JobHandle { command: Arc::new(command), metrics, thread: Some(thread) })
+        let command = Arc::new(command);
+        Ok(JobHandle { command, metrics, thread: Some(thread), _awaited: awaited })
     }
 
     fn run(
@@ -242,7 +255,8 @@ impl JobBuilder {
                     let mut stop = commands.clone();
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        _ = stop.wait_for(|c| *c != Command::Run) => return Err(error),
+                        // Where the handle is gone, nobody asks for anything.
+                        Ok(_) = stop.wait_for(|c| *c != Command::Run) => return Err(error),
                     }
                 }
             }
@@ -295,12 +309,15 @@ impl JobSummary {
     }
 }
 
-/// A running job. Dropping it without [`JobHandle::join`] leaves the job running until the process ends.
+/// A running job. Dropping it without [`JobHandle::join`] leaves the job running, and restarting, until it ends or the process
+/// does; what ends it is then told by the log alone.
 #[derive(Debug)]
 pub struct JobHandle {
     command: Arc<watch::Sender<Command>>,
     metrics: Arc<JobMetrics>,
     thread: Option<JoinHandle<Result<JobSummary>>>,
+    /// Alive as long as somebody may ask how the job ended.
+    _awaited: Arc<()>,
 }
 
 /// Stops a job from elsewhere, a signal handler say.

@@ -40,9 +40,10 @@ impl Split {
 pub struct SplitBatch {
     /// The split's name.
     pub split: String,
-    /// The rows, with the source's schema.
+    /// The rows, with the columns of the source's schema: others end the job.
     pub batch: RecordBatch,
-    /// For each row the position that follows it: where reading goes on once that row has left the subtask.
+    /// For each row, no fewer and no more, the position that follows it: where reading goes on once that row has left the
+    /// subtask.
     pub next_positions: Vec<i64>,
 }
 
@@ -74,7 +75,8 @@ pub enum Polled {
     },
     /// Nothing within the time allowed.
     Nothing,
-    /// Every assigned split is bounded and read to its end. Said again at each further poll.
+    /// Every assigned split is bounded and read to its end. Said again at each further poll. The job ends when all readers
+    /// have said so, unless the source has no end and looks for more splits ([`Source::discovery_interval`]).
     Exhausted,
 }
 

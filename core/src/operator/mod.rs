@@ -39,6 +39,9 @@ pub trait Operator: Send {
     ) -> Result<()>;
 
     /// Event time has advanced to `watermark`, which is passed on after this returns. Timers and windows fire here.
+    ///
+    /// Rows that are held back and not emitted here are late downstream once their windows close with this watermark. Only
+    /// in front of the end of time they need not be: [`Self::before_barrier`] is called first then.
     fn on_watermark(
         &mut self,
         watermark: Watermark,
@@ -49,8 +52,8 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// Called at each barrier before [`Operator::snapshot`]: whatever is buffered without being state goes
-    /// downstream now, in front of the barrier (P24).
+    /// Called at each barrier before [`Operator::snapshot`], and before the end of time ([`Watermark::MAX`]): whatever is
+    /// buffered without being state goes downstream now, in front of the barrier (P24).
     fn before_barrier(&mut self, context: &Context<'_>, out: &mut Collector) -> Result<()> {
         let _ = (context, out);
         Ok(())

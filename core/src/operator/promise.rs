@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 use arrow_schema::SchemaRef;
 
 use super::OperatorFactory;
@@ -44,12 +44,22 @@ impl Promised {
         })
     }
 
-    /// Refuses rows of other columns, and rows for an output that there is not.
+    /// Refuses rows of other columns, nulls where none may be, and rows for an output that there is not.
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidGraph`]: the text names the column, or the output.
     pub fn check(&self, tag: Option<&'static str>, batch: &RecordBatch) -> Result<()> {
-        check_columns(batch.schema_ref(), self.columns(tag)?)
+        let (found, promised) = (batch.schema_ref(), self.columns(tag)?);
+        // No batch has nulls where its own columns have none.
+        if Arc::ptr_eq(found, promised) {
+            return Ok(());
+        }
+        check_columns(found, promised)?;
+        let mut columns = promised.fields().iter().zip(batch.columns());
+        match columns.find(|(field, column)| !field.is_nullable() && column.null_count() > 0) {
+            None => Ok(()),
+            Some((field, _)) => Err(unlike(&format!("`{}` has nulls", field.name()))),
+        }
     }
 }
 
@@ -87,6 +97,7 @@ pub(super) fn unlike(text: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::{ArrayRef, Int64Array};
     use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
     use super::*;
@@ -96,14 +107,14 @@ mod tests {
 
     /// Passes rows on as they are, and says that it emits others.
     #[derive(Debug, Clone)]
-    struct Untrue;
+    struct Untrue(SchemaRef);
 
     impl OperatorFactory for Untrue {
         fn describe(&self) -> String {
             "untrue".to_owned()
         }
         fn output_schema(&self, _: &SchemaRef) -> Result<SchemaRef> {
-            Ok(columns(&[("more", DataType::Int64)]))
+            Ok(Arc::clone(&self.0))
         }
         fn create(&self, _: OpenContext) -> Result<Box<dyn Operator>> {
             Ok(Box::new(self.clone()))
@@ -125,14 +136,19 @@ mod tests {
     #[test]
     fn the_harness_refuses_what_a_job_would() {
         let input = columns(&[("id", DataType::Int64)]);
-        let rows = RecordBatch::try_new(
-            Arc::clone(&input),
-            vec![Arc::new(arrow_array::Int64Array::from(vec![7]))],
-        );
-        let mut harness = OperatorHarness::new(Arc::new(Untrue), input, [], 1).unwrap();
-        let error = harness.push(&rows.unwrap()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidGraph);
-        assert!(error.to_string().contains("`id` where `more` belongs"), "{error}");
+        let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
+        let rows = RecordBatch::try_new(Arc::clone(&input), vec![ids]).unwrap();
+        let required = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
+        for (promised, says) in [
+            (columns(&[("more", DataType::Int64)]), "`id` where `more` belongs"),
+            (required, "`id` has nulls"),
+        ] {
+            let untrue = Arc::new(Untrue(promised));
+            let mut harness = OperatorHarness::new(untrue, Arc::clone(&input), [], 1).unwrap();
+            let error = harness.push(&rows).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+            assert!(error.to_string().contains(says), "{error}");
+        }
     }
 
     fn columns(fields: &[(&str, DataType)]) -> SchemaRef {
@@ -159,6 +175,22 @@ mod tests {
             assert!(error.to_string().contains(says), "{error}");
         }
         check_columns(&columns(&[id, ("at", time(None))]), &promised).unwrap();
+    }
+
+    #[test]
+    fn a_null_where_none_was_promised_is_told_by_its_column() {
+        let with = |nullable, value| {
+            let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, nullable)]));
+            let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), value]));
+            RecordBatch::try_new(schema, vec![ids]).unwrap()
+        };
+        let required = Promised::new([(None, with(false, Some(8)).schema())]);
+        required.check(None, &with(true, Some(8))).unwrap();
+        let error = required.check(None, &with(true, None)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+        assert!(error.to_string().contains("`id` has nulls"), "{error}");
+        let optional = Promised::new([(None, with(true, None).schema())]);
+        optional.check(None, &with(true, None)).unwrap();
     }
 
     #[test]

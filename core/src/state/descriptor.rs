@@ -1,6 +1,7 @@
 //! Names, types and handles of keyed state.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
@@ -10,6 +11,10 @@ use serde::de::DeserializeOwned;
 use super::codec;
 use super::store::{Key, KeyedStore};
 use crate::{Error, ErrorKind, Result};
+
+/// What bincode cannot read, or not even write: it stores values without the names and types of their parts.
+const UNREADABLE: &str = "keep `serde_json::Value`, and types with serde's `untagged`, `tag`, `flatten` or \
+                          `skip_serializing_if`, out of state";
 
 macro_rules! descriptor {
     ($(#[$doc:meta])* $name:ident<$($p:ident),*>) => {
@@ -79,14 +84,23 @@ impl Handle {
         if error.kind() == ErrorKind::Corrupt {
             return Error::corrupt(format!(
                 "a value of state `{name}` is damaged, or was stored as another type: then raise its descriptor's version and \
-                 read the old one first"
+                 read the old one first; or its type cannot be read back at all: {UNREADABLE}"
             ));
         }
         Error::new(error.kind(), format!("state `{name}`: {error}"))
     }
 
-    fn put<T: Serialize + ?Sized>(&self, key: &Key, value: &T) -> Result<()> {
-        let bytes = codec::encode(self.version, value)?;
+    /// Stores a value that is read as `R`. Without optimisations it is read at once: a type that cannot be would otherwise
+    /// be told by the next row of its key.
+    fn put<R: DeserializeOwned>(&self, key: &Key, value: &(impl Serialize + ?Sized)) -> Result<()> {
+        let unreadable = || {
+            let name = self.name;
+            Error::graph(format!("values of state `{name}` cannot be read back: {UNREADABLE}"))
+        };
+        let bytes = codec::encode(self.version, value).map_err(|_| unreadable())?;
+        if cfg!(debug_assertions) && codec::decode::<R>(self.version, &bytes).is_err() {
+            return Err(unreadable());
+        }
         self.store.borrow_mut().put(self.name, key, Some(bytes));
         Ok(())
     }
@@ -111,7 +125,7 @@ impl<T: Serialize + DeserializeOwned> ValueState<T> {
     /// Sets the key's value.
     #[expect(clippy::needless_pass_by_value, reason = "the state owns what it is given")]
     pub fn put(&self, key: &Key, value: T) -> Result<()> {
-        self.handle.put(key, &value)
+        self.handle.put::<T>(key, &value)
     }
 
     /// Forgets it.
@@ -142,12 +156,12 @@ impl<T: Serialize + DeserializeOwned> ListState<T> {
     pub fn push(&self, key: &Key, value: T) -> Result<()> {
         let mut list = self.get(key)?;
         list.push(value);
-        self.handle.put(key, &list)
+        self.handle.put::<Vec<T>>(key, &list)
     }
 
     /// Replaces it.
     pub fn put(&self, key: &Key, list: &[T]) -> Result<()> {
-        self.handle.put(key, list)
+        self.handle.put::<Vec<T>>(key, list)
     }
 
     /// Forgets it.
@@ -174,7 +188,7 @@ where
     V: Serialize + DeserializeOwned,
 {
     /// The key's map.
-    pub fn entries(&self, key: &Key) -> Result<std::collections::BTreeMap<K, V>> {
+    pub fn entries(&self, key: &Key) -> Result<BTreeMap<K, V>> {
         Ok(self.handle.get(key)?.unwrap_or_default())
     }
 
@@ -182,14 +196,14 @@ where
     pub fn insert(&self, key: &Key, name: K, value: V) -> Result<()> {
         let mut map = self.entries(key)?;
         map.insert(name, value);
-        self.handle.put(key, &map)
+        self.handle.put::<BTreeMap<K, V>>(key, &map)
     }
 
     /// Removes one entry.
     pub fn remove(&self, key: &Key, name: &K) -> Result<()> {
         let mut map = self.entries(key)?;
         if map.remove(name).is_some() {
-            self.handle.put(key, &map)?;
+            self.handle.put::<BTreeMap<K, V>>(key, &map)?;
         }
         Ok(())
     }
@@ -248,5 +262,56 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         let says = "state `last_bpm` is damaged, or was stored as another type";
         assert!(error.to_string().contains(says), "{error}");
+    }
+
+    #[derive(Serialize, serde::Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(i64),
+    }
+
+    #[derive(Serialize, serde::Deserialize)]
+    struct Inner {
+        number: i64,
+    }
+
+    #[derive(Serialize, serde::Deserialize)]
+    struct Flat {
+        #[serde(flatten)]
+        inner: Inner,
+    }
+
+    #[derive(Serialize, serde::Deserialize)]
+    struct Skips {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        number: Option<i64>,
+    }
+
+    /// What is told when the value is put, or, at the latest, when it is read.
+    fn refused<T: Serialize + DeserializeOwned>(value: T) -> Error {
+        let key = Key::new(&[1], 16);
+        let store = Rc::new(RefCell::new(KeyedStore::default()));
+        let state = state(&store, &ValueStateDescriptor::<T>::new("last"));
+        match state.put(&key, value) {
+            Ok(()) if cfg!(debug_assertions) => panic!("it was taken"),
+            Ok(()) => state.get(&key).err().unwrap(),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::InvalidGraph);
+                error
+            }
+        }
+    }
+
+    #[test]
+    fn a_type_that_cannot_be_read_back_is_told_with_the_state_and_what_not_to_keep() {
+        for error in [
+            refused(serde_json::json!({ "number": 7 })),
+            refused(Untagged::Number(7)),
+            refused(Flat { inner: Inner { number: 7 } }),
+            refused(Skips { number: None }),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains("`last`") && text.contains("`untagged`"), "{text}");
+        }
     }
 }

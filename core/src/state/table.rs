@@ -71,8 +71,9 @@ impl<K: Stored + Hash + Ord, V: Stored + Default> KeyTable<K, V> {
         Self { version, max_parallelism, groups }
     }
 
-    /// The key's value, made if there is none yet. `hash` is the key's in [`crate::key::hash_keys`]; that the key belongs to
-    /// this instance is for [`crate::operator::OpenContext::check_keys`] to say, a batch at a time.
+    /// The key's value, made if there is none yet. `hash` is the key's in [`crate::key::hash_keys`]. That the key belongs to
+    /// this instance is not looked at: ask [`crate::operator::OpenContext::check_keys`], a batch at a time, or another instance
+    /// has what was kept here behind the next restore.
     pub fn entry(&mut self, hash: u64, key: K) -> Entry<'_, K, V> {
         let index = usize::from(key_group_of(hash, self.max_parallelism).0) % self.groups.len();
         let group = Arc::make_mut(&mut self.groups[index]);

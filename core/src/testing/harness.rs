@@ -94,12 +94,24 @@ impl OperatorHarness {
         Ok(())
     }
 
-    /// Advances event time on every instance.
+    /// Advances event time on every instance; in front of the end of time what is buffered comes out, as in a job.
     pub fn watermark(&mut self, watermark: Watermark) -> Result<()> {
+        if watermark == Watermark::MAX {
+            self.flush()?;
+        }
         self.watermark = watermark;
         for (open, operator) in &mut self.instances {
             let mut out = Collector::default();
             operator.on_watermark(watermark, &Context { watermark, open }, &mut out)?;
+            take(&self.promised, &mut out, &mut self.emitted)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        for (open, operator) in &mut self.instances {
+            let mut out = Collector::default();
+            operator.before_barrier(&Context { watermark: self.watermark, open }, &mut out)?;
             take(&self.promised, &mut out, &mut self.emitted)?;
         }
         Ok(())
@@ -112,11 +124,9 @@ impl OperatorHarness {
 
     /// Takes a checkpoint and goes on from it with new instances at another parallelism.
     pub fn snapshot_and_restore(&mut self, parallelism: u32) -> Result<()> {
+        self.flush()?;
         let mut blobs = Vec::new();
-        for (open, operator) in &mut self.instances {
-            let mut out = Collector::default();
-            operator.before_barrier(&Context { watermark: self.watermark, open }, &mut out)?;
-            take(&self.promised, &mut out, &mut self.emitted)?;
+        for (_, operator) in &mut self.instances {
             for chunk in operator.snapshot()? {
                 blobs.extend(chunk.to_blob()?);
             }

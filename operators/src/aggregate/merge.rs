@@ -112,7 +112,7 @@ impl Operator for Merge {
     ) -> Result<()> {
         let batch = self.open_rows(batch, out)?;
         self.snapshots.forget();
-        self.store.merge_panes(&batch)
+        self.store.merge_panes(&batch, &self.open)
     }
 
     fn on_watermark(

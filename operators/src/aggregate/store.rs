@@ -12,7 +12,7 @@ use arrow_array::{
 use arrow_schema::Field;
 use arrow_select::filter::filter_record_batch;
 use thalweg_core::key::{EMPTY_KEY_HASH, hash_keys};
-use thalweg_core::operator::Collector;
+use thalweg_core::operator::{Collector, OpenContext};
 use thalweg_core::time::EventTime;
 use thalweg_core::{Error, Result};
 
@@ -113,11 +113,13 @@ impl WindowStore {
         Ok(())
     }
 
-    /// Adds rows as [`Self::emit_partials`] gives them: each to all windows that its pane lies in.
-    pub(super) fn merge_panes(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Adds rows as [`Self::emit_partials`] gives them: each to all windows that its pane lies in. Their keys must be those
+    /// of the instance `open`: a snapshot has the groups of no others.
+    pub(super) fn merge_panes(&mut self, batch: &RecordBatch, open: &OpenContext) -> Result<()> {
         let windows = self.plan.windows;
         let panes = Self::starts(batch)?.values();
         self.merge_into(panes, batch)?;
+        open.check_keys(self.hashes.iter().copied())?;
         for back in 1..windows.overlap() {
             let starts = panes.iter().map(|pane| windows.start_before(*pane, back));
             if let Some(starts) = starts.clone().collect::<Option<Vec<_>>>() {

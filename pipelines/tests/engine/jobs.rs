@@ -164,6 +164,38 @@ fn failing_commits_and_lost_answers_restart_the_attempt_and_change_nothing() {
 }
 
 #[test]
+fn a_job_whose_handle_was_dropped_restarts_and_loses_nothing() {
+    let bench = Bench::new();
+    // However fast it is, it cannot end before it fails.
+    let input = source(5_000).hold_at("a", 4_000);
+    let hand = input.control();
+    let handle = job(&bench, input, 2).start().unwrap();
+    let metrics = Arc::clone(handle.metrics());
+    drop(handle);
+    hand.fail(Error::transient("a poll that fails"));
+    hand.release("a");
+    wait_for("all rows", || bench.store.rows("all") == 15_000);
+    assert!(metrics.attempts.load(Ordering::Relaxed) > 1, "the failure was met");
+}
+
+#[test]
+fn an_endless_source_that_looks_for_splits_goes_on_behind_those_that_end() {
+    let bench = Bench::new();
+    let input = MemorySource::new(Reading::schema())
+        .split("a", readings(0, 100))
+        .endless()
+        .discover_every(Duration::from_millis(5));
+    let later = input.clone();
+    let job = job(&bench, input, 2).events(Some(150)).start().unwrap();
+    wait_for("the split that has an end", || bench.store.rows("all") == 100);
+    later.handle().push("b", readings(5, 100).remove(0)).unwrap();
+    // What ends it is the number of rows that was asked for.
+    wait_for("the end of the job", || job.is_finished());
+    assert!(!job.join().unwrap().finished);
+    assert_eq!(bench.store.rows("all"), 150);
+}
+
+#[test]
 fn a_stalled_sink_stalls_the_source_and_loses_nothing() {
     let bench = Bench::new();
     bench.store.stall();

@@ -68,16 +68,31 @@ impl Chain {
         Ok(effects)
     }
 
-    /// Event time has advanced: each operator hears it after everything that its upstream emitted because of it.
+    /// Event time has advanced: each operator hears it after everything that its upstream emitted because of it. The end of
+    /// time comes in front of the last barrier: what is buffered until then would be late everywhere behind it.
     pub(crate) fn advance(&mut self, watermark: Watermark) -> Result<Vec<Effect>> {
-        self.each(Some(watermark), |operator, context, out| {
-            operator.on_watermark(context.watermark, context, out)
-        })
+        let mut effects = Vec::new();
+        for index in 0..self.nodes.len() {
+            if watermark == Watermark::MAX {
+                self.flush_one(index, &mut effects)?;
+            }
+            if let Some(heard) = self.heard.get_mut(index) {
+                *heard = watermark.max(*heard);
+            }
+            self.call(index, &mut effects, |operator, context, out| {
+                operator.on_watermark(context.watermark, context, out)
+            })?;
+        }
+        Ok(effects)
     }
 
     /// Whatever is buffered without being state comes out now.
     pub(crate) fn flush(&mut self) -> Result<Vec<Effect>> {
-        self.each(None, |operator, context, out| operator.before_barrier(context, out))
+        let mut effects = Vec::new();
+        for index in 0..self.nodes.len() {
+            self.flush_one(index, &mut effects)?;
+        }
+        Ok(effects)
     }
 
     /// The state of every operator.
@@ -92,27 +107,26 @@ impl Chain {
         Ok(all)
     }
 
-    /// Calls the operators one after the other, each of which has heard of `watermark` by then.
-    fn each(
+    fn flush_one(&mut self, index: usize, effects: &mut Vec<Effect>) -> Result<()> {
+        self.call(index, effects, |operator, context, out| operator.before_barrier(context, out))
+    }
+
+    /// Calls an operator, and hands on what it emits.
+    fn call(
         &mut self,
-        watermark: Option<Watermark>,
-        mut call: impl FnMut(&mut dyn Operator, &Context<'_>, &mut Collector) -> Result<()>,
-    ) -> Result<Vec<Effect>> {
-        let mut effects = Vec::new();
-        for index in 0..self.nodes.len() {
-            let (Some(node), Some(heard)) = (self.nodes.get_mut(index), self.heard.get_mut(index))
-            else {
-                continue;
-            };
-            *heard = watermark.map_or(*heard, |watermark| watermark.max(*heard));
-            let Some(operator) = &mut node.operator else { continue };
-            let mut out = Collector::default();
-            let context = Context { watermark: *heard, open: &node.open };
-            placed(&node.open.uid, || call(operator.as_mut(), &context, &mut out))?;
-            node.metrics.leave_out(out.take_left_out());
-            self.route(index, out.take(), &mut effects)?;
-        }
-        Ok(effects)
+        index: usize,
+        effects: &mut Vec<Effect>,
+        call: impl FnOnce(&mut dyn Operator, &Context<'_>, &mut Collector) -> Result<()>,
+    ) -> Result<()> {
+        let (Some(node), Some(heard)) = (self.nodes.get_mut(index), self.heard.get(index)) else {
+            return Ok(());
+        };
+        let Some(operator) = &mut node.operator else { return Ok(()) };
+        let mut out = Collector::default();
+        let context = Context { watermark: *heard, open: &node.open };
+        placed(&node.open.uid, || call(operator.as_mut(), &context, &mut out))?;
+        node.metrics.leave_out(out.take_left_out());
+        self.route(index, out.take(), effects)
     }
 
     fn push(&mut self, index: usize, batch: RecordBatch, effects: &mut Vec<Effect>) -> Result<()> {
@@ -214,6 +228,27 @@ mod tests {
         }
     }
 
+    /// Holds rows back until a barrier.
+    #[derive(Default)]
+    struct Holds(Vec<RecordBatch>);
+
+    impl Operator for Holds {
+        fn process(
+            &mut self,
+            batch: RecordBatch,
+            _: &Context<'_>,
+            _: &mut Collector,
+        ) -> Result<()> {
+            self.0.push(batch);
+            Ok(())
+        }
+
+        fn before_barrier(&mut self, _: &Context<'_>, out: &mut Collector) -> Result<()> {
+            self.0.drain(..).for_each(|batch| out.emit(batch));
+            Ok(())
+        }
+    }
+
     /// Passes rows on to the output `tag`, with a column that it has not promised if `wider`.
     struct Strays {
         tag: Option<&'static str>,
@@ -299,6 +334,25 @@ mod tests {
         }
         let min = Watermark::MIN.0;
         let expected = [("row", min), ("time", 7), ("row", 7), ("time", 9)];
+        assert_eq!(*heard.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_held_back_until_a_barrier_comes_before_the_end_of_time() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let next = |at| vec![Output { tag: None, target: Target::Operator(at) }];
+        let nodes = vec![
+            node(Holds::default(), next(1)),
+            node(Holds::default(), next(2)),
+            node(Hears(Arc::clone(&heard)), Vec::new()),
+        ];
+        let mut chain = Chain::new(nodes, Watermark::MIN);
+        chain.process(rows(1)).unwrap();
+        for time in [Watermark(7), Watermark::MAX] {
+            chain.advance(time).unwrap();
+        }
+        chain.flush().unwrap();
+        let expected = [("time", 7), ("row", 7), ("time", Watermark::MAX.0)];
         assert_eq!(*heard.lock().unwrap(), expected);
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use thalweg_core::checkpoint::manifest::SplitSnapshot;
 use thalweg_core::connector::source::{Polled, SplitBatch};
 use thalweg_core::failpoint;
+use thalweg_core::operator::Promised;
 use thalweg_core::time::Clock;
 use thalweg_core::watermark::{SourceWatermarks, SplitWatermarks};
 use thalweg_core::{Barrier, BarrierKind, Error, OperatorUid, Result, StreamElement, Watermark};
@@ -55,6 +56,10 @@ impl Budget {
 /// What the loop owns.
 pub(crate) struct SourceWork {
     pub(crate) uid: OperatorUid,
+    /// What the source has promised to emit.
+    pub(crate) promised: Promised,
+    /// Whether more splits may be found, however many were read to their end: the budget alone ends such an input.
+    pub(crate) grows: bool,
     pub(crate) pump: Pump,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) watermarks: Option<SplitWatermarks>,
@@ -141,14 +146,27 @@ impl SourceWork {
             Polled::Exhausted => {
                 // In this order: who hears of the end of all splits knows how far event time got.
                 self.tell_time(false).await?;
-                self.set_exhausted();
+                if !self.grows {
+                    self.set_exhausted();
+                }
             }
         }
         Ok(())
     }
 
+    /// Refuses rows of other columns than promised, which would be read, and masked, as something else.
+    fn check(&self, rows: &SplitBatch) -> Result<()> {
+        self.promised.check(None, &rows.batch)?;
+        let (count, positions) = (rows.batch.num_rows(), rows.next_positions.len());
+        if count == positions {
+            return Ok(());
+        }
+        Err(Error::graph(format!("it has {positions} positions for a batch of {count} rows")))
+    }
+
     async fn rows(&mut self, mut rows: SplitBatch) -> Result<()> {
         failpoint::hit("source.rows")?;
+        self.check(&rows).map_err(|e| e.at(format!("source `{}`", self.uid)))?;
         let allowed = self.budget.take(rows.batch.num_rows());
         if allowed == 0 {
             return Ok(());

@@ -12,7 +12,7 @@ use arrow_array::{Array, ArrayRef, Int64Array, ListArray, StringArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field};
 use hashbrown::HashTable;
-use thalweg_core::{Error, Result};
+use thalweg_core::{Error, ErrorKind, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::pages::Pages;
@@ -36,7 +36,8 @@ pub(in super::super) trait Value: Debug + Send + Sync + 'static {
     /// Roughly the bytes that a value takes in a set: tables are between half and fully loaded.
     fn bytes(value: &Self::Owned) -> usize;
     fn data_type() -> DataType;
-    fn array(values: Vec<Self::Owned>) -> ArrayRef;
+    /// The values as a column, if they fit one.
+    fn array(values: Vec<Self::Owned>) -> Option<ArrayRef>;
 }
 
 /// 64-bit integers.
@@ -82,8 +83,8 @@ impl Value for Integers {
         DataType::Int64
     }
 
-    fn array(values: Vec<i64>) -> ArrayRef {
-        Arc::new(Int64Array::from(values))
+    fn array(values: Vec<i64>) -> Option<ArrayRef> {
+        Some(Arc::new(Int64Array::from(values)))
     }
 }
 
@@ -124,9 +125,16 @@ impl Value for Texts {
         DataType::Utf8
     }
 
-    fn array(values: Vec<Box<str>>) -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(values))
+    fn array(values: Vec<Box<str>>) -> Option<ArrayRef> {
+        texts(values)
     }
+}
+
+/// Texts as a column, if its offsets, of 32 bits, reach to their end.
+fn texts(values: Vec<impl AsRef<str>>) -> Option<ArrayRef> {
+    let bytes: usize = values.iter().map(|text| text.as_ref().len()).sum();
+    i32::try_from(bytes).ok()?;
+    Some(Arc::new(StringArray::from_iter_values(values)))
 }
 
 #[derive(Debug)]
@@ -231,6 +239,14 @@ impl Distinct<Texts> {
     }
 }
 
+fn too_many() -> Error {
+    Error::new(
+        ErrorKind::ResourceExhausted,
+        "a distinct count has more values than a batch can hold (2 GiB of text, or 2^31 of them): count over shorter \
+         windows, or numbers instead of texts",
+    )
+}
+
 /// The state column's item: values of a set are never null.
 pub(in super::super) fn item(data_type: DataType) -> Field {
     Field::new("item", data_type, false)
@@ -278,16 +294,15 @@ impl<V: Value> Accumulator for Distinct<V> {
 
     fn state(&self, _rows: &Rows, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         let total: usize = self.sets.of(groups).map(Set::len).sum();
-        i32::try_from(total).map_err(|_| {
-            Error::internal("the distinct values of an aggregate do not fit one batch")
-        })?;
+        i32::try_from(total).map_err(|_| too_many())?;
         let mut values = Vec::with_capacity(total);
         for set in self.sets.of(groups) {
             set.append_to(&mut values);
         }
         let offsets = OffsetBuffer::from_lengths(self.sets.of(groups).map(Set::len));
+        let values = V::array(values).ok_or_else(too_many)?;
         let item = Arc::new(item(V::data_type()));
-        let lists = ListArray::try_new(item, offsets, V::array(values), None);
+        let lists = ListArray::try_new(item, offsets, values, None);
         Ok(vec![Arc::new(lists.map_err(|_| wrong_column())?)])
     }
 
@@ -306,5 +321,64 @@ impl<V: Value> Accumulator for Distinct<V> {
 
     fn heap_bytes(&self) -> usize {
         self.bytes + size_of::<Set<V>>() * self.sets.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Layout;
+    use super::*;
+
+    #[test]
+    fn texts_of_two_gibibytes_are_no_column() {
+        let text = "x".repeat(1 << 20);
+        assert!(texts(vec![text.as_str(); 2048]).is_none());
+        assert_eq!(texts(vec!["a", ""]).unwrap().len(), 2);
+    }
+
+    /// Numbers of which no two fit a column.
+    #[derive(Debug)]
+    struct Long;
+
+    impl Value for Long {
+        type Owned = i64;
+        type Borrowed<'a> = i64;
+
+        fn column(array: &ArrayRef) -> Option<impl Fn(usize) -> i64> {
+            Integers::column(array)
+        }
+        fn hash(value: i64) -> u64 {
+            Integers::hash(value)
+        }
+        fn hash_owned(value: &i64) -> u64 {
+            Integers::hash(*value)
+        }
+        fn is(owned: &i64, value: i64) -> bool {
+            *owned == value
+        }
+        fn own(value: i64) -> i64 {
+            value
+        }
+        fn bytes(value: &i64) -> usize {
+            Integers::bytes(value)
+        }
+        fn data_type() -> DataType {
+            DataType::Int64
+        }
+        fn array(values: Vec<i64>) -> Option<ArrayRef> {
+            if values.len() > 1 { None } else { Integers::array(values) }
+        }
+    }
+
+    #[test]
+    fn values_that_do_not_fit_a_batch_are_a_limit_that_is_told() {
+        let mut rows = Rows::new(&Layout::default());
+        let mut sets: Distinct<Long> = Distinct { sets: Pages::default(), bytes: 0 };
+        sets.grow(2);
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![7, 8]));
+        sets.update(&mut rows, &[0, 1], Some(&values)).unwrap();
+        assert_eq!(sets.state(&rows, &[0]).unwrap().len(), 1);
+        let error = sets.state(&rows, &[0, 1]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     }
 }

@@ -242,6 +242,29 @@ fn rows_pass_where_summing_up_brings_nothing_and_it_is_tried_again() {
 }
 
 #[test]
+fn rows_of_keys_of_another_instance_are_refused_before_a_checkpoint_lacks_them() {
+    let min = Watermark::MIN;
+    for (merges, fits) in [(1, true), (2, false)] {
+        let mut job = Job::new(sliding(20, 10).by(KIND).by(PATIENT).count("n"), 1, merges);
+        let of = |patient| Row { kind: Some("a"), patient: Some(patient), ..Row::default() };
+        let rows = batch(&(0..64).map(of).collect::<Vec<_>>());
+        let partial = &mut job.partials[0];
+        partial.call(min, |o, context, out| o.process(rows, context, out)).unwrap();
+        let partials = partial.call(min, |o, context, out| o.before_barrier(context, out));
+        // As if they were grouped by the kind alone.
+        let rows = partials.unwrap().remove(0);
+        let merged = job.merges[0].call(min, |o, context, out| o.process(rows, context, out));
+        match merged {
+            Ok(_) => assert!(fits),
+            Err(error) => {
+                assert!(!fits && error.kind() == thalweg_core::ErrorKind::InvalidGraph, "{error}");
+                assert!(error.to_string().contains("key_by"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_row_for_an_emitted_window_is_an_error_without_values() {
     let mut job = Job::new(tumbling(10).by(KIND).count("n"), 1, 1);
     let rows = batch(&[at(2, "secret", 1.0)]);

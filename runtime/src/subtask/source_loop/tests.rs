@@ -6,15 +6,16 @@ use std::sync::Mutex;
 
 use actix::{Actor, Context, Handler};
 use arrow_array::{RecordBatch, TimestampMicrosecondArray};
+use arrow_schema::{Schema, SchemaRef};
 use thalweg_core::connector::sink::IoHandle;
 use thalweg_core::connector::source::{SourceReader, Split};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::graph::Partitioning;
 use thalweg_core::key::KeyGroupRange;
-use thalweg_core::operator::{OpenContext, Promised};
+use thalweg_core::operator::OpenContext;
 use thalweg_core::record::Micros;
 use thalweg_core::watermark::WatermarkStrategy;
-use thalweg_core::{Attempt, Record, SubtaskIndex};
+use thalweg_core::{Attempt, ErrorKind, Record, SubtaskIndex};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
@@ -63,9 +64,14 @@ struct Script(Arc<Mutex<VecDeque<Polled>>>);
 impl Script {
     /// One more row of split `a`, behind which `position` is.
     fn push(&self, position: i64, at: i64) {
+        self.push_as(Row::schema(), Some(at), vec![position]);
+    }
+
+    /// One more row, in a column as `schema` has it.
+    fn push_as(&self, schema: SchemaRef, at: Option<i64>, next_positions: Vec<i64>) {
         let at = TimestampMicrosecondArray::from(vec![at]).with_timezone("UTC");
-        let batch = RecordBatch::try_new(Row::schema(), vec![Arc::new(at)]).unwrap();
-        let rows = SplitBatch { split: "a".to_owned(), batch, next_positions: vec![position] };
+        let batch = RecordBatch::try_new(schema, vec![Arc::new(at)]).unwrap();
+        let rows = SplitBatch { split: "a".to_owned(), batch, next_positions };
         self.0.lock().unwrap().push_back(Polled::Rows(rows));
     }
 }
@@ -79,9 +85,16 @@ impl SourceReader for Script {
     }
 }
 
-/// Starts the loop over splits `a` and `b`, whose watermarks are at 50, and an exchange that holds one row. A split falls
-/// idle after 4 s.
+/// Starts the loop.
 fn start(script: &Script) -> (mpsc::Sender<Order>, Receiver) {
+    let (work, orders, receiver) = work(script);
+    drop(tokio::task::spawn_local(work.run()));
+    (orders, receiver)
+}
+
+/// The loop over splits `a` and `b`, whose watermarks are at 50, and an exchange that holds one row. A split falls idle after
+/// 4 s.
+fn work(script: &Script) -> (SourceWork, mpsc::Sender<Order>, Receiver) {
     let clock = Arc::new(Virtual(Instant::now()));
     let strategy = WatermarkStrategy::bounded_out_of_orderness(Row::AT, Duration::from_micros(10))
         .with_idleness(Duration::from_secs(4));
@@ -134,6 +147,8 @@ fn start(script: &Script) -> (mpsc::Sender<Order>, Receiver) {
     let (alive, _) = mpsc::channel(1);
     let work = SourceWork {
         uid,
+        promised: Promised::new([(None, Row::schema())]),
+        grows: false,
         pump: Pump::start_here(Box::new(script.clone()), Vec::new(), alive),
         orders: ordered,
         watermarks: Some(watermarks),
@@ -152,8 +167,7 @@ fn start(script: &Script) -> (mpsc::Sender<Order>, Receiver) {
         exhausted: false,
         paused: None,
     };
-    drop(tokio::task::spawn_local(work.run()));
-    (orders, receiver)
+    (work, orders, receiver)
 }
 
 /// What comes within `time`: the highest watermark, and how many rows.
@@ -198,6 +212,32 @@ fn a_time_in_which_a_source_is_held_up_is_no_silence_of_its_splits() {
             assert_eq!(at_once, (None, 2), "paused: {is_paused}");
             let later = heard(&mut behind, Duration::from_secs(10)).await;
             assert_eq!(later, (Some(Watermark(100)), 0), "paused: {is_paused}");
+        });
+    }
+}
+
+#[test]
+fn rows_that_a_source_has_not_promised_end_the_job_with_the_source_and_the_column_named() {
+    let column = |name: &str, nullable| {
+        let field = Row::AT.field().with_name(name).with_nullable(nullable);
+        Arc::new(Schema::new(vec![field]))
+    };
+    for (schema, at, positions, says) in [
+        (column("born", false), Some(7), vec![1], "`born` where `at` belongs"),
+        (column("at", true), None, vec![1], "`at` has nulls"),
+        (column("at", false), Some(7), vec![1, 2], "2 positions for a batch of 1 rows"),
+        (column("at", false), Some(7), vec![], "0 positions for a batch of 1 rows"),
+    ] {
+        play(async {
+            let script = Script::default();
+            let (work, _orders, _behind) = work(&script);
+            script.push_as(schema, at, positions);
+            let running = tokio::task::spawn_local(work.run());
+            let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+            let error = ended.expect("the loop goes on").unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidGraph, "{error}");
+            assert_eq!(error.place(), Some("source `rows`"));
+            assert!(error.to_string().contains(says), "{error}");
         });
     }
 }
