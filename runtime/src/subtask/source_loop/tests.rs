@@ -233,7 +233,7 @@ fn rows_that_a_source_has_not_promised_end_the_job_with_the_source_and_the_colum
             let (work, _orders, _behind) = work(&script);
             script.push_as(schema, at, positions);
             let running = tokio::task::spawn_local(work.run());
-            let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+            let ended = tokio::time::timeout(Duration::from_mins(1), running).await;
             let error = ended.expect("the loop goes on").unwrap().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidGraph, "{error}");
             assert_eq!(error.place(), Some("source `rows`"));
