@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashSet};
 
 use thalweg_core::Result;
 
-use super::active;
 use super::compatibility::{CHECKPOINT_PROTECTION, TableFacts};
 use super::entry::Replacement;
 use super::maintain::{Compacted, Compaction};
@@ -13,6 +12,7 @@ use super::replace::{Replaced, Replacer};
 use super::rewrite::{Group, Rewriter};
 use super::storage::Storage;
 use super::table::Table;
+use super::{active, paths};
 
 /// What files grow to when the table does not say.
 const TARGET_BYTES: u64 = 128 << 20;
@@ -47,6 +47,14 @@ pub(super) async fn compact(
         .target_bytes
         .or_else(|| table.properties().target_file_size.map(std::num::NonZero::get))
         .unwrap_or(TARGET_BYTES);
+    let small = files.into_iter().filter(|file| file.size < target);
+    let (files, left): (Vec<_>, Vec<_>) = small.partition(|f| paths::can_be_removed(&f.path));
+    if !left.is_empty() {
+        report.skipped = Some(format!(
+            "{} files of table `{name}` are left as they are: by their names nobody can tell how the log names them",
+            left.len()
+        ));
+    }
     let bins = plan::bins(files, target, options.min_files);
     if options.dry_run {
         report.plan(&bins);

@@ -46,6 +46,7 @@ mod maintain;
 mod maintenance;
 mod named;
 mod overwrite;
+mod paths;
 mod plan;
 mod read;
 mod readable;
