@@ -48,6 +48,7 @@ mod named;
 mod overwrite;
 mod paths;
 mod plan;
+mod reach;
 mod read;
 mod readable;
 mod replace;
