@@ -1,10 +1,9 @@
 //! Merging the small files of one table.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use thalweg_core::Result;
 
-use super::active;
 use super::compatibility::{CHECKPOINT_PROTECTION, TableFacts};
 use super::entry::Replacement;
 use super::maintain::{Compacted, Compaction};
@@ -12,7 +11,7 @@ use super::plan::{self, DataFile};
 use super::replace::{Replaced, Replacer};
 use super::rewrite::{Group, Rewriter};
 use super::storage::Storage;
-use super::table::Table;
+use super::{active, paths, withheld};
 
 /// What files grow to when the table does not say.
 const TARGET_BYTES: u64 = 128 << 20;
@@ -47,18 +46,26 @@ pub(super) async fn compact(
         .target_bytes
         .or_else(|| table.properties().target_file_size.map(std::num::NonZero::get))
         .unwrap_or(TARGET_BYTES);
+    let small = files.into_iter().filter(|file| file.size < target);
+    let (files, left): (Vec<_>, Vec<_>) = small.partition(|f| paths::can_be_removed(&f.path));
+    if !left.is_empty() {
+        report.skipped = Some(format!(
+            "{} files of table `{name}` are left as they are: by their names nobody can tell how the log names them",
+            left.len()
+        ));
+    }
     let bins = plan::bins(files, target, options.min_files);
     if options.dry_run {
         report.plan(&bins);
         return Ok(report);
     }
-    let allowed = allowed(&table);
+    let configuration = table.facts.configuration.clone();
     let watched = bins.iter().flatten().map(|f| f.path.clone()).collect::<HashSet<_>>();
     let rewriter = Rewriter::new(storage, name)?;
     let mut replacer = Replacer::new(storage, table, watched);
     for bin in bins {
         for group in rewriter.groups(bin).await? {
-            merge(&rewriter, &mut replacer, group, allowed.as_ref(), target, &mut report).await?;
+            merge(&rewriter, &mut replacer, group, &configuration, target, &mut report).await?;
         }
     }
     Ok(report)
@@ -68,11 +75,12 @@ async fn merge(
     rewriter: &Rewriter,
     replacer: &mut Replacer<'_>,
     group: Group,
-    allowed: Option<&BTreeSet<String>>,
+    configuration: &BTreeMap<String, String>,
     target: u64,
     report: &mut Compacted,
 ) -> Result<()> {
-    let told = plan::told(&group.files, allowed);
+    let mut told = plan::told(&group.files);
+    told.retain(|column| withheld::tells(configuration, column));
     let adds = rewriter.write(&group, &told).await?;
     let removes = group.files.iter().map(|f| f.remove.clone()).collect();
     match replacer.replace(removes, &adds, &Replacement::Layout { target }).await? {
@@ -88,12 +96,6 @@ async fn merge(
         Replaced::Lost(why) => report.abandoned(why),
     }
     Ok(())
-}
-
-/// The columns that the table's properties allow in statistics; `None`: no word about it.
-fn allowed(table: &Table) -> Option<BTreeSet<String>> {
-    let columns = table.properties().data_skipping_stats_columns.as_ref()?;
-    Some(columns.iter().filter_map(|c| c.path().first().cloned()).collect())
 }
 
 /// Why files of such a table are better left alone, if there is a reason.
@@ -150,7 +152,7 @@ mod tests {
             id: "id".to_owned(),
             schema: StructType::try_new([]).unwrap(),
             partition_columns: Vec::new(),
-            configuration: std::collections::BTreeMap::new(),
+            configuration: BTreeMap::new(),
             writer_version: version,
             writer_features: features.iter().map(|f| (*f).to_owned()).collect(),
         }

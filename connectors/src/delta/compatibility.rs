@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use delta_kernel::schema::{ColumnMetadataKey, StructField};
+use delta_kernel::schema::{ColumnMetadataKey, DataType, StructField};
 use deltalake::kernel::StructType;
 use thalweg_core::{Error, Result};
 
@@ -134,13 +134,38 @@ fn by_column(ours: &StructField, table: &TableFacts) -> Option<String> {
     let Some(theirs) = table.schema.field(name) else {
         return Some(format!("it has no column `{name}`"));
     };
-    if theirs.data_type() != ours.data_type() {
+    if !same_type(theirs.data_type(), ours.data_type()) {
         return Some(format!("column `{name}` has another type"));
     }
     if !theirs.is_nullable() && ours.is_nullable() {
         return Some(format!("column `{name}` must not be null there"));
     }
     demanding(theirs)
+}
+
+/// Whether values have the same type, whatever else is said of fields inside of it: a comment, say.
+fn same_type(theirs: &DataType, ours: &DataType) -> bool {
+    match (theirs, ours) {
+        (DataType::Struct(theirs), DataType::Struct(ours)) => {
+            let same = |ours: &StructField| {
+                theirs.field(ours.name()).is_some_and(|theirs| {
+                    theirs.is_nullable() == ours.is_nullable()
+                        && same_type(theirs.data_type(), ours.data_type())
+                })
+            };
+            theirs.num_fields() == ours.num_fields() && ours.fields().all(same)
+        }
+        (DataType::Array(theirs), DataType::Array(ours)) => {
+            theirs.contains_null == ours.contains_null
+                && same_type(&theirs.element_type, &ours.element_type)
+        }
+        (DataType::Map(theirs), DataType::Map(ours)) => {
+            theirs.value_contains_null == ours.value_contains_null
+                && same_type(&theirs.key_type, &ours.key_type)
+                && same_type(&theirs.value_type, &ours.value_type)
+        }
+        _ => theirs == ours,
+    }
 }
 
 fn by_missing_column(theirs: &StructField, ours: &StructType) -> Option<String> {
@@ -162,14 +187,26 @@ fn demanding(column: &StructField) -> Option<String> {
     .into_iter()
     .find(|(key, _)| column.get_config_value(key).is_some())
     .map(|(_, what)| format!("column `{}` has {what}", column.name()))
+    .or_else(|| demanding_inside(column.data_type()))
+}
+
+fn demanding_inside(column: &DataType) -> Option<String> {
+    match column {
+        DataType::Struct(inner) => inner.fields().find_map(demanding),
+        DataType::Array(inner) => demanding_inside(&inner.element_type),
+        DataType::Map(inner) => {
+            demanding_inside(&inner.key_type).or_else(|| demanding_inside(&inner.value_type))
+        }
+        DataType::Primitive(_) | DataType::Variant(_) => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deltalake::kernel::{DataType, MetadataValue};
+    use delta_kernel::schema::{ArrayType, MapType, MetadataValue};
 
-    fn column(name: &str, data_type: DataType) -> StructField {
+    fn column(name: &str, data_type: impl Into<DataType>) -> StructField {
         StructField::nullable(name, data_type)
     }
 
@@ -232,6 +269,46 @@ mod tests {
         let told =
             planned(&StructType::try_new(ours()).unwrap(), &retyped).unwrap_err().to_string();
         assert!(told.contains("`a` has another type") && !told.contains("resolve"), "{told}");
+    }
+
+    /// Columns with this field inside of them.
+    fn nested(field: &StructField) -> Vec<StructField> {
+        let inner = StructType::try_new([field.clone()]).unwrap();
+        let inner = || DataType::from(inner.clone());
+        vec![
+            column("in_struct", inner()),
+            column("in_array", ArrayType::new(inner(), true)),
+            column("in_map", MapType::new(DataType::STRING, inner(), true)),
+        ]
+    }
+
+    #[test]
+    fn of_a_field_inside_a_column_what_it_asks_counts_and_no_comment() {
+        let said = |key: &str| {
+            let said = [(key, MetadataValue::String("{}".to_owned()))];
+            column("x", DataType::LONG).with_metadata(said)
+        };
+        let (plain, comment) = (column("x", DataType::LONG), said("comment"));
+        let theirs = [
+            (comment, None),
+            (said("delta.invariants"), Some("`x` has an invariant")),
+            (said("delta.generationExpression"), Some("`x` has a generation expression")),
+            (column("x", DataType::INTEGER), Some("another type")),
+            (column("y", DataType::LONG), Some("another type")),
+            (StructField::not_null("x", DataType::LONG), Some("another type")),
+        ];
+        for (theirs, expected) in theirs {
+            for (theirs, ours) in nested(&theirs).into_iter().zip(nested(&plain)) {
+                let ours = StructType::try_new([ours]).unwrap();
+                let found = obstacle(&ours, &BTreeSet::new(), &facts(vec![theirs]));
+                match expected {
+                    None => assert_eq!(found, None),
+                    Some(why) => {
+                        assert!(found.as_ref().is_some_and(|f| f.contains(why)), "{found:?}")
+                    }
+                }
+            }
+        }
     }
 
     #[test]

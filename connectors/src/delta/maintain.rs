@@ -80,7 +80,7 @@ pub struct Compacted {
     pub merges: u64,
     /// Merges given up because someone else was first.
     pub abandoned: u64,
-    /// Why the table was left as it is, in one line.
+    /// Why the table, or some files of it, were left as they are, in one line.
     pub skipped: Option<String>,
 }
 

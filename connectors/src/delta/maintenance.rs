@@ -20,7 +20,7 @@ use thalweg_core::{Result, failpoint};
 use tokio::sync::Mutex;
 
 use super::table::{Table, on_log_of};
-use super::{entry, failure};
+use super::{entry, failure, reach};
 use crate::background;
 
 /// Knows a table's last log checkpoint and holds the place of its running task.
@@ -111,15 +111,14 @@ pub(super) async fn clean(
     version: u64,
     retention: Option<Duration>,
 ) -> Result<usize> {
-    let mut removed = 0;
-    if let Some(retention) = retention {
-        let expired =
-            entry::now_millis() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-        removed = cleanup_expired_logs_for(version, log.as_ref(), expired, None)
+    let Some(retention) = retention else { return Ok(0) };
+    let expired = entry::now_millis() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    match reach::last_checkpoint(log, name, version, expired).await? {
+        None => Ok(0),
+        Some(version) => cleanup_expired_logs_for(version, log.as_ref(), expired, None)
             .await
-            .map_err(|e| failure::storage("clean up the log", name, &e))?;
+            .map_err(|e| failure::storage("clean up the log", name, &e)),
     }
-    Ok(removed)
 }
 
 pub(super) async fn checkpoint(log: &LogStoreRef, name: &str, version: u64) -> Result<()> {

@@ -26,7 +26,7 @@ use super::scan::{Wanted, Within, broken};
 use super::storage::Storage;
 use super::table::Table;
 use super::values::Rows;
-use super::{active, align, compact, compatibility, schema};
+use super::{active, align, compact, compatibility, paths, schema};
 use crate::epoch_writer::Stager;
 
 /// How often all is read again because others were first.
@@ -83,6 +83,11 @@ impl Stretch<'_> {
                 continue;
             }
             let (others, inside) = self.split(file).await?;
+            if inside > 0 && !paths::can_be_removed(&file.path) {
+                return Err(self.refused(
+                    "some are in a file of others, and by its name nobody can tell how the log names it",
+                ));
+            }
             if inside > 0 {
                 done.removed += inside;
                 removes.push(file.remove.clone());

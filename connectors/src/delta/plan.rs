@@ -23,7 +23,7 @@ pub(crate) struct DataFile {
     pub(crate) rows: Option<u64>,
     /// What the log says of its values, as JSON.
     pub(crate) stats: Option<String>,
-    /// Columns whose least or greatest value stands in the log.
+    /// Columns of which the log keeps no value back.
     pub(crate) told: BTreeSet<String>,
     /// The action that takes it out of the table.
     pub(crate) remove: Remove,
@@ -67,17 +67,18 @@ fn pack(mut files: Vec<DataFile>, target: u64) -> Vec<Vec<DataFile>> {
 }
 
 /// The columns whose least and greatest values may stand in the log for a file that holds the rows of `files`: what
-/// the log did not tell of any of them it shall not tell now (a marked column may be among them), and `allowed` are
-/// the ones that the table's properties name.
-pub(crate) fn told(files: &[DataFile], allowed: Option<&BTreeSet<String>>) -> BTreeSet<String> {
-    let told = files.iter().flat_map(|f| f.told.iter());
-    told.filter(|name| allowed.is_none_or(|a| a.contains(*name))).cloned().collect()
+/// the log keeps back of one of them it shall not tell now. Its column may be marked since.
+pub(crate) fn told(files: &[DataFile]) -> BTreeSet<String> {
+    let mut told = files.iter().map(|file| &file.told);
+    let first = told.next().cloned().unwrap_or_default();
+    told.fold(first, |all, told| &all & told)
 }
 
 /// What statistics in the log tell of a file's values; nothing, where they cannot be read.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Told {
+    num_records: serde_json::Value,
     pub(crate) min_values: BTreeMap<String, serde_json::Value>,
     pub(crate) max_values: BTreeMap<String, serde_json::Value>,
     pub(crate) null_count: BTreeMap<String, serde_json::Value>,
@@ -89,11 +90,13 @@ impl Told {
     }
 }
 
-/// The columns that statistics in the log tell values of.
+/// The columns of which statistics in the log keep no value back: they tell the least or the greatest, or that there is none.
 pub(crate) fn columns_told(stats: Option<&str>) -> BTreeSet<String> {
-    let Told { min_values, max_values, .. } = Told::parse(stats);
+    let Told { num_records, min_values, max_values, null_count } = Told::parse(stats);
     let values = min_values.into_iter().chain(max_values);
-    values.filter(|(_, value)| !value.is_null()).map(|(name, _)| name).collect()
+    let values = values.filter(|(_, value)| !value.is_null());
+    let all_null = null_count.into_iter().filter(|(_, n)| n.is_u64() && *n == num_records);
+    values.chain(all_null).map(|(name, _)| name).collect()
 }
 
 /// The least and the greatest time in a column, µs, when statistics in the log tell both. They are written to the
@@ -224,16 +227,23 @@ mod tests {
     }
 
     #[test]
-    fn what_the_log_did_not_tell_it_is_not_told_now() {
+    fn what_the_log_keeps_back_of_one_file_it_is_not_told_now() {
         let mut all = files(&[1, 1]);
         all[0].told = columns_told(Some(
-            r#"{"numRecords":1,"minValues":{"a":1,"n":null},"maxValues":{"b":2},"nullCount":{"c":0}}"#,
+            r#"{"numRecords":2,"minValues":{"a":1,"name":"A","n":null},"maxValues":{"b":2},"nullCount":{"c":0,"d":2}}"#,
         ));
-        let allowed = BTreeSet::from(["b".to_owned(), "c".to_owned()]);
-        assert_eq!(told(&all, None), BTreeSet::from(["a".to_owned(), "b".to_owned()]));
-        assert_eq!(told(&all, Some(&allowed)), BTreeSet::from(["b".to_owned()]));
-        assert!(columns_told(None).is_empty() && columns_told(Some("?")).is_empty());
+        assert_eq!(told(&all[..1]), BTreeSet::from(["a", "b", "d", "name"].map(str::to_owned)));
+        // In the other one the name is marked, and of `b` there is no value that could be told.
+        all[1].told = columns_told(Some(
+            r#"{"numRecords":3,"minValues":{"a":1,"d":1},"maxValues":{"a":2,"d":1},"nullCount":{"a":0,"b":3,"d":2}}"#,
+        ));
+        assert_eq!(told(&all), BTreeSet::from(["a", "b", "d"].map(str::to_owned)));
+        for nothing in [None, Some("?"), Some("{}"), Some(r#"{"nullCount":{"a":null,"b":0}}"#)] {
+            assert!(columns_told(nothing).is_empty(), "{nothing:?}");
+        }
+        assert!(told(&[]).is_empty());
     }
+
     #[test]
     fn the_times_of_a_file_are_read_from_its_statistics() {
         let stats = r#"{"numRecords":2,"minValues":{"t":"1970-01-01T00:00:01.500Z","n":1},"maxValues":{"t":"1970-01-01T00:00:02+00:00","n":2}}"#;

@@ -238,6 +238,21 @@ async fn rows_with_a_column_that_the_table_has_no_more_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_in_a_file_of_others_whose_name_a_removal_would_not_match_are_refused() {
+    let lake = lake().await;
+    let staged = lake.stage(40..50).await;
+    let ours = lake.table_folder().join(crate::support::add(&staged.items[0]).path);
+    std::fs::rename(ours, lake.table_folder().join("ü.parquet")).unwrap();
+    lake.foreign_entry(5, &[lake.foreign_add("ü.parquet", 10)]);
+    let error = overwrite(&tables(&lake), 35..45, 35..40).await.unwrap_err();
+    assert_eq!((error.kind(), lake.version().await), (ErrorKind::InvalidConfig, 5));
+    assert!(error.to_string().contains("a file of others"), "{error}");
+    // Where none of its rows are to go it is no hindrance.
+    let done = overwrite(&tables(&lake), 30..40, 35..40).await.unwrap();
+    assert_eq!(done, Overwritten { removed: 10, added: 5, files: 1 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tables_whose_rows_must_stay_are_refused() {
     for (key, value, says) in [
         ("delta.appendOnly", "true", "appendOnly"),

@@ -47,7 +47,7 @@ pub(super) fn execute(args: &MaintainArgs) -> ExitCode {
     let done = run(args).map(|done| {
         if done.skipped > 0 {
             tell(&format!(
-                "warning: {} of {} tables were left as they are: they use what is not understood",
+                "warning: {} of {} tables, or files of theirs, were left as they are: they use what is not understood",
                 done.skipped, done.tables
             ));
         }

@@ -90,6 +90,25 @@ async fn what_the_newest_cut_of_a_stopped_job_names_outlives_merges_and_clean_up
     assert!(error.to_string().contains("there is no version 7"), "{error}");
 }
 
+/// One that another had begun to write when it died.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_half_a_log_checkpoint_nothing_is_removed() {
+    let lake = lake(0).await;
+    let tables = maintenance(&lake);
+    append(&lake, 1..=5).await;
+    publish(&lake, "job", 5).await;
+    append(&lake, 6..=6).await;
+    let half = format!("_delta_log/{:020}.checkpoint.0000000001.0000000002.parquet", 5);
+    std::fs::write(lake.table_folder().join(half), b"half").unwrap();
+    let done = tables.checkpoint_log(TABLE).await.unwrap();
+    assert_eq!((done.checkpoint, done.removed), (Some(6), 0));
+    assert_eq!(rows_at(&lake, 5).await.unwrap(), Some(5));
+    // Once the whole one of a later version will do, it is no hindrance.
+    publish(&lake, "job", 6).await;
+    assert_eq!(tables.checkpoint_log(TABLE).await.unwrap().removed, 6);
+    assert_eq!(rows_at(&lake, 6).await.unwrap(), Some(6));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_commits_keeps_what_its_last_cut_names_until_the_next_one() {
     let lake = lake(4).await;

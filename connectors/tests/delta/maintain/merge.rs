@@ -208,6 +208,26 @@ async fn a_table_with_features_that_are_not_understood_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_of_others_whose_names_a_removal_would_not_match_are_left_alone() {
+    let (lake, _, _) = troubled().await;
+    // As Spark names the folder of a partition: what is not ASCII stands in the log as it is.
+    let names = ["ü-1.parquet", "ü-2.parquet"];
+    let staged = [lake.stage(90..100).await, lake.stage(100..110).await];
+    let adds = names.iter().zip(&staged).map(|(name, staged)| {
+        let ours = lake.table_folder().join(support::add(&staged.items[0]).path);
+        std::fs::rename(ours, lake.table_folder().join(name)).unwrap();
+        lake.foreign_add(name, 10)
+    });
+    lake.foreign_entry(9, &adds.collect::<Vec<_>>());
+    let before = rows(&lake).await;
+    let report = compact(&lake).await;
+    assert_eq!((report.merges, report.files_before, report.files_after), (1, 10, 3));
+    let why = report.skipped.unwrap();
+    assert!(why.starts_with("2 files") && why.contains(TABLE) && !why.contains('ü'), "{why}");
+    assert_eq!(rows(&lake).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_independent_reader_sees_the_same_rows() {
     // Another library than ours, in an environment of its own: what the system's Python has is nobody's choice.
     let python = match deltalake() {
