@@ -304,7 +304,7 @@ mod tests {
                 match expected {
                     None => assert_eq!(found, None),
                     Some(why) => {
-                        assert!(found.as_ref().is_some_and(|f| f.contains(why)), "{found:?}")
+                        assert!(found.as_ref().is_some_and(|f| f.contains(why)), "{found:?}");
                     }
                 }
             }

@@ -66,7 +66,7 @@ pub struct TableFile {
 
 impl TableFile {
     fn new(path: Path, stats: Option<&str>) -> Self {
-        let Told { min_values: mut least, max_values: mut greatest, null_count: nulls } =
+        let Told { min_values: mut least, max_values: mut greatest, null_count: nulls, .. } =
             Told::parse(stats);
         for value in least.values_mut().chain(greatest.values_mut()) {
             if let Some(utc) = value.as_str().and_then(in_utc) {
