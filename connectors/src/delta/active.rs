@@ -1,6 +1,6 @@
 //! The files of a version that is loaded, and those it remembers as removed. It reads the whole log: for maintenance.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use deltalake::DeltaTable;
@@ -46,6 +46,21 @@ pub(crate) async fn newest_and_removed(
         .boxed()
     };
     steadily(read).await
+}
+
+/// The names of the files of one version; none, where nobody can read it any more.
+pub(crate) async fn names_at(
+    storage: &Storage,
+    name: &str,
+    version: u64,
+) -> Result<HashSet<String>> {
+    let loaded = match steadily(|| storage.load(name, Some(version)).boxed()).await {
+        Err(error) if error.kind() == ErrorKind::InvalidConfig => None,
+        loaded => loaded?,
+    };
+    let Some(loaded) = loaded else { return Ok(HashSet::new()) };
+    let state = loaded.snapshot().map_err(|e| failure::log("read the log", name, &e))?;
+    Ok(state.log_data().iter().map(|view| view.path().into_owned()).collect())
 }
 
 /// Reads a log that others may clean at the same time: an entry that was listed can be gone when it is read.

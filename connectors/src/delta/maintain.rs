@@ -90,7 +90,8 @@ pub struct Vacuum {
     /// How long a removed file can still be read by older versions, and how long one that nobody knows is kept.
     /// Default: 7 days.
     pub retention: Duration,
-    /// Accept a retention below [`SAFE_RETENTION`]: only while nobody writes. Default: no.
+    /// Accept a retention below [`SAFE_RETENTION`], only while nobody writes; and remove, too, what only readers of published
+    /// cuts need. Default: no.
     pub force: bool,
     /// Only count. Default: no.
     pub dry_run: bool,
@@ -204,15 +205,15 @@ impl DeltaMaintenance {
             done.checkpoint = Some(version);
         }
         if let Some(retention) = table.retention() {
-            let named = named::least(&self.storage, name, retention).await?.unwrap_or(version);
-            let kept = version.min(named);
+            let named = named::versions(&self.storage, name, retention).await?;
+            let kept = named.first().map_or(version, |named| version.min(*named));
             done.removed = maintenance::clean(log, name, kept, Some(retention)).await? as u64;
         }
         Ok(done)
     }
 
-    /// Removes data files below `table` that no version younger than the retention names, except those that `pending`
-    /// says a manifest waits to commit. Files of other kinds stay, and so does everything below a table that uses what is
+    /// Removes data files below `table` that neither a version younger than the retention names nor one of a job's newest
+    /// published cut, except those that `pending` says a manifest waits to commit. Files of other kinds stay, and so does everything below a table that uses what is
     /// not understood here, deletion vectors say. `pending` is called right before files are removed and must read the manifests
     /// anew; an error of it stops the vacuum.
     ///

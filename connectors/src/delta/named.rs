@@ -1,9 +1,10 @@
-//! The version of a table down to which its log must reach: the least that some job's newest published cut names.
+//! The versions of a table that must stay readable: those that some job's newest published cut names. Down to the least of
+//! them its log must reach.
 //!
 //! `meta/checkpoints` has a row for each checkpoint, and is small files where nobody merges them. The log tells of a file
 //! with the cuts of one chain how far they go, so that of all those files the newest of each chain is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deltalake::DeltaTable;
@@ -18,15 +19,14 @@ use super::storage::Storage;
 use super::{cuts, failure};
 use crate::clock::now_micros;
 
-/// The least version of `table` that readers of published cuts may ask for; `None`: they ask for none. `retention`: how
-/// long the table's log is kept.
-pub(super) async fn least(
+/// The versions of `table` that readers of published cuts may ask for. `retention`: how long what no cut names is kept.
+pub(super) async fn versions(
     storage: &Storage,
     table: &str,
     retention: Duration,
-) -> Result<Option<u64>> {
+) -> Result<BTreeSet<u64>> {
     if table == cuts::TABLE {
-        return Ok(None);
+        return Ok(BTreeSet::new());
     }
     let since = now_micros().saturating_sub(micros(retention));
     Ok(named(&published(storage).await?, table, since))
@@ -35,7 +35,7 @@ pub(super) async fn least(
 /// Of each job the chain that was written to last counts, whatever its age, and every other one that was written to since
 /// then: by a clock that was set back it may be the last one all the same. Older chains were given up, and would keep all
 /// that has come since for ever.
-fn named(cuts: &[Cut], table: &str, since: i64) -> Option<u64> {
+fn named(cuts: &[Cut], table: &str, since: i64) -> BTreeSet<u64> {
     let mut jobs: BTreeMap<&str, Vec<&Cut>> = BTreeMap::new();
     for cut in cuts {
         jobs.entry(cut.job.as_str()).or_default().push(cut);
@@ -45,9 +45,9 @@ fn named(cuts: &[Cut], table: &str, since: i64) -> Option<u64> {
         let last = newest.len().saturating_sub(1);
         let newest = newest.into_iter().enumerate();
         let counted = newest.filter(|(at, cut)| *at == last || cut.created_at >= since);
-        counted.filter_map(|(_, cut)| cut.versions.get(table).copied()).min()
+        counted.filter_map(|(_, cut)| cut.versions.get(table).copied()).collect::<Vec<_>>()
     };
-    jobs.into_values().filter_map(of_job).min()
+    jobs.into_values().flat_map(of_job).collect()
 }
 
 /// The newest cut of each chain of every job, and perhaps others of theirs.
@@ -128,16 +128,16 @@ mod tests {
     #[test]
     fn what_the_last_chain_of_a_job_names_is_kept_whatever_its_age() {
         let mut cuts = vec![cut("a", "1", 1, 10, 3), cut("a", "1", 2, 20, 5)];
-        assert_eq!(named(&cuts, "t", 1_000), Some(5));
-        assert_eq!(named(&cuts, "other", 1_000), None);
-        assert_eq!(named(&[], "t", 1_000), None);
+        assert_eq!(named(&cuts, "t", 1_000), BTreeSet::from([5]));
+        assert!(named(&cuts, "other", 1_000).is_empty());
+        assert!(named(&[], "t", 1_000).is_empty());
         // A chain behind it takes its place once it is old.
         cuts.push(cut("a", "2", 3, 30, 9));
-        assert_eq!(named(&cuts, "t", 20), Some(5));
-        assert_eq!(named(&cuts, "t", 21), Some(9));
+        assert_eq!(named(&cuts, "t", 20), BTreeSet::from([5, 9]));
+        assert_eq!(named(&cuts, "t", 21), BTreeSet::from([9]));
         // Each job has its own.
         cuts.push(cut("b", "1", 8, 5, 7));
-        assert_eq!(named(&cuts, "t", 1_000), Some(7));
+        assert_eq!(named(&cuts, "t", 1_000), BTreeSet::from([7, 9]));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Removes files that nobody can need any more.
 //!
-//! Three things keep a file: it is in the table's newest version, or was removed from it less than the retention ago;
-//! a manifest waits to commit it, of whatever age (P14); or it is younger than the retention, because a running job
-//! may have staged it for a manifest that is still to come. What waits is asked for first, the table's newest version
-//! is read after it: a file that is committed in between is found in the one or in the other.
+//! Four things keep a file: it is in the table's newest version, or was removed from it less than the retention ago;
+//! it is in the version that a job's newest published cut names, of whatever age: at that one the table is read until the
+//! next cut, which a job that was stopped never publishes, nor does any other for a table that gets no rows; a manifest
+//! waits to commit it, of whatever age (P14); or it is younger than the retention, because a running job may have staged
+//! it for a manifest that is still to come. What waits is asked for first, the table's newest version is read after it: a
+//! file that is committed in between is found in the one or in the other.
 //!
 //! A folder below the table's that has a log of its own is another table: nothing in it is looked at. Of the files only
 //! those go that can be data files by their names. What else is there belongs to somebody: deletion vectors, say, that no
@@ -24,7 +26,7 @@ use super::maintain::{SAFE_RETENTION, Vacuum, Vacuumed};
 use super::plan::DataFile;
 use super::storage::Storage;
 use super::table::Table;
-use super::{active, compact, entry, failure, store};
+use super::{active, compact, entry, failure, named, store};
 
 /// The folder of a table's log.
 const LOG: &str = "_delta_log";
@@ -47,6 +49,7 @@ struct Listed {
 /// Who still needs files of one table.
 #[derive(Debug, Default)]
 struct Needed {
+    /// In the newest version, or in one that a published cut names.
     active: HashSet<String>,
     /// When each file was removed, ms.
     removed: HashMap<String, i64>,
@@ -101,7 +104,7 @@ pub(super) async fn vacuum(
     halves.retain(|file| file.modified <= cutoff);
 
     let garbage: Vec<Listed> = {
-        let needed = needed(storage, name, pending).await?;
+        let needed = needed(storage, name, options, pending).await?;
         listed.into_iter().filter(|file| needed.is_garbage(file, cutoff)).collect()
     };
     let report = Vacuumed {
@@ -140,6 +143,7 @@ fn left_alone(table: &Table, files: &[DataFile]) -> Option<String> {
 async fn needed(
     storage: &Storage,
     name: &str,
+    options: &Vacuum,
     pending: &(dyn Fn() -> Result<Vec<PendingCommit>> + Send + Sync),
 ) -> Result<Needed> {
     let mut waiting = HashSet::new();
@@ -149,7 +153,13 @@ async fn needed(
     let (files, removed) = active::newest_and_removed(storage, name)
         .await?
         .ok_or_else(|| Error::data_loss(format!("table `{name}` is missing")))?;
-    Ok(Needed { active: files.into_iter().map(|f| f.path).collect(), removed, pending: waiting })
+    let mut read: HashSet<String> = files.into_iter().map(|f| f.path).collect();
+    if !options.force {
+        for version in named::versions(storage, name, options.retention).await? {
+            read.extend(active::names_at(storage, name, version).await?);
+        }
+    }
+    Ok(Needed { active: read, removed, pending: waiting })
 }
 
 /// Every file of the table that we know must be found under the name by which we know it: if one is not, names do

@@ -37,7 +37,8 @@ pub(super) struct MaintainArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
     min_files: Option<u64>,
 
-    /// Accept a retention below 1h; the job must not be running
+    /// Accept a retention below 1h, when the job must not be running; and remove files, too, that only the versions in
+    /// `meta/checkpoints` need, by which tables are looked at
     #[arg(long)]
     force: bool,
 }

@@ -1,15 +1,17 @@
 //! How far back a log reaches.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde_json::json;
-use thalweg_connectors::delta::{DeltaReader, DeltaSink};
+use arrow_array::RecordBatch;
+use serde_json::{Value, json};
+use thalweg_connectors::delta::{DeltaReader, DeltaSink, Vacuum};
 use thalweg_core::connector::sink::{Committer, Cut, TargetExpectation};
 use thalweg_core::{CheckpointId, ErrorKind, Result};
 use thalweg_objects::{Access, Place};
 
-use super::keeper::{NOTHING, at_once, compact, maintenance};
-use crate::support::{Lake, TABLE};
+use super::keeper::{NOTHING, age, at_once, compact, maintenance};
+use crate::support::{Lake, TABLE, read_files};
 
 fn keep_none(sink: DeltaSink) -> DeltaSink {
     sink.configuration("delta.logRetentionDuration", "interval 0 seconds")
@@ -88,6 +90,36 @@ async fn what_the_newest_cut_of_a_stopped_job_names_outlives_merges_and_clean_up
     let error = rows_at(&lake, 7).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
     assert!(error.to_string().contains("there is no version 7"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_the_version_that_the_newest_cut_of_a_stopped_job_names_outlive_vacuums() {
+    let lake = Lake::new().await;
+    append(&lake, 1..=4).await;
+    publish(&lake, "job", 4).await;
+    assert_eq!(compact(&lake).await.merges, 1);
+    // All of it was long ago.
+    let merge = std::fs::read_to_string(lake.entry(5)).unwrap();
+    let long_ago = merge.lines().map(|line| {
+        let mut action: Value = serde_json::from_str(line).unwrap();
+        if let Some(remove) = action.get_mut("remove") {
+            remove["deletionTimestamp"] = json!(1);
+        }
+        action.to_string()
+    });
+    let long_ago: Vec<String> = long_ago.collect();
+    std::fs::write(lake.entry(5), long_ago.join("\n")).unwrap();
+    age(&lake.table_folder());
+    let tables = maintenance(&lake);
+    let safe = Vacuum { retention: Duration::from_hours(1), ..Vacuum::default() };
+    assert_eq!(tables.vacuum(TABLE, &safe, NOTHING).await.unwrap().files, 0);
+    let mut named = lake.table().await;
+    named.load_version(4).await.unwrap();
+    assert_eq!(read_files(&named).iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+    // Nobody reads it once a cut names the version behind the merge.
+    publish(&lake, "job", 5).await;
+    assert_eq!(tables.vacuum(TABLE, &safe, NOTHING).await.unwrap().files, 4);
+    assert_eq!(lake.ids().await, [1, 2, 3, 4]);
 }
 
 /// One that another had begun to write when it died.

@@ -1,6 +1,5 @@
 //! Files and log entries go when nobody needs them, and no earlier.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use arrow_array::RecordBatch;
@@ -8,7 +7,9 @@ use thalweg_connectors::delta::{DeltaSink, Vacuum};
 use thalweg_core::ErrorKind;
 use thalweg_core::connector::sink::{Committer, PendingCommit, Sink, Staged, TargetExpectation};
 
-use super::keeper::{NOTHING, actions, at_once, compact, files_on_disk, maintenance, troubled};
+use super::keeper::{
+    NOTHING, actions, age, at_once, compact, files_on_disk, maintenance, troubled,
+};
 use crate::support::{self, Lake, TABLE, schema};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,19 +46,6 @@ async fn what_a_manifest_or_a_running_job_may_still_commit_is_never_removed() {
     let unreadable = || Err(thalweg_core::Error::corrupt("a checkpoint manifest is damaged"));
     let error = maintenance(&lake).vacuum(TABLE, &safe, &unreadable).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-}
-
-/// As if nobody had written below `folder` for years.
-fn age(folder: &Path) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            age(&path);
-        } else {
-            let file = std::fs::File::options().write(true).open(path).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
