@@ -177,9 +177,15 @@ fn dialled(text: &[u8]) -> bool {
 
 fn abroad(text: &[u8]) -> bool {
     let number = text.get(1..).unwrap_or_default();
-    let within = number.iter().take_while(|b| b.is_ascii_digit() || b" -.()".contains(b));
-    let digits = within.filter(|b| b.is_ascii_digit()).count();
-    number.first().is_some_and(u8::is_ascii_digit) && (8..=15).contains(&digits)
+    let within = number.iter().take_while(|b| b.is_ascii_digit() || b" -.()".contains(b)).count();
+    let groups = number.get(..within).unwrap_or_default().split(|b| !b.is_ascii_digit());
+    // A dose or another number may follow, so that it may end with any of the groups.
+    let mut digits = 0;
+    let mut ends = groups.map(|group| {
+        digits += group.len();
+        digits
+    });
+    number.first().is_some_and(u8::is_ascii_digit) && ends.any(|digits| (8..=15).contains(&digits))
 }
 
 fn is_date(text: &[u8]) -> bool {
@@ -238,6 +244,8 @@ mod tests {
             ("1.2.3.4.555-123-7890", Leak::Phone),
             ("tel 555.123.7890", Leak::Phone),
             ("+44 20 7946 0958", Leak::Phone),
+            ("Heparin, tel +44 20 7946 0958 5000 U", Leak::Phone),
+            ("+49 30 12345678 0800-1700", Leak::Phone),
             ("jane.doe@example.org", Leak::Email),
             ("<j@a.io>", Leak::Email),
             ("ask j_d+x@mail.163.com.", Leak::Email),
@@ -295,6 +303,8 @@ mod tests {
             "***-**-6789",
             "(555) ***-7890",
             "+44 ***-0958",
+            "+1234567890123456",
+            "+1 1234567890123456",
             "1985-**-**",
             "Boston, MA",
             "127/80",
