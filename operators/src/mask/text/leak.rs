@@ -8,10 +8,10 @@
 /// The kinds of identifiers that have a shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Leak {
-    /// `123-45-6789` or `123 45 6789`, alone or in a text. Nine bare digits may count anything.
+    /// `123-45-6789`, `123 45 6789` or `123-45 6789`, alone or in a text. Nine bare digits may count anything.
     Ssn,
-    /// `(555) 123-7890`, `555-123-7890`, `555.123.7890`, `555 123-7890`, or `+` and 8 to 15 digits. No part of an object
-    /// identifier (`2.16.840.1.113883.3.239.123.4567`).
+    /// `(555) 123-7890`, `555-123-7890`, `555.123.7890`, `555 123-7890`, `555 - 123 - 7890`, or `+` and 8 to
+    /// 15 digits. No part of an object identifier (`2.16.840.1.113883.3.239.123.4567`).
     Phone,
     /// `someone@example.org`.
     Email,
@@ -106,7 +106,7 @@ fn find(bytes: &[u8], allowed: Option<Leak>) -> Option<Leak> {
 
 /// What begins with a digit, behind `before`.
 fn number(before: &[u8], text: &[u8]) -> Option<Leak> {
-    if groups(text, &[3, 2, 4], b"- ") {
+    if mixed_groups(text, &[3, 2, 4], b"- ") {
         Some(Leak::Ssn)
     } else if mixed_groups(text, &[3, 3, 4], b"-. ") && !is_in_object_identifier(before, text) {
         Some(Leak::Phone)
@@ -127,16 +127,27 @@ fn mixed_groups(text: &[u8], shape: &[usize], separators: &[u8]) -> bool {
     let mut rest = text;
     for (index, &length) in shape.iter().enumerate() {
         if index > 0 {
-            let Some((found, behind)) = rest.split_first() else { return false };
-            if !separators.contains(found) {
-                return false;
-            }
+            let Some(behind) = behind_separator(rest, separators) else { return false };
             rest = behind;
         }
         let Some((_, behind)) = super::take_digits(rest, length) else { return false };
         rest = behind;
     }
     ends(rest)
+}
+
+/// What is behind one of these separators. A dash may have a space on either side; a dot with one ends a sentence.
+fn behind_separator<'a>(text: &'a [u8], separators: &[u8]) -> Option<&'a [u8]> {
+    let dashed = text.strip_prefix(b" ").unwrap_or(text).strip_prefix(b"-");
+    match dashed {
+        Some(behind) if separators.contains(&b'-') => {
+            Some(behind.strip_prefix(b" ").unwrap_or(behind))
+        }
+        _ => {
+            let (found, behind) = text.split_first()?;
+            separators.contains(found).then_some(behind)
+        }
+    }
 }
 
 /// Whether `555.123.7890` at the beginning of `text` is a part of more than four numbers with dots between them: the country
@@ -168,24 +179,22 @@ fn dialled(text: &[u8]) -> bool {
         return false;
     };
     let Some(rest) = rest.strip_prefix(b")") else { return false };
-    let rest = match rest {
-        [b' ' | b'-' | b'.', behind @ ..] => behind,
-        _ => rest,
-    };
+    let rest = behind_separator(rest, b"-. ").unwrap_or(rest);
     mixed_groups(rest, &[3, 4], b"-. ") || mixed_groups(rest, &[7], b"")
 }
 
 fn abroad(text: &[u8]) -> bool {
     let number = text.get(1..).unwrap_or_default();
     let within = number.iter().take_while(|b| b.is_ascii_digit() || b" -.()".contains(b)).count();
-    let groups = number.get(..within).unwrap_or_default().split(|b| !b.is_ascii_digit());
-    // A dose or another number may follow, so that it may end with any of the groups.
+    let runs = number.get(..within).unwrap_or_default().split(|b| !b.is_ascii_digit());
+    // A dose or another number may follow, so that it may end with any run.
     let mut digits = 0;
-    let mut ends = groups.map(|group| {
-        digits += group.len();
+    let mut totals = runs.map(|run| {
+        digits += run.len();
         digits
     });
-    number.first().is_some_and(u8::is_ascii_digit) && ends.any(|digits| (8..=15).contains(&digits))
+    number.first().is_some_and(u8::is_ascii_digit)
+        && totals.any(|digits| (8..=15).contains(&digits))
 }
 
 fn is_date(text: &[u8]) -> bool {
@@ -232,12 +241,19 @@ mod tests {
         for (text, leak) in [
             ("123-45-6789", Leak::Ssn),
             ("ssn:123 45 6789.", Leak::Ssn),
+            ("123-45 6789", Leak::Ssn),
+            ("123 45-6789", Leak::Ssn),
+            ("123 - 45 - 6789", Leak::Ssn),
             ("555-123-7890", Leak::Phone),
             ("(555) 123-7890", Leak::Phone),
             ("(555)1237890", Leak::Phone),
             ("(555)-123-7890", Leak::Phone),
             ("(555).123.7890", Leak::Phone),
             ("555 123-7890", Leak::Phone),
+            ("555 - 123 - 7890", Leak::Phone),
+            ("555 -123- 7890", Leak::Phone),
+            ("(555) 123 - 7890", Leak::Phone),
+            ("(555) - 123-7890", Leak::Phone),
             ("555.123-7890", Leak::Phone),
             ("1.555.123.7890", Leak::Phone),
             ("bed 1.2.3.4 555.123.7890.", Leak::Phone),
@@ -314,6 +330,9 @@ mod tests {
             "1234-12-12",
             "ICU-4B",
             "Heparin 5000 U",
+            "HR 120. 100. 2000 ml",
+            "555 - - 123 - 7890",
+            "2025 - 11 - 24",
             "a@b",
             "@home.",
             "12@.com",
