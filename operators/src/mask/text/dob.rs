@@ -75,9 +75,13 @@ fn compact(text: &str, digits: usize) -> Option<&str> {
         _ => false,
     };
     let two_at = |at: usize| date.get(at..at + 2)?.parse::<u8>().ok();
-    // Bare digits may count anything: they are a date only when month and day can be.
+    // Bare digits may count anything: they are a date only when month, day and time can be.
     let date_fits = (1..=12).contains(&two_at(4)?) && (1..=31).contains(&two_at(6)?);
-    if tail_fits && date_fits { date.get(..4) } else { None }
+    let time_fits = (8..digits)
+        .step_by(2)
+        .zip([24, 60, 60])
+        .all(|(at, end)| two_at(at).is_some_and(|part| part < end));
+    if tail_fits && date_fits && time_fits { date.get(..4) } else { None }
 }
 
 /// Cuts the time of day, found by its colon, or gives up when it is none.
