@@ -43,7 +43,7 @@ pub(super) struct DashboardArgs {
     users_file: Option<PathBuf>,
 
     /// File of the audit log, which says who looked, and who began anew [default: DIR.audit.jsonl, beside a folder]
-    #[arg(long, value_name = "F", conflicts_with = "no_serve")]
+    #[arg(long, value_name = "F")]
     audit_log: Option<PathBuf>,
 }
 
@@ -325,6 +325,23 @@ mod tests {
         assert!(visitor.may_read("gold_kpis"));
         assert!(!visitor.may_read("gold_patient_vitals"), "the patient is hidden");
         assert!(!visitor.may_read("silver_events"));
+    }
+
+    #[test]
+    fn who_acts_on_a_job_without_dashboards_is_written_down_too() {
+        use clap::Parser;
+
+        #[derive(Debug, Parser)]
+        struct Line {
+            #[command(flatten)]
+            dashboard: DashboardArgs,
+        }
+
+        let line = |option, file| Line::try_parse_from(["run", "--no-serve", option, file]);
+        let Line { dashboard } = line("--audit-log", "l").unwrap();
+        assert_eq!(dashboard.audit_log(), Some(Path::new("l")));
+        let refused = line("--users-file", "u").unwrap_err();
+        assert_eq!(refused.kind(), clap::error::ErrorKind::ArgumentConflict);
     }
 
     #[test]
