@@ -74,7 +74,17 @@ pub(super) fn base(
 pub(super) fn connection_properties(
     properties: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let shared = ["security.", "ssl.", "sasl.", "socket.", "broker.", "client.", "reconnect."];
+    let shared = [
+        "security.",
+        "ssl.",
+        "enable.ssl.",
+        "sasl.",
+        "enable.sasl.",
+        "socket.",
+        "broker.",
+        "client.",
+        "reconnect.",
+    ];
     let is_shared = |key: &str| shared.iter().any(|prefix| key.starts_with(prefix));
     let kept = properties.iter().filter(|(key, _)| is_shared(key));
     kept.map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -259,6 +269,23 @@ mod tests {
         for (key, _) in TUNING.iter().chain(&producer::TUNING).chain([&requests::REPORTS]) {
             assert_eq!(canonical(key), *key);
         }
+    }
+
+    #[test]
+    fn a_sinks_reader_connects_as_the_sink_does() {
+        let keys = |keys: &[&str]| -> BTreeMap<String, String> {
+            keys.iter().map(|key| ((*key).to_owned(), "false".to_owned())).collect()
+        };
+        let connection = [
+            "enable.ssl.certificate.verification",
+            "enable.sasl.oauthbearer.unsecure.jwt",
+            "sasl.username",
+            "security.protocol",
+            "ssl.ca.location",
+        ];
+        let mut all = keys(&connection);
+        all.extend(keys(&["enable.idempotence", "linger.ms"]));
+        assert_eq!(connection_properties(&all), keys(&connection));
     }
 
     #[test]
