@@ -180,6 +180,13 @@ fn a_message_that_comes_again_is_no_row_again() {
 }
 
 #[test]
+fn a_reader_goes_on_behind_a_handshake_that_failed() {
+    let cut = Played::Refused(PlayedError::Unauthenticated);
+    let brokers = Brokers::new(&[message(0, 0), cut, message(0, 1)]);
+    assert_eq!(read(brokers.reader().as_mut(), 8).unwrap(), [1, 2]);
+}
+
+#[test]
 fn a_message_where_there_was_none_is_of_a_log_that_was_cut_short() {
     let end = Played::End { partition: 0, offset: 5 };
     let brokers = Brokers::new(&[message(0, 0), end, message(0, 3)]);
