@@ -74,7 +74,17 @@ pub(super) fn base(
 pub(super) fn connection_properties(
     properties: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let shared = ["security.", "ssl.", "sasl.", "socket.", "broker.", "client.", "reconnect."];
+    let shared = [
+        "security.",
+        "ssl.",
+        "enable.ssl.",
+        "sasl.",
+        "enable.sasl.",
+        "socket.",
+        "broker.",
+        "client.",
+        "reconnect.",
+    ];
     let is_shared = |key: &str| shared.iter().any(|prefix| key.starts_with(prefix));
     let kept = properties.iter().filter(|(key, _)| is_shared(key));
     kept.map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -151,6 +161,8 @@ pub(super) struct Events {
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// Apart, since it is told once and others may ask for the last error in between.
     refuses_group: AtomicBool,
+    /// What became of the last commit; `None`: it went well.
+    last_commit: Mutex<Option<RDKafkaErrorCode>>,
 }
 
 impl Default for Events {
@@ -159,6 +171,7 @@ impl Default for Events {
             eof: AtomicI64::new(-1),
             last_error: Mutex::new(None),
             refuses_group: AtomicBool::new(false),
+            last_commit: Mutex::new(None),
         }
     }
 }
@@ -177,6 +190,13 @@ impl Events {
     /// Whether the brokers have refused the group since this was asked last.
     pub(super) fn take_group_refusal(&self) -> bool {
         self.refuses_group.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether a commit came to something else than the one before it.
+    fn is_news(&self, commit: Option<RDKafkaErrorCode>) -> bool {
+        self.last_commit
+            .lock()
+            .is_ok_and(|mut last| std::mem::replace(&mut *last, commit) != commit)
     }
 }
 
@@ -206,8 +226,13 @@ impl ClientContext for Events {
 
 impl ConsumerContext for Events {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            warn!(%error, "cannot show positions to lag tools");
+        let error = result.err();
+        // There is a commit with every checkpoint: the same failure is told once.
+        let is_news = self.is_news(error.as_ref().and_then(code));
+        match error {
+            Some(error) if is_news => warn!(%error, "cannot show positions to lag tools"),
+            Some(error) => debug!(%error, "cannot show positions to lag tools"),
+            None => {}
         }
     }
 }
@@ -262,6 +287,23 @@ mod tests {
     }
 
     #[test]
+    fn a_sinks_reader_connects_as_the_sink_does() {
+        let keys = |keys: &[&str]| -> BTreeMap<String, String> {
+            keys.iter().map(|key| ((*key).to_owned(), "false".to_owned())).collect()
+        };
+        let connection = [
+            "enable.ssl.certificate.verification",
+            "enable.sasl.oauthbearer.unsecure.jwt",
+            "sasl.username",
+            "security.protocol",
+            "ssl.ca.location",
+        ];
+        let mut all = keys(&connection);
+        all.extend(keys(&["enable.idempotence", "linger.ms"]));
+        assert_eq!(connection_properties(&all), keys(&connection));
+    }
+
+    #[test]
     fn the_offset_of_a_partition_end_is_found_in_what_librdkafka_says() {
         let broker = DemoBroker::start("events", 1).unwrap();
         let writer =
@@ -285,6 +327,16 @@ mod tests {
             }
         }
         panic!("no end was reported");
+    }
+
+    #[test]
+    fn a_commit_that_fails_as_the_one_before_is_no_news() {
+        let events = Events::default();
+        let (refused, away) =
+            (RDKafkaErrorCode::GroupAuthorizationFailed, RDKafkaErrorCode::RequestTimedOut);
+        let commits = [None, Some(refused), Some(refused), Some(away), None, Some(away)];
+        let news = commits.map(|commit| events.is_news(commit));
+        assert_eq!(news, [false, true, false, true, true, true]);
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct PlayedMessage {
 pub enum PlayedError {
     /// A broker does not answer.
     NoAnswer,
+    /// A broker refuses the credentials, or cuts a connection in its handshake.
+    Unauthenticated,
     /// Another one leads.
     NoLeader,
     /// A broker does not know a partition.
@@ -72,6 +74,7 @@ impl PlayedError {
     fn code(self) -> Code {
         match self {
             Self::NoAnswer => Code::BrokerTransportFailure,
+            Self::Unauthenticated => Code::Authentication,
             Self::NoLeader => Code::NotLeaderForPartition,
             Self::Unknown => Code::UnknownTopicOrPartition,
             Self::OutOfRange | Self::CutShort => Code::AutoOffsetReset,

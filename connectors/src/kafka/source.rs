@@ -222,7 +222,8 @@ impl Source for KafkaSource {
         let partitions = self.partitions()?;
         let client = self.client()?;
         let low = client.offsets(&partitions, Ask::Low, PATIENCE)?;
-        // The end is asked for last, so that it is behind every start.
+        // Before a time, for which it stands where no message is behind that: what arrives in between is read.
+        let high = client.offsets(&partitions, Ask::High, PATIENCE)?;
         let start = match self.config.start {
             Start::Earliest => low.clone(),
             Start::Latest => BTreeMap::new(),
@@ -232,7 +233,6 @@ impl Source for KafkaSource {
                 client.offsets(&partitions, Ask::At(millis), PATIENCE)?
             }
         };
-        let high = client.offsets(&partitions, Ask::High, PATIENCE)?;
         let mut splits = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let (Some(&low), Some(&high)) = (low.get(&partition), high.get(&partition)) else {

@@ -1,7 +1,7 @@
 //! Questions about a topic: its partitions, their first and last offsets, the cluster it is in.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -30,11 +30,15 @@ const LEAST: u32 = 4;
 /// Pause between two attempts; spent polling, which also drains librdkafka's events.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Within this, what is queued already is polled.
+const TICK: Duration = Duration::from_millis(1);
+
 /// A client for metadata and offsets; never assigned a partition.
 pub(super) struct TopicClient {
     consumer: GroupConsumer,
     servers: String,
     topic: String,
+    made: Instant,
 }
 
 impl std::fmt::Debug for TopicClient {
@@ -54,6 +58,7 @@ impl TopicClient {
             consumer: GroupConsumer::at(config, isolation)?,
             servers: config.bootstrap_servers.clone(),
             topic: config.topic.clone(),
+            made: instant(),
         })
     }
 
@@ -62,8 +67,9 @@ impl TopicClient {
     /// # Errors
     /// When no broker answers.
     pub(super) fn partitions(&self) -> Result<Option<Vec<i32>>> {
+        self.forget_errors();
         let started = instant();
-        let (mut denials, mut asked) = (0, 0);
+        let (mut denials, mut asked, mut reason) = (0, 0, None);
         loop {
             asked += 1;
             let slice = Duration::from_secs(1);
@@ -106,8 +112,8 @@ impl TopicClient {
                 Err(KafkaError::MetadataFetch(code)) => Some(code),
                 Err(error) => return Err(self.failed("read the metadata", &error)),
             };
-            self.pause();
-            let reason = self.consumer.context().take_error();
+            // librdkafka repeats itself after half a minute at the earliest.
+            reason = self.pause().or(reason);
             if let Some((RDKafkaErrorCode::Authentication, reason)) = reason {
                 // The broker answers: waiting does not help.
                 return Err(Error::config(format!(
@@ -119,17 +125,31 @@ impl TopicClient {
                 return Err(match problem {
                     None => return Ok(None),
                     Some(_) => match reason {
-                        Some((RDKafkaErrorCode::SSL | RDKafkaErrorCode::Resolve, reason)) => {
-                            Error::transient(format!(
-                                "cannot reach kafka at {}: {reason}",
-                                self.servers
-                            ))
-                        }
-                        _ => self.unreachable(),
+                        Some((_, reason)) => Error::transient(format!(
+                            "cannot reach kafka at {}: {reason}",
+                            self.servers
+                        )),
+                        None => self.unreachable(),
                     },
                 });
             }
         }
+    }
+
+    /// Throws away the errors that were told while nobody asked: they are no answer to what is asked now. What a new client
+    /// was told is one, and would not be told again soon.
+    fn forget_errors(&self) {
+        if self.made.elapsed() < PATIENCE {
+            return;
+        }
+        loop {
+            let polled = instant();
+            // Nothing before the time is over is an event of another kind, with more behind it.
+            if self.consumer.poll(TICK).is_none() && polled.elapsed() >= TICK {
+                break;
+            }
+        }
+        drop(self.consumer.context().take_error());
     }
 
     /// An offset for each of `partitions`; those without an answer to [`Ask::At`] are absent.
@@ -148,7 +168,7 @@ impl TopicClient {
             let over = started.elapsed() >= patience;
             match answer {
                 // A leader that is just changing.
-                Err(error) if error.kind().is_retryable() && !over => self.pause(),
+                Err(error) if error.kind().is_retryable() && !over => drop(self.pause()),
                 answer => return answer,
             }
         }
@@ -201,7 +221,7 @@ impl TopicClient {
             let answer = self.ask_id(turn).map_err(|e| self.failed("read the id", &e));
             let over = started.elapsed() >= PATIENCE;
             match answer {
-                Err(error) if error.kind().is_retryable() && !over => self.pause(),
+                Err(error) if error.kind().is_retryable() && !over => drop(self.pause()),
                 answer => return answer,
             }
             turn += 1;
@@ -257,8 +277,25 @@ impl TopicClient {
         ))
     }
 
-    fn pause(&self) {
-        drop(self.consumer.poll(PAUSE));
+    /// Polls until the pause is over: an event ends a poll. Returns why no broker can be talked to, if that is told; other
+    /// errors, which may follow from it, say less. Refused credentials end the pause.
+    fn pause(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let started = instant();
+        let mut why = None;
+        loop {
+            let left = PAUSE.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return why;
+            }
+            drop(self.consumer.poll(left));
+            match self.consumer.context().take_error() {
+                Some(error @ (RDKafkaErrorCode::Authentication, _)) => return Some(error),
+                Some(error @ (RDKafkaErrorCode::SSL | RDKafkaErrorCode::Resolve, _)) => {
+                    why = Some(error);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn unreachable(&self) -> Error {
@@ -303,4 +340,20 @@ pub(super) fn missing(topic: &str, servers: &str) -> Error {
 /// The error for a topic that we may not read.
 pub(super) fn forbidden(topic: &str, servers: &str) -> Error {
     Error::config(format!("no permission to read topic `{topic}` at {servers}: grant READ on it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_as_long_as_it_should_be_whatever_is_told_meanwhile() {
+        let client = TopicClient::new(&KafkaConfig::new("127.0.0.1:1", "events")).unwrap();
+        // That nobody answers is told within the first.
+        for _ in 0..3 {
+            let started = instant();
+            assert_eq!(client.pause(), None);
+            assert!(started.elapsed() >= PAUSE, "it took {:?}", started.elapsed());
+        }
+    }
 }

@@ -52,7 +52,9 @@ impl KafkaReader {
             | Code::NotLeaderForPartition
             | Code::CoordinatorNotAvailable
             | Code::CoordinatorLoadInProgress
-            | Code::NotCoordinator => {
+            | Code::NotCoordinator
+            // librdkafka says so, too, of a connection that is cut in its SASL handshake. The next start tells.
+            | Code::Authentication => {
                 if !self.health.away {
                     self.health.away = true;
                     warn!(

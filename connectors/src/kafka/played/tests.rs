@@ -14,7 +14,7 @@ use crate::kafka::cluster::{Ask, Cluster, Topic};
 use crate::kafka::fetch::Consumer;
 use crate::kafka::reader::LINGER;
 use crate::kafka::source::split_id;
-use crate::kafka::{KafkaConfig, KafkaSource, OnDataLoss};
+use crate::kafka::{KafkaConfig, KafkaSource, OnDataLoss, Start};
 use crate::provenance::BATCH_ROWS;
 
 const WAIT: Duration = Duration::from_millis(50);
@@ -28,6 +28,8 @@ struct Brokers {
     planned: Vec<Played>,
     /// How long each message of the first partition takes, if there always is one more.
     busy: Option<Duration>,
+    /// The end of each partition, if a message arrives behind every question for offsets.
+    growing: Option<Arc<AtomicU64>>,
     start: Instant,
     /// Nanoseconds since the start.
     passed: Arc<AtomicU64>,
@@ -40,6 +42,7 @@ impl Brokers {
             partitions: 2,
             planned: planned.to_vec(),
             busy: None,
+            growing: None,
             start: instant(),
             passed: Arc::default(),
         }
@@ -86,8 +89,15 @@ impl Topic for Brokers {
         Ok(Some((0..self.partitions).collect()))
     }
 
-    fn offsets(&self, partitions: &[i32], _: Ask, _: Duration) -> Result<BTreeMap<i32, i64>> {
-        Ok(partitions.iter().map(|partition| (*partition, 0)).collect())
+    fn offsets(&self, partitions: &[i32], ask: Ask, _: Duration) -> Result<BTreeMap<i32, i64>> {
+        let end = self.growing.as_ref().map_or(0, |end| end.fetch_add(1, Ordering::Relaxed));
+        let offset = match ask {
+            Ask::Low => 0,
+            Ask::High => end as i64,
+            // There is none with such a time yet.
+            Ask::At(_) => return Ok(BTreeMap::new()),
+        };
+        Ok(partitions.iter().map(|partition| (*partition, offset)).collect())
     }
 
     fn cluster_id(&self) -> Option<String> {
@@ -172,11 +182,29 @@ fn a_busy_partition_does_not_hold_back_a_quiet_one() {
     assert!((LINGER..=LINGER + batch).contains(&passed), "it came after {passed:?}");
 }
 
+#[test]
+fn a_start_at_a_time_passes_over_nothing_that_arrives_meanwhile() {
+    let brokers = Brokers { growing: Some(Arc::default()), ..Brokers::new(&[]) };
+    let config =
+        KafkaConfig { start: Start::Timestamp(1_000), ..KafkaConfig::new("nowhere", "events") };
+    let source = KafkaSource::on_cluster(config, Arc::new(NoColumns), Arc::new(brokers));
+    let positions: Vec<i64> = source.start_splits().unwrap().iter().map(|s| s.position).collect();
+    // The time is asked for when the end is 2.
+    assert_eq!(positions, [1, 1]);
+}
+
 /// As librdkafka may hand it out behind another assignment.
 #[test]
 fn a_message_that_comes_again_is_no_row_again() {
     let brokers = Brokers::new(&[0, 1, 0, 1, 2].map(|offset| message(0, offset)));
     assert_eq!(read(brokers.reader().as_mut(), 8).unwrap(), [1, 2, 3]);
+}
+
+#[test]
+fn a_reader_goes_on_behind_a_handshake_that_failed() {
+    let cut = Played::Refused(PlayedError::Unauthenticated);
+    let brokers = Brokers::new(&[message(0, 0), cut, message(0, 1)]);
+    assert_eq!(read(brokers.reader().as_mut(), 8).unwrap(), [1, 2]);
 }
 
 #[test]
