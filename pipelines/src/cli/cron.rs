@@ -18,8 +18,9 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::DataArgs;
+use super::outcome::{Failure, usage};
 use crate::healthcare::daily::Day;
-use crate::healthcare::monitor::{self, MonitorSection};
+use crate::healthcare::monitor::{self, MonitorSection, WebhookUrl};
 
 /// How instants are shown.
 const SHOWN: &str = "%Y-%m-%dT%H:%M:%SZ";
@@ -39,12 +40,15 @@ pub(super) struct ScheduleArgs {
 }
 
 /// Runs until it is told to stop.
-pub(super) fn execute(args: &ScheduleArgs) -> Result<()> {
-    let config = args.data.load_config()?;
-    let entries = config.schedule.entries()?;
+pub(super) fn execute(args: &ScheduleArgs) -> Result<(), Failure> {
+    let config = args.data.load_config().map_err(usage)?;
+    let entries = config.schedule.entries().map_err(usage)?;
     if entries.is_empty() {
-        return Err(Error::config("nothing is scheduled: see [schedule] of `healthcare config`"));
+        let why = "nothing is scheduled: see [schedule] of `healthcare config`";
+        return Err(Failure::Usage(Error::config(why)));
     }
+    // Not first when there is something to tell.
+    WebhookUrl::find(config.monitor.webhook.as_ref()).map_err(usage)?;
     let clock = SystemClock::default();
     if args.next {
         for (name, cron) in &entries {
@@ -53,12 +57,13 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<()> {
         }
         return Ok(());
     }
+    args.data.checkpoints_read_only().map_err(usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| error::io("start the schedule", e))?;
     let out = PathBuf::from(&config.schedule.out);
-    runtime.block_on(async {
+    let ended: Result<()> = runtime.block_on(async {
         let mut ended =
             signal(SignalKind::terminate()).map_err(|e| error::io("wait for a signal", e))?;
         let program = std::env::current_exe().map_err(|e| error::io("find this program", e))?;
@@ -79,7 +84,8 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<()> {
             _ = ended.recv() => Ok(()),
             _ = tokio::signal::ctrl_c() => Ok(()),
         }
-    })
+    });
+    Ok(ended?)
 }
 
 /// Does it `once` and again, whenever `cron` says so.
@@ -138,11 +144,13 @@ enum Ended {
 }
 
 impl Ended {
-    /// Whether the webhook is told of it. What `monitor` fails with it has told itself.
-    fn is_told(self, command: &str) -> bool {
+    /// Whether the webhook is told of it. What `monitor` fails with it has told itself, unless the settings, which name
+    /// the webhook, could not be read any more.
+    fn is_told(self, command: &str, has_settings: bool) -> bool {
         match self {
             Self::With(Some(0 | 99)) => false,
             Self::With(Some(1)) => command != "monitor",
+            Self::With(Some(2)) => command != "monitor" || !has_settings,
             Self::With(_) | Self::TimedOut | Self::NotRun => true,
         }
     }
@@ -198,7 +206,7 @@ impl Run<'_> {
             }
             Ended::NotRun => {}
         }
-        if !ended.is_told(command) {
+        if !ended.is_told(command, self.data.load_config().is_ok()) {
             return;
         }
         let timed_out = ended == Ended::TimedOut;
@@ -333,12 +341,15 @@ mod tests {
     fn whatever_did_not_go_well_is_told_unless_it_has_told_itself() {
         for command in ["maintain", "refresh", "quality", "report", "monitor"] {
             for well in [0, 99] {
-                assert!(!Ended::With(Some(well)).is_told(command), "{command}");
+                assert!(!Ended::With(Some(well)).is_told(command, true), "{command}");
             }
             for ended in [Ended::With(Some(3)), Ended::With(None), Ended::TimedOut, Ended::NotRun] {
-                assert!(ended.is_told(command), "{command} {ended:?}");
+                assert!(ended.is_told(command, true), "{command} {ended:?}");
             }
-            assert_eq!(Ended::With(Some(1)).is_told(command), command != "monitor");
+            for failed in [1, 2] {
+                assert_eq!(Ended::With(Some(failed)).is_told(command, true), command != "monitor");
+            }
+            assert!(Ended::With(Some(2)).is_told(command, false), "{command}");
         }
     }
 

@@ -4,15 +4,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
-use thalweg_core::error;
 use thalweg_core::time::Clock;
+use thalweg_core::{Error, error};
 use thalweg_runtime::SystemClock;
 
 use super::outcome::{Failure, Outcome, end, tell, usage};
 use super::{DataArgs, input};
 use crate::healthcare::config::HealthcareConfig;
 use crate::healthcare::daily::check::{Check, Status};
-use crate::healthcare::monitor;
+use crate::healthcare::monitor::{self, WebhookUrl};
 
 /// Which job.
 #[derive(Debug, Clone, Args)]
@@ -24,7 +24,7 @@ pub(super) struct MonitorArgs {
     #[arg(long, value_name = "H:P")]
     bootstrap_servers: Option<String>,
 
-    /// Kafka topic that the job reads [default: kafka.topic]
+    /// Kafka topic that the job reads, which its newest checkpoint tells; another one is refused
     #[arg(long, value_name = "T")]
     topic: Option<String>,
 }
@@ -36,13 +36,15 @@ pub(super) fn execute(args: &MonitorArgs) -> ExitCode {
 
 fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
     let mut config = args.data.load_config().map_err(usage)?;
+    // Not first when there is something to tell.
+    WebhookUrl::find(config.monitor.webhook.as_ref()).map_err(usage)?;
     if let Some(servers) = &args.bootstrap_servers {
         config.kafka.bootstrap_servers = Some(servers.clone());
     }
     if let Some(topic) = &args.topic {
         topic.clone_into(&mut config.kafka.topic);
     }
-    match look(args, &config) {
+    match look(args, &mut config) {
         Ok(checks) => Ok(judged(&config, &checks)),
         // That nothing can be seen is the worst news of all.
         Err(failure) => {
@@ -55,14 +57,24 @@ fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
     }
 }
 
-fn look(args: &MonitorArgs, config: &HealthcareConfig) -> Result<Vec<Check>, Failure> {
+fn look(args: &MonitorArgs, config: &mut HealthcareConfig) -> Result<Vec<Check>, Failure> {
     let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
+    let newest = monitor::newest(checkpoints.as_ref())?;
+    if let Some(read) = monitor::topic(&newest) {
+        // The ends of another topic would say nothing about this job.
+        if let Some(given) = args.topic.as_ref().filter(|given| *given != read) {
+            return Err(Failure::Usage(Error::config(format!(
+                "the job reads topic `{read}`, not `{given}`: leave out --topic"
+            ))));
+        }
+        read.clone_into(&mut config.kafka.topic);
+    }
     let brokers = config.kafka.bootstrap_servers.is_some();
     let source = brokers.then(|| input::kafka(config, input::format(config))).transpose()?;
     let now = SystemClock::default().now_micros();
     let data = &args.data.data_dir;
     let ahead = config.time.ahead;
-    let seen = monitor::look(data, checkpoints.as_ref(), source.as_deref(), ahead, now)?;
+    let seen = monitor::look(data, &newest, source.as_deref(), ahead, now)?;
     Ok(monitor::judge(&seen, &config.monitor))
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
+use thalweg_core::Error;
 
 use super::outcome::{Failure, Outcome, end, usage};
 use super::{DataArgs, reports};
@@ -39,6 +40,11 @@ fn run(args: &ReportArgs) -> Result<(Value, Outcome), Failure> {
     Manifests(checkpoints.as_ref()).require()?;
     let date = args.date.to_string();
     let report = Report::of(&args.data.data_dir, &config, args.date)?;
+    // A day of which nothing can be read is no day on which nothing happened.
+    if let Some(table) = report.unread() {
+        let why = format!("table `{table}` is missing, or has not the columns of this release");
+        return Err(Error::config(why).into());
+    }
     if report.is_empty() {
         return Ok((json!({ "command": "report", "date": date, "events": 0 }), Outcome::Nothing));
     }

@@ -15,7 +15,7 @@ use super::dashboard::{self, DashboardArgs};
 use super::demo::{self, Demo};
 use super::input::{self, InputArgs};
 use super::mirror::MirrorArgs;
-use super::outcome::Failure;
+use super::outcome::{Failure, usage};
 use super::schedule::Schedule;
 use crate::healthcare::alerts::rules::Rules;
 use crate::healthcare::commands::DEFAULT_COMMANDS_TOPIC;
@@ -48,7 +48,7 @@ impl RunCommand {
 
 /// Runs until the input ends, a limit is reached, or someone asks to stop.
 pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
-    let mut config = command.job.data.load_config()?;
+    let mut config = command.job.data.load_config().map_err(usage)?;
     command.mirror.apply(&mut config.mirror);
     command.input.apply(&mut config.kafka);
     config.runtime = command.run.apply(config.runtime);

@@ -126,19 +126,32 @@ pub struct Seen {
     pub lag: Option<Option<u64>>,
 }
 
+/// The newest manifest of a job that may be running.
+///
+/// # Errors
+/// There are no checkpoints.
+pub fn newest(checkpoints: &dyn CheckpointStorage) -> Result<Manifest> {
+    let newest = Manifests(checkpoints).read()?.pop();
+    newest.ok_or_else(|| Error::config("there are no checkpoints"))
+}
+
+/// The topic that the job reads events from, if it reads one.
+pub fn topic(newest: &Manifest) -> Option<&str> {
+    let events = newest.sources.iter().find(|source| source.uid.as_str() == EVENTS)?;
+    events.identity.get("topic").map(String::as_str)
+}
+
 /// Looks. `source` is asked for its lag when it is given. `ahead`: the job's `time.ahead`. `now`: µs.
 ///
 /// # Errors
-/// There are no checkpoints, or a table cannot be read.
+/// A table cannot be read.
 pub fn look(
     place: &Place,
-    checkpoints: &dyn CheckpointStorage,
+    newest: &Manifest,
     source: Option<&dyn Source>,
     ahead: Duration,
     now: EventTime,
 ) -> Result<Seen> {
-    let manifests = Manifests(checkpoints).read()?;
-    let newest = manifests.last().ok_or_else(|| Error::config("there are no checkpoints"))?;
     let reader = DeltaReader::at(place, &Access::from_environment())?;
     let until = now.saturating_add(micros(ahead.max(AHEAD)));
     let age = |path: &str, column: Column<Timestamp>| -> Result<Option<i64>> {
@@ -367,6 +380,19 @@ mod tests {
         let asked: Vec<_> = splits(&manifest).into_iter().map(|s| (s.id, s.position)).collect();
         let expected = [("partition-00000", 100), ("partition-00001", 200)];
         assert_eq!(asked, expected.map(|(id, position)| (id.to_owned(), position)));
+    }
+
+    #[test]
+    fn the_topic_is_that_of_events_and_not_that_of_commands_about_alerts() {
+        let of = |uid: &str, what: &str, name: &str| {
+            let identity = BTreeMap::from([(what.to_owned(), name.to_owned())]);
+            SourceSnapshot { identity, ..source(uid, &[]) }
+        };
+        let commands = of(COMMANDS, "topic", "answers");
+        let vitals = manifest(vec![commands.clone(), of(EVENTS, "topic", "vitals")]);
+        assert_eq!(topic(&vitals), Some("vitals"));
+        let file = manifest(vec![commands, of(EVENTS, "file", "a.jsonl")]);
+        assert_eq!(topic(&file), None);
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl WebhookUrl {
     ///
     /// # Errors
     /// [`thalweg_core::ErrorKind::InvalidConfig`] for an address that is none.
-    pub(super) fn find(configured: Option<&Self>) -> Result<Option<Self>> {
+    pub(crate) fn find(configured: Option<&Self>) -> Result<Option<Self>> {
         match std::env::var(VARIABLE) {
             Ok(text) if !text.is_empty() => Self::try_from(text)
                 .map(Some)

@@ -12,7 +12,7 @@ use super::collect::collect;
 use super::day::Day;
 use super::html::{Page, Table};
 use super::recompute::GOLD;
-use super::summary::DaySummary;
+use super::summary::{DaySummary, Drift};
 use crate::healthcare::alerts::AlertEvent;
 use crate::healthcare::config::HealthcareConfig;
 use crate::healthcare::graph::{ALERTS, BRONZE, JOB, LATE_EVENTS, QUARANTINE, SILVER};
@@ -73,6 +73,12 @@ impl Report {
     /// Whether nothing at all happened on the day.
     pub fn is_empty(&self) -> bool {
         self.day.events + self.day.received + self.checkpoints == 0
+    }
+
+    /// A table without which nothing is known of a day, and which is not there or cannot be read.
+    pub fn unread(&self) -> Option<&'static str> {
+        let breaks = |table: &str| self.day.drift.get(table).is_none_or(Drift::breaks);
+        [SILVER, BRONZE].into_iter().find(|table| breaks(table))
     }
 
     /// The report as a page.
