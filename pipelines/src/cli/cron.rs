@@ -85,7 +85,7 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<(), Failure> {
             _ = tokio::signal::ctrl_c() => Ok(()),
         }
     });
-    Ok(ended?)
+    ended.map_err(Failure::from)
 }
 
 /// Does it `once` and again, whenever `cron` says so.
