@@ -13,6 +13,7 @@ use thalweg_serving::http::HttpServer;
 use thalweg_serving::sql::{Limits, Listen, Served, SqlServer, SqlSettings, TlsFiles};
 
 use super::access::AccessArgs;
+use super::outcome::{Failure, usage};
 use super::{dashboard, graph};
 use crate::healthcare::config::HealthcareConfig;
 use crate::healthcare::dashboard::{Desk, Observed};
@@ -80,24 +81,24 @@ pub(super) struct ServeArgs {
 }
 
 /// Serves until it is asked to end.
-pub(super) fn execute(args: &ServeArgs) -> Result<()> {
+pub(super) fn execute(args: &ServeArgs) -> Result<(), Failure> {
     let http = (args.http.is_some() || args.sql.is_none()).then(|| dashboards(args)).transpose()?;
     let sql = args.sql.map(|address| sql(args, address)).transpose()?;
     let ended = wait();
     drop((http, sql));
-    ended
+    ended.map_err(Failure::from)
 }
 
-fn dashboards(args: &ServeArgs) -> Result<HttpServer> {
+fn dashboards(args: &ServeArgs) -> Result<HttpServer, Failure> {
     let AccessArgs { audit, users_file } = &args.access;
     let (place, users, log) = (&audit.data_dir, users_file.as_deref(), audit.audit_log.as_deref());
     let (doorkeeper, journal) = dashboard::reception(place, users, log)?;
-    let config = HealthcareConfig::load(args.config.as_deref())?;
+    let config = HealthcareConfig::load(args.config.as_deref()).map_err(usage)?;
     let desk = Desk { answers: dashboard::answers(&config), journal };
     let at = dashboard::At { address: args.http.flatten(), behind_proxy: args.behind_proxy };
     let listener = at.listen()?;
     let job = Observed::graph(&graph::drawing(&config)?).ahead(config.time.ahead);
-    at.start(listener, place, job, doorkeeper, desk)
+    at.start(listener, place, job, doorkeeper, desk).map_err(Failure::from)
 }
 
 fn sql(args: &ServeArgs, address: SocketAddr) -> Result<SqlServer> {

@@ -154,6 +154,8 @@ fn what_nobody_need_try_again_is_wrong_usage_and_what_may_pass_is_not() {
     for more in [["--retention", "1s"], ["--retention", "soon"]] {
         ends_with(command("maintain", &absent).args(more), 2);
     }
+    let typo = shown(&ends_with(command("run", &absent).arg("--config").arg(&broken), 2));
+    assert!(typo.contains("late_fail"), "{typo}");
     assert!(!absent.exists());
 }
 
@@ -254,6 +256,10 @@ fn a_day_on_one_page() {
     }
     ends_with(dated("report", &data, "2020-01-01").arg("--out").arg(&out), 99);
     assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
+    // Of a day without its table nobody knows what happened.
+    fs::remove_dir_all(data.join("silver/events")).unwrap();
+    let output = ends_with(dated("report", &data, DAY).arg("--out").arg(&out), 1);
+    assert!(shown(&output).contains("table `silver/events`"), "{}", shown(&output));
 }
 
 fn refresh(data: &Path) -> Command {

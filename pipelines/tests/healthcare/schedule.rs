@@ -8,7 +8,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::daily::{command, failed};
-use crate::support::{Listener, ends_with, last_line, run_file, start, succeed, write_events};
+use crate::support::{
+    Listener, ends_with, last_line, run_file, shown, start, succeed, write_events,
+};
 
 /// A job that was stopped in the middle, and settings by which it is too old.
 fn stalled(folder: &Path) -> (PathBuf, PathBuf) {
@@ -84,6 +86,21 @@ fn the_built_in_schedule_runs_what_is_due() {
     let told = Command::new("kill").args(["-TERM", &running.id().to_string()]).status();
     assert!(told.unwrap().success());
     assert_eq!(running.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_would_be_noticed_only_at_the_first_failure_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (young, absent) = (folder.path().join("young"), folder.path().join("absent"));
+    fs::create_dir_all(young.join("checkpoints")).unwrap();
+    for name in ["monitor", "schedule"] {
+        let mut wrong = command(name, &young);
+        let said =
+            shown(&ends_with(wrong.env("THALWEG_WEBHOOK_URL", "http://192.0.2.1/s3cret"), 2));
+        assert!(said.contains("THALWEG_WEBHOOK_URL") && !said.contains("s3cret"), "{said}");
+    }
+    let said = shown(&ends_with(&mut command("schedule", &absent), 2));
+    assert!(said.contains("there are no checkpoints"), "{said}");
 }
 
 #[test]
