@@ -80,7 +80,7 @@ pub(super) struct ServeArgs {
 }
 
 /// A duration. With none, every statement would be cancelled as it begins.
-fn some_time(text: &str) -> std::result::Result<Duration, String> {
+fn some_time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("no statement ends in no time: say more than 0".to_owned()),
         Ok(time) => Ok(time),
