@@ -121,8 +121,10 @@ fn check_job(data: &Place, topic: &str) -> Result<()> {
             Some(why) => Err(Error::config(format!("the job of {data} reads {why}"))),
         },
         Err(error) => {
-            let error = error::chain(&error);
-            tracing::warn!(error, "cannot tell whether the job reads commands");
+            tracing::warn!(
+                error = error::chain(&error),
+                "cannot tell whether the job reads commands"
+            );
             Ok(())
         }
     }
