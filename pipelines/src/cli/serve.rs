@@ -82,7 +82,9 @@ pub(super) struct ServeArgs {
 /// A duration. With none, every statement would be cancelled as it begins.
 fn some_time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("no statement ends in no time: say more than 0".to_owned()),
+        Ok(time) if time.is_zero() => {
+            Err("no statement ends in no time: say more than 0".to_owned())
+        }
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
     }
