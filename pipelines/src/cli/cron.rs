@@ -57,7 +57,10 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    args.data.checkpoints_read_only().map_err(usage)?;
+    if let Err(error) = args.data.checkpoints_read_only() {
+        // The job may begin later.
+        tracing::warn!(%error, "no job has been here yet");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

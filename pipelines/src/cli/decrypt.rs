@@ -11,6 +11,7 @@ use thalweg_objects::Access;
 use thalweg_serving::audit::Action;
 
 use super::audit::Deed;
+use super::outcome::tell;
 use crate::healthcare::decrypt::{
     DecryptArgs, Opening, Position, SealedRow, SealedRows, Visible, Wanted, decrypt,
 };
@@ -48,11 +49,6 @@ pub(super) fn execute(args: &DecryptArgs) -> Result<()> {
         return Err(Error::config(format!("table {table} has no such rows")));
     }
     Ok(())
-}
-
-#[expect(clippy::print_stderr, reason = "it is for people; standard output has the messages")]
-fn tell(line: &str) {
-    eprintln!("{line}");
 }
 
 /// The table, as it is when the command begins.

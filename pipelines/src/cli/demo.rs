@@ -7,10 +7,11 @@ use std::time::Duration;
 use thalweg_connectors::delta::DeltaReader;
 use thalweg_connectors::kafka::{DemoBroker, TopicWriter};
 use thalweg_core::checkpoint::manifest::SourceSnapshot;
+use thalweg_core::connector::source::Source;
 use thalweg_core::time::{Clock, EventTime, micros};
 use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
-use thalweg_runtime::SystemClock;
+use thalweg_runtime::{CheckpointStorage, SystemClock};
 
 use super::{CHECKPOINTS, JobArgs};
 use crate::healthcare::config::DEFAULT_TOPIC;
@@ -105,6 +106,29 @@ pub(super) fn check(job: &JobArgs) -> Result<()> {
         Some(input) => Err(Error::config(format!(
             "{place} holds a job that reads {input}, or another --data-dir for the simulated hospital"
         ))),
+    }
+}
+
+/// Whether a job that reads `events` may go on here: not where demos ran, whose made-up events are in the tables. Only looks.
+///
+/// # Errors
+/// [`thalweg_core::ErrorKind::InvalidConfig`]: the newest checkpoint is a demo's.
+pub(super) fn check_other(
+    place: &Place,
+    storage: &dyn CheckpointStorage,
+    events: &dyn Source,
+) -> Result<()> {
+    // What cannot be read here the job itself tells of.
+    let Ok(Some(newest)) = Manifests(storage).newest() else { return Ok(()) };
+    if reads(&newest.sources).is_some() {
+        return Ok(());
+    }
+    // Whoever names such a broker goes on with it.
+    match events.identity() {
+        Ok(identity) if !DemoBroker::has_served(&identity) => Err(Error::config(format!(
+            "{place} holds the demo's data, which are made up: pass another --data-dir"
+        ))),
+        _ => Ok(()),
     }
 }
 

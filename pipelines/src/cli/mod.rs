@@ -146,13 +146,18 @@ impl DataArgs {
 
     /// The checkpoints, to be looked at beside a running job.
     fn checkpoints_read_only(&self) -> Result<Arc<dyn CheckpointStorage>> {
-        Ok(match self.data_dir.join(CHECKPOINTS) {
-            Place::Folder(folder) => Arc::new(LocalStorage::open_read_only(folder)?),
-            Place::Remote(remote) => {
-                Arc::new(ObjectStorage::open_read_only(&remote, &Access::from_environment())?)
-            }
-        })
+        checkpoints_beside(&self.data_dir)
     }
+}
+
+/// The checkpoints of the job whose tables are there, to be looked at beside it.
+fn checkpoints_beside(data: &Place) -> Result<Arc<dyn CheckpointStorage>> {
+    Ok(match data.join(CHECKPOINTS) {
+        Place::Folder(folder) => Arc::new(LocalStorage::open_read_only(folder)?),
+        Place::Remote(remote) => {
+            Arc::new(ObjectStorage::open_read_only(&remote, &Access::from_environment())?)
+        }
+    })
 }
 
 impl JobArgs {

@@ -1,5 +1,6 @@
 //! How a command ends: with an exit code; one for schedulers also with a JSON object, the last line of standard output.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -100,8 +101,7 @@ fn last(said: &impl Serialize) {
     super::print(&(serde_json::to_string(said).unwrap_or_default() + "\n"));
 }
 
-/// A line for people; standard output has the result.
-#[expect(clippy::print_stderr, reason = "progress is for people; standard output has the result")]
+/// A line for people; standard output has the result. Where nobody reads any more, the work goes on.
 pub(super) fn tell(line: &str) {
-    eprintln!("{line}");
+    drop(writeln!(std::io::stderr(), "{line}"));
 }

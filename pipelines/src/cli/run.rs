@@ -104,6 +104,10 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
         }
         None => input::kafka(&brokers, format)?,
     };
+    // With --fresh somebody has said that the demo's tables are theirs to go on with.
+    if !run.fresh {
+        demo::check_other(place, storage.as_ref(), source.as_ref()).map_err(Failure::Usage)?;
+    }
     warn_of_ranges(&config)?;
     let wanted = command.dashboard.is_wanted(run.quiet);
     let tap = wanted.then(|| Tap::new(config.time.window));

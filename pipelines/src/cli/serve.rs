@@ -64,11 +64,11 @@ pub(super) struct ServeArgs {
     allow_remote: bool,
 
     /// How long a SQL statement may run
-    #[arg(long, value_name = "D", default_value = "1m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "D", default_value = "1m", value_parser = some_time)]
     statement_timeout: Duration,
 
     /// How many rows a SQL statement may return
-    #[arg(long, value_name = "N", default_value_t = Limits::default().rows)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().rows, value_parser = clap::value_parser!(u64).range(1..))]
     max_rows: u64,
 
     /// How much memory all running SQL statements may use, in MiB
@@ -78,6 +78,17 @@ pub(super) struct ServeArgs {
     /// How many threads SQL statements run on
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     sql_threads: u16,
+}
+
+/// A duration. With none, every statement would be cancelled as it begins.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => {
+            Err("no statement ends in no time: say more than 0".to_owned())
+        }
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Serves until it is asked to end.
@@ -160,4 +171,29 @@ fn wait() -> Result<()> {
         #[cfg(not(unix))]
         tokio::signal::ctrl_c().await.map_err(failed)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    #[test]
+    fn limits_that_would_refuse_every_statement_are_wrong_usage() {
+        for words in [["--statement-timeout", "0s"], ["--max-rows", "0"]] {
+            let refused = Line::try_parse_from(["serve"].iter().chain(&words)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ValueValidation, "{words:?}");
+        }
+        let words = ["serve", "--statement-timeout", "1ms", "--max-rows", "1"];
+        let Line { serve } = Line::try_parse_from(words).unwrap();
+        assert_eq!((serve.statement_timeout, serve.max_rows), (Duration::from_millis(1), 1));
+    }
 }

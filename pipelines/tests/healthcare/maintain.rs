@@ -339,4 +339,10 @@ fn wrong_use_is_told_by_the_exit_code_and_one_line() {
         (&last_line(&output)["failed"], &last_line(&output)["tables"]),
         (&11.into(), &11.into())
     );
+    // Nobody reads what is said for people: the code and the last line tell all the same.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unread = maintain(&data).args(["--tables", "golf"]).stderr(writer).output().unwrap();
+    assert_eq!(unread.status.code(), Some(2));
+    assert_eq!(last_line(&unread)["status"], "error");
 }

@@ -415,6 +415,12 @@ fn a_demo_is_refused_where_a_job_reads_something_else() {
     for _ in 0..2 {
         succeed(&mut demo(&demos));
     }
+    // Nor does a job go on where demos were, unless it is told to begin anew over their tables.
+    let refused = run_file(&demos, &input).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", support::shown(&refused));
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("holds the demo's data, which are made up"), "{told}");
+    assert!(told.contains("pass another --data-dir"), "{told}");
     succeed(run_file(&demos, &input).arg("--fresh"));
     assert!(fail(&mut demo(&demos)).contains("holds a job that reads file"));
 }
