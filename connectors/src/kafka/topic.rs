@@ -1,6 +1,7 @@
 //! Questions about a topic: its partitions, their first and last offsets, the cluster it is in.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -39,6 +40,8 @@ pub(super) struct TopicClient {
     servers: String,
     topic: String,
     made: Instant,
+    /// Whether a broker has taken the credentials.
+    has_answered: AtomicBool,
 }
 
 impl std::fmt::Debug for TopicClient {
@@ -59,6 +62,7 @@ impl TopicClient {
             servers: config.bootstrap_servers.clone(),
             topic: config.topic.clone(),
             made: instant(),
+            has_answered: AtomicBool::new(false),
         })
     }
 
@@ -75,6 +79,7 @@ impl TopicClient {
             let slice = Duration::from_secs(1);
             let problem = match self.consumer.fetch_metadata(Some(&self.topic), slice) {
                 Ok(metadata) => {
+                    self.has_answered.store(true, Ordering::Relaxed);
                     let topic = metadata.topics().iter().find(|t| t.name() == self.topic);
                     match topic.and_then(MetadataTopic::error) {
                         Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => {
@@ -114,8 +119,10 @@ impl TopicClient {
             };
             // librdkafka repeats itself after half a minute at the earliest.
             reason = self.pause().or(reason);
-            if let Some((RDKafkaErrorCode::Authentication, reason)) = reason {
-                // The broker answers: waiting does not help.
+            if let Some((RDKafkaErrorCode::Authentication, reason)) = &reason
+                && !self.has_answered.load(Ordering::Relaxed)
+            {
+                // The broker answers: waiting does not help. Once it has taken them, a handshake was cut.
                 return Err(Error::config(format!(
                     "kafka at {} refuses the credentials: {reason}",
                     self.servers

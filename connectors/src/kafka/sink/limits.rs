@@ -121,7 +121,7 @@ fn told(config: &KafkaSinkConfig, answer: Result<BrokerLimits>) -> Result<Broker
                 tracing::warn!(
                     servers,
                     "kafka forgets after {} s what a sink has sent: the marker of that is written again every {} s, and a job \
-                     that is down for longer, or has no rows for as long, does not find it; raise {RETENTION}",
+                     that is down for longer does not find it; raise {RETENTION}",
                     limits.retention.unwrap_or_default().as_secs(),
                     refresh.as_secs_f64()
                 );

@@ -1,10 +1,11 @@
 //! What a process knows of its sinks between two commits: their sessions, and markers that must not expire.
 //!
 //! A broker forgets the offsets of a group that nothing is written for during its `offsets.retention.minutes`. So the
-//! marker of a sink without rows is written again beside the commits of others: by the session that is there or, behind
+//! marker of a sink without rows is written again behind checkpoints of the job: by the session that is there or, behind
 //! a start or an error, by a new one. That is a commit without rows, and as safe as one (P28). Only whose manifest
-//! still is the newest begins a session, so a copy that wakes up late fences no owner. It moves no marker back either:
-//! a session reads the marker when all earlier producers are fenced and their transactions ended, writes nothing where
+//! still is the newest begins a session, so a copy that wakes up late fences no owner; but for one that has found no marker
+//! at all, at the beginning of a chain, where an owner that it fences begins another. It moves no marker back either: a
+//! session reads the marker when all earlier producers are fenced and their transactions ended, writes nothing where
 //! it is ahead, and cannot write once a later session has begun.
 
 use std::collections::BTreeMap;

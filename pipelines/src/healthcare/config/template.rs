@@ -182,7 +182,7 @@ const SECTIONS: &[Section] = &[
             ),
             entry(
                 "idle_checkpoint_interval",
-                "Time from one checkpoint to the next while nothing happens.",
+                "Time from one checkpoint to the next while nothing happens; brokers must remember offsets for longer.",
             ),
             entry("keep_checkpoints", "Manifests kept, at least 2."),
             entry("restart_attempts", "Restarts in a row before giving up; 0: none."),
