@@ -149,11 +149,11 @@ enum Ended {
 impl Ended {
     /// Whether the webhook is told of it. What `monitor` fails with it has told itself, unless the settings, which name
     /// the webhook, could not be read any more.
-    fn is_told(self, command: &str, has_settings: bool) -> bool {
+    fn is_told(self, command: &str, has_settings: impl FnOnce() -> bool) -> bool {
         match self {
             Self::With(Some(0 | 99)) => false,
             Self::With(Some(1)) => command != "monitor",
-            Self::With(Some(2)) => command != "monitor" || !has_settings,
+            Self::With(Some(2)) => command != "monitor" || !has_settings(),
             Self::With(_) | Self::TimedOut | Self::NotRun => true,
         }
     }
@@ -209,7 +209,7 @@ impl Run<'_> {
             }
             Ended::NotRun => {}
         }
-        if !ended.is_told(command, self.data.load_config().is_ok()) {
+        if !ended.is_told(command, || self.data.load_config().is_ok()) {
             return;
         }
         let timed_out = ended == Ended::TimedOut;
@@ -344,15 +344,18 @@ mod tests {
     fn whatever_did_not_go_well_is_told_unless_it_has_told_itself() {
         for command in ["maintain", "refresh", "quality", "report", "monitor"] {
             for well in [0, 99] {
-                assert!(!Ended::With(Some(well)).is_told(command, true), "{command}");
+                assert!(!Ended::With(Some(well)).is_told(command, || true), "{command}");
             }
             for ended in [Ended::With(Some(3)), Ended::With(None), Ended::TimedOut, Ended::NotRun] {
-                assert!(ended.is_told(command, true), "{command} {ended:?}");
+                assert!(ended.is_told(command, || true), "{command} {ended:?}");
             }
             for failed in [1, 2] {
-                assert_eq!(Ended::With(Some(failed)).is_told(command, true), command != "monitor");
+                assert_eq!(
+                    Ended::With(Some(failed)).is_told(command, || true),
+                    command != "monitor"
+                );
             }
-            assert!(Ended::With(Some(2)).is_told(command, false), "{command}");
+            assert!(Ended::With(Some(2)).is_told(command, || false), "{command}");
         }
     }
 

@@ -208,7 +208,7 @@ pub fn judge(seen: &Seen, limits: &MonitorSection) -> Vec<Check> {
         if limit.is_zero() || seen.finished {
             continue;
         }
-        // A job that has read everything takes no checkpoints.
+        // A job that has read everything takes one in an hour.
         if name == "checkpoint.age" && seen.lag == Some(Some(0)) {
             continue;
         }

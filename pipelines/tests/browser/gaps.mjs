@@ -204,8 +204,8 @@ async function searched(page) {
   const from = Date.UTC(2025, 10, 24, 21, 40);
   const answers = [
     [{ status: 503 }, "The server cannot answer just now."],
-    [{ status: 200, body: "{" }, "The server cannot answer just now."],
     [{ json: { patients: [], from: null } }, "No such patient in the last hour."],
+    [{ status: 200, body: "{" }, "The server cannot answer just now."],
     [{ json: { patients: [], from } }, "No such patient since 21:40"],
   ];
   await page.goto(`${origin}/#/patient`);

@@ -40,7 +40,7 @@ pub enum Outcome {
     Refused,
     /// It failed.
     Failed,
-    /// It was sent and nobody acknowledged it in time: it may still be done.
+    /// Nobody acknowledged it in time: it may have been sent, and may still be done.
     Unknown,
     /// Who asked called it off, or went away.
     Cancelled,

@@ -209,17 +209,3 @@ fn the_source_takes_over_every_setting() {
     assert_eq!(source.properties["x"], "1");
     assert!(HealthcareConfig::default().kafka.source().is_err());
 }
-
-#[test]
-fn removed_files_are_kept_no_longer_than_logs_remember_them() {
-    let kept = |how_long: &str| {
-        HealthcareConfig::parse(&format!("[maintenance]\nretention = \"{how_long}\""))
-    };
-    for possible in ["1h", "7days"] {
-        kept(possible).unwrap();
-    }
-    for wrong in ["59min", "169h", "30days"] {
-        let refused = kept(wrong).unwrap_err().to_string();
-        assert!(refused.contains("maintenance.retention must be 1h to 7days"), "{refused}");
-    }
-}
