@@ -136,7 +136,9 @@ impl Shared {
         }
         let txn = if exactly_once { self.marker(topic, app_id, expected)? } else { None };
         let txn = match txn {
-            None if exactly_once && expected.txn.is_none() => self.first_marker(topic, app_id)?,
+            None if exactly_once && expected.txn.is_none() => {
+                again(topic, || self.first_marker(topic, app_id))?
+            }
             txn => txn,
         };
         if let Some(marker) = txn {
@@ -182,17 +184,7 @@ impl Shared {
         pending: &PendingCommit,
         checkpoint: Option<&dyn DecidedCheckpoint>,
     ) -> Result<Committed> {
-        let mut last = None;
-        for _ in 0..TRIES {
-            match self.try_commit(pending, checkpoint) {
-                Err(error) if error.kind().is_retryable() => {
-                    tracing::warn!(topic = pending.path, %error, "trying again");
-                    last = Some(error);
-                }
-                done => return done,
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::internal("no try was made")))
+        again(&pending.path, || self.try_commit(pending, checkpoint))
     }
 
     fn try_commit(
@@ -299,6 +291,21 @@ impl Committer for KafkaCommitter {
         })
         .boxed()
     }
+}
+
+/// Tries what a new session may mend.
+fn again<T>(topic: &str, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        match call() {
+            Err(error) if error.kind().is_retryable() => {
+                tracing::warn!(topic, %error, "trying again");
+                last = Some(error);
+            }
+            done => return done,
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::internal("no try was made")))
 }
 
 impl fmt::Debug for KafkaCommitter {
