@@ -215,7 +215,7 @@ const SECTIONS: &[Section] = &[
             ),
             entry(
                 "retention",
-                "How long files that are no longer in a table stay for readers of older versions: 1h to 7days, or more where a table's delta.deletedFileRetentionDuration is.",
+                "How long files that are no longer in a table stay for readers of older versions: 1h to 7days, or as tables say.",
             ),
             entry("min_files", "Fewer small files of a table are not merged."),
         ],
