@@ -41,8 +41,7 @@ pub struct Settings {
     /// Time between checkpoints, at least 1 ms. Default 1 s.
     #[serde(with = "humantime_serde")]
     pub checkpoint_interval: Duration,
-    /// Time from one checkpoint to the next while nothing happens, at least `checkpoint_interval`, and a minute at most behind
-    /// a start: sinks then write again what their targets would forget of the job. Together with a Kafka sink's
+    /// Time from one checkpoint to the next while nothing happens, at least `checkpoint_interval`: sinks then write again what their targets would forget of the job. Together with a Kafka sink's
     /// `marker_refresh` less than the brokers' `offsets.retention.minutes`. Default 1 h.
     #[serde(with = "humantime_serde")]
     pub idle_checkpoint_interval: Duration,

@@ -31,9 +31,6 @@ use crate::subtask::{
 /// An interval of nothing would be a loop without end.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// When an attempt in which nothing happens takes its first checkpoint, at the latest.
-const FIRST_IDLE: Duration = Duration::from_mins(1);
-
 /// How an attempt ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Completed {
@@ -214,12 +211,8 @@ impl Coordinator {
     fn is_due(&self) -> bool {
         let activity = self.activity.load(Ordering::Acquire);
         let idle_for = self.context.clock.monotonic().saturating_sub(self.barrier_at);
-        let mut longest = self.settings.idle_checkpoint_interval;
-        if self.injected_activity.is_none() {
-            // Nobody knows for how long targets have heard nothing of the job before this attempt.
-            longest = longest.min(FIRST_IDLE);
-        }
-        (activity > 0 && self.injected_activity != Some(activity)) || idle_for >= longest
+        (activity > 0 && self.injected_activity != Some(activity))
+            || idle_for >= self.settings.idle_checkpoint_interval
     }
 
     #[expect(clippy::disallowed_methods, reason = "control plane: one per checkpoint and source")]

@@ -40,7 +40,7 @@ pub struct KafkaSinkConfig {
     /// off is sent again, from its beginning. No more than the brokers' `transaction.max.timeout.ms`, 15 minutes by default.
     pub transaction_timeout: Duration,
     /// After how long a sink's marker is written again although the sink had no rows, behind a checkpoint of the job, which
-    /// takes one within a minute of a start and one an hour when nothing happens; a day by default, or half of the brokers' `offsets.retention.minutes`, a week by
+    /// takes one an hour when nothing happens; a day by default, or half of the brokers' `offsets.retention.minutes`, a week by
     /// default, where that is less and they tell. Behind a start the first checkpoint does, behind an error one after a 24th of
     /// this time.
     pub marker_refresh: Duration,
