@@ -41,8 +41,9 @@ pub struct Settings {
     /// Time between checkpoints, at least 1 ms. Default 1 s.
     #[serde(with = "humantime_serde")]
     pub checkpoint_interval: Duration,
-    /// Time from one checkpoint to the next while nothing happens, at least `checkpoint_interval`: sinks then write again what their targets would forget of the job. Together with a Kafka sink's
-    /// `marker_refresh` less than the brokers' `offsets.retention.minutes`. Default 1 h.
+    /// Time from one checkpoint to the next while nothing happens, looked at once per `checkpoint_interval`: sinks then write
+    /// again what their targets would forget of the job. Together with a Kafka sink's `marker_refresh` it must be less than
+    /// the brokers' `offsets.retention.minutes`, which nobody compares. Default 1 h.
     #[serde(with = "humantime_serde")]
     pub idle_checkpoint_interval: Duration,
     /// Rows that may wait in one channel, at least 1, and as many KiB: a batch whose rows have more than 1 KiB on average counts

@@ -213,8 +213,8 @@ impl DeltaMaintenance {
     }
 
     /// Removes data files below `table` that neither a version younger than the retention names nor one of a job's newest
-    /// published cut, except those that `pending` says a manifest waits to commit. Files of other kinds stay, and so does everything below a table that uses what is
-    /// not understood here, deletion vectors say. `pending` is called right before files are removed and must read the manifests
+    /// published cut, except those that `pending` says a manifest waits to commit. Files of other kinds stay, and so does
+    /// everything below a table that uses what is not understood here, deletion vectors say. `pending` is called right before files are removed and must read the manifests
     /// anew; an error of it stops the vacuum.
     ///
     /// # Errors

@@ -97,8 +97,8 @@ pub(crate) struct Coordinator {
     memory: Option<MemoryWatch>,
     /// Whether somebody is looking at the disk.
     looking: bool,
-    /// When the newest barrier was injected, at first when the attempt began, and when that of the checkpoint was that is being finished: the one behind it
-    /// may be on its way already.
+    /// When the newest barrier was injected (at first, when the attempt began), and when that of the checkpoint was that is
+    /// being finished: the one behind it may be on its way already.
     barrier_at: Duration,
     stored_barrier_at: Duration,
     paused: bool,

@@ -88,7 +88,8 @@ fn a_seed_of_a_job_over_delta_takes_the_same_steps_again() {
 /// By what is in the tables' logs: that the topic has too much is noticed as above.
 #[test]
 fn a_job_over_delta_without_a_fence_is_noticed() {
-    assert_noticed(0..300, Mutation::NoFence, |seed, mutation| {
+    // Rarely does a process sleep just there: of the first hundred seeds in one.
+    assert_noticed(80..130, Mutation::NoFence, |seed, mutation| {
         let mut outcome = play(seed, mutation, Backing::Delta);
         outcome.violations.retain(|violation| violation.contains("was decided by nobody"));
         outcome
