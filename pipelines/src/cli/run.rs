@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use thalweg_connectors::file::JsonLinesSource;
 use thalweg_core::Result;
 use thalweg_runtime::JobSummary;
 use thalweg_runtime::cli::{RunArgs, run_job};
@@ -58,7 +59,8 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
     Topics::of(&config)?;
     command.dashboard.check(&command.job.data.data_dir, command.run.quiet)?;
     if let Some(path) = &command.input.input {
-        input::check(path)?;
+        // At once, and before anything is created.
+        JsonLinesSource::check(path).map_err(usage)?;
     }
     let is_demo = command.input.input.is_none() && config.kafka.bootstrap_servers.is_none();
     if is_demo {

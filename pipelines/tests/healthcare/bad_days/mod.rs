@@ -370,6 +370,23 @@ fn wrong_usage_is_exit_code_two() {
     }
 }
 
+#[test]
+fn a_file_that_has_no_lines_is_wrong_usage_and_nothing_is_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, data) = (folder.path().join("events.jsonl.gz"), folder.path().join("data"));
+    for (bytes, told) in [(Some(b"\x1f\x8b\x08\0"), "(gunzip)"), (None, "does not exist")] {
+        match bytes {
+            Some(bytes) => fs::write(&input, bytes).unwrap(),
+            None => fs::remove_file(&input).unwrap(),
+        }
+        let output = support::ends_with(&mut run_file(&data, &input), 2);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("error: ") && said.contains(told), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(!data.exists());
+    }
+}
+
 /// Every file below a folder, with its length and when it was last written.
 fn standing(folder: &std::path::Path) -> std::collections::BTreeSet<String> {
     let mut all = std::collections::BTreeSet::new();
