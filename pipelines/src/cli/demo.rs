@@ -32,6 +32,9 @@ const SPEED: f64 = 60.0;
 /// How far in the past late events tell about, at most.
 const LATE_BY: Duration = Duration::from_mins(5);
 
+/// How long the next acknowledgement may take at the end. The broker is in this process: only a busy machine makes it slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A running broker and hospital; both stop when dropped, the hospital first.
 #[derive(Debug)]
 pub(super) struct Demo {
@@ -76,8 +79,8 @@ impl Demo {
     ///
     /// # Errors
     /// What went wrong while sending.
-    pub(super) fn stop(self) -> Result<()> {
-        self.hospital.stop().map(drop)
+    pub(super) fn stop(mut self) -> Result<()> {
+        self.hospital.stop(PATIENCE).map(drop)
     }
 
     /// Where the broker listens.
