@@ -13,7 +13,7 @@ use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::{CheckpointStorage, SystemClock};
 
-use super::{CHECKPOINTS, JobArgs};
+use super::{CHECKPOINTS, JobArgs, checkpoints_beside};
 use crate::healthcare::config::DEFAULT_TOPIC;
 use crate::healthcare::feed::{Feed, FeedSettings};
 use crate::healthcare::gold::Kpis;
@@ -102,7 +102,7 @@ pub(super) fn check(job: &JobArgs) -> Result<()> {
         Place::Folder(_) => {}
         Place::Remote(_) => keys::check(place, job.key_file.as_deref())?,
     }
-    let storage = job.data.checkpoints_read_only()?;
+    let storage = checkpoints_beside(place)?;
     let newest = Manifests(storage.as_ref()).newest()?;
     match newest.and_then(|manifest| reads(&manifest.sources)) {
         None => Ok(()),

@@ -35,7 +35,7 @@ pub(super) fn execute(args: &MonitorArgs) -> ExitCode {
 }
 
 fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
-    let mut config = args.data.load_config().map_err(usage)?;
+    let mut config = args.data.load_config()?;
     // Not first when there is something to tell.
     WebhookUrl::find(config.monitor.webhook.as_ref()).map_err(usage)?;
     if let Some(servers) = &args.bootstrap_servers {
@@ -58,7 +58,7 @@ fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
 }
 
 fn look(args: &MonitorArgs, config: &mut HealthcareConfig) -> Result<Vec<Check>, Failure> {
-    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
+    let checkpoints = args.data.checkpoints_read_only()?;
     let newest = monitor::newest(checkpoints.as_ref())?;
     if let Some(read) = monitor::topic(&newest) {
         // The ends of another topic would say nothing about this job.
