@@ -73,8 +73,7 @@ fn look(args: &MonitorArgs, config: &mut HealthcareConfig) -> Result<Vec<Check>,
     let source = brokers.then(|| input::kafka(config, input::format(config))).transpose()?;
     let now = SystemClock::default().now_micros();
     let data = &args.data.data_dir;
-    let ahead = config.time.ahead;
-    let seen = monitor::look(data, &newest, source.as_deref(), ahead, now)?;
+    let seen = monitor::look(data, &newest, source.as_deref(), &config.time, now)?;
     Ok(monitor::judge(&seen, &config.monitor))
 }
 
