@@ -235,8 +235,8 @@ impl JobBuilder {
                 summary(&plan, completed, clock.monotonic().saturating_sub(started))
             });
             let elapsed = || clock.monotonic().saturating_sub(started);
-            let left = ended.or_else(|error| left(&plan, fresh, error, elapsed()));
-            let error = match left {
+            let ended = ended.or_else(|error| left(&plan, fresh, error, elapsed()));
+            let error = match ended {
                 Ok(summary) => return Ok(summary),
                 Err(error) => error,
             };
