@@ -1,6 +1,10 @@
 //! Small programs, one idea each, in `src/bin`. The code in README.md and in the guide is compiled and run here as
 //! documentation tests, so it cannot go stale.
 
+mod usage;
+
+pub use usage::Usage;
+
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -175,3 +175,40 @@ fn workload_h_keeps_the_valid_events_and_counts_them_by_minute() -> io::Result<(
     assert!(printed.starts_with("thalweg silver 3 gold 2 "), "{printed}");
     Ok(())
 }
+
+#[test]
+fn who_calls_an_example_otherwise_is_told_how_it_is_called() -> io::Result<()> {
+    let none: &[&str] = &[];
+    for (binary, wrong) in [
+        (env!("CARGO_BIN_EXE_word_count"), &["surplus"][..]),
+        (env!("CARGO_BIN_EXE_custom_operator"), &["surplus"]),
+        (env!("CARGO_BIN_EXE_alerts"), &["surplus"]),
+        (env!("CARGO_BIN_EXE_late_data"), &["surplus"]),
+        (env!("CARGO_BIN_EXE_side_outputs"), &["surplus"]),
+        (env!("CARGO_BIN_EXE_crash_and_recover"), &["surplus"]),
+        (env!("CARGO_BIN_EXE_kafka_to_delta"), &["folder", "brokers"]),
+        (env!("CARGO_BIN_EXE_json_to_delta"), &["folder"]),
+        (env!("CARGO_BIN_EXE_workload_h"), &["file", "folder", "--parallelism"]),
+        (env!("CARGO_BIN_EXE_keyed_count"), &["100", "0", "1"]),
+        (env!("CARGO_BIN_EXE_many_tables"), &["many", "1", "1", "folder"]),
+        (env!("CARGO_BIN_EXE_window_state"), &["0", "100"]),
+        (env!("CARGO_BIN_EXE_kafka_to_kafka"), none),
+        (env!("CARGO_BIN_EXE_latency"), &["topic", "servers", "topic", "out", "fast", "1"]),
+        (env!("CARGO_BIN_EXE_kafka"), &["--help"]),
+    ] {
+        let folder = tempfile::tempdir()?;
+        let call = |arguments: &[&str]| {
+            Command::new(binary).args(arguments).current_dir(folder.path()).output()
+        };
+        let (help, told) = (call(&["--help"])?, call(wrong)?);
+        let usage = String::from_utf8_lossy(&help.stdout).into_owned();
+        assert_eq!(help.status.code(), Some(0), "{binary}");
+        assert!(usage.starts_with("usage: ") && usage.lines().count() == 1, "{binary}: {usage}");
+        if wrong != ["--help"] {
+            assert_eq!(told.status.code(), Some(2), "{binary}");
+            assert_eq!(String::from_utf8_lossy(&told.stderr), usage, "{binary}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path())?.count(), 0, "{binary} has made something");
+    }
+    Ok(())
+}

@@ -13,7 +13,7 @@ use thalweg_core::graph::{JobGraph, NodeKind};
 use thalweg_core::operator::LeftOut;
 use thalweg_core::restart::RestartDecision;
 use thalweg_core::time::Clock;
-use thalweg_core::{Attempt, Error, Result, error};
+use thalweg_core::{Attempt, Error, ErrorKind, Result, error};
 use tokio::sync::watch;
 
 use crate::attempt::AttemptPlan;
@@ -234,6 +234,8 @@ impl JobBuilder {
             let ended = plan.run(Attempt(attempt), fresh).await.and_then(|completed| {
                 summary(&plan, completed, clock.monotonic().saturating_sub(started))
             });
+            let elapsed = || clock.monotonic().saturating_sub(started);
+            let ended = ended.or_else(|error| left(&plan, fresh, error, elapsed()));
             let error = match ended {
                 Ok(summary) => return Ok(summary),
                 Err(error) => error,
@@ -253,16 +255,41 @@ impl JobBuilder {
                         "attempt failed; restarting"
                     );
                     let mut stop = commands.clone();
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                    let is_asked = tokio::select! {
+                        () = tokio::time::sleep(pause) => false,
                         // Where the handle is gone, nobody asks for anything.
-                        Ok(_) = stop.wait_for(|c| *c != Command::Run) => return Err(error),
+                        Ok(_) = stop.wait_for(|c| *c != Command::Run) => true,
+                    };
+                    if is_asked {
+                        return left(&plan, fresh, error, elapsed());
                     }
                 }
             }
         }
         Err(Error::internal("out of attempts"))
     }
+}
+
+/// What becomes of a job whose attempt has failed. Where it is to stop and the world outside is in the way, a last checkpoint
+/// cannot be waited for, and need not be: the next run goes on from the newest one. A drain has promised more, and `fresh` a
+/// chain of this run.
+fn left(plan: &AttemptPlan, fresh: bool, error: Error, elapsed: Duration) -> Result<JobSummary> {
+    if *plan.commands.borrow() != Command::Stop || error.kind() != ErrorKind::Transient {
+        return Err(error);
+    }
+    // Where not even that can be read, the failure itself tells more.
+    let Ok(Some((manifest, _))) = read_newest(plan.context.storage.as_ref()) else {
+        return Err(error);
+    };
+    if fresh && !manifest.attempt.starts_with(&plan.context.run) {
+        return Err(error);
+    }
+    tracing::warn!(
+        checkpoint = %manifest.number,
+        error = error::chain(&error),
+        "stopped without a last checkpoint: this one holds, and what was read behind it is read again"
+    );
+    Ok(JobSummary::new(&manifest, Completed::Stopped, elapsed, &plan.metrics))
 }
 
 fn summary(plan: &AttemptPlan, completed: Completed, elapsed: Duration) -> Result<JobSummary> {
@@ -325,7 +352,8 @@ pub struct JobHandle {
 pub struct JobStopper(Arc<watch::Sender<Command>>);
 
 impl JobStopper {
-    /// Stop with a checkpoint; nothing is flushed, the job can be resumed.
+    /// Stop with a checkpoint; nothing is flushed, the job can be resumed. Where none can be taken, since what sources and
+    /// sinks need is away, the newest one is what it is resumed from, and a warning says so.
     pub fn stop(&self) {
         self.0.send_replace(Command::Stop);
     }

@@ -196,7 +196,13 @@ impl OpenTable<'_> {
         self.files.iter().filter_map(told).map(|(_, greatest)| greatest).max()
     }
 
-    /// The same, but as if no row were later than `until`: one clock that is ahead says nothing of the others. Statistics
+    /// The least time in `column`, to the millisecond, as far as statistics tell; nothing is read for it.
+    pub fn earliest(&self, column: Column<Timestamp>) -> Option<EventTime> {
+        let told = |file: &File| plan::times_told(file.stats.as_deref(), column.name());
+        self.files.iter().filter_map(told).map(|(least, _)| least).min()
+    }
+
+    /// As [`OpenTable::latest`], but as if no row were later than `until`: one clock that is ahead says nothing of the others. Statistics
     /// tell the ends of a file only, so one with rows on both sides counts by its least time.
     pub fn latest_until(&self, column: Column<Timestamp>, until: EventTime) -> Option<EventTime> {
         let told = |file: &File| plan::times_told(file.stats.as_deref(), column.name());

@@ -10,6 +10,7 @@ use thalweg_core::connector::source::Split;
 use thalweg_core::error::io as io_error;
 use thalweg_core::{Error, Result};
 
+use super::content::{MAGIC_BYTES, foreign};
 use super::seals;
 
 /// Bytes at the beginning that identify the file.
@@ -67,6 +68,21 @@ impl Input {
         Ok((file, length))
     }
 
+    /// As [`Input::open`], for whoever begins to read it: what was a file of lines once need not be looked at again.
+    pub(super) fn open_first(&self) -> Result<(File, u64)> {
+        let (mut file, length) = self.open()?;
+        let mut head = Vec::new();
+        let read = (&mut file).take(MAGIC_BYTES).read_to_end(&mut head);
+        read.and_then(|_| file.rewind()).map_err(|e| self.unusable(e))?;
+        match foreign(&head) {
+            None => Ok((file, length)),
+            Some((what, way_out)) => Err(Error::config(format!(
+                "input file `{}` is {what}, not lines of text: {way_out}",
+                self.shown()
+            ))),
+        }
+    }
+
     /// The error for a file that cannot be read at all.
     fn unusable(&self, error: io::Error) -> Error {
         let shown = self.shown();
@@ -97,7 +113,7 @@ impl Input {
 
     /// What a manifest remembers of the file.
     pub(super) fn identity(&self) -> Result<(BTreeMap<String, String>, u64)> {
-        let (mut file, length) = self.open()?;
+        let (mut file, length) = self.open_first()?;
         let head = hash(&mut file, 0, length.min(HEAD)).map_err(|e| self.broken(e, length))?;
         let identity = [(NAME, self.name()), (LENGTH, length.to_string()), (HEAD_HASH, head)];
         Ok((identity.map(|(k, v)| (k.to_owned(), v)).into(), length))

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 
+use super::content::BYTE_ORDER_MARK;
+
 /// Bytes read from the file at once.
 const CHUNK: usize = 256 << 10;
 
@@ -80,8 +82,10 @@ impl<R: Read + Seek> LineCutter<R> {
     /// Reads the line at the position; whether it is all there, not cut off for being too long.
     fn read_line(&mut self) -> io::Result<bool> {
         let longest = self.max_line as u64;
+        // A mark before the first line is none of it, and yet a part of what is read.
+        let mark = if self.at == 0 { BYTE_ORDER_MARK } else { &[] };
         // One byte more tells that it is too long, two more are its line end.
-        let room = (longest + 3).min(self.length - self.at);
+        let room = (longest + 3 + mark.len() as u64).min(self.length - self.at);
         self.payload.clear();
         let read = (&mut self.input).take(room).read_until(b'\n', &mut self.payload)? as u64;
         self.at += read;
@@ -100,6 +104,9 @@ impl<R: Read + Seek> LineCutter<R> {
         } else {
             true
         };
+        if !mark.is_empty() && self.payload.starts_with(mark) {
+            self.payload.drain(..mark.len());
+        }
         let fits = self.payload.len() <= self.max_line;
         self.payload.truncate(self.max_line + 1);
         Ok(complete && fits)

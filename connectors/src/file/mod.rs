@@ -5,6 +5,7 @@
 //! Only the length seen at the beginning is ever read. What a line means is none of this module's business: a
 //! [`thalweg_core::connector::decode::Format`] decodes it.
 
+mod content;
 mod identity;
 mod lines;
 mod reader;

@@ -27,14 +27,15 @@ const LONGEST_LINE: usize = 1 << 30;
 ///
 /// **Shape**: the provenance columns, then those of the format. `topic` is the file's name, `partition` 0, `offset`
 /// the byte at which the line starts, `kafka_timestamp` null, `payload` the line without its line end (LF or CRLF).
-/// Lines of nothing but whitespace are skipped; the last line needs no line end; bytes need not be UTF-8. Order is
-/// kept within a split.
+/// Lines of nothing but whitespace are skipped, and so is a byte order mark of UTF-8 before the first; the last line needs
+/// no line end; bytes need not be UTF-8. Order is kept within a split.
 ///
 /// **Units**: positions and lengths are bytes. A line longer than [`JsonLinesSource::max_line`] hands on only its
 /// first `max_line` + 1 bytes, so that a decoder with the same limit marks it as too large while memory stays small;
 /// this holds for an over-long line of blanks, too.
 ///
-/// **Errors**: a file that is missing, no regular file or unreadable is `InvalidConfig`. On a restart, one that has
+/// **Errors**: a file that is missing, no regular file, unreadable, or by its first bytes compressed, UTF-16 or Parquet is
+/// `InvalidConfig`. On a restart, one that has
 /// grown, shrunk or been replaced is `IncompatibleState`; one that shrinks while it is read is `DataLoss`. A file
 /// that grows while the job runs is read to its first length.
 ///
@@ -89,6 +90,14 @@ impl JsonLinesSource {
         }
     }
 
+    /// Whether a job can begin to read the file at `path`, for whoever wants to know before there is a job.
+    ///
+    /// # Errors
+    /// [`thalweg_core::ErrorKind::InvalidConfig`] as above, [`thalweg_core::ErrorKind::Transient`] when it cannot be told.
+    pub fn check(path: impl Into<PathBuf>) -> Result<()> {
+        Input::new(path.into()).open_first().map(drop)
+    }
+
     /// Bytes in a line above which it is cut off. Default [`MAX_LINE`]; values are kept within 1 byte and 1 GiB.
     #[must_use]
     pub fn max_line(mut self, bytes: usize) -> Self {
@@ -129,7 +138,7 @@ impl Source for JsonLinesSource {
         let seen = *self.length.lock().unwrap_or_else(PoisonError::into_inner);
         let length = match seen {
             Some(length) => length,
-            None => self.input.open()?.1,
+            None => self.input.open_first()?.1,
         };
         if i64::try_from(length).is_err() {
             return Err(Error::config(format!("{} is too long", self.describe())));

@@ -4,6 +4,7 @@
 //! field of a wrong type spoils itself only, a message that cannot be read is a row of nulls: the codes say which.
 
 mod columns;
+mod name;
 mod object;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use thalweg_core::{Error, Result};
 
 use crate::provenance::PROVENANCE;
 use columns::ColumnBuilder;
+pub use name::{FieldName, read_object};
 use object::{Known, Names};
 pub use time::parse_time;
 
@@ -40,7 +42,8 @@ pub const EMPTY: &str = "message.empty";
 /// floating point and booleans come from JSON values of that kind; an integer also fills a floating-point column, and a zero
 /// with a minus sign one of integers, however it is written (`-0.0`, say);
 /// [`thalweg_core::record::Micros`] come from ISO 8601 text, as [`parse_time`] reads it, of the years 2 to 9998. Absent is
-/// null. Of a field that occurs twice the last one counts; fields that are not in the record are passed over.
+/// null. Of a field that occurs twice the last one counts; fields that are not in the record are passed over,
+/// also those whose name is no text, having half a surrogate pair.
 ///
 /// **Errors**: a column [`DECODE_ERRORS`] (`Option<Vec<String>>`) gets `NAME.type` for a field of another kind and
 /// [`MALFORMED`], [`NOT_OBJECT`] or [`EMPTY`] for a message that cannot be read, whose row is null; without that column

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::name::{FieldName, read_object};
 use super::{EMPTY, MALFORMED, NOT_OBJECT};
 
 /// What a field holds. Text without escapes is borrowed from the message.
@@ -58,32 +59,36 @@ impl Names {
     /// Reads a message into `row`.
     ///
     /// # Errors
-    /// The code of a message that cannot be read; `row` holds parts of it then.
+    /// The code of a message that cannot be read; `row` holds parts of it or of the one before then.
     pub(super) fn read<'a>(
         &self,
         payload: &'a [u8],
         row: &mut Row<'a>,
     ) -> Result<(), &'static str> {
-        row.clear();
         if payload.is_empty() {
             return Err(EMPTY);
         }
         let text = std::str::from_utf8(payload).map_err(|_| MALFORMED)?;
         let is_object = payload.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-        let mut json = serde_json::Deserializer::from_str(text);
         if !is_object {
             // Skips values without recursion: no depth of nesting is a danger to the stack.
             let any = serde_json::from_str::<IgnoredAny>(text);
             return Err(if any.is_ok() { NOT_OBJECT } else { MALFORMED });
         }
-        let object = Object { names: &self.0, row: &mut row.0 };
-        json.deserialize_map(object).and_then(|()| json.end()).map_err(|_| MALFORMED)
+        let read = |names_may_be_no_text| {
+            row.clear();
+            let mut json = serde_json::Deserializer::from_str(text);
+            let object = Object { names: &self.0, row: &mut row.0, names_may_be_no_text };
+            json.deserialize_map(object).and_then(|()| json.end())
+        };
+        read_object(text, read).map_err(|_| MALFORMED)
     }
 }
 
 struct Object<'n, 'r, 'a> {
     names: &'n [Option<Known>],
     row: &'r mut Vec<Value<'a>>,
+    names_may_be_no_text: bool,
 }
 
 impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
@@ -96,7 +101,10 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         // A producer writes its fields in the same order each time, and mostly in that of the record.
         let mut expected = 0;
-        while let Some(found) = map.next_key_seed(Name { names: self.names, expected })? {
+        loop {
+            let name = Name { names: self.names, expected };
+            let name = FieldName::new(name, self.names_may_be_no_text);
+            let Some(found) = map.next_key_seed(name)? else { return Ok(()) };
             let Some((at, is_float)) = found else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -111,7 +119,6 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
                 *slot = value;
             }
         }
-        Ok(())
     }
 }
 
@@ -128,14 +135,6 @@ fn float<'a>(json: &str) -> Value<'a> {
 struct Name<'n> {
     names: &'n [Option<Known>],
     expected: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Option<(usize, bool)>;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
-        input.deserialize_str(self)
-    }
 }
 
 impl Visitor<'_> for Name<'_> {
@@ -209,7 +208,8 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        // Its names need not be text.
+        while map.next_entry::<&RawValue, IgnoredAny>()?.is_some() {}
         Ok(Value::Other)
     }
 }

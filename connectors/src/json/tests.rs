@@ -135,6 +135,26 @@ fn a_message_that_cannot_be_read_is_a_row_of_nulls_and_leaves_its_neighbours_alo
 }
 
 #[test]
+fn a_name_that_is_no_text_is_one_that_is_not_known() {
+    let columns = decode(&[
+        br#"{"id":1,"\ud800":[2],"\udc00\ud83d":{"a":3},"te\u0078t":"x","small":4}"#,
+        br#"{"other":{"\ud800":1},"id":2,"text":{"\ud800":1}}"#,
+        br#"{"\ud800":1,"text":"\ud800"}"#,
+        br#"{"\ud8":1}"#,
+        b"{\"\\ud800\t\":1}",
+    ]);
+    assert_eq!(codes(&columns, 0), [""; 0]);
+    assert_eq!(columns[0].as_primitive::<Int64Type>().values()[..2], [1, 2]);
+    assert_eq!(columns[1].as_string::<i32>().value(0), "x");
+    assert_eq!(columns[4].as_primitive::<Int32Type>().value(0), 4);
+    assert_eq!(codes(&columns, 1), ["text.type"]);
+    for row in 2..5 {
+        assert_eq!(codes(&columns, row), [MALFORMED], "{row}");
+        assert!(columns[0].is_null(row));
+    }
+}
+
+#[test]
 fn numbers_are_what_a_careful_parser_makes_of_them() {
     let numbers = [
         "0.1",

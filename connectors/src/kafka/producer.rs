@@ -111,11 +111,25 @@ impl TopicWriter {
         payload: Option<&[u8]>,
         timestamp_ms: Option<i64>,
     ) -> Result<()> {
+        while !self.offer(key, payload, timestamp_ms)? {}
+        Ok(())
+    }
+
+    /// As [`TopicWriter::send`], but gives up when the queue is still full a moment later; whether the message was queued.
+    ///
+    /// # Errors
+    /// As [`TopicWriter::send`].
+    pub fn offer(
+        &self,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        timestamp_ms: Option<i64>,
+    ) -> Result<bool> {
         let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic);
         record.key = key;
         record.payload = payload;
         record.timestamp = timestamp_ms;
-        self.send_record(record)
+        self.offer_record(record)
     }
 
     /// Like [`TopicWriter::send`], to a partition of the caller's choice.
@@ -125,23 +139,25 @@ impl TopicWriter {
         payload: Option<&[u8]>,
         timestamp_ms: Option<i64>,
     ) -> Result<()> {
-        let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic).partition(partition);
-        record.payload = payload;
-        record.timestamp = timestamp_ms;
-        self.send_record(record)
+        loop {
+            let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic).partition(partition);
+            record.payload = payload;
+            record.timestamp = timestamp_ms;
+            if self.offer_record(record)? {
+                return Ok(());
+            }
+        }
     }
 
-    fn send_record(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
-        loop {
-            self.check()?;
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    record = back;
-                    self.producer.poll(QUEUE_WAIT);
-                }
-                Err((error, _)) => return Err(self.failed(&error)),
+    fn offer_record(&self, record: BaseRecord<'_, [u8], [u8]>) -> Result<bool> {
+        self.check()?;
+        match self.producer.send(record) {
+            Ok(()) => Ok(true),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                self.producer.poll(QUEUE_WAIT);
+                Ok(false)
             }
+            Err((error, _)) => Err(self.failed(&error)),
         }
     }
 
@@ -174,6 +190,11 @@ impl TopicWriter {
     /// What the library has reported of its requests, if it was asked to.
     pub(super) fn requests(&self) -> &Requests {
         &self.producer.client().context().requests
+    }
+
+    /// Messages that the broker has neither acknowledged nor refused, and that have not been given up.
+    pub fn waiting(&self) -> u64 {
+        u64::try_from(self.producer.in_flight_count()).unwrap_or(0)
     }
 
     /// Messages that the broker has acknowledged.

@@ -65,6 +65,21 @@ async fn rows_that_a_deletion_vector_has_erased_do_not_come_back() {
     assert_eq!(rows(&lake).await, Some(14));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ends_of_a_column_are_those_of_all_files() {
+    let lake = Lake::new().await;
+    lake.append(1, 5..10).await.unwrap();
+    lake.append(2, 2..4).await.unwrap();
+    let place = Place::Folder(lake.folder.path().to_owned());
+    let read = move || {
+        let reader = DeltaReader::at(&place, &Access::from_environment()).unwrap();
+        let table = reader.open(TABLE).unwrap().unwrap();
+        (table.earliest(AT), table.latest(AT))
+    };
+    let ends = tokio::task::spawn_blocking(read).await.unwrap();
+    assert_eq!(ends, (Some(2_000_000), Some(9_000_999)));
+}
+
 /// A file of another with ids and times, the latter as `at` says, and the action that takes it in.
 fn foreign_times<T: Physical>(
     lake: &Lake,

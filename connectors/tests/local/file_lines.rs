@@ -18,16 +18,21 @@ use crate::file_support::{Random, folder_with};
 
 type Lines = Vec<(i64, Vec<u8>)>;
 
+/// What some programs begin a UTF-8 file with.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// What the source should say, worked out without any buffer, split or position.
 fn naive(text: &[u8], max_line: usize) -> Lines {
     let mut lines = Vec::new();
     let mut start = 0;
     for piece in text.split_inclusive(|b| *b == b'\n') {
+        let whole = piece;
+        let piece = if start == 0 { piece.strip_prefix(MARK).unwrap_or(piece) } else { piece };
         let line = piece.strip_suffix(b"\n").map_or(piece, |l| l.strip_suffix(b"\r").unwrap_or(l));
         if !line.iter().all(u8::is_ascii_whitespace) || line.len() > max_line {
             lines.push((start, line[..line.len().min(max_line + 1)].to_vec()));
         }
-        start += piece.len() as i64;
+        start += whole.len() as i64;
     }
     lines
 }
@@ -85,8 +90,18 @@ fn read_all(source: &JsonLinesSource) -> Lines {
 }
 
 fn random_text(random: &mut Random) -> Vec<u8> {
-    let pieces: [&[u8]; 9] =
-        [b"\n", b"\r\n", b" ", b"\r", b"{}", b"\xff\xfe", "é".as_bytes(), b"abcdefghijkl", b"\t"];
+    let pieces: [&[u8]; 10] = [
+        MARK,
+        b"\n",
+        b"\r\n",
+        b" ",
+        b"\r",
+        b"{}",
+        b"\xff\x80",
+        "é".as_bytes(),
+        b"abcdefghijkl",
+        b"\t",
+    ];
     let mut text = Vec::new();
     for _ in 0..random.below(40) {
         text.extend_from_slice(pieces[random.below(pieces.len())]);
@@ -188,6 +203,51 @@ fn bytes_that_are_not_utf_8_pass_through() {
     let (_folder, path) = folder_with("x.jsonl", b"\xff\x00\xfe\n\xc3\n");
     let source = JsonLinesSource::new(path, Arc::new(NoColumns));
     assert_eq!(read_all(&source), [(0, b"\xff\x00\xfe".to_vec()), (4, b"\xc3".to_vec())]);
+}
+
+#[test]
+fn a_mark_before_the_first_line_is_no_part_of_it() {
+    let (_folder, path) = folder_with("x.jsonl", &[MARK, b"{}\n", MARK, b"{}\n"].concat());
+    let marked = [MARK, b"{}"].concat();
+    for max_line in [2, 5] {
+        let source = JsonLinesSource::new(&path, Arc::new(NoColumns)).max_line(max_line);
+        let second = marked[..marked.len().min(max_line + 1)].to_vec();
+        assert_eq!(read_all(&source), [(0, b"{}".to_vec()), (6, second)]);
+    }
+}
+
+#[test]
+fn what_is_no_text_of_lines_is_refused_before_any_is_read() {
+    let files: [(&[u8], &str, &str); 9] = [
+        (b"\x1f\x8b\x08", "compressed by gzip", "gunzip"),
+        (b"\x28\xb5\x2f\xfd\x04", "compressed by zstd", "unzstd"),
+        (b"\x04\x22\x4d\x18\x64", "compressed by lz4", "unlz4"),
+        (b"\xfd7zXZ\0\0", "compressed by xz", "unxz"),
+        (b"BZh91AY", "compressed by bzip2", "bunzip2"),
+        (b"PK\x03\x04\x14", "a zip archive", "unzip"),
+        (b"\xff\xfe{\0}\0", "text in UTF-16", "iconv"),
+        (b"\xfe\xff\0{\0}", "text in UTF-16", "iconv"),
+        (b"PAR1\x15", "Parquet", "as JSON lines"),
+    ];
+    for (bytes, what, way_out) in files {
+        let (_folder, path) = folder_with("x.jsonl", bytes);
+        let source = JsonLinesSource::new(&path, Arc::new(NoColumns));
+        let refused = [
+            JsonLinesSource::check(&path).unwrap_err(),
+            source.identity().unwrap_err(),
+            source.start_splits().unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            let told = error.to_string();
+            assert!(told.contains(&format!("x.jsonl` is {what}, not lines")), "{told}");
+            assert!(told.contains(way_out), "{told}");
+        }
+    }
+    for bytes in [&b""[..], b"\x1f", b"P", b"{}\n", MARK] {
+        let (_folder, path) = folder_with("x.jsonl", bytes);
+        JsonLinesSource::check(&path).unwrap();
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use thalweg_core::Record;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_core::record::column_of;
+use thalweg_examples::Usage;
 use thalweg_operators::alert::{AlertChange, Severity};
 use thalweg_operators::detect::Limit;
 use thalweg_operators::prelude::*;
@@ -41,6 +42,7 @@ const READINGS: [(&str, i64, f64); 9] = [
 
 #[expect(clippy::print_stdout, reason = "the result of the example")]
 fn main() -> Result<(), Box<dyn Error>> {
+    Usage("usage: alerts").no_arguments();
     let machines = StringArray::from_iter_values(READINGS.map(|(machine, ..)| machine));
     let at = TimestampMicrosecondArray::from_iter_values(READINGS.map(|(_, at, _)| at * SECOND));
     let celsius = Float64Array::from_iter_values(READINGS.map(|(.., celsius)| celsius));

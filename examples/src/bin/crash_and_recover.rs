@@ -9,6 +9,7 @@ use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::Record;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
+use thalweg_examples::Usage;
 use thalweg_runtime::{CheckpointStorage, JobBuilder, MemoryStorage, Settings};
 
 const ROWS: u64 = 10_000;
@@ -34,6 +35,7 @@ fn wait_for(tables: &MemoryStore, rows: u64) {
 
 #[expect(clippy::print_stdout, reason = "the result of the example")]
 fn main() -> Result<(), Box<dyn Error>> {
+    Usage("usage: crash_and_recover").no_arguments();
     let numbers = (0..ROWS as i64).step_by(100).map(|from| {
         let n = Int64Array::from_iter_values(from..from + 100);
         RecordBatch::try_new(Number::schema(), vec![Arc::new(n)])

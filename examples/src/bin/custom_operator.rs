@@ -9,6 +9,7 @@ use thalweg_core::Record;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::operator::SideOutput;
 use thalweg_core::prelude::*;
+use thalweg_examples::Usage;
 use thalweg_runtime::{JobBuilder, MemoryStorage};
 
 #[derive(Record)]
@@ -57,6 +58,7 @@ impl KeyedOperator for HeartRateJump {
 
 #[expect(clippy::print_stdout, reason = "the result of the example")]
 fn main() -> Result<(), Box<dyn Error>> {
+    Usage("usage: custom_operator").no_arguments();
     let patients = Int64Array::from(vec![1, 2, 1, 2, 1]);
     let bpm = Float64Array::from(vec![70.0, 80.0, 72.0, 140.0, 71.0]);
     let readings = RecordBatch::try_new(Vitals::schema(), vec![Arc::new(patients), Arc::new(bpm)])?;

@@ -14,6 +14,7 @@ use thalweg_connectors::kafka::{KafkaConfig, KafkaSource};
 use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobBuilder, LocalStorage};
 
@@ -47,6 +48,8 @@ struct PerMinute {
     mean_bpm: Option<f64>,
 }
 
+const USAGE: Usage = Usage("usage: json_to_delta FOLDER (FILE.jsonl | BROKERS TOPIC)");
+
 fn source(from: &[String]) -> Result<Arc<dyn Source>, Box<dyn Error>> {
     let format = Arc::new(JsonFormat::of::<Message>()?);
     Ok(match from {
@@ -54,7 +57,7 @@ fn source(from: &[String]) -> Result<Arc<dyn Source>, Box<dyn Error>> {
         [brokers, topic] => {
             Arc::new(KafkaSource::new(KafkaConfig::new(brokers, topic), format).bounded())
         }
-        _ => return Err("usage: json_to_delta FOLDER (FILE.jsonl | BROKERS TOPIC)".into()),
+        _ => USAGE.misuse(),
     })
 }
 
@@ -95,11 +98,11 @@ fn graph(source: Arc<dyn Source>, tables: &Arc<DeltaCommitter>) -> Result<JobGra
 
 #[expect(clippy::print_stdout, reason = "the result of the example")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let (folder, from) = args.split_first().ok_or("name a folder, and what to read")?;
-    let folder = Path::new(folder);
+    let args = USAGE.arguments();
+    let Some((folder, from)) = args.split_first() else { USAGE.misuse() };
+    let (folder, source) = (Path::new(folder), source(from)?);
     let tables = Arc::new(DeltaCommitter::new(folder)?);
-    let graph = graph(source(from)?, &tables)?;
+    let graph = graph(source, &tables)?;
     let (key, _) = MasterKey::load_or_create(None, &folder.with_extension("key"))?;
     let storage = Arc::new(LocalStorage::open(folder.join("checkpoints"))?);
     let summary = JobBuilder::new(graph, storage, Arc::new(key)).start()?.join()?;

@@ -10,9 +10,11 @@ use std::error::Error;
 use std::process::Command;
 
 use thalweg_connectors::testing::kafka_server::KafkaServer;
+use thalweg_examples::Usage;
 
 #[expect(clippy::print_stdout, reason = "the address is what it is run for")]
 fn main() -> Result<(), Box<dyn Error>> {
+    Usage("usage: kafka [COMMAND ARGUMENTS…]").help_if_asked();
     let kafka = KafkaServer::start_own(1)?;
     let servers = kafka.bootstrap_servers();
     println!("Kafka listens at {servers}");

@@ -14,6 +14,7 @@ use thalweg_connectors::kafka::{DemoBroker, KafkaConfig, KafkaSource, TopicWrite
 use thalweg_core::connector::decode::{Decoder, Format, Messages};
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobBuilder, LocalStorage};
 
@@ -56,11 +57,18 @@ fn filled_broker(topic: &str) -> Result<DemoBroker> {
 
 #[expect(clippy::print_stdout, reason = "the result of the example")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let folder = Path::new(args.first().ok_or("usage: kafka_to_delta FOLDER [BROKERS TOPIC]")?);
-    let topic = args.get(2).map_or("numbers", String::as_str);
-    let demo = if args.len() < 3 { Some(filled_broker(topic)?) } else { None };
-    let servers = demo.as_ref().map_or_else(|| args[1].as_str(), DemoBroker::bootstrap_servers);
+    let usage = Usage("usage: kafka_to_delta FOLDER [BROKERS TOPIC]");
+    let args = usage.arguments();
+    let demo;
+    let (folder, servers, topic) = match args.as_slice() {
+        [folder] => {
+            demo = filled_broker("numbers")?;
+            (folder, demo.bootstrap_servers(), "numbers")
+        }
+        [folder, servers, topic] => (folder, servers.as_str(), topic.as_str()),
+        _ => usage.misuse(),
+    };
+    let folder = Path::new(folder);
     let source = KafkaSource::new(KafkaConfig::new(servers, topic), Arc::new(Bytes)).bounded();
     let tables = Arc::new(DeltaCommitter::new(folder)?);
     // A payload may hold anything, so it is marked, and only a sink that is cleared for it takes it.

@@ -15,6 +15,7 @@ use thalweg_core::Record;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_core::record::column_of;
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobBuilder, LocalStorage, Settings};
 
@@ -77,10 +78,9 @@ impl KeyedOperator for Number {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [servers, topic, out, folder] = args.as_slice() else {
-        return Err("usage: kafka_to_kafka SERVERS TOPIC OUT FOLDER".into());
-    };
+    let usage = Usage("usage: kafka_to_kafka SERVERS TOPIC OUT FOLDER");
+    let args = usage.arguments();
+    let [servers, topic, out, folder] = args.as_slice() else { usage.misuse() };
     let format = Arc::new(JsonFormat::of::<Reading>()?);
     let cluster = Arc::new(KafkaCommitter::new(KafkaSinkConfig::new(servers)));
     let env = StreamEnvironment::new("fast-hearts");

@@ -17,6 +17,7 @@ use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_core::record::Micros;
 use thalweg_core::time::Clock;
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobBuilder, LocalStorage, Settings, SystemClock};
 
@@ -75,13 +76,16 @@ fn checksum(results: &[RecordBatch]) -> (u64, u64) {
 
 #[expect(clippy::print_stdout, reason = "the result of the benchmark")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let numbers = std::env::args().skip(1).map(|n| n.parse());
-    let numbers = numbers.collect::<Result<Vec<u64>, _>>().unwrap_or_default();
+    let usage = Usage("usage: keyed_count ROWS KEYS WORKERS [OVERLAP]");
+    let numbers: Vec<u64> = usage.arguments().iter().map(|n| usage.number(n)).collect();
     let (total, keys, workers, overlap) = match *numbers.as_slice() {
         [total, keys, workers] => (total, keys, workers, 1),
         [total, keys, workers, overlap] => (total, keys, workers, u32::try_from(overlap)?),
-        _ => return Err("usage: keyed_count ROWS KEYS WORKERS [OVERLAP]".into()),
+        _ => usage.misuse(),
     };
+    if keys == 0 || overlap == 0 {
+        usage.misuse();
+    }
     let minute = Duration::from_mins(1);
     let parallelism = u32::try_from(workers)?;
     let clock = Arc::new(SystemClock::default());

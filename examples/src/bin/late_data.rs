@@ -11,6 +11,7 @@ use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::Record;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobBuilder, MemoryStorage};
 
@@ -32,6 +33,7 @@ struct PerMinute {
 
 #[expect(clippy::print_stdout, reason = "the result of the example")]
 fn main() -> Result<(), Box<dyn Error>> {
+    Usage("usage: late_data").no_arguments();
     // Seconds. The row of second 100 moves the watermark to 90: the first minute is closed when second 50 comes,
     // while the second minute still takes second 95.
     let seconds = [10, 20, 100, 50, 95];

@@ -18,6 +18,7 @@ use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_core::record::column_of;
 use thalweg_core::time::Clock;
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobBuilder, JobHandle, LocalStorage, Settings, SystemClock};
 
@@ -73,12 +74,11 @@ fn checkpoints(job: &JobHandle) -> Vec<u64> {
 
 #[expect(clippy::print_stdout, reason = "the result of the benchmark")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [total, tables, workers, folder] = arguments.as_slice() else {
-        return Err("usage: many_tables ROWS TABLES WORKERS FOLDER".into());
-    };
-    let (total, tables): (u64, u32) = (total.parse()?, tables.parse()?);
-    let (parallelism, folder): (u32, _) = (workers.parse()?, Path::new(folder));
+    let usage = Usage("usage: many_tables ROWS TABLES WORKERS FOLDER");
+    let arguments = usage.arguments();
+    let [total, tables, workers, folder] = arguments.as_slice() else { usage.misuse() };
+    let (total, tables): (u64, u32) = (usage.number(total), usage.number(tables));
+    let (parallelism, folder): (u32, _) = (usage.number(workers), Path::new(folder));
     if tables == 0 {
         return Err("TABLES must be at least 1".into());
     }

@@ -9,6 +9,7 @@ use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::Record;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_operators::validate::REASON_CODES;
 use thalweg_runtime::{JobBuilder, MemoryStorage};
@@ -22,6 +23,7 @@ struct Vitals {
 
 #[expect(clippy::print_stdout, reason = "the result of the example")]
 fn main() -> Result<(), Box<dyn Error>> {
+    Usage("usage: side_outputs").no_arguments();
     let patients = Int64Array::from(vec![Some(1), None, Some(3), None]);
     let rates = Float64Array::from(vec![Some(72.0), Some(80.0), Some(999.0), Some(-1.0)]);
     let vitals = RecordBatch::try_new(Vitals::schema(), vec![Arc::new(patients), Arc::new(rates)])?;

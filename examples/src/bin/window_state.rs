@@ -25,6 +25,7 @@ use thalweg_core::operator::{
 use thalweg_core::prelude::*;
 use thalweg_core::record::Micros;
 use thalweg_core::time::Clock;
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobBuilder, LocalStorage, Settings, SystemClock};
 
@@ -185,13 +186,17 @@ fn peak() -> Option<u64> {
 
 #[expect(clippy::print_stdout, reason = "the result of the benchmark")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let numbers: Vec<u64> = arguments.iter().filter_map(|n| n.parse().ok()).collect();
-    let &[keys, total] = numbers.as_slice() else {
-        return Err("usage: window_state KEYS ROWS [wide]".into());
+    let usage = Usage("usage: window_state KEYS ROWS [wide]");
+    let (keys, total, is_wide) = match usage.arguments().as_slice() {
+        [keys, total] => (usage.number::<u64>(keys), usage.number::<u64>(total), false),
+        [keys, total, wide] if wide == "wide" => (usage.number(keys), usage.number(total), true),
+        _ => usage.misuse(),
     };
+    if keys == 0 {
+        usage.misuse();
+    }
     let mut aggregate = Aggregate::over(Row::AT).count("rows");
-    if arguments.iter().any(|a| a == "wide") {
+    if is_wide {
         aggregate = aggregate.sum(Row::VALUE, "sum").mean(Row::VALUE, "mean");
         aggregate = aggregate.min(Row::VALUE, "min").max(Row::VALUE, "max");
         aggregate = aggregate.stddev(Row::VALUE, "stddev");

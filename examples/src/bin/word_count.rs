@@ -11,6 +11,7 @@ use thalweg_connectors::memory::{MemorySource, MemoryStore};
 use thalweg_core::Record;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobBuilder, MemoryStorage};
 
@@ -48,6 +49,7 @@ fn words(lines: RecordBatch) -> Result<RecordBatch> {
 
 #[expect(clippy::print_stdout, reason = "the result of the example")]
 fn main() -> Result<(), Box<dyn Error>> {
+    Usage("usage: word_count").no_arguments();
     let lines = texts(vec!["deep water", "slow water", "water"], vec![0, 1_000_000, 2_000_000])?;
     let source = MemorySource::new(Text::schema()).split("poem", [lines]);
     let tables = MemoryStore::default();

@@ -19,6 +19,7 @@ use thalweg_core::connector::source::Source;
 use thalweg_core::crypto::MasterKey;
 use thalweg_core::prelude::*;
 use thalweg_core::record::{Micros, column_of};
+use thalweg_examples::Usage;
 use thalweg_operators::prelude::*;
 use thalweg_runtime::{JobBuilder, LocalStorage, Settings};
 
@@ -143,36 +144,36 @@ fn graph(source: Arc<dyn Source>, tables: &Arc<DeltaCommitter>) -> Result<JobGra
     env.build()
 }
 
+const USAGE: Usage = Usage(
+    "usage: workload_h (FILE.jsonl | TOPIC --bootstrap-servers H:P) FOLDER [--parallelism N] [--checkpoint-ms N]",
+);
+
 /// The arguments without options, and the value of each option.
-fn arguments() -> Result<(Vec<String>, [Option<String>; 3]), String> {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
+fn arguments() -> (Vec<String>, [Option<String>; 3]) {
+    let mut args = USAGE.arguments();
     let mut values = [const { None }; 3];
     let options = ["--bootstrap-servers", "--parallelism", "--checkpoint-ms"];
     for (option, value) in options.iter().zip(&mut values) {
         if let Some(at) = args.iter().position(|a| a == option) {
             *value = args.drain(at..(at + 2).min(args.len())).nth(1);
             if value.is_none() {
-                return Err(format!("{option} needs a value"));
+                USAGE.misuse();
             }
         }
     }
-    Ok((args, values))
+    (args, values)
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the benchmark")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let (args, [servers, parallelism, checkpoint_ms]) = arguments()?;
-    let [input, folder] = args.as_slice() else {
-        return Err(
-            "usage: workload_h FILE.jsonl FOLDER [--parallelism N] [--checkpoint-ms N]".into()
-        );
-    };
+    let (args, [servers, parallelism, checkpoint_ms]) = arguments();
+    let [input, folder] = args.as_slice() else { USAGE.misuse() };
     let mut settings = Settings::default();
     if let Some(parallelism) = parallelism {
-        settings.parallelism = parallelism.parse()?;
+        settings.parallelism = USAGE.number(&parallelism);
     }
     if let Some(millis) = checkpoint_ms {
-        settings.checkpoint_interval = Duration::from_millis(millis.parse()?);
+        settings.checkpoint_interval = Duration::from_millis(USAGE.number(&millis));
     }
     let folder = Path::new(folder);
     let tables = Arc::new(DeltaCommitter::new(folder)?);

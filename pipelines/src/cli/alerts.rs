@@ -13,13 +13,12 @@ use thalweg_runtime::SystemClock;
 use thalweg_serving::audit::{Action as Audited, AuditLog};
 
 use super::audit::{AuditArgs, Deed};
-use super::outcome::Failure;
-use super::{CHECKPOINTS, checkpoints_beside};
+use super::outcome::{Failure, usage};
+use super::{CHECKPOINTS, checkpoints_beside, load_config};
 use crate::healthcare::alerts::command::{Action, Command};
 use crate::healthcare::commands::{
     CommandSink, CommandTopic, DEFAULT_COMMANDS_TOPIC, Undelivered, outcome,
 };
-use crate::healthcare::config::HealthcareConfig;
 use crate::healthcare::graph::COMMANDS;
 use crate::healthcare::manifests::Manifests;
 use crate::healthcare::serve::files;
@@ -85,8 +84,8 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<(), Failure> {
     };
     let command = Command { alert_id: args.alert_id.clone(), action, by: args.by.clone(), minutes };
     // Before anything is asked or written for it.
-    command.check()?;
-    let mut config = HealthcareConfig::load(args.config.as_deref())?;
+    command.check().map_err(usage)?;
+    let mut config = load_config(args.config.as_deref())?;
     if let Some(servers) = &args.bootstrap_servers {
         config.kafka.bootstrap_servers = Some(servers.clone());
     }
@@ -94,7 +93,7 @@ pub(super) fn execute(args: &AlertsArgs) -> Result<(), Failure> {
     let topic = args.topic.as_ref().or(config.alerts.commands_topic.as_ref());
     let name = topic.map_or(DEFAULT_COMMANDS_TOPIC, String::as_str);
     let topic = CommandTopic::new(servers, name, &config.kafka.properties);
-    let log = audit_log(audit)?;
+    let log = audit_log(audit).map_err(usage)?;
     let mut deed = Deed::by_operator(Audited::Alert);
     action.name().clone_into(&mut deed.event.kind);
     // The alert's name has a patient's number in it.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use thalweg_core::Result;
 use thalweg_core::checkpoint::Manifest;
 use thalweg_runtime::cli::CheckpointsCommand;
 use thalweg_serving::audit::Action;
@@ -12,8 +11,10 @@ use super::act::Act;
 use super::audit::Deed;
 use super::input;
 use super::mirror::MirroredArgs;
+use super::outcome::{Failure, usage};
 use crate::healthcare::graph::Sources;
 use crate::healthcare::manifests::Manifests;
+use crate::healthcare::topics::Topics;
 
 /// Looks at the folder, or opens the job for what needs its tables.
 pub(super) fn execute(
@@ -21,7 +22,7 @@ pub(super) fn execute(
     mirror: &MirroredArgs,
     audit_log: Option<&Path>,
     command: &CheckpointsCommand,
-) -> Result<()> {
+) -> Result<(), Failure> {
     let readable = job.data.checkpoints_read_only()?;
     if !command.needs_job() {
         super::print(&command.read(readable.as_ref())?);
@@ -29,6 +30,7 @@ pub(super) fn execute(
     }
     let mut config = job.data.load_config()?;
     mirror.apply(&mut config.mirror);
+    Topics::of(&config).map_err(usage)?;
     let storage = job.checkpoints()?;
     // The sources are not opened by these commands: any will do.
     let events = input::file(Path::new("unused"), input::format(&config), &config);

@@ -41,7 +41,7 @@ pub(super) struct ScheduleArgs {
 
 /// Runs until it is told to stop.
 pub(super) fn execute(args: &ScheduleArgs) -> Result<(), Failure> {
-    let config = args.data.load_config().map_err(usage)?;
+    let config = args.data.load_config()?;
     let entries = config.schedule.entries().map_err(usage)?;
     if entries.is_empty() {
         let why = "nothing is scheduled: see [schedule] of `healthcare config`";
@@ -57,9 +57,9 @@ pub(super) fn execute(args: &ScheduleArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    if let Err(error) = args.data.checkpoints_read_only() {
+    if let Err(failure) = args.data.checkpoints_read_only() {
         // The job may begin later.
-        tracing::warn!(%error, "no job has been here yet");
+        tracing::warn!(error = %failure.error(), "no job has been here yet");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

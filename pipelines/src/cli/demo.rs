@@ -13,7 +13,7 @@ use thalweg_core::{Error, Result, error};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::{CheckpointStorage, SystemClock};
 
-use super::{CHECKPOINTS, JobArgs};
+use super::{CHECKPOINTS, JobArgs, checkpoints_beside};
 use crate::healthcare::config::DEFAULT_TOPIC;
 use crate::healthcare::feed::{Feed, FeedSettings};
 use crate::healthcare::gold::Kpis;
@@ -31,6 +31,9 @@ const RATE: f64 = 1_000.0;
 const SPEED: f64 = 60.0;
 /// How far in the past late events tell about, at most.
 const LATE_BY: Duration = Duration::from_mins(5);
+
+/// How long the next acknowledgement may take at the end. The broker is in this process: only a busy machine makes it slow.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running broker and hospital; both stop when dropped, the hospital first.
 #[derive(Debug)]
@@ -76,8 +79,8 @@ impl Demo {
     ///
     /// # Errors
     /// What went wrong while sending.
-    pub(super) fn stop(self) -> Result<()> {
-        self.hospital.stop().map(drop)
+    pub(super) fn stop(mut self) -> Result<()> {
+        self.hospital.stop(PATIENCE).map(drop)
     }
 
     /// Where the broker listens.
@@ -99,7 +102,7 @@ pub(super) fn check(job: &JobArgs) -> Result<()> {
         Place::Folder(_) => {}
         Place::Remote(_) => keys::check(place, job.key_file.as_deref())?,
     }
-    let storage = job.data.checkpoints_read_only()?;
+    let storage = checkpoints_beside(place)?;
     let newest = Manifests(storage.as_ref()).newest()?;
     match newest.and_then(|manifest| reads(&manifest.sources)) {
         None => Ok(()),

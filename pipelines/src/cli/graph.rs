@@ -10,8 +10,9 @@ use thalweg_core::crypto::MasterKey;
 use thalweg_core::graph::JobGraph;
 use thalweg_runtime::cli::GraphArgs;
 
-use super::input;
 use super::mirror::MirrorArgs;
+use super::outcome::{Failure, usage};
+use super::{input, load_config};
 use crate::healthcare::config::HealthcareConfig;
 use crate::healthcare::graph::Sources;
 use crate::healthcare::healthcare_graph;
@@ -31,14 +32,14 @@ pub(super) struct GraphCommand {
 }
 
 /// Prints the graph; touches neither tables nor brokers.
-pub(super) fn execute(command: &GraphCommand) -> Result<()> {
-    let mut config = HealthcareConfig::load(command.config.as_deref())?;
+pub(super) fn execute(command: &GraphCommand) -> Result<(), Failure> {
+    let mut config = load_config(command.config.as_deref())?;
     command.mirror.apply(&mut config.mirror);
-    super::print(&command.graph.render(&drawing(&config)?));
+    super::print(&command.graph.render(&drawing(&config).map_err(usage)?));
     Ok(())
 }
 
-/// The graph of a job with these settings that reads from Kafka, to look at.
+/// The graph of a job with these settings that reads from Kafka, to look at. They alone can be wrong.
 pub(super) fn drawing(config: &HealthcareConfig) -> Result<JobGraph> {
     let mut config = config.clone();
     config.kafka.bootstrap_servers.get_or_insert_with(|| "127.0.0.1:9092".to_owned());

@@ -125,17 +125,6 @@ fn command_format() -> Result<Arc<dyn Format>> {
     Ok(Arc::new(JsonFormat::of::<CommandMessage>()?))
 }
 
-/// Says at once, and before anything is created, that there is no such file.
-pub(super) fn check(path: &Path) -> Result<()> {
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_file() => Ok(()),
-        Ok(_) => Err(Error::config(format!("{} is not a file", path.display()))),
-        Err(error) => {
-            Err(Error::config(format!("cannot read {}", path.display())).with_source(error))
-        }
-    }
-}
-
 /// Events of a file. Lines that the settings allow are read whole, since the first bytes of a good event are no event; and so
 /// are those up to [`MAX_LINE`] that are only for bronze, which has messages as they were sent.
 pub(super) fn file(

@@ -70,7 +70,7 @@ fn outcome(done: &Maintained) -> Outcome {
 }
 
 fn run(args: &MaintainArgs) -> Result<Maintained, Failure> {
-    let settings = args.data.load_config().map_err(usage)?.maintenance;
+    let settings = args.data.load_config()?.maintenance;
     let retention = args.retention.unwrap_or(settings.retention);
     if retention < SAFE_RETENTION && !args.force {
         return Err(Failure::Usage(Error::config(
@@ -85,7 +85,7 @@ fn run(args: &MaintainArgs) -> Result<Maintained, Failure> {
         compaction: Compaction { min_files, dry_run: args.dry_run, ..Compaction::default() },
         vacuum: Some(Vacuum { retention, force: args.force, dry_run: args.dry_run }),
     };
-    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
+    let checkpoints = args.data.checkpoints_read_only()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -1,5 +1,5 @@
-//! The command line of `healthcare`: one file per command. Errors are one line and exit code 1; wrong usage is 2;
-//! commands for schedulers have more ([`outcome`]).
+//! The command line of `healthcare`: one file per command. Errors are one line and exit code 1; wrong usage is 2,
+//! wrong settings among it ([`load_config`]); commands for schedulers have more ([`outcome`]).
 
 mod access;
 mod act;
@@ -26,7 +26,7 @@ mod schedule;
 mod serve;
 mod umask;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ use thalweg_objects::{Access, Place};
 use thalweg_runtime::cli::{CheckpointsArgs, init_logging};
 use thalweg_runtime::{CheckpointStorage, LocalStorage, ObjectStorage};
 
-use self::outcome::{Failure, exit_code};
+use self::outcome::{Failure, exit_code, usage};
 pub use self::schedule::Schedule;
 use crate::healthcare::config::{self, HealthcareConfig};
 use crate::healthcare::decrypt::DecryptArgs;
@@ -139,14 +139,19 @@ pub struct JobArgs {
     pub key_file: Option<PathBuf>,
 }
 
+/// The settings in `file`. What is wrong there is wrong usage, of whatever command.
+fn load_config(file: Option<&Path>) -> Result<HealthcareConfig, Failure> {
+    HealthcareConfig::load(file).map_err(usage)
+}
+
 impl DataArgs {
-    fn load_config(&self) -> Result<HealthcareConfig> {
-        HealthcareConfig::load(self.config.as_deref())
+    fn load_config(&self) -> Result<HealthcareConfig, Failure> {
+        load_config(self.config.as_deref())
     }
 
-    /// The checkpoints, to be looked at beside a running job.
-    fn checkpoints_read_only(&self) -> Result<Arc<dyn CheckpointStorage>> {
-        checkpoints_beside(&self.data_dir)
+    /// The checkpoints, to be looked at beside a running job. A place that has none is wrong usage, too.
+    fn checkpoints_read_only(&self) -> Result<Arc<dyn CheckpointStorage>, Failure> {
+        checkpoints_beside(&self.data_dir).map_err(usage)
     }
 }
 
@@ -240,8 +245,6 @@ fn print(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use clap::error::ErrorKind;
 
     use super::*;

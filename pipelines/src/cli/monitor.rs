@@ -35,7 +35,7 @@ pub(super) fn execute(args: &MonitorArgs) -> ExitCode {
 }
 
 fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
-    let mut config = args.data.load_config().map_err(usage)?;
+    let mut config = args.data.load_config()?;
     // Not first when there is something to tell.
     WebhookUrl::find(config.monitor.webhook.as_ref()).map_err(usage)?;
     if let Some(servers) = &args.bootstrap_servers {
@@ -58,7 +58,7 @@ fn run(args: &MonitorArgs) -> Result<(Value, Outcome), Failure> {
 }
 
 fn look(args: &MonitorArgs, config: &mut HealthcareConfig) -> Result<Vec<Check>, Failure> {
-    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
+    let checkpoints = args.data.checkpoints_read_only()?;
     let newest = monitor::newest(checkpoints.as_ref())?;
     if let Some(read) = monitor::topic(&newest) {
         // The ends of another topic would say nothing about this job.
@@ -73,8 +73,7 @@ fn look(args: &MonitorArgs, config: &mut HealthcareConfig) -> Result<Vec<Check>,
     let source = brokers.then(|| input::kafka(config, input::format(config))).transpose()?;
     let now = SystemClock::default().now_micros();
     let data = &args.data.data_dir;
-    let ahead = config.time.ahead;
-    let seen = monitor::look(data, &newest, source.as_deref(), ahead, now)?;
+    let seen = monitor::look(data, &newest, source.as_deref(), &config.time, now)?;
     Ok(monitor::judge(&seen, &config.monitor))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use thalweg_core::time::Clock;
 use thalweg_runtime::SystemClock;
 
-use super::outcome::{Failure, Outcome, end, tell, usage};
+use super::outcome::{Failure, Outcome, end, tell};
 use super::{DataArgs, reports};
 use crate::healthcare::daily::Day;
 use crate::healthcare::daily::check::Status;
@@ -50,9 +50,9 @@ pub(super) fn execute(args: &QualityArgs) -> ExitCode {
 }
 
 fn run(args: &QualityArgs) -> Result<(Value, Outcome), Failure> {
-    let config = args.data.load_config().map_err(usage)?;
+    let config = args.data.load_config()?;
     // A wrong folder or prefix is no day without events.
-    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
+    let checkpoints = args.data.checkpoints_read_only()?;
     Manifests(checkpoints.as_ref()).require()?;
     let now = SystemClock::default().now_micros();
     let date = args.date.to_string();

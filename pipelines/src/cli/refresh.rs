@@ -9,7 +9,7 @@ use thalweg_core::time::Clock;
 use thalweg_runtime::SystemClock;
 
 use super::DataArgs;
-use super::outcome::{Failure, Outcome, end, tell, usage};
+use super::outcome::{Failure, Outcome, end, tell};
 use crate::healthcare::daily::Day;
 use crate::healthcare::daily::refresh::{Refreshed, refresh};
 
@@ -34,12 +34,12 @@ pub(super) fn execute(args: &RefreshArgs) -> ExitCode {
 }
 
 fn run(args: &RefreshArgs) -> Result<(Value, Outcome), Failure> {
-    let config = args.data.load_config().map_err(usage)?;
+    let config = args.data.load_config()?;
     let now = SystemClock::default().now_micros();
     if args.date.start() > now {
         return Err(Failure::Usage(Error::config(format!("{} has not begun yet", args.date))));
     }
-    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
+    let checkpoints = args.data.checkpoints_read_only()?;
     let data = &args.data.data_dir;
     let done = refresh(data, checkpoints.as_ref(), &config.time, args.date, args.dry_run)?;
     for table in &done.replaced {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use thalweg_core::Error;
 
-use super::outcome::{Failure, Outcome, end, usage};
+use super::outcome::{Failure, Outcome, end};
 use super::{DataArgs, reports};
 use crate::healthcare::daily::Day;
 use crate::healthcare::daily::report::Report;
@@ -34,9 +34,9 @@ pub(super) fn execute(args: &ReportArgs) -> ExitCode {
 }
 
 fn run(args: &ReportArgs) -> Result<(Value, Outcome), Failure> {
-    let config = args.data.load_config().map_err(usage)?;
+    let config = args.data.load_config()?;
     // A wrong prefix is no day on which nothing happened.
-    let checkpoints = args.data.checkpoints_read_only().map_err(usage)?;
+    let checkpoints = args.data.checkpoints_read_only()?;
     Manifests(checkpoints.as_ref()).require()?;
     let date = args.date.to_string();
     let report = Report::of(&args.data.data_dir, &config, args.date)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use thalweg_connectors::file::JsonLinesSource;
 use thalweg_core::Result;
 use thalweg_runtime::JobSummary;
 use thalweg_runtime::cli::{RunArgs, run_job};
@@ -48,17 +49,18 @@ impl RunCommand {
 
 /// Runs until the input ends, a limit is reached, or someone asks to stop.
 pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
-    let mut config = command.job.data.load_config().map_err(usage)?;
+    let mut config = command.job.data.load_config()?;
     command.mirror.apply(&mut config.mirror);
     command.input.apply(&mut config.kafka);
     config.runtime = command.run.apply(config.runtime);
     // What the file says was checked when it was read: what is wrong now was given here.
     let given = command.input.check(&config.kafka).and_then(|()| config.check());
     given.map_err(Failure::Usage)?;
-    Topics::of(&config)?;
+    Topics::of(&config).map_err(usage)?;
     command.dashboard.check(&command.job.data.data_dir, command.run.quiet)?;
     if let Some(path) = &command.input.input {
-        input::check(path)?;
+        // At once, and before anything is created.
+        JsonLinesSource::check(path).map_err(usage)?;
     }
     let is_demo = command.input.input.is_none() && config.kafka.bootstrap_servers.is_none();
     if is_demo {
@@ -88,7 +90,7 @@ pub(super) fn execute(command: &RunCommand) -> Result<(), Failure> {
         brokers.kafka = KafkaSection { bootstrap_servers, ..KafkaSection::default() };
         demo = Some(started);
     }
-    let commands = input::commands(&brokers, command.input.input.is_none())?;
+    let commands = input::commands(&brokers, command.input.input.is_none()).map_err(usage)?;
     let format = input::format(&config);
     let decoded = format.counters();
     let source = match &command.input.input {

@@ -10,7 +10,7 @@ use thalweg_connectors::delta::{Compaction, SAFE_RETENTION, Vacuum};
 use thalweg_core::{Result, error};
 use tokio::sync::oneshot;
 
-use super::DataArgs;
+use super::{DataArgs, checkpoints_beside};
 use crate::healthcare::config::MaintenanceSection;
 use crate::healthcare::maintain::{MaintainOptions, Maintained, maintain, tables};
 
@@ -151,7 +151,7 @@ async fn repeat(
 }
 
 async fn once(data: &DataArgs, options: &MaintainOptions) -> Result<Maintained> {
-    let checkpoints = data.checkpoints_read_only()?;
+    let checkpoints = checkpoints_beside(&data.data_dir)?;
     let tell = |line: &str| tracing::debug!("{line}");
     let tables = tables(&data.data_dir, checkpoints.as_ref()).await?;
     maintain(&data.data_dir, checkpoints.as_ref(), &tables, options, &tell).await

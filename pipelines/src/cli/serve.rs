@@ -14,8 +14,7 @@ use thalweg_serving::sql::{Limits, Listen, Served, SqlServer, SqlSettings, TlsFi
 
 use super::access::AccessArgs;
 use super::outcome::{Failure, usage};
-use super::{dashboard, graph};
-use crate::healthcare::config::HealthcareConfig;
+use super::{dashboard, graph, load_config};
 use crate::healthcare::dashboard::{Desk, Observed};
 use crate::healthcare::serve::{TABLES, files, roles};
 
@@ -104,11 +103,12 @@ fn dashboards(args: &ServeArgs) -> Result<HttpServer, Failure> {
     let AccessArgs { audit, users_file } = &args.access;
     let (place, users, log) = (&audit.data_dir, users_file.as_deref(), audit.audit_log.as_deref());
     let (doorkeeper, journal) = dashboard::reception(place, users, log)?;
-    let config = HealthcareConfig::load(args.config.as_deref()).map_err(usage)?;
+    let config = load_config(args.config.as_deref())?;
     let desk = Desk { answers: dashboard::answers(&config), journal };
     let at = dashboard::At { address: args.http.flatten(), behind_proxy: args.behind_proxy };
     let listener = at.listen()?;
-    let job = Observed::graph(&graph::drawing(&config)?).ahead(config.time.ahead);
+    let drawing = graph::drawing(&config).map_err(usage)?;
+    let job = Observed::graph(&drawing).ahead(config.time.ahead);
     at.start(listener, place, job, doorkeeper, desk).map_err(Failure::from)
 }
 

@@ -18,9 +18,6 @@ const TICK: Duration = Duration::from_millis(10);
 /// What was not sent for longer than this is not made up for: a broker that was away meets no flood.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 
-/// How long acknowledgements may take at the end.
-const FLUSH: Duration = Duration::from_secs(30);
-
 /// How a feed sends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeedSettings {
@@ -38,6 +35,7 @@ pub struct Feed {
     /// Never sent on: the thread ends when it is dropped.
     running: Option<SyncSender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
+    writer: Arc<TopicWriter>,
     sent: Arc<AtomicU64>,
 }
 
@@ -60,7 +58,14 @@ impl Feed {
         }
         let (running, stopped) = sync_channel(0);
         let sent = Arc::new(AtomicU64::new(0));
-        let pump = Pump { hospital, writer, settings, clock, sent: Arc::clone(&sent) };
+        let writer = Arc::new(writer);
+        let pump = Pump {
+            hospital,
+            writer: Arc::clone(&writer),
+            settings,
+            clock,
+            sent: Arc::clone(&sent),
+        };
         let thread = std::thread::Builder::new()
             .name("hospital".to_owned())
             .spawn(move || {
@@ -74,7 +79,7 @@ impl Feed {
                 ended
             })
             .map_err(|e| error::io("start a thread", e))?;
-        Ok(Self { running: Some(running), thread: Some(thread), sent })
+        Ok(Self { running: Some(running), thread: Some(thread), writer, sent })
     }
 
     /// Events sent so far, acknowledged or not.
@@ -82,52 +87,75 @@ impl Feed {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// Events that the brokers have acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.writer.delivered()
+    }
+
     /// Whether everything has been sent, or sending failed.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Stops, waits for acknowledgements, and tells how many events were sent.
+    /// Stops, waits for acknowledgements as long as they come, `patience` at most for the next ones, and tells how many events
+    /// were sent.
     ///
     /// # Errors
-    /// What went wrong while sending.
-    pub fn stop(mut self) -> Result<u64> {
+    /// What went wrong while sending, and [`thalweg_core::ErrorKind::Transient`] when acknowledgements are missing.
+    pub fn stop(&mut self, patience: Duration) -> Result<u64> {
         self.running.take();
         if let Some(thread) = self.thread.take() {
             thread.join().map_err(|_| Error::internal("the simulated hospital panicked"))??;
         }
-        Ok(self.sent())
+        loop {
+            let before = self.acknowledged();
+            let flushed = self.writer.flush(patience);
+            if flushed.is_ok() || self.acknowledged() == before {
+                return flushed.map(|()| self.sent());
+            }
+        }
     }
 }
 
 struct Pump {
     hospital: Hospital,
-    writer: TopicWriter,
+    writer: Arc<TopicWriter>,
     settings: FeedSettings,
     clock: Arc<dyn Clock>,
     sent: Arc<AtomicU64>,
 }
 
 impl Pump {
+    /// Until all has been acknowledged, or somebody asks for an end, who waits for acknowledgements as long as they want to.
     fn run(mut self, stopped: &Receiver<()>) -> Result<()> {
         let mut schedule = Schedule::new(self.settings.rate, self.clock.monotonic());
         let mut left = self.settings.events.unwrap_or(u64::MAX);
-        while left > 0 {
+        while left > 0 || self.writer.waiting() > 0 {
             let due = schedule.due(self.clock.monotonic()).min(left);
-            self.send(due)?;
+            self.send(due, stopped)?;
             left -= due;
             if stopped.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
-                break;
+                return Ok(());
             }
         }
-        self.writer.flush(FLUSH)
+        // Nothing is waited for any more: it says what failed.
+        self.writer.flush(TICK)
     }
 
-    fn send(&mut self, events: u64) -> Result<()> {
+    /// Neither many events nor a queue that brokers do not empty keep anybody from asking for an end.
+    fn send(&mut self, events: u64, stopped: &Receiver<()>) -> Result<()> {
         for _ in 0..events {
             let Some(event) = self.hospital.next() else { break };
             let timestamp = self.settings.simulated_timestamps.then_some(event.sent_at / 1_000);
-            self.writer.send(Some(event.key.as_bytes()), Some(&event.payload), timestamp)?;
+            let (key, payload) = (event.key.as_bytes(), event.payload.as_slice());
+            loop {
+                if stopped.try_recv() != Err(TryRecvError::Empty) {
+                    return Ok(());
+                }
+                if self.writer.offer(Some(key), Some(payload), timestamp)? {
+                    break;
+                }
+            }
             self.sent.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
@@ -174,11 +202,14 @@ mod tests {
     use super::*;
     use crate::healthcare::hospital::HospitalSettings;
 
-    /// A feed to a broker that is not there and that it gives up after `timeout_ms`, and what it says by itself.
-    fn unheard(events: Option<u64>, timeout_ms: u64) -> (Feed, Receiver<String>) {
-        let patience = ("message.timeout.ms".to_owned(), timeout_ms.to_string());
-        let writer =
-            TopicWriter::new("127.0.0.1:1", "events", &BTreeMap::from([patience])).unwrap();
+    /// Longer than any of this takes on the busiest machine.
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    /// A feed to a broker that is not there, and what it says by itself.
+    fn unheard(events: Option<u64>, properties: [(&str, String); 2]) -> (Feed, Receiver<String>) {
+        let properties: BTreeMap<_, _> =
+            properties.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let writer = TopicWriter::new("127.0.0.1:1", "events", &properties).unwrap();
         let settings = FeedSettings { rate: 1_000.0, events, simulated_timestamps: false };
         let hospital = Hospital::new(HospitalSettings::default());
         let clock = Arc::new(SystemClock::default());
@@ -187,14 +218,22 @@ mod tests {
         (Feed::start(hospital, writer, settings, clock, failed).unwrap(), told)
     }
 
+    /// Settings by which the broker is given up after `timeout_ms`, and so many events may wait for it.
+    fn patience(timeout_ms: u64, queue: u64) -> [(&'static str, String); 2] {
+        [
+            ("message.timeout.ms", timeout_ms.to_string()),
+            ("queue.buffering.max.messages", queue.to_string()),
+        ]
+    }
+
     #[test]
     fn a_feed_that_cannot_send_says_so_once_and_before_it_is_asked() {
         // Without end, and where all has been sent and only the acknowledgements are missing.
         for events in [None, Some(5)] {
-            let (feed, told) = unheard(events, 300);
+            let (mut feed, told) = unheard(events, patience(300, 200_000));
             let said = told.recv_timeout(Duration::from_mins(1)).unwrap();
             assert!(said.contains("could not be delivered to topic `events`"), "{said}");
-            let error = feed.stop().unwrap_err();
+            let error = feed.stop(PATIENCE).unwrap_err();
             assert_eq!((error.kind(), error.to_string()), (ErrorKind::Transient, said));
             assert!(told.recv().is_err(), "it is said once");
         }
@@ -204,14 +243,33 @@ mod tests {
     fn a_feed_that_is_asked_to_stop_says_what_went_wrong_to_whoever_asks() {
         // A machine that comes to ask only when it has gone wrong gets more time for it.
         let asked_in_time = [3_000, 9_000, 27_000].into_iter().any(|timeout_ms| {
-            let (feed, told) = unheard(None, timeout_ms);
+            let (mut feed, told) = unheard(None, patience(timeout_ms, 200_000));
             while feed.sent() == 0 && !feed.is_finished() {
                 std::thread::park_timeout(Duration::from_millis(1));
             }
-            assert_eq!(feed.stop().unwrap_err().kind(), ErrorKind::Transient);
+            assert_eq!(feed.stop(PATIENCE).unwrap_err().kind(), ErrorKind::Transient);
             told.recv().is_err()
         });
         assert!(asked_in_time, "somebody else is told");
+    }
+
+    #[test]
+    fn a_feed_whose_queue_is_full_or_that_waits_for_acknowledgements_stops_when_it_is_asked() {
+        // Far longer than this may take.
+        let away = Duration::from_hours(1);
+        let clock = SystemClock::default();
+        for events in [None, Some(10)] {
+            let (mut feed, _told) = unheard(events, patience(away.as_millis() as u64, 10));
+            while feed.sent() < 10 {
+                assert!(!feed.is_finished());
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            let begun = clock.monotonic();
+            let error = feed.stop(Duration::from_millis(50)).unwrap_err();
+            assert!(error.to_string().contains("not acknowledged by kafka at"), "{error}");
+            assert_eq!((feed.sent(), feed.acknowledged()), (10, 0));
+            assert!(clock.monotonic() - begun < PATIENCE);
+        }
     }
 
     #[test]

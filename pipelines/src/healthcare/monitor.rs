@@ -15,6 +15,7 @@ use thalweg_core::{Error, Result};
 use thalweg_objects::{Access, Place};
 use thalweg_runtime::CheckpointStorage;
 
+use super::config::TimeSection;
 use super::daily::check::{Check, Status};
 use super::gold::{Kpis, Medications, PatientVitals, VitalsByBpCategory, VitalsByMinute};
 use super::graph::{
@@ -89,6 +90,10 @@ const WRITTEN: [(&str, &str, Column<Timestamp>, Reach); 6] = [
 /// does not move event time, but the windows that it has opened close all the same when a job is drained.
 const AHEAD: Duration = Duration::from_mins(10);
 
+/// What may pass from the instant at which a window could close until its rows are in a table: a checkpoint, say, where much
+/// is to be read.
+const COMMITTED: Duration = Duration::from_mins(1);
+
 /// Which events reach a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -116,6 +121,8 @@ pub struct TableAge {
 pub struct Seen {
     /// Whether the job has read its input to the end. One that was drained has not: more may arrive, and nobody reads it.
     pub finished: bool,
+    /// Whether the job is too new for any window to have closed.
+    pub is_new: bool,
     /// Age of the newest checkpoint, µs.
     pub checkpoint_age: i64,
     /// Time since the last message arrived, µs; `None` when none ever did.
@@ -141,7 +148,7 @@ pub fn topic(newest: &Manifest) -> Option<&str> {
     events.identity.get("topic").map(String::as_str)
 }
 
-/// Looks. `source` is asked for its lag when it is given. `ahead`: the job's `time.ahead`. `now`: µs.
+/// Looks. `source` is asked for its lag when it is given. `time`: the job's. `now`: µs.
 ///
 /// # Errors
 /// A table cannot be read.
@@ -149,11 +156,11 @@ pub fn look(
     place: &Place,
     newest: &Manifest,
     source: Option<&dyn Source>,
-    ahead: Duration,
+    time: &TimeSection,
     now: EventTime,
 ) -> Result<Seen> {
     let reader = DeltaReader::at(place, &Access::from_environment())?;
-    let until = now.saturating_add(micros(ahead.max(AHEAD)));
+    let until = now.saturating_add(micros(time.ahead.max(AHEAD)));
     let age = |path: &str, column: Column<Timestamp>| -> Result<Option<i64>> {
         let newest = reader.open(path)?.and_then(|table| table.latest_until(column, until));
         Ok(newest.map(|at| since(at, now)))
@@ -161,10 +168,15 @@ pub fn look(
     let tables = WRITTEN.into_iter().map(|(check, path, column, reach)| {
         age(path, column).map(|age| TableAge { check, reach, age })
     });
+    let bronze = reader.open(BRONZE)?;
+    let bronze = bronze.as_ref();
+    let newest_arrival = bronze.and_then(|table| table.latest_until(Bronze::INGESTED_AT, until));
+    let first_arrival = bronze.and_then(|table| table.earliest(Bronze::INGESTED_AT));
     Ok(Seen {
         finished: is_finished(newest),
+        is_new: is_new(first_arrival.map(|at| since(at, now)), time),
         checkpoint_age: since(newest.created_at, now),
-        arrival_age: age(BRONZE, Bronze::INGESTED_AT)?,
+        arrival_age: newest_arrival.map(|at| since(at, now)),
         tables: tables.collect::<Result<_>>()?,
         lag: source.map(|source| source.lag(&splits(newest))),
     })
@@ -173,6 +185,14 @@ pub fn look(
 /// What lies ahead, since clocks differ, is as new as can be.
 fn since(at: EventTime, now: EventTime) -> i64 {
     now.saturating_sub(at).max(0)
+}
+
+/// Whether no window need have closed yet, given how long ago the first message arrived, µs, if one has: the first window has
+/// to end, the watermark to pass its end, and partitions without messages to fall idle.
+fn is_new(first_arrival: Option<i64>, time: &TimeSection) -> bool {
+    let takes = [time.window, time.out_of_orderness, time.allowed_lateness, time.idle_after];
+    let takes = takes.into_iter().fold(COMMITTED, Duration::saturating_add);
+    first_arrival.is_none_or(|age| age < micros(takes))
 }
 
 /// Whether a job has ended because there are no more events. A drained one has closed its windows, and its topic goes on.
@@ -191,8 +211,8 @@ fn splits(manifest: &Manifest) -> Vec<Split> {
 pub fn judge(seen: &Seen, limits: &MonitorSection) -> Vec<Check> {
     let mut checks = Vec::new();
     let ages = [
-        ("checkpoint.age", "checkpoint", Some(seen.checkpoint_age), limits.checkpoint_age),
-        ("arrivals.age", "freshness", seen.arrival_age, limits.arrival_age),
+        ("checkpoint.age", "checkpoint", Some(seen.checkpoint_age), limits.checkpoint_age, false),
+        ("arrivals.age", "freshness", seen.arrival_age, limits.arrival_age, false),
     ];
     let tables = seen.tables.iter().filter_map(|table| {
         let limit = match table.reach {
@@ -202,9 +222,10 @@ pub fn judge(seen: &Seen, limits: &MonitorSection) -> Vec<Check> {
             Reach::SparseGold if table.age.is_none() => return None,
             Reach::SparseGold => limits.sparse_gold_age,
         };
-        Some((table.check, "freshness", table.age, limit))
+        let waits = seen.is_new && table.reach == Reach::Gold;
+        Some((table.check, "freshness", table.age, limit, waits))
     });
-    for (name, dimension, age, limit) in ages.into_iter().chain(tables) {
+    for (name, dimension, age, limit, waits) in ages.into_iter().chain(tables) {
         if limit.is_zero() || seen.finished {
             continue;
         }
@@ -217,12 +238,17 @@ pub fn judge(seen: &Seen, limits: &MonitorSection) -> Vec<Check> {
             let seconds = micros.unsigned_abs() / 1_000_000;
             humantime::format_duration(Duration::from_secs(seconds)).to_string()
         };
+        let (observed, is_well) = match age {
+            Some(age) => (shown(age), age <= most),
+            None if waits => ("waiting for the first window to close".to_owned(), true),
+            None => ("never".to_owned(), false),
+        };
         checks.push(Check {
             name: name.to_owned(),
             dimension,
-            observed: age.map_or_else(|| "never".to_owned(), shown),
+            observed,
             expected: format!("at most {}", humantime::format_duration(limit)),
-            status: if age.is_some_and(|age| age <= most) { Status::Pass } else { Status::Fail },
+            status: if is_well { Status::Pass } else { Status::Fail },
         });
     }
     if let (Some(lag), false) = (seen.lag, limits.lag == 0) {
@@ -282,209 +308,4 @@ pub async fn tell_of_command(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use thalweg_core::checkpoint::ManifestKind;
-    use thalweg_core::checkpoint::manifest::{FORMAT, SourceSnapshot, SplitSnapshot};
-    use thalweg_core::{CheckpointId, OperatorUid};
-
-    use super::*;
-    use crate::healthcare::graph::{COMMANDS, JOB};
-
-    const MINUTE: i64 = 60_000_000;
-
-    fn failed(seen: &Seen, limits: &MonitorSection) -> Vec<String> {
-        let failed = judge(seen, limits).into_iter().filter(|c| c.status == Status::Fail);
-        failed.map(|c| c.name).collect()
-    }
-
-    /// Every table, with rows of this age.
-    fn tables(age: Option<i64>) -> Vec<TableAge> {
-        WRITTEN.into_iter().map(|(check, _, _, reach)| TableAge { check, reach, age }).collect()
-    }
-
-    /// A source whose partitions were read so far.
-    fn source(uid: &str, positions: &[i64]) -> SourceSnapshot {
-        let split = |(partition, position): (usize, &i64)| SplitSnapshot {
-            split: Split {
-                id: format!("partition-{partition:05}"),
-                position: *position,
-                end: None,
-                properties: BTreeMap::new(),
-            },
-            watermark: None,
-        };
-        SourceSnapshot {
-            uid: OperatorUid::new(uid).unwrap(),
-            identity: BTreeMap::new(),
-            splits: positions.iter().enumerate().map(split).collect(),
-            rows: 0,
-            watermark: None,
-        }
-    }
-
-    fn manifest(sources: Vec<SourceSnapshot>) -> Manifest {
-        Manifest {
-            format: FORMAT,
-            job: JOB.to_owned(),
-            chain: "chain".to_owned(),
-            shard: "0 of 1".to_owned(),
-            number: CheckpointId(7),
-            attempt: "token".to_owned(),
-            parent: None,
-            kind: ManifestKind::Checkpoint,
-            finished: false,
-            created_at: 0,
-            max_parallelism: 128,
-            fingerprint: Vec::new(),
-            key_ids: Vec::new(),
-            sources,
-            state: Vec::new(),
-            sinks: Vec::new(),
-            pending: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn nothing_is_younger_than_now() {
-        assert_eq!([since(3, 5), since(5, 5), since(9, 5)], [2, 0, 0]);
-        assert_eq!(since(i64::MAX, i64::MIN), 0);
-    }
-
-    #[test]
-    fn a_drained_job_is_not_one_that_has_read_its_input_to_the_end() {
-        // The end of each of two partitions, if they have one; they were read as far as 100 and 200.
-        for (ends, finished) in [
-            ([None, None], false),
-            ([Some(100), None], false),
-            ([Some(100), Some(201)], false),
-            ([Some(100), Some(200)], true),
-        ] {
-            let mut events = source(EVENTS, &[100, 200]);
-            for (snapshot, end) in events.splits.iter_mut().zip(ends) {
-                snapshot.split.end = end;
-            }
-            let newest = Manifest { finished: true, ..manifest(vec![events]) };
-            assert_eq!(is_finished(&newest), finished, "{ends:?}");
-            assert!(!is_finished(&Manifest { finished: false, ..newest }), "{ends:?}");
-        }
-        // An empty file has no pieces.
-        let empty = manifest(vec![source(EVENTS, &[])]);
-        assert!(is_finished(&Manifest { finished: true, ..empty }));
-    }
-
-    #[test]
-    fn the_brokers_are_asked_for_events_and_not_for_commands_about_alerts() {
-        let manifest = manifest(vec![source(COMMANDS, &[3]), source(EVENTS, &[100, 200])]);
-        let asked: Vec<_> = splits(&manifest).into_iter().map(|s| (s.id, s.position)).collect();
-        let expected = [("partition-00000", 100), ("partition-00001", 200)];
-        assert_eq!(asked, expected.map(|(id, position)| (id.to_owned(), position)));
-    }
-
-    #[test]
-    fn the_topic_is_that_of_events_and_not_that_of_commands_about_alerts() {
-        let of = |uid: &str, what: &str, name: &str| {
-            let identity = BTreeMap::from([(what.to_owned(), name.to_owned())]);
-            SourceSnapshot { identity, ..source(uid, &[]) }
-        };
-        let commands = of(COMMANDS, "topic", "answers");
-        let vitals = manifest(vec![commands.clone(), of(EVENTS, "topic", "vitals")]);
-        assert_eq!(topic(&vitals), Some("vitals"));
-        let file = manifest(vec![commands, of(EVENTS, "file", "a.jsonl")]);
-        assert_eq!(topic(&file), None);
-    }
-
-    #[test]
-    fn what_is_too_old_or_too_much_fails_alone() {
-        let limits = MonitorSection::default();
-        let well = Seen {
-            finished: false,
-            checkpoint_age: MINUTE,
-            arrival_age: Some(MINUTE),
-            tables: tables(Some(10 * MINUTE)),
-            lag: Some(Some(5)),
-        };
-        assert_eq!(failed(&well, &limits), Vec::<String>::new());
-        assert_eq!(judge(&well, &limits).len(), 9);
-        for (seen, name) in [
-            (Seen { checkpoint_age: 6 * MINUTE, ..well.clone() }, "checkpoint.age"),
-            (Seen { arrival_age: Some(16 * MINUTE), ..well.clone() }, "arrivals.age"),
-            (Seen { arrival_age: None, ..well.clone() }, "arrivals.age"),
-            (Seen { lag: Some(Some(100_001)), ..well.clone() }, "source.lag"),
-            (Seen { lag: Some(None), ..well.clone() }, "source.lag"),
-        ] {
-            assert_eq!(failed(&seen, &limits), [name], "{seen:?}");
-        }
-    }
-
-    #[test]
-    fn each_table_is_judged_by_itself() {
-        let limits = MonitorSection::default();
-        let well = Seen {
-            arrival_age: Some(MINUTE),
-            tables: tables(Some(MINUTE)),
-            lag: Some(Some(5)),
-            ..Seen::default()
-        };
-        for (at, (check, _, _, reach)) in WRITTEN.into_iter().enumerate() {
-            let with = |age| {
-                let mut seen = well.clone();
-                seen.tables[at].age = age;
-                failed(&seen, &limits)
-            };
-            let most = if reach == Reach::SparseGold { 24 * 60 } else { 60 };
-            assert_eq!(with(Some(most * MINUTE)), Vec::<String>::new(), "{check}");
-            assert_eq!(with(Some((most + 1) * MINUTE)), [check]);
-            // Where nobody sends a medication there is none to be told of.
-            let missing = if reach == Reach::SparseGold { vec![] } else { vec![check] };
-            assert_eq!(with(None), missing);
-        }
-    }
-
-    #[test]
-    fn a_job_that_has_read_all_there_is_takes_no_checkpoints_and_its_last_may_be_old() {
-        let limits = MonitorSection::default();
-        let quiet = Seen {
-            finished: false,
-            checkpoint_age: 900 * MINUTE,
-            arrival_age: Some(MINUTE),
-            tables: tables(Some(MINUTE)),
-            lag: Some(Some(0)),
-        };
-        assert_eq!(failed(&quiet, &limits), Vec::<String>::new());
-        assert!(judge(&quiet, &limits).iter().all(|check| check.name != "checkpoint.age"));
-        // One message that waits, brokers that do not say, and no brokers to ask are reasons to judge it.
-        for (lag, fails) in [
-            (Some(Some(1)), &["checkpoint.age"][..]),
-            (Some(None), &["checkpoint.age", "source.lag"][..]),
-            (None, &["checkpoint.age"][..]),
-        ] {
-            assert_eq!(failed(&Seen { lag, ..quiet.clone() }, &limits), fails);
-        }
-    }
-
-    #[test]
-    fn a_job_that_has_finished_owes_nothing_and_zero_judges_nothing() {
-        let old = Seen {
-            checkpoint_age: 900 * MINUTE,
-            tables: tables(Some(9_000 * MINUTE)),
-            lag: Some(Some(9)),
-            ..Seen::default()
-        };
-        assert!(
-            judge(&Seen { finished: true, lag: None, ..old.clone() }, &MonitorSection::default())
-                .is_empty()
-        );
-        let none = MonitorSection {
-            checkpoint_age: Duration::ZERO,
-            arrival_age: Duration::ZERO,
-            silver_age: Duration::ZERO,
-            gold_age: Duration::ZERO,
-            sparse_gold_age: Duration::ZERO,
-            lag: 0,
-            ..MonitorSection::default()
-        };
-        assert!(judge(&old, &none).is_empty());
-    }
-}
+mod tests;

@@ -21,6 +21,9 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// How often it is looked whether everything has been sent.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long the next acknowledgement may take at the end: brokers that are away keep nobody waiting.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Send the events of a simulated hospital to Kafka
 #[derive(Debug, Clone, Args)]
 pub struct ProduceArgs {
@@ -108,7 +111,7 @@ impl ProduceArgs {
 /// SIGTERM asks for an end; tells `log` how it goes. Blocking.
 ///
 /// # Errors
-/// When no broker is named, or the topic cannot be created or written to.
+/// When no broker is named, the topic cannot be created or written to, or what was sent is not acknowledged.
 pub fn produce(
     args: &ProduceArgs,
     kafka: &KafkaSection,
@@ -123,7 +126,7 @@ pub fn produce(
     let started = clock.monotonic();
     let hospital = args.hospital(clock.now_micros());
     // It is watched, and how it went is the result.
-    let feed = Feed::start(hospital, writer, settings, Arc::clone(clock), |_| ())?;
+    let mut feed = Feed::start(hospital, writer, settings, Arc::clone(clock), |_| ())?;
     if !args.quiet {
         say(log, &format!("sending to topic {topic} ({partitions} partitions) at {servers}"));
     }
@@ -132,10 +135,15 @@ pub fn produce(
         .build()
         .map_err(|e| error::io("listen for signals", e))?;
     runtime.block_on(watch(&feed, args.quiet, log));
-    let sent = feed.stop()?;
+    let stopped = feed.stop(QUIET);
     let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
-    say(log, &format!("{sent} events sent to topic {topic} in {seconds:.1} s"));
-    Ok(sent)
+    let sent = feed.sent();
+    let missing = match sent.saturating_sub(feed.acknowledged()) {
+        0 => String::new(),
+        missing => format!(", {missing} of them not acknowledged"),
+    };
+    say(log, &format!("{sent} events sent to topic {topic} in {seconds:.1} s{missing}"));
+    stopped
 }
 
 /// Until the feed has finished, or somebody asks for an end.

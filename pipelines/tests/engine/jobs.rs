@@ -270,6 +270,33 @@ fn a_stop_while_a_checkpoint_is_being_committed_is_resumed_behind_both() {
 }
 
 #[test]
+fn a_stop_that_can_take_no_checkpoint_is_resumed_behind_the_newest_and_a_drain_fails() {
+    for drains in [false, true] {
+        let bench = Bench::new();
+        bench.store.fail_next_commits(u32::MAX);
+        let settings = Settings { restart_attempts: 1_000_000, ..brisk(2) };
+        // However fast it is, it cannot end before it is stopped.
+        let held = source(5_000).hold_at("a", 2_000);
+        let handle = bench.job(graph(held, &bench.store), settings).start().unwrap();
+        wait_for("a checkpoint that is decided and cannot be committed", || {
+            assert!(!handle.is_finished());
+            newest(&bench) == 1
+        });
+        if drains {
+            handle.stopper().drain();
+            assert_eq!(handle.join().unwrap_err().kind(), ErrorKind::Transient);
+        } else {
+            handle.stopper().stop();
+            let stopped = handle.join().unwrap();
+            assert_eq!((stopped.finished, stopped.checkpoint), (false, 1));
+        }
+        bench.store.fail_next_commits(0);
+        assert!(job(&bench, source(5_000), 3).start().unwrap().join().unwrap().finished);
+        assert_eq!(bench.store.rows("all"), 15_000);
+    }
+}
+
+#[test]
 fn a_stop_while_every_queue_is_full_loses_nothing_that_waits_in_them() {
     let bench = Bench::new();
     bench.store.stall();

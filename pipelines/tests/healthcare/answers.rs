@@ -25,7 +25,7 @@ use thalweg_serving::audit::{AuditLog, verify};
 use thalweg_serving::http::{Board, Gate, HttpServer, Journal, Limits, Visitor};
 
 use crate::support::serving::{Serving, cookie, json_body, request, script};
-use crate::support::{batches, ends_with, fail, healthcare, operator, succeed};
+use crate::support::{batches, ends_with, fail, healthcare, misuse, operator, succeed};
 
 const COMMANDS: &str = "/api/alerts/commands";
 const ALERT: &str = "7/heart-rate-high/1764018010000000";
@@ -316,13 +316,13 @@ fn a_command_from_the_command_line_is_written_down_before_it_is_sent() {
         command
     };
     // With neither a folder nor a log there is nowhere to write it.
-    let refused = fail(&mut say(&["acknowledge", ALERT]));
+    let refused = misuse(&mut say(&["acknowledge", ALERT]));
     assert!(refused.contains("--audit-log"), "{refused}");
-    let remote = fail(say(&["acknowledge", ALERT]).args(["--data-dir", "s3://bucket/job"]));
+    let remote = misuse(say(&["acknowledge", ALERT]).args(["--data-dir", "s3://bucket/job"]));
     assert!(remote.contains("--audit-log"), "{remote}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     // No alert's name is no command.
-    fail(say(&["acknowledge", "7"]).args(["--audit-log", "named.jsonl"]));
+    misuse(say(&["acknowledge", "7"]).args(["--audit-log", "named.jsonl"]));
     assert!(!folder.path().join("named.jsonl").exists());
 
     succeed(say(&["snooze", ALERT, "--minutes", "5"]).args(["--audit-log", "named.jsonl"]));

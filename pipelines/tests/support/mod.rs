@@ -157,8 +157,16 @@ pub(crate) fn succeed(command: &mut Command) -> String {
 
 /// Runs to the end and expects exit code 1 and one line on standard error.
 pub(crate) fn fail(command: &mut Command) -> String {
-    let output = output(command);
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    error_line(command, 1)
+}
+
+/// The same for wrong usage: exit code 2.
+pub(crate) fn misuse(command: &mut Command) -> String {
+    error_line(command, 2)
+}
+
+fn error_line(command: &mut Command, code: i32) -> String {
+    let output = ends_with(command, code);
     let text = String::from_utf8(output.stderr).unwrap();
     let errors: Vec<&str> = text.lines().filter(|l| l.starts_with("error: ")).collect();
     assert_eq!(errors.len(), 1, "{text}");

@@ -16,11 +16,13 @@ use std::error::Error;
 
 use hdrhistogram::Histogram;
 use schedule::Schedule;
+use thalweg_examples::Usage;
 
 pub(crate) type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-const USAGE: &str = "usage: latency tables SERVERS TOPIC FOLDER RATE SECONDS DELAY\n\
-                     or: latency topic SERVERS TOPIC OUT RATE SECONDS";
+const USAGE: Usage = Usage(
+    "usage: latency (tables SERVERS TOPIC FOLDER RATE SECONDS DELAY | topic SERVERS TOPIC OUT RATE SECONDS)",
+);
 
 /// Latencies in microseconds, up to ten minutes, three digits.
 pub(crate) fn histogram() -> Result<Histogram<u64>> {
@@ -51,22 +53,22 @@ fn show(name: &str, latencies: &Histogram<u64>) {
 }
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args = USAGE.arguments();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["tables", servers, topic, folder, rate, seconds, delay] => {
-            let schedule = Schedule::new(rate.parse()?, seconds.parse()?)?;
-            let delay = delay.parse::<i64>()? * 1_000;
+            let schedule = Schedule::new(USAGE.number(rate), USAGE.number(seconds))?;
+            let delay = USAGE.number::<i64>(delay).saturating_mul(1_000);
             let (silver, gold) =
                 tables::measure(servers, topic, folder.as_ref(), &schedule, delay)?;
             show("silver", &silver);
             show("gold", &gold);
         }
         ["topic", servers, topic, out, rate, seconds] => {
-            let schedule = Schedule::new(rate.parse()?, seconds.parse()?)?;
+            let schedule = Schedule::new(USAGE.number(rate), USAGE.number(seconds))?;
             show("topic", &topic::measure(servers, topic, out, &schedule)?);
         }
-        _ => return Err(USAGE.into()),
+        _ => USAGE.misuse(),
     }
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use thalweg_connectors::json::{FieldName, read_object};
 
 use super::scalar::Scalar;
 use crate::healthcare::reason;
@@ -79,7 +80,12 @@ impl<'a> Message<'a> {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| reason::UTF8_INVALID)?;
         if is_object(text) {
-            return serde_json::from_str(text).map_err(|_| reason::JSON_MALFORMED);
+            let read = |names_may_be_no_text| {
+                let mut json = serde_json::Deserializer::from_str(text);
+                let message = json.deserialize_map(Object { names_may_be_no_text })?;
+                json.end().map(|()| message)
+            };
+            return read_object(text, read).map_err(|_| reason::JSON_MALFORMED);
         }
         // Skips values without recursion, so no depth of nesting is a danger to the stack.
         match serde_json::from_str::<IgnoredAny>(text) {
@@ -100,54 +106,60 @@ fn is_object(text: &str) -> bool {
     text.bytes().find(|b| !b.is_ascii_whitespace()) == Some(b'{')
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct Object;
+struct Object {
+    names_may_be_no_text: bool,
+}
 
-        impl<'de> Visitor<'de> for Object {
-            type Value = Message<'de>;
+impl<'de> Visitor<'de> for Object {
+    type Value = Message<'de>;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut message = Message::default();
-                while let Some(Name(field)) = map.next_key()? {
-                    if let Some(slot) = field.and_then(|f| message.values.get_mut(f as usize)) {
-                        *slot = Some(map.next_value()?);
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                        message.unknown_fields += 1;
-                    }
-                }
-                Ok(message)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut message = Message::default();
+        let name = FieldName::new(Known, self.names_may_be_no_text);
+        while let Some(field) = map.next_key_seed(name)? {
+            if let Some(slot) = field.and_then(|f| message.values.get_mut(f as usize)) {
+                *slot = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+                message.unknown_fields += 1;
             }
         }
-
-        input.deserialize_map(Object)
+        Ok(message)
     }
 }
 
-/// The name of a field, looked up where it stands.
-struct Name(Option<Field>);
+/// Looks a name up where it stands.
+#[derive(Clone, Copy)]
+struct Known;
 
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct Known;
+impl Visitor<'_> for Known {
+    type Value = Option<Field>;
 
-        impl Visitor<'_> for Known {
-            type Value = Name;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a field's name")
-            }
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Field::named(name))
+    }
+}
 
-            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
-                Ok(Name(Field::named(name)))
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_no_text_is_one_that_is_not_known() {
+        let read = |text: &'static str| Message::read(Some(text.as_bytes()), 1 << 20);
+        let message = read(r#"{"\ud800": {"\udc00": 1}, "uni\u0074": 7, "x\ud83d": []}"#).unwrap();
+        assert_eq!(message.unknown_fields, 2);
+        assert_eq!(message.values[Field::Unit as usize].map(RawValue::get), Some("7"));
+        for text in [r#"{"\ud8": 1}"#, "{\"\\ud800\t\": 1}", r#"{"\ud800": 1"#] {
+            assert_eq!(read(text).err(), Some(reason::JSON_MALFORMED));
         }
-
-        input.deserialize_str(Known)
     }
 }

@@ -9,13 +9,14 @@
 mod given_up;
 mod rejected;
 mod spelled;
+mod usage;
 
 use std::fs;
 use std::io::Write;
 
 use crate::support::{
-    self, count, data_files, fail, healthcare, run_file, start, succeed, table_log, wait_until,
-    write_events,
+    self, count, data_files, fail, healthcare, misuse, run_file, start, succeed, table_log,
+    wait_until, write_events,
 };
 
 pub(crate) fn small(folder: &std::path::Path) -> std::path::PathBuf {
@@ -348,26 +349,8 @@ fn transactions_shorter_than_the_time_between_checkpoints_are_refused_at_the_sta
     let mut run = run_file(&data, &input);
     run.args(["--mirror-topic", "silver", "--mirror-servers", "127.0.0.1:1", "--config"])
         .arg(config);
-    let told = fail(run.args(["--checkpoint-interval", "45s"]));
+    let told = misuse(run.args(["--checkpoint-interval", "45s"]));
     assert!(told.contains("mirror.transaction_timeout must be at least 45s"), "{told}");
-}
-
-#[test]
-fn wrong_usage_is_exit_code_two() {
-    for arguments in [
-        &["run", "--no-such-flag"][..],
-        &["run", "--input", "a", "--bootstrap-servers", "b"],
-        &["run", "--topic", "t"],
-        &["run", "--parallelism", "0"],
-        &["run", "--parallelism", "129"],
-        &["run", "--checkpoint-interval", "0s"],
-        &["produce"],
-        &["alerts", "acknowledge", "7/heart-rate-high/1764018000000000", "--by", "Joy"],
-        &[],
-    ] {
-        let output = healthcare().args(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{}", support::shown(&output));
-    }
 }
 
 /// Every file below a folder, with its length and when it was last written.
