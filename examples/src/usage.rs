@@ -29,7 +29,6 @@ impl Usage {
     }
 
     /// Ends the program by exit code 0 where the first argument asks how it is called, and says so.
-    #[expect(clippy::exit, reason = "nothing has begun yet")]
     pub fn help_if_asked(self) {
         if std::env::args_os().nth(1).is_some_and(|first| first == "--help" || first == "-h") {
             drop(writeln!(std::io::stdout(), "{}", self.0));
@@ -38,7 +37,6 @@ impl Usage {
     }
 
     /// Says how the program is called, and ends it by exit code 2.
-    #[expect(clippy::exit, reason = "nothing has begun yet")]
     pub fn misuse(self) -> ! {
         drop(writeln!(std::io::stderr(), "{}", self.0));
         std::process::exit(2);
