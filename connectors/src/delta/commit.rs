@@ -195,6 +195,10 @@ impl<'a> Commit<'a> {
                         }
                         return self.confirm(table, v, found.tag, Step::Found(v)).await;
                     }
+                    // It may stand in a hole as ours may.
+                    (Occupied::Next, Some(_)) if !Self::continues(table, v).await? => {
+                        return Ok(Step::Reload);
+                    }
                     (Occupied::Next, Some(found)) => {
                         table.advance(v, found.tag, found.read.txns);
                         return Ok(Step::Next);
@@ -208,7 +212,13 @@ impl<'a> Commit<'a> {
         self.confirm(table, v, tag, Step::Committed(v)).await
     }
 
-    /// After entry `v` stands with our `txn`: does it continue the log (P13)?
+    /// Whether entry `v`, which stands, continues the log (P13).
+    async fn continues(table: &Table, v: u64) -> Result<bool> {
+        let (checkpoint, anchored) = futures::try_join!(table.last_checkpoint(), table.anchored())?;
+        Ok(decide::after_put(v, checkpoint, anchored) == AfterPut::Committed)
+    }
+
+    /// After entry `v` stands with our `txn`: what the log says of it.
     async fn confirm(
         &self,
         table: &mut Table,
@@ -216,8 +226,7 @@ impl<'a> Commit<'a> {
         tag: Option<String>,
         step: Step,
     ) -> Result<Step> {
-        let (checkpoint, anchored) = futures::try_join!(table.last_checkpoint(), table.anchored())?;
-        if decide::after_put(v, checkpoint, anchored) == AfterPut::Reload {
+        if !Self::continues(table, v).await? {
             return Ok(Step::Reload);
         }
         table.advance(v, tag, vec![(self.pending.app_id.clone(), self.n)]);

@@ -179,7 +179,7 @@ impl DeltaCommitter {
                 }
                 continue;
             };
-            let txn = table.txn(app_id).await?.flatten();
+            let Some(txn) = table.txn(app_id).await? else { continue };
             let found = Found { id: table.facts.id.clone(), txn, version: table.version };
             match decide::opening(Some(&found), expected, adopt) {
                 Opening::Continue => {
@@ -248,10 +248,13 @@ impl DeltaCommitter {
             }
             *held = None;
         }
-        *held = Table::load(&self.storage, path).await?;
-        held.as_ref()
-            .map(|t| t.version)
-            .ok_or_else(|| Error::data_loss(format!("table `{path}` is missing")))
+        let Some(table) = Table::load(&self.storage, path).await? else {
+            return Err(Error::data_loss(format!("table `{path}` is missing")));
+        };
+        if table.is_overtaken().await? {
+            return Err(restless(path));
+        }
+        Ok(held.insert(table).version)
     }
 }
 

@@ -17,6 +17,7 @@ use thalweg_core::connector::sink::{
 use thalweg_core::record::{Column, Timestamp, Utf8};
 use thalweg_core::{CheckpointId, Error, Result};
 
+use super::commit::{RELOADS, restless};
 use super::committer::DeltaCommitter;
 use super::encode::Recipe;
 use super::scan::broken;
@@ -100,11 +101,15 @@ impl DeltaCommitter {
     }
 
     async fn txn_of(&self, path: &str, app_id: &str) -> Result<Option<u64>> {
-        let Some(mut table) = super::table::Table::load(self.storage(), path).await? else {
-            return Ok(None);
-        };
-        let txn = table.txn(app_id).await?.flatten();
-        Ok(txn.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0))
+        for _ in 0..RELOADS {
+            let Some(mut table) = super::table::Table::load(self.storage(), path).await? else {
+                return Ok(None);
+            };
+            if let Some(txn) = table.txn(app_id).await? {
+                return Ok(txn.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0));
+            }
+        }
+        Err(restless(path))
     }
 
     /// The version, when the cut (or a later one) is in already.

@@ -14,7 +14,7 @@ use thalweg_core::{Error, ErrorKind, Result};
 
 use super::compatibility::{CHECKPOINT_PROTECTION, TableFacts};
 use super::storage::Storage;
-use super::{entry, failure};
+use super::{entry, failure, reach};
 use crate::background;
 
 /// How often a log that looks damaged is listed before it counts as damaged.
@@ -29,6 +29,8 @@ pub(crate) struct Table {
     pub(crate) version: u64,
     /// The last log checkpoint, as it was when this table was loaded; 0: none.
     pub(crate) log_checkpoint: u64,
+    /// The newest whole log checkpoint that was listed before anything was read.
+    listed_checkpoint: Option<u64>,
     log: LogStoreRef,
     /// Which object entry `version` is (`None`: others have cleaned it, a log checkpoint stands for it).
     anchor: Option<String>,
@@ -75,6 +77,7 @@ impl Table {
         if !exists.map_err(|e| failure::storage("look for the log", name, &e))? {
             return Ok(None);
         }
+        let listed_checkpoint = newest_checkpoint(&log, name).await?;
         let (engine, url) = (log.engine(None), log.root_url().clone());
         let build = move || Snapshot::builder_for(url).build(engine.as_ref());
         let snapshot = background::blocking(&on_log_of(name), build)
@@ -85,6 +88,7 @@ impl Table {
             facts: facts(name, &snapshot)?,
             version: snapshot.version(),
             log_checkpoint: 0,
+            listed_checkpoint,
             log,
             anchor: None,
             snapshot,
@@ -194,7 +198,14 @@ impl Table {
         Ok(self.last_checkpoint().await?.is_none_or(|c| c <= self.version))
     }
 
-    /// The newest `txn` of `app_id`; `None` when it has to be read from a snapshot that is no longer the newest.
+    /// Whether others have written a log checkpoint since this table was loaded: the entries that it was read from may have
+    /// been cleaned meanwhile, and what stood in their places be what requests of long ago have left in the hole.
+    pub(crate) async fn is_overtaken(&self) -> Result<bool> {
+        Ok(newest_checkpoint(&self.log, &self.name).await? > self.listed_checkpoint)
+    }
+
+    /// The newest `txn` of `app_id`; `None` when it has to be read from a snapshot that is no longer the newest, or may never
+    /// have been.
     pub(crate) async fn txn(&mut self, app_id: &str) -> Result<Option<Option<i64>>> {
         if let Some(txn) = self.txns.get(app_id) {
             return Ok(Some(*txn));
@@ -208,6 +219,9 @@ impl Table {
         let txn = background::blocking(&on_log_of(&self.name), read)
             .await?
             .map_err(|e| failure::log("read the transactions", &self.name, &e))?;
+        if self.is_overtaken().await? {
+            return Ok(None);
+        }
         self.txns.insert(app_id.to_owned(), txn);
         Ok(Some(txn))
     }
@@ -256,6 +270,11 @@ impl Table {
     async fn tag(&self, v: u64) -> Result<Option<String>> {
         tag(&self.log, &self.name, v).await
     }
+}
+
+/// Of whatever version and age.
+async fn newest_checkpoint(log: &LogStoreRef, name: &str) -> Result<Option<u64>> {
+    reach::last_checkpoint(log, name, u64::MAX, i64::MAX).await
 }
 
 /// Which object entry `v` of a log is; `None`: it is not there.

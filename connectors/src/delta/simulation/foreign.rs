@@ -88,7 +88,7 @@ impl Foreigner {
     }
 
     /// A log checkpoint, and nothing is kept that it stands for; by some not even the entry it is of.
-    async fn clean(&self) {
+    pub(super) async fn clean(&self) {
         let world = &self.0.world;
         let storage = Storage::on(world.remote.clone(), Arc::new(self.0.clone()));
         let version = world.inner().log.len() as u64 - 1;

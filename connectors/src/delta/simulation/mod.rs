@@ -27,6 +27,8 @@ mod world;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use serde_json::json;
 use thalweg_core::connector::sink::{Committer, TargetExpectation};
 use thalweg_core::testing::simulation::{assert_exact, assert_noticed, assert_repeated};
 
@@ -37,6 +39,7 @@ use store::SimStore;
 use world::{APP, Mutation, TABLE, World, leave};
 
 use super::storage::Storage;
+use super::table::Table;
 
 #[test]
 fn every_seed_of_a_committer_is_exact() {
@@ -75,6 +78,31 @@ fn a_list_that_lacks_an_entry_which_stands_is_no_damage() {
     });
     leave();
     assert_eq!(version.unwrap(), 3);
+}
+
+/// A process that had read a log stood still before it looked for transactions (seed 2014 of an earlier state). Others went on
+/// and cleaned all of it, and an entry that had been on its way for long arrived in the hole, at the version that was read.
+#[test]
+fn an_entry_in_a_hole_of_the_log_that_was_read_is_not_taken_for_a_part_of_it() {
+    let (stale, fresh) = runtime().block_on(async {
+        let world = World::new(0, Mutation::None);
+        world.inner().dice.faulty = false;
+        let store = SimStore { world: Arc::clone(&world), process: 1 };
+        let storage = Storage::on(world.remote.clone(), Arc::new(store.clone()));
+        let (first, target) = committer(storage.clone());
+        first.open(&target, APP, &TargetExpectation::default(), false).await.unwrap();
+        let foreign = Foreigner::new(&world);
+        foreign.append(3).await;
+        let mut read = Table::load(&storage, TABLE).await.unwrap().unwrap();
+        foreign.append(3).await;
+        foreign.clean().await;
+        let late = json!({ "txn": { "appId": APP, "version": 1 } });
+        store.create(read.version, Bytes::from(late.to_string())).await.unwrap();
+        let mut read_again = Table::load(&storage, TABLE).await.unwrap().unwrap();
+        (read.txn(APP).await, read_again.txn(APP).await)
+    });
+    leave();
+    assert_eq!((stale.unwrap(), fresh.unwrap()), (None, Some(Some(0))));
 }
 
 /// Each of these makes the committer wrong, and some seed among the first hundred must notice.
