@@ -16,7 +16,7 @@ fn hostile_lines_end_in_quarantine_and_nowhere_else() {
     let nested = "[".repeat(100_000);
     let big = format!("{{\"patient_id\":1,\"name\":\"{}\"}}", "x".repeat(10_000_000));
     let lines: [&[u8]; 9] = [
-        b"\xff\xfe\x00",
+        b"\x00\xff\xfe",
         b"null",
         b"\"text\"",
         b"{\"patient_id\":1e400,\"event_type\":\"vitals\",\"timestamp\":\"2025-11-24T21:00:00\"}",
